@@ -1,0 +1,1 @@
+"""What touches the world: the only modules that open a socket or a file."""

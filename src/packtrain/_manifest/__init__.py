@@ -1,0 +1,1 @@
+"""What is durably known about a run. The only truth between two steps."""

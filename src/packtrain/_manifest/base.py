@@ -1,0 +1,75 @@
+"""The seam of the manifest: about ten verbs, each one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics
+from .._rules.lifecycle import Event
+
+
+class Manifest(Protocol):
+    """Every verb is durable when it returns. A handle is held by one driver at a time.
+
+    A job is worked on by whoever claimed it, until ``release``; claims die with the handle. All methods may raise
+    ManifestError; one raised by a failed commit ends the use of the handle.
+    """
+
+    @property
+    def instance(self) -> str:
+        """8 hex digits made once for this manifest; they stand in the display name of every input file."""
+        ...
+
+    async def open_run(self, run: Run) -> Run:
+        """Create the run, or take up the stored one with the same id. Raises ManifestError on another fingerprint."""
+        ...
+
+    async def find_run(self, run: str) -> Run | None: ...
+
+    async def runs(self) -> list[Run]: ...
+
+    async def cursor(self, run: str) -> Cursor:
+        """How far the input is cut; the zero cursor at first."""
+        ...
+
+    async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
+        """Store what the inputs look like, the first time; afterwards return what was stored then."""
+        ...
+
+    async def seal(self, shard: Shard, cursor: Cursor) -> None:
+        """Enter a shard, whose file is durable, together with the position that it reaches."""
+        ...
+
+    async def move(self, run: str, cursor: Cursor) -> None:
+        """Move the cursor without a shard: the end of the input."""
+        ...
+
+    async def shard(self, job: Job) -> Shard: ...
+
+    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
+        """Take due jobs (``not_before <= now``) that nobody holds, lowest shard first; each gets a new fence."""
+        ...
+
+    async def record(self, job: Job, event: Event) -> Job:
+        """Apply the event and write its history line, in one transaction, if the row still has the job's
+        state, attempt and fence. Raises ManifestError otherwise."""
+        ...
+
+    async def release(self, job: Job, *, not_before: float | None = None) -> None:
+        """Give a claimed job back; with ``not_before``, it is not due earlier."""
+        ...
+
+    async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
+        """Jobs in these states (all without), lowest shard first."""
+        ...
+
+    async def history(self, run: str, shard: int | None = None) -> list[Entry]: ...
+
+    async def statistics(self, run: str) -> Statistics: ...
+
+    async def publish(self, run: str, sha256: str) -> None:
+        """Record that the output stands under its name, with this digest."""
+        ...
+
+    async def published(self, run: str) -> str | None: ...

@@ -1,0 +1,324 @@
+"""The nouns. Frozen values; a change is a new value.
+
+Units: bytes, seconds, and Unix seconds for points in time. Names on the wire (``files/…``, ``batches/…``)
+are kept whole.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+Task = Literal["generate", "embed"]
+
+
+class Request(Struct, frozen=True):
+    """One valid input line. ``body`` is the JSON text of the member ``request``, never written anew."""
+
+    key: str
+    body: Raw
+
+
+class RowError(Struct, frozen=True):
+    """Why one line has no answer. ``code`` is a gRPC number when the service gave one."""
+
+    message: str = ""
+    code: int | None = None
+
+
+class Result(Struct, frozen=True):
+    """One answered line: either ``response`` (the service's JSON text) or ``error``."""
+
+    key: str
+    response: Raw | None = None
+    error: RowError | None = None
+
+
+class Reject(Struct, frozen=True):
+    """One bad input line, with where it stands: ``line`` counts from 1, ``offset`` in bytes from 0."""
+
+    source: str
+    line: int
+    offset: int
+    reason: str
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a service takes. None means that no limit is known."""
+
+    shard_bytes: int
+    shard_requests: int | None = None
+    shard_age: float | None = None
+    live_jobs: int
+    stored_bytes: int
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One backfill."""
+
+    #: The caller's name for it, unique in one manifest.
+    id: str
+    #: 26 characters made once; every remote name of the run is derived from it.
+    token: str
+    #: Digest of what must not change between two starts. The same id with another one is an error.
+    fingerprint: str
+    model: str
+    task: Task
+    limits: Limits
+    #: Each merged line carries the request line's members as well.
+    join: bool = False
+
+
+class SourceMark(Struct, frozen=True):
+    """One input of a run as it was first seen; ``size`` and ``mtime_ns`` are -1 for streams and rows."""
+
+    name: str
+    size: int = -1
+    mtime_ns: int = -1
+
+
+class Cursor(Struct, frozen=True, kw_only=True):
+    """How far the input is durably cut into shards, and the totals up to there."""
+
+    source: int = 0
+    #: Bytes of this source consumed, after decompression.
+    offset: int = 0
+    #: Lines of this source consumed, of any kind.
+    line: int = 0
+    #: Lines of all sources, blank ones included.
+    lines: int = 0
+    blank: int = 0
+    valid: int = 0
+    rejected: int = 0
+    #: Bytes of all sources.
+    bytes: int = 0
+    #: Length of the file of rejects that belongs to this position.
+    rejects_bytes: int = 0
+    shards: int = 0
+    done: bool = False
+
+
+class Shard(Struct, frozen=True, kw_only=True):
+    """A sealed file of requests, the unit of upload, job, retry and join."""
+
+    run: str
+    index: int
+    generation: int = 0
+    parent: int | None = None
+    bytes: int
+    lines: int
+    sha256: str
+    #: Ordinals of its first and last request among all valid lines of the run.
+    first: int
+    last: int
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """The state of one resumable upload. It is saved and taken up again by another process."""
+
+    size: int
+    #: Where data goes. A secret: whoever knows it can write. None before the start.
+    url: str | None = None
+    #: Bytes that the service says it holds.
+    offset: int = 0
+    #: Every chunk but the last is a multiple of this.
+    granularity: int = 1
+    #: The service's word is needed before the next byte may go.
+    doubtful: bool = False
+    #: Recoveries in a row that brought no byte forward.
+    stalls: int = 0
+    #: Sessions before this one that ended without a file.
+    lost: int = 0
+    #: Body of the final answer: the service's description of the file.
+    receipt: bytes | None = None
+    #: Why this session is over without a file.
+    dead: str | None = None
+
+
+class RemoteFile(Struct, frozen=True, kw_only=True):
+    """A file as the service describes it."""
+
+    name: str
+    state: str
+    bytes: int
+    #: Hex, or None where the service gives none.
+    sha256: str | None = None
+    display_name: str = ""
+    expires_at: float | None = None
+    reason: str = ""
+
+
+class BatchState(enum.StrEnum):
+    """The service's own states. ``UNKNOWN`` is any word that we have not met."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+    @property
+    def terminal(self) -> bool:
+        return self in _TERMINAL
+
+
+_TERMINAL = {BatchState.SUCCEEDED, BatchState.FAILED, BatchState.CANCELLED, BatchState.EXPIRED}
+
+
+class RemoteBatch(Struct, frozen=True, kw_only=True):
+    """A job as the service describes it."""
+
+    name: str
+    state: BatchState
+    display_name: str = ""
+    input_file: str = ""
+    result_file: str | None = None
+    created_at: float | None = None
+    reason: str = ""
+    requests: int | None = None
+
+
+class BatchPage(Struct, frozen=True):
+    """One page of the service's list of jobs."""
+
+    batches: tuple[RemoteBatch, ...]
+    next_token: str | None
+
+
+class State(enum.StrEnum):
+    """What *we* have durably done with a shard. The transitions stand in ``_rules/lifecycle.py``."""
+
+    SEALED = "sealed"
+    UPLOADING = "uploading"
+    FINALIZING = "finalizing"
+    UPLOADED = "uploaded"
+    CREATE_INTENT = "create_intent"
+    RECONCILING = "reconciling"
+    FENCE_INTENT = "fence_intent"
+    FENCED = "fenced"
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+    LANDED = "landed"
+    CLOSED = "closed"
+    QUARANTINED = "quarantined"
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """What the answers of one shard come to. ``answered + failed`` is the number of its lines."""
+
+    answered: int = 0
+    failed: int = 0
+    #: Of the failed: keys for which no row came back at all.
+    missing: int = 0
+    duplicates: int = 0
+    unknown: int = 0
+    bytes: int = 0
+    sha256: str = ""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """The row that a driver claims: one shard on its way through the service."""
+
+    run: str
+    shard: int
+    generation: int = 0
+    state: State = State.SEALED
+    #: Attempts begun, each with an input file of its own.
+    attempt: int = 0
+    #: Grows with every claim; a write with an older one changes nothing.
+    fence: int = 0
+    not_before: float = 0.0
+    file: str | None = None
+    file_expires_at: float | None = None
+    upload: Upload | None = None
+    tag: str | None = None
+    #: When the create was intended, and when its outcome became doubtful.
+    intent_at: float | None = None
+    doubtful_at: float | None = None
+    batch: str | None = None
+    submitted_at: float | None = None
+    result: str | None = None
+    reason: str | None = None
+    tally: Tally | None = None
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One line of a run's history."""
+
+    at: float
+    shard: int
+    generation: int
+    attempt: int
+    event: str
+    before: State
+    after: State
+    detail: str = ""
+
+
+class Statistics(Struct, frozen=True, kw_only=True):
+    """A snapshot of a run."""
+
+    run: str
+    cursor: Cursor
+    states: dict[State, int]
+    #: Bytes of shards whose results have not landed; they occupy the spool.
+    spooled_bytes: int = 0
+    #: Bytes of input files that stand at the service.
+    stored_bytes: int = 0
+    uploaded_bytes: int = 0
+    jobs_created: int = 0
+    duplicates_healed: int = 0
+    tally: Tally = Tally()
+    merged: bool = False
+
+    @property
+    def shards(self) -> int:
+        return sum(self.states.values())
+
+    def count(self, *states: State) -> int:
+        return sum(self.states.get(state, 0) for state in states)
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """How a run ended: the line that ``run --json`` prints."""
+
+    run: str
+    complete: bool
+    lines: int
+    valid: int
+    answered: int
+    failed: int
+    rejected: int
+    shards: int
+    jobs_created: int
+    duplicates_healed: int
+    bytes_in: int
+    bytes_uploaded: int
+    seconds: float
+
+
+class Secret:
+    """A credential that does not show itself: its text is had by ``reveal()`` alone."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        raise TypeError("a Secret is not pickled")

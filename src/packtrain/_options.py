@@ -1,0 +1,79 @@
+"""Every default, written once, with its unit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+KB, MB, GB = 10**3, 10**6, 10**9
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+#: One read of the input, and the unit of handing work to a thread.
+BLOCK_BYTES = 8 * MIB
+#: One line of input; longer ones are rejects, and never stand in memory whole.
+MAX_LINE_BYTES = 20 * MB
+#: Brackets open at once in one line. An own limit, because a parser's differs between interpreters.
+MAX_DEPTH = 96
+#: A key, in bytes of UTF-8.
+MAX_KEY_BYTES = 4 * KB
+
+#: Disk for shards whose results have not landed.
+SPOOL_BYTES = 20 * GB
+#: Keys held in memory before they go to disk as one sorted run.
+LEDGER_KEYS = 500_000
+#: Result lines indexed at once when a shard is joined; larger shards take several passes.
+JOIN_WINDOW = 500_000
+
+UPLOADS = 4
+DOWNLOADS = 4
+#: One data call of an upload; rounded down to the granularity that the service names.
+CHUNK_BYTES = 32 * MIB
+#: One read of a file that is sent, and one write of a file that is received.
+PIECE_BYTES = 1 * MIB
+#: Recoveries of one upload without a single byte of progress, before it starts anew.
+UPLOAD_STALLS = 5
+#: Attempts of one shard, each with its own input file, before a person must look.
+ATTEMPTS = 3
+
+#: Waits, in seconds.
+CONNECT_TIMEOUT = 20.0
+READ_TIMEOUT = 60.0
+CREATE_TIMEOUT = 60.0
+CALL_ATTEMPTS = 6
+BACKOFF_FLOOR = 0.5
+BACKOFF_CEILING = 60.0
+FILE_READY_TIMEOUT = 600.0
+#: What an interrupted run may still take to finish the calls under way.
+DRAIN_SECONDS = 10.0
+#: An input file with less life left than this is uploaded again before a job is made of it.
+FILE_MARGIN = 2 * 3600.0
+#: A job that has not ended after this long is a person's business.
+JOB_PATIENCE = 72 * 3600.0
+
+#: Answers shorter than this are control messages; a longer one is refused.
+MAX_REPLY_BYTES = 64 * MIB
+
+Duplicates = Literal["reject", "error"]
+Ambiguity = Literal["fence", "settle", "quarantine"]
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What a caller may set for one client. Sizes in bytes, ages in seconds, None for no limit."""
+
+    #: Rolling limits; None takes the service's.
+    shard_bytes: int | None = None
+    shard_requests: int | None = None
+    #: Seal the open shard after this long, for slow endless streams.
+    shard_age: float | None = None
+    uploads: int = UPLOADS
+    downloads: int = DOWNLOADS
+    chunk_bytes: int = CHUNK_BYTES
+    spool_bytes: int = SPOOL_BYTES
+    block_bytes: int = BLOCK_BYTES
+    max_line_bytes: int = MAX_LINE_BYTES
+    ledger_keys: int = LEDGER_KEYS
+    join_window: int = JOIN_WINDOW
+    duplicates: Duplicates = "reject"
+    max_rejects: int | None = None
+    on_ambiguous: Ambiguity = "fence"

@@ -1,0 +1,202 @@
+"""The life of a shard: which event may follow which state, and what it changes. All of it stands in this file.
+
+An event is a value whose fields are the fields of the job that it sets; ``TABLE`` says in which states it may
+occur and where it leads. ``advance`` is the only way to a new job. The rules behind the table:
+
+1. No remote effect without its intent recorded first: UPLOADING before a name is claimed at the service,
+   FINALIZING before the last byte, CREATE_INTENT before the one POST, FENCE_INTENT before a revocation.
+2. A create is sent once. Whatever is not a definite answer, a restart included, makes it RECONCILING.
+3. Out of RECONCILING leads an adoption, or a fence: the attempt's input file is revoked, so that a create
+   that is still on its way is refused by the service, and only then the next attempt begins.
+4. Only an adopted job is ever downloaded, so a job too many can cost money but never enters the output.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from .._errors import ManifestError
+from .._model import Job, State, Tally, Upload
+
+S = State
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that happened to a shard."""
+
+
+class UploadIntended(Event):
+    """The name ``file`` is about to be claimed for this attempt."""
+
+    attempt: int
+    file: str
+    upload: Upload
+    tag: str | None = None
+    reason: str | None = None
+
+
+class UploadOpened(Event):
+    """The service opened an upload session."""
+
+    upload: Upload
+
+
+class UploadLost(Event):
+    """The session is over and left no file; the same attempt starts another."""
+
+    upload: Upload
+    reason: str | None
+
+
+class FinalizeIntended(Event):
+    """All bytes but the last chunk are there; what follows may bring the file into being."""
+
+    upload: Upload
+
+
+class FileReady(Event):
+    """The file stands at the service, ready, with our size and digest."""
+
+    file_expires_at: float | None
+    upload: Upload | None = None
+
+
+class FileSpoiled(Event):
+    """The file is gone, damaged or too old: the next attempt uploads another."""
+
+    reason: str
+    file: str | None = None
+    file_expires_at: float | None = None
+    upload: Upload | None = None
+
+
+class CreateIntended(Event):
+    """The one POST is about to be sent."""
+
+    tag: str
+    intent_at: float
+
+
+class CreateWithdrawn(Event):
+    """The POST was certainly not accepted, and may be sent again at ``not_before``."""
+
+    not_before: float
+    reason: str
+
+
+class CreateRefused(Event):
+    """The service said no to this shard's content; its lines fail with the reason."""
+
+    reason: str
+
+
+class CreateDoubtful(Event):
+    """Nobody knows whether there is a job."""
+
+    doubtful_at: float
+    reason: str
+
+
+class JobKnown(Event):
+    """The job exists and is ours: from the answer to the create, or found by its tag."""
+
+    batch: str
+    submitted_at: float
+    reason: str | None = None
+
+
+class FenceIntended(Event):
+    """The attempt's input file is about to be revoked."""
+
+
+class Fenced(Event):
+    """The input file is gone: no create of this attempt can be accepted any more."""
+
+    doubtful_at: float
+
+
+class AttemptAbandoned(Event):
+    """The tag stayed out of the list after the fence: no job was made."""
+
+    reason: str
+    file: str | None = None
+    file_expires_at: float | None = None
+    upload: Upload | None = None
+    doubtful_at: float | None = None
+
+
+class JobEnded(Event):
+    """The job is over. ``result`` is its results file, None when it left none."""
+
+    result: str | None
+    reason: str | None = None
+
+
+class Landed(Event):
+    """Every key of the shard is accounted for, in a durable file here."""
+
+    tally: Tally
+
+
+class Closed(Event):
+    """Nothing of the shard is left to clean up."""
+
+
+class Quarantined(Event):
+    """A person must decide; ``reason`` says what is known."""
+
+    reason: str
+
+
+TABLE: dict[type[Event], tuple[frozenset[State], State]] = {
+    UploadIntended: (frozenset({S.SEALED}), S.UPLOADING),
+    UploadOpened: (frozenset({S.UPLOADING}), S.UPLOADING),
+    UploadLost: (frozenset({S.UPLOADING, S.FINALIZING}), S.UPLOADING),
+    FinalizeIntended: (frozenset({S.UPLOADING}), S.FINALIZING),
+    FileReady: (frozenset({S.UPLOADING, S.FINALIZING}), S.UPLOADED),
+    FileSpoiled: (frozenset({S.UPLOADING, S.FINALIZING, S.UPLOADED, S.CREATE_INTENT}), S.SEALED),
+    CreateIntended: (frozenset({S.UPLOADED}), S.CREATE_INTENT),
+    CreateWithdrawn: (frozenset({S.CREATE_INTENT}), S.UPLOADED),
+    CreateRefused: (frozenset({S.CREATE_INTENT}), S.ENDED),
+    CreateDoubtful: (frozenset({S.CREATE_INTENT}), S.RECONCILING),
+    JobKnown: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.FENCED}), S.SUBMITTED),
+    FenceIntended: (frozenset({S.RECONCILING}), S.FENCE_INTENT),
+    Fenced: (frozenset({S.FENCE_INTENT}), S.FENCED),
+    AttemptAbandoned: (frozenset({S.FENCED}), S.SEALED),
+    JobEnded: (frozenset({S.SUBMITTED}), S.ENDED),
+    Landed: (frozenset({S.ENDED}), S.LANDED),
+    Closed: (frozenset({S.LANDED}), S.CLOSED),
+    Quarantined: (frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}, S.QUARANTINED),
+}
+
+#: Who works on a shard in which state.
+UPLOAD = frozenset({S.SEALED, S.UPLOADING, S.FINALIZING})
+CREATE = frozenset({S.UPLOADED, S.CREATE_INTENT})
+WATCH = frozenset({S.SUBMITTED})
+DOUBT = frozenset({S.RECONCILING, S.FENCE_INTENT, S.FENCED})
+COLLECT = frozenset({S.ENDED, S.LANDED})
+#: Nothing more will happen by itself.
+SETTLED = frozenset({S.CLOSED, S.QUARANTINED})
+#: An input file of ours stands at the service, or may.
+STORED = (UPLOAD | CREATE | WATCH | DOUBT | COLLECT) - {S.SEALED, S.FENCED}
+#: A job of ours is live at the service, or may be.
+LIVE = frozenset({S.CREATE_INTENT}) | DOUBT | WATCH
+#: The shard's own file is still needed on disk.
+SPOOLED = frozenset(S) - {S.LANDED, S.CLOSED}
+
+
+def advance(job: Job, event: Event) -> Job:
+    """The job after the event. Raises ManifestError when the table does not allow it."""
+    allowed, after = TABLE[type(event)]
+    if job.state not in allowed:
+        raise ManifestError(
+            f"shard {job.shard}: {type(event).__name__} cannot follow {job.state}; start the run again to read anew"
+        )
+    return msgspec.structs.replace(job, state=after, **msgspec.structs.asdict(event))
+
+
+def detail(event: Event) -> str:
+    """The event's fields as text for the history, without the upload session, which is a secret."""
+    fields = {k: v for k, v in msgspec.structs.asdict(event).items() if k != "upload" and v is not None}
+    return msgspec.json.encode(fields).decode() if fields else ""

@@ -1,0 +1,53 @@
+"""Names with content in them: whoever knows the run's token and a shard can compute every remote name again.
+
+A file may be named by the client (at most 40 characters of ``[a-z0-9-]``), a job carries only a display name of
+ours. Each attempt has its own file, so that deleting the file revokes a create that is still on its way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from .._model import Shard
+
+PREFIX = "pt1"
+
+
+def token_from(random: bytes) -> str:
+    """A run's token: 26 characters of lower-case base32 from 16 random bytes."""
+    return _base32(random)
+
+
+def file_name(token: str, shard: int, generation: int, attempt: int) -> str:
+    """``files/p`` and 38 characters: one short of the longest name that the Files API takes."""
+    digest = hashlib.sha256(f"{PREFIX}|{token}|{shard}|{generation}|{attempt}".encode()).digest()
+    return f"files/p{_base32(digest)[:38]}"
+
+
+def job_tag(token: str, shard: Shard, attempt: int) -> str:
+    """The display name of the job of one attempt: binds run, shard, attempt and content. ASCII, under 128."""
+    return f"{shard_prefix(token, shard.index, shard.generation)}{attempt}.{shard.sha256[:16]}.{shard.lines}"
+
+
+def file_tag(job_tag: str, instance: str) -> str:
+    """The display name of an input file; ``instance`` says which manifest claimed the name."""
+    return f"{job_tag}.{instance}"
+
+
+def shard_prefix(token: str, shard: int, generation: int) -> str:
+    """What the tags of all attempts of a shard begin with; the final dot keeps shard 1 apart from shard 10."""
+    return f"{run_prefix(token)}{shard}.{generation}."
+
+
+def run_prefix(token: str) -> str:
+    return f"{PREFIX}.{token}."
+
+
+def shard_file(index: int, generation: int) -> str:
+    """The local name of a shard's file, and of what belongs to it."""
+    return f"{index:05d}-{generation}.jsonl"
+
+
+def _base32(data: bytes) -> str:
+    return base64.b32encode(data).decode().lower().rstrip("=")

@@ -1,0 +1,153 @@
+"""One resumable upload as a value: what to do next, and what an answer changes.
+
+Source: Google's resumable protocol (``X-Goog-Upload-*``) as its own client libraries have it. The rules:
+
+1. The offset moves only on the service's word, forward or back; never on our own guess.
+2. After a lost reply, a missing status header or any refusal, no byte goes before a query has been answered.
+3. ``final`` with 200 is success, also as the answer to a query; its body describes the file.
+4. ``final`` with anything else, ``cancelled``, and refusals that no query can clear end the session.
+5. Recoveries in a row without progress are counted, and are few; progress resets the count.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from .._model import Upload
+from .._options import UPLOAD_STALLS
+
+#: Answers without a status header after which the offset may be asked for.
+QUERY_AFTER = frozenset({200, 400, 408, 409, 412, 416, 429, 499, 500, 502, 503, 504})
+#: Answers to a query that say nothing about the session.
+TRANSIENT = frozenset({408, 429, 499, 500, 502, 503, 504})
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the upload backend said."""
+
+    status: int
+    #: ``active``, ``final``, ``cancelled``, or None when the header is missing.
+    upload_status: str | None = None
+    received: int | None = None
+    url: str | None = None
+    granularity: int = 1
+    body: bytes = b""
+
+
+class Start(Struct, frozen=True):
+    """Open a session."""
+
+
+class Send(Struct, frozen=True):
+    """Send ``length`` bytes from ``offset``; with ``finalize`` they are the last."""
+
+    offset: int
+    length: int
+    finalize: bool
+
+
+class Query(Struct, frozen=True):
+    """Ask how many bytes are there."""
+
+
+class Finished(Struct, frozen=True):
+    """The file stands at the service."""
+
+
+class Dead(Struct, frozen=True):
+    """This session will bring no file."""
+
+    reason: str
+
+
+Action = Start | Send | Query | Finished | Dead
+
+
+def next_action(upload: Upload, chunk_bytes: int) -> Action:
+    if upload.receipt is not None:
+        return Finished()
+    if upload.dead is not None:
+        return Dead(upload.dead)
+    if upload.url is None:
+        return Start()
+    if upload.doubtful:
+        return Query()
+    rest = upload.size - upload.offset
+    chunk = max(upload.granularity, chunk_bytes - chunk_bytes % upload.granularity)
+    return Send(upload.offset, min(rest, chunk), finalize=rest <= chunk)
+
+
+def started(upload: Upload, answer: Answer) -> Upload:
+    """After the answer to ``Start``. 200 without the header or the address is transient: start again."""
+    if answer.status == 200 and answer.upload_status == "active" and answer.url:
+        granularity = max(1, answer.granularity)
+        return msgspec.structs.replace(upload, url=answer.url, granularity=granularity, offset=0, stalls=0)
+    if answer.status == 200 or (answer.upload_status is None and answer.status in TRANSIENT):
+        return _stalled(upload)
+    return _dead(upload, f"the service refused to start the upload: {_said(answer)}")
+
+
+def answered(upload: Upload, answer: Answer) -> Upload:
+    """After the answer to ``Send``."""
+    if answer.upload_status is None:
+        if answer.status in QUERY_AFTER:
+            return doubted(upload)
+        return _dead(upload, f"the upload was refused: {_said(answer)}")
+    if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):
+        return doubted(upload)
+    return _settled(upload, answer)
+
+
+def queried(upload: Upload, answer: Answer) -> Upload:
+    """After the answer to ``Query``."""
+    if answer.upload_status is None:
+        if answer.status in TRANSIENT:
+            return doubted(upload)
+        return _dead(upload, f"the service no longer knows the upload: {_said(answer)}")
+    if answer.upload_status == "active" and answer.status == 200 and answer.received is None:
+        return _dead(upload, "the service does not say how many bytes it holds")
+    return _settled(upload, answer)
+
+
+def doubted(upload: Upload) -> Upload:
+    """After no answer, or one that leaves the offset unknown."""
+    return msgspec.structs.replace(_stalled(upload), doubtful=True)
+
+
+def resumed(upload: Upload) -> Upload:
+    """As taken up again by another process: what was sent last is unknown."""
+    return msgspec.structs.replace(upload, doubtful=upload.url is not None, stalls=0)
+
+
+def renewed(upload: Upload) -> Upload:
+    """A fresh session after one that died."""
+    return Upload(size=upload.size, lost=upload.lost + 1)
+
+
+def _settled(upload: Upload, answer: Answer) -> Upload:
+    if answer.upload_status == "final" and answer.status == 200:
+        return msgspec.structs.replace(upload, receipt=answer.body, doubtful=False)
+    if answer.upload_status != "active" or answer.status != 200 or answer.received is None:
+        return _dead(upload, f"the upload was refused: {_said(answer)}")
+    if answer.received > upload.size:
+        return _dead(upload, f"the service claims {answer.received} bytes of a file of {upload.size}")
+    moved = msgspec.structs.replace(upload, offset=answer.received, doubtful=False)
+    if answer.received > upload.offset:
+        return msgspec.structs.replace(moved, stalls=0)
+    return _stalled(moved) if not upload.doubtful else moved
+
+
+def _stalled(upload: Upload) -> Upload:
+    if upload.stalls >= UPLOAD_STALLS:
+        return _dead(upload, f"no byte forward in {UPLOAD_STALLS} recoveries")
+    return msgspec.structs.replace(upload, stalls=upload.stalls + 1)
+
+
+def _dead(upload: Upload, reason: str) -> Upload:
+    return msgspec.structs.replace(upload, dead=reason)
+
+
+def _said(answer: Answer) -> str:
+    text = answer.body[:200].decode("utf-8", "backslashreplace")
+    return f"HTTP {answer.status}, upload status {answer.upload_status or 'missing'}: {text!r}"

@@ -1,0 +1,70 @@
+"""Services as values: where they are, what they take, and who we are to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from ._errors import InputError
+from ._model import Limits, Secret
+from ._options import GB
+
+#: Documented for the Gemini Batch API: 2 GB a file, 20 GB a project, 100 live jobs. Two of the twenty
+#: stay free for files of others.
+GEMINI_LIMITS = Limits(shard_bytes=2 * GB, live_jobs=100, stored_bytes=18 * GB)
+GEMINI_ORIGIN = "https://generativelanguage.googleapis.com"
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A batch service: one wire at one origin (``https://host[:port]``, without a path)."""
+
+    wire: Literal["gemini"] = "gemini"
+    origin: str
+    limits: Limits = GEMINI_LIMITS
+    key: Secret | None = None
+    #: Seconds between two looks at the jobs: the shortest, and the longest when nothing moves.
+    poll: tuple[float, float] = (30.0, 300.0)
+    #: Seconds that an unanswered create must stay out of the list of jobs before it counts as not made, and
+    #: seconds that the list may lag behind.
+    settle: float = 900.0
+    list_lag: float = 300.0
+    #: Take plain http from hosts other than this machine.
+    insecure_http: bool = False
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.origin)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path.strip("/")
+            or parts.query
+        ):
+            raise InputError(
+                f"service address {self.origin!r}: give scheme and host alone, as in https://host:8443"
+            )
+        if parts.username or parts.password:
+            raise InputError("service address: no user name or password in it; give the key in its own place")
+        if parts.scheme == "http" and not (self.insecure_http or is_loopback(parts.hostname)):
+            raise InputError(
+                f"service address {self.origin!r}: plain http is for this machine only; use https"
+            )
+
+
+class Local(Struct, frozen=True, kw_only=True):
+    """The service that packtrain brings along, run inside this process on a loopback port."""
+
+    #: Where it keeps files and jobs; by default ``service/`` in the state directory.
+    directory: Path | None = None
+
+
+def Gemini(api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN) -> Service:  # noqa: N802 - a noun
+    """The Gemini Batch API. Without a key it refuses at the first call."""
+    key = Secret(api_key) if isinstance(api_key, str) else api_key
+    return Service(wire="gemini", origin=origin.rstrip("/"), key=key)
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

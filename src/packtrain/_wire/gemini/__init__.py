@@ -1,0 +1,1 @@
+"""The Gemini Batch and Files API."""

@@ -1,0 +1,181 @@
+"""Batch jobs: create, get, list, cancel, delete, and the lines of their files.
+
+The real service answers with an Operation whose ``metadata`` describes the job. Its output stands in
+``metadata.output`` and again in ``response``; its states are ``BATCH_STATE_*``. A reader looks in all four places
+where an output has been met, and takes ``JOB_STATE_*`` too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ..._errors import ProtocolError
+from ..._model import BatchPage, BatchState, RemoteBatch, Task
+from ..http import Call, Reply
+from .files import VERSION, checked, decode_time
+
+METHODS: dict[Task, str] = {"generate": "batchGenerateContent", "embed": "asyncBatchEmbedContent"}
+TYPES: dict[Task, str] = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}
+#: Always given: without it the list has been seen empty while jobs were pending.
+PAGE_SIZE = 100
+
+T = TypeVar("T")
+
+_STATES = {state.name: state for state in BatchState}
+
+
+class Output(Struct, frozen=True, rename="camel", omit_defaults=True):
+    responses_file: str = ""
+    inlined_responses: dict[str, Any] | None = None
+
+
+class Wrapped(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """An output, or an object that has one inside, whatever the service's release calls for."""
+
+    responses_file: str = ""
+    output: Output | None = None
+    state: str = ""
+
+
+class InputConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
+    file_name: str = ""
+
+
+class BatchStats(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """int64 travels as text, zeros are left out."""
+
+    request_count: int | str = ""
+    successful_request_count: int | str = ""
+    failed_request_count: int | str = ""
+    pending_request_count: int | str = ""
+
+
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    code: int = 0
+    message: str = ""
+
+
+class Metadata(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    type: str = msgspec.field(default="", name="@type")
+    model: str = ""
+    display_name: str = ""
+    input_config: InputConfig = InputConfig()
+    output: Output | None = None
+    create_time: str = ""
+    update_time: str = ""
+    end_time: str = ""
+    batch_stats: BatchStats = BatchStats()
+    state: str = ""
+    name: str = ""
+
+
+class Operation(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    name: str = ""
+    metadata: Metadata = Metadata()
+    done: bool = False
+    error: Failure | None = None
+    response: Wrapped | None = None
+    output: Output | None = None
+    state: str = ""
+
+
+class OperationPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    operations: list[Operation] = []
+    next_page_token: str = ""
+
+
+class ResultLine(Struct, frozen=True):
+    """A line of a results file; the order of its members varies."""
+
+    key: str
+    response: Raw | None = None
+    error: Raw | None = None
+
+
+def create(*, model: str, task: Task, display_name: str, file: str) -> Call:
+    model = model if "/" in model else f"models/{model}"
+    batch = {"displayName": display_name, "inputConfig": {"fileName": checked(file)}}
+    return Call(
+        method="POST",
+        target=f"/{VERSION}/{model}:{METHODS[task]}",
+        headers=(("Content-Type", "application/json"),),
+        body=msgspec.json.encode({"batch": batch}),
+    )
+
+
+def get(name: str) -> Call:
+    return Call(method="GET", target=f"/{VERSION}/{checked(name)}")
+
+
+def cancel(name: str) -> Call:
+    return Call(method="POST", target=f"/{VERSION}/{checked(name)}:cancel", body=b"")
+
+
+def delete(name: str) -> Call:
+    return Call(method="DELETE", target=f"/{VERSION}/{checked(name)}")
+
+
+def list_page(token: str | None) -> Call:
+    query = [("pageSize", str(PAGE_SIZE))]
+    if token:
+        query.append(("pageToken", token))
+    return Call(method="GET", target=f"/{VERSION}/batches", query=tuple(query))
+
+
+def read_batch(reply: Reply) -> RemoteBatch:
+    """Raises ProtocolError when the answer describes no job."""
+    return to_remote(_decode(reply.body, Operation))
+
+
+def read_page(reply: Reply) -> BatchPage:
+    page = _decode(reply.body, OperationPage)
+    return BatchPage(tuple(map(to_remote, page.operations)), page.next_page_token or None)
+
+
+def to_remote(operation: Operation) -> RemoteBatch:
+    meta, response = operation.metadata, operation.response
+    state = decode_state(meta.state or (response.state if response else "") or operation.state)
+    count = meta.batch_stats.request_count
+    try:
+        return RemoteBatch(
+            name=checked(operation.name or meta.name),
+            state=state,
+            display_name=meta.display_name,
+            input_file=meta.input_config.file_name,
+            result_file=_result_file(operation),
+            created_at=decode_time(meta.create_time),
+            reason=operation.error.message if operation.error else "",
+            requests=int(count) if count != "" else None,
+        )
+    except ValueError as error:
+        raise ProtocolError(f"the service described a job in a way that we can't read: {error}") from error
+
+
+def _result_file(operation: Operation) -> str | None:
+    response = operation.response
+    places = (
+        operation.metadata.output,
+        response,
+        response.output if response else None,
+        operation.output,
+    )
+    name = next((place.responses_file for place in places if place and place.responses_file), None)
+    return checked(name) if name else None
+
+
+def decode_state(word: str) -> BatchState:
+    return _STATES.get(word.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"), BatchState.UNKNOWN)
+
+
+def encode_state(state: BatchState) -> str:
+    return f"BATCH_STATE_{state.name}"
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"the service described a job in a way that we can't read: {error}") from error

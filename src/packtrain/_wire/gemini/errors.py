@@ -1,0 +1,82 @@
+"""Google's error body, and what it means to us."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Struct
+
+from ..._errors import ApiError
+from ..http import Reply
+
+#: HTTP status -> Google's name for it, for the answers of our own service.
+STATUS_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    409: "ALREADY_EXISTS",
+    413: "INVALID_ARGUMENT",
+    416: "OUT_OF_RANGE",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """google.rpc.Status. ``code`` is the HTTP status on the outside, a gRPC number inside jobs and rows."""
+
+    code: int = 0
+    message: str = ""
+    status: str | None = None
+
+
+class Envelope(Struct, frozen=True):
+    error: Status
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def encode_error(status: int, message: str, *, name: str | None = None) -> bytes:
+    error = Status(code=status, message=message, status=name or STATUS_NAMES.get(status, "UNKNOWN"))
+    return msgspec.json.encode(Envelope(error))
+
+
+def read_status(reply: Reply) -> Status | None:
+    """Google's own word in an error answer; None when a proxy or a bare server answered instead."""
+    try:
+        status = _decoder.decode(reply.body).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return status if status.status else None
+
+
+def error_of(operation: str, reply: Reply) -> ApiError:
+    """The exception for an answer that is not a success. ``operation`` names the call in plain words."""
+    status = read_status(reply)
+    said = status.message if status else printable(reply.body[:200])
+    name = status.status if status else None
+    return ApiError(
+        f"{operation}: the service answered {reply.status}{f' {name}' if name else ''}: {said or 'no reason given'}",
+        status=reply.status,
+        code=name,
+        retry_after=retry_after(reply),
+    )
+
+
+def retry_after(reply: Reply) -> float | None:
+    """Seconds from ``Retry-After``; negative or unreadable values count as none, and an hour is the most."""
+    value = reply.headers.get("retry-after", "")
+    return min(float(value), 3600.0) if re.fullmatch(r"\d{1,9}", value) else None
+
+
+def printable(text: bytes) -> str:
+    """Untrusted bytes for a message: control characters escaped, so that a terminal shows and obeys none."""
+    decoded = text.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)

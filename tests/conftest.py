@@ -1,0 +1,28 @@
+"""What every test stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ],
+    scope="session",
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """The transport is aiohttp, so the loops are asyncio's and uvloop's."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """A test in which our code blocks the event loop fails."""
+    with blockbuster_ctx("packtrain") as found:
+        yield found
