@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics
-from .._rules.lifecycle import Event
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics
+    from .._rules.lifecycle import Event
 
 
 class Manifest(Protocol):

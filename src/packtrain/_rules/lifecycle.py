@@ -26,7 +26,7 @@ class Event(Struct, frozen=True, kw_only=True):
     """Something that happened to a shard."""
 
 
-class UploadIntended(Event):
+class UploadIntended(Event, frozen=True, kw_only=True):
     """The name ``file`` is about to be claimed for this attempt."""
 
     attempt: int
@@ -36,33 +36,33 @@ class UploadIntended(Event):
     reason: str | None = None
 
 
-class UploadOpened(Event):
+class UploadOpened(Event, frozen=True, kw_only=True):
     """The service opened an upload session."""
 
     upload: Upload
 
 
-class UploadLost(Event):
+class UploadLost(Event, frozen=True, kw_only=True):
     """The session is over and left no file; the same attempt starts another."""
 
     upload: Upload
     reason: str | None
 
 
-class FinalizeIntended(Event):
+class FinalizeIntended(Event, frozen=True, kw_only=True):
     """All bytes but the last chunk are there; what follows may bring the file into being."""
 
     upload: Upload
 
 
-class FileReady(Event):
+class FileReady(Event, frozen=True, kw_only=True):
     """The file stands at the service, ready, with our size and digest."""
 
     file_expires_at: float | None
     upload: Upload | None = None
 
 
-class FileSpoiled(Event):
+class FileSpoiled(Event, frozen=True, kw_only=True):
     """The file is gone, damaged or too old: the next attempt uploads another."""
 
     reason: str
@@ -71,34 +71,34 @@ class FileSpoiled(Event):
     upload: Upload | None = None
 
 
-class CreateIntended(Event):
+class CreateIntended(Event, frozen=True, kw_only=True):
     """The one POST is about to be sent."""
 
     tag: str
     intent_at: float
 
 
-class CreateWithdrawn(Event):
+class CreateWithdrawn(Event, frozen=True, kw_only=True):
     """The POST was certainly not accepted, and may be sent again at ``not_before``."""
 
     not_before: float
     reason: str
 
 
-class CreateRefused(Event):
+class CreateRefused(Event, frozen=True, kw_only=True):
     """The service said no to this shard's content; its lines fail with the reason."""
 
     reason: str
 
 
-class CreateDoubtful(Event):
+class CreateDoubtful(Event, frozen=True, kw_only=True):
     """Nobody knows whether there is a job."""
 
     doubtful_at: float
     reason: str
 
 
-class JobKnown(Event):
+class JobKnown(Event, frozen=True, kw_only=True):
     """The job exists and is ours: from the answer to the create, or found by its tag."""
 
     batch: str
@@ -106,17 +106,17 @@ class JobKnown(Event):
     reason: str | None = None
 
 
-class FenceIntended(Event):
+class FenceIntended(Event, frozen=True, kw_only=True):
     """The attempt's input file is about to be revoked."""
 
 
-class Fenced(Event):
+class Fenced(Event, frozen=True, kw_only=True):
     """The input file is gone: no create of this attempt can be accepted any more."""
 
     doubtful_at: float
 
 
-class AttemptAbandoned(Event):
+class AttemptAbandoned(Event, frozen=True, kw_only=True):
     """The tag stayed out of the list after the fence: no job was made."""
 
     reason: str
@@ -126,24 +126,24 @@ class AttemptAbandoned(Event):
     doubtful_at: float | None = None
 
 
-class JobEnded(Event):
+class JobEnded(Event, frozen=True, kw_only=True):
     """The job is over. ``result`` is its results file, None when it left none."""
 
     result: str | None
     reason: str | None = None
 
 
-class Landed(Event):
+class Landed(Event, frozen=True, kw_only=True):
     """Every key of the shard is accounted for, in a durable file here."""
 
     tally: Tally
 
 
-class Closed(Event):
+class Closed(Event, frozen=True, kw_only=True):
     """Nothing of the shard is left to clean up."""
 
 
-class Quarantined(Event):
+class Quarantined(Event, frozen=True, kw_only=True):
     """A person must decide; ``reason`` says what is known."""
 
     reason: str

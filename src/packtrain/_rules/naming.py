@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import TYPE_CHECKING
 
-from .._model import Shard
+if TYPE_CHECKING:
+    from .._model import Shard
 
 PREFIX = "pt1"
 

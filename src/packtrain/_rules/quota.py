@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .._model import Limits
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .._model import Limits
 
 
 def may_open_shard(spooled: int, shard_bytes: int, budget: int) -> bool:

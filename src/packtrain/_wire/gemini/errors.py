@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from ..._errors import ApiError
-from ..http import Reply
+
+if TYPE_CHECKING:
+    from ..http import Reply
 
 #: HTTP status -> Google's name for it, for the answers of our own service.
 STATUS_NAMES = {
@@ -62,8 +65,9 @@ def error_of(operation: str, reply: Reply) -> ApiError:
     status = read_status(reply)
     said = status.message if status else printable(reply.body[:200])
     name = status.status if status else None
+    answer = f"{reply.status} {name}" if name else str(reply.status)
     return ApiError(
-        f"{operation}: the service answered {reply.status}{f' {name}' if name else ''}: {said or 'no reason given'}",
+        f"{operation}: the service answered {answer}: {said or 'no reason given'}",
         status=reply.status,
         code=name,
         retry_after=retry_after(reply),
