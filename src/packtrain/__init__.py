@@ -1,1 +1,109 @@
 """Send very large JSONL workloads through LLM Batch APIs: nothing lost, nothing paid for twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._errors import (
+    ApiError,
+    IncompleteRun,
+    InputError,
+    IntegrityError,
+    ManifestError,
+    PacktrainError,
+    ProtocolError,
+    TransportError,
+)
+from ._model import (
+    BatchState,
+    Cursor,
+    Job,
+    Limits,
+    Reject,
+    RemoteBatch,
+    RemoteFile,
+    Request,
+    Result,
+    RowError,
+    Run,
+    Secret,
+    Shard,
+    State,
+    Statistics,
+    Tally,
+    Task,
+)
+from ._options import Options
+from ._reports import CheckReport, MergeReport, Progress, SplitReport, Status, Summary
+from ._service import Gemini, Local, Service
+
+if TYPE_CHECKING:
+    from ._client import Client, open_client
+    from ._stages import check, merge, split, status, upload
+    from .server import serving
+
+__all__ = (
+    "ApiError",
+    "BatchState",
+    "CheckReport",
+    "Client",
+    "Cursor",
+    "Gemini",
+    "IncompleteRun",
+    "InputError",
+    "IntegrityError",
+    "Job",
+    "Limits",
+    "Local",
+    "ManifestError",
+    "MergeReport",
+    "Options",
+    "PacktrainError",
+    "Progress",
+    "ProtocolError",
+    "Reject",
+    "RemoteBatch",
+    "RemoteFile",
+    "Request",
+    "Result",
+    "RowError",
+    "Run",
+    "Secret",
+    "Service",
+    "Shard",
+    "SplitReport",
+    "State",
+    "Statistics",
+    "Status",
+    "Summary",
+    "Tally",
+    "Task",
+    "TransportError",
+    "check",
+    "merge",
+    "open_client",
+    "serving",
+    "split",
+    "status",
+    "upload",
+)
+
+#: What needs the network stack is imported when it is first asked for, so that ``import packtrain`` stays quick.
+_LATER = {
+    "Client": "_client",
+    "open_client": "_client",
+    "check": "_stages",
+    "merge": "_stages",
+    "serving": "server",
+    "split": "_stages",
+    "status": "_stages",
+    "upload": "_stages",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'packtrain' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

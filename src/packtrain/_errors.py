@@ -29,9 +29,7 @@ class TransportError(PacktrainError):
 class ApiError(PacktrainError):
     """The service answered, and the answer is no."""
 
-    def __init__(
-        self, message: str, *, status: int, code: str | None = None, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         #: The HTTP status.
         self.status = status
@@ -54,4 +52,11 @@ class ManifestError(PacktrainError):
 
 
 class IncompleteRun(PacktrainError):  # noqa: N818 - a condition of the run, as in "raise IncompleteRun"
-    """The run stopped before every line had its answer; starting it again goes on."""
+    """The run stopped before every line had its answer; starting it again goes on.
+
+    ``quarantined`` is the number of shards that wait for a person's decision.
+    """
+
+    def __init__(self, message: str, *, quarantined: int = 0) -> None:
+        super().__init__(message)
+        self.quarantined = quarantined

@@ -283,24 +283,6 @@ class Statistics(Struct, frozen=True, kw_only=True):
         return sum(self.states.get(state, 0) for state in states)
 
 
-class Summary(Struct, frozen=True, kw_only=True):
-    """How a run ended: the line that ``run --json`` prints."""
-
-    run: str
-    complete: bool
-    lines: int
-    valid: int
-    answered: int
-    failed: int
-    rejected: int
-    shards: int
-    jobs_created: int
-    duplicates_healed: int
-    bytes_in: int
-    bytes_uploaded: int
-    seconds: float
-
-
 class Secret:
     """A credential that does not show itself: its text is had by ``reveal()`` alone."""
 

@@ -163,7 +163,7 @@ TABLE: dict[type[Event], tuple[frozenset[State], State]] = {
     JobKnown: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.FENCED}), S.SUBMITTED),
     FenceIntended: (frozenset({S.RECONCILING}), S.FENCE_INTENT),
     Fenced: (frozenset({S.FENCE_INTENT}), S.FENCED),
-    AttemptAbandoned: (frozenset({S.FENCED}), S.SEALED),
+    AttemptAbandoned: (frozenset({S.RECONCILING, S.FENCED}), S.SEALED),
     JobEnded: (frozenset({S.SUBMITTED}), S.ENDED),
     Landed: (frozenset({S.ENDED}), S.LANDED),
     Closed: (frozenset({S.LANDED}), S.CLOSED),

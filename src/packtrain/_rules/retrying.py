@@ -16,9 +16,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TransportError)
 
 
-def backoff(
-    failures: int, jitter: float, *, floor: float = BACKOFF_FLOOR, ceiling: float = BACKOFF_CEILING
-) -> float:
+def backoff(failures: int, jitter: float, *, floor: float = BACKOFF_FLOOR, ceiling: float = BACKOFF_CEILING) -> float:
     """Seconds before try number ``failures + 1``: doubled each time, half of it random (``jitter`` in 0..1)."""
     whole = min(ceiling, floor * 2.0 ** min(failures, 30))
     return whole * (0.5 + jitter / 2)

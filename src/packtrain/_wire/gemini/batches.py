@@ -38,6 +38,7 @@ class Wrapped(Struct, frozen=True, rename="camel", omit_defaults=True):
     responses_file: str = ""
     output: Output | None = None
     state: str = ""
+    type: str = msgspec.field(default="", name="@type")
 
 
 class InputConfig(Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -31,6 +31,10 @@ STATUS_NAMES = {
 }
 
 
+#: gRPC's numbers, as they stand inside jobs and rows. A job cancelled before it began says "internal".
+GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL = 1, 3, 13
+
+
 class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """google.rpc.Status. ``code`` is the HTTP status on the outside, a gRPC number inside jobs and rows."""
 

@@ -1,0 +1,7 @@
+"""``python -m packtrain``."""
+
+from __future__ import annotations
+
+from packtrain.cli import main
+
+main()

@@ -1,0 +1,317 @@
+"""The composition root: state directory, manifest, transport and service put together into a client."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ._errors import IncompleteRun, PacktrainError
+from ._flow.context import Context
+from ._flow.drive import Driver
+from ._flow.ingest import Ingest
+from ._flow.merge import Output, check_published, merge, publish_rejects
+from ._flow.report import Reporter
+from ._flow.signals import Changes, Meter
+from ._io.clock import SystemClock
+from ._io.gemini import GeminiRemote
+from ._io.results import read_results
+from ._io.sources import open_sources
+from ._io.spool import Spool
+from ._io.transport import open_transport
+from ._manifest.sqlite import open_sqlite
+from ._model import Limits, Result, Run, State, Statistics, Task
+from ._options import Options
+from ._reports import Progress, Summary
+from ._rules import naming, quota
+from ._rules.lifecycle import CREATE, DOUBT, LIVE, SETTLED, UPLOAD
+from ._service import Local, Service
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from ._flow.drive import Goal
+    from ._io.base import Remote
+    from ._io.sources import Inputs
+    from ._manifest.base import Manifest
+
+_MAIN = "main"
+#: Polling and waiting for a service in this very process, in seconds.
+_LOCAL_POLL, _LOCAL_SETTLE, _LOCAL_LAG = (0.1, 1.0), 1.0, 0.5
+
+
+@asynccontextmanager
+async def open_client(
+    state: str | os.PathLike[str], *, service: Service | Local, options: Options | None = None
+) -> AsyncIterator[Client]:
+    """A client on the state directory ``state``, which it holds until the block ends.
+
+    Raises ManifestError when another process holds the directory, or when it cannot be used.
+    """
+    spool, meter = Spool(Path(state)), Meter()
+    async with AsyncExitStack() as stack:
+        manifest = await stack.enter_async_context(open_sqlite(spool.manifest))
+        await anyio.to_thread.run_sync(spool.prepare)
+        if isinstance(service, Local):
+            service = await stack.enter_async_context(_local(service.directory or spool.service))
+        options = options or Options()
+        connections = options.uploads + options.downloads + 4
+        transport = await stack.enter_async_context(open_transport(service, connections=connections))
+        remote = GeminiRemote(transport, sent=meter.sent)
+        yield Client(spool, manifest, remote, service, options, meter)
+
+
+@asynccontextmanager
+async def _local(directory: Path) -> AsyncIterator[Service]:
+    from .server import serving
+
+    async with serving(directory) as origin:
+        yield Service(origin=origin, poll=_LOCAL_POLL, settle=_LOCAL_SETTLE, list_lag=_LOCAL_LAG)
+
+
+class Client:
+    """Runs on one state directory. Made by ``open_client``.
+
+    ``run`` does a whole job. Its parts stand alone for services that never end: ``submit`` takes input in,
+    ``drive`` moves what was taken in, ``results`` gives the answers as they land.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        manifest: Manifest,
+        remote: Remote,
+        service: Service,
+        options: Options,
+        meter: Meter,
+    ) -> None:
+        self._spool = spool
+        self._manifest = manifest
+        self._remote = remote
+        self._service = service
+        self._options = options
+        self._meter = meter
+        self._changes = Changes()
+        self._stop = anyio.Event()
+        self._reporter = Reporter(spool, manifest, meter)
+
+    async def run(
+        self,
+        inputs: Inputs,
+        *,
+        model: str,
+        out: str | os.PathLike[str],
+        task: Task = "generate",
+        run_id: str = _MAIN,
+        join: bool = False,
+        wait: bool = True,
+    ) -> Summary:
+        """Every line of ``inputs`` answered in ``out``, in input order; the same call again goes on, or does nothing.
+
+        ``out`` is a file, or with a slash at its end a directory of parts. With ``wait`` false it returns once
+        nothing more can be submitted. The summary is complete when ``out`` is published.
+
+        Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError
+        for a state of another run, IncompleteRun when a person must decide, TransportError after a long outage.
+        """
+        began = time.monotonic()
+        output = Output(Path(out), parts=os.fspath(out).endswith(os.sep))
+        ctx = self._context(await self._open(run_id, model, task, join))
+        if not await self._manifest.published(run_id):
+            await self._work(ctx, inputs, output, _settled if wait else partial(_submitted, ctx.run.limits))
+            await self._publish(ctx, output)
+        statistics = await self._reporter.refresh(run_id)
+        if statistics.merged:
+            await check_published(output, statistics.tally.bytes)
+        return self._summary(ctx.run, statistics, time.monotonic() - began)
+
+    async def submit(
+        self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = _MAIN, join: bool = False
+    ) -> Run:
+        """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile."""
+        run = await self._open(run_id, model, task, join)
+        with _plain_errors():
+            await self._ingest(run, inputs).ingest()
+        return run
+
+    async def drive(self) -> None:
+        """Move the shards of all runs, also of those still to be submitted, until cancelled or stopped."""
+        driven: set[str] = set()
+        with _plain_errors():
+            async with anyio.create_task_group() as tasks:
+                while not self._stop.is_set():
+                    changed = self._changes.mark()
+                    for run in await self._manifest.runs():
+                        if run.id not in driven:
+                            driven.add(run.id)
+                            tasks.start_soon(Driver(self._context(run)).drive, _never, self._stop)
+                    await changed.wait()
+
+    async def results(self, run: Run) -> AsyncIterator[Result]:
+        """The answers of a run, shard by shard as they land, until all have; failed lines come with their error.
+
+        To be read before ``run`` has merged them away.
+        """
+        given: set[int] = set()
+        while True:
+            changed = self._changes.mark()
+            jobs = await self._manifest.jobs(run.id)
+            for job in jobs:
+                if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
+                    given.add(job.shard)
+                    async for result in read_results(self._spool.answers(job), self._spool.failed(job)):
+                        yield result
+            done = (await self._manifest.cursor(run.id)).done
+            if done and all(job.shard in given or job.state is State.QUARANTINED for job in jobs):
+                return
+            await changed.wait()
+
+    async def statistics(self, run_id: str = _MAIN) -> Statistics:
+        return await self._manifest.statistics(run_id)
+
+    def progress(self) -> Progress:
+        """What is known of the latest run right now; never waits."""
+        return self._reporter.progress()
+
+    def stop(self) -> None:
+        """Let what is under way come to a stand; ``run`` and ``drive`` then return within seconds."""
+        self._stop.set()
+        self._changes.notify()
+
+    async def _open(self, run_id: str, model: str, task: Task, join: bool) -> Run:
+        limits = _limits(self._service.limits, self._options)
+        facts = msgspec.json.encode([model, task, join, limits.shard_bytes, limits.shard_requests])
+        run = Run(
+            id=run_id,
+            token=naming.token_from(secrets.token_bytes(16)),
+            fingerprint=hashlib.sha256(facts).hexdigest(),
+            model=model,
+            task=task,
+            limits=limits,
+            join=join,
+        )
+        opened = await self._manifest.open_run(run)
+        self._changes.notify()
+        return opened
+
+    def _context(self, run: Run) -> Context:
+        return Context(
+            run=run,
+            service=self._service,
+            options=self._options,
+            spool=self._spool,
+            manifest=self._manifest,
+            remote=self._remote,
+            clock=SystemClock(),
+            changes=self._changes,
+        )
+
+    def _ingest(self, run: Run, inputs: Inputs) -> Ingest:
+        return Ingest(
+            run,
+            open_sources(inputs),
+            manifest=self._manifest,
+            options=self._options,
+            shard_path=self._spool.shard,
+            rejects=self._spool.rejects,
+            keys=self._spool.keys,
+            changes=self._changes,
+            meter=self._meter,
+        )
+
+    async def _work(self, ctx: Context, inputs: Inputs, output: Output, goal: Goal) -> None:
+        """Take in and drive side by side, until the goal, a stop, or an error."""
+        try:
+            with _plain_errors():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._reporter.report, ctx.run.id)
+                    tasks.start_soon(self._ingest(ctx.run, inputs).ingest)
+                    await Driver(ctx, output).drive(goal, self._stop)
+                    tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await publish_rejects(self._spool.rejects, output)
+
+    async def _publish(self, ctx: Context, output: Output) -> None:
+        statistics = await self._manifest.statistics(ctx.run.id)
+        if not _settled(statistics):
+            return
+        stuck = list(await self._manifest.jobs(ctx.run.id, {State.QUARANTINED}))
+        if stuck:
+            reasons = "; ".join(f"shard {job.shard}: {job.reason}" for job in stuck[:5])
+            raise IncompleteRun(
+                f"{len(stuck)} shards need a decision, all others are answered. {reasons}", quarantined=len(stuck)
+            )
+        await merge(ctx, output)
+
+    def _summary(self, run: Run, statistics: Statistics, seconds: float) -> Summary:
+        cursor, tally = statistics.cursor, statistics.tally
+        return Summary(
+            run=run.token,
+            complete=statistics.merged,
+            lines=cursor.lines,
+            valid=cursor.valid,
+            answered=tally.answered,
+            failed=tally.failed,
+            rejected=cursor.rejected,
+            shards=statistics.shards,
+            jobs_created=statistics.jobs_created,
+            duplicates_healed=statistics.duplicates_healed,
+            bytes_in=cursor.bytes,
+            bytes_uploaded=statistics.uploaded_bytes,
+            seconds=round(seconds, 3),
+        )
+
+
+def _limits(service: Limits, options: Options) -> Limits:
+    """The service's limits, tightened by the caller's."""
+    return msgspec.structs.replace(
+        service,
+        shard_bytes=min(options.shard_bytes or service.shard_bytes, service.shard_bytes),
+        shard_requests=options.shard_requests or service.shard_requests,
+        shard_age=options.shard_age,
+    )
+
+
+def _settled(statistics: Statistics) -> bool:
+    return statistics.cursor.done and statistics.count(*SETTLED) == statistics.shards
+
+
+def _submitted(limits: Limits, statistics: Statistics) -> bool:
+    """Nothing more can be submitted now: all is, or the service takes no further job."""
+    pending = statistics.count(*UPLOAD, *CREATE, *DOUBT)
+    full = not quota.jobs_that_fit(statistics.count(*LIVE), limits)
+    return full or (statistics.cursor.done and not pending)
+
+
+def _never(_: Statistics) -> bool:
+    return False
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """The error that counts, out of the groups that task groups wrap it in."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours = list(_leaves(group))
+        if len(ours) == 1 or all(isinstance(error, PacktrainError) for error in ours):
+            raise ours[0] from ours[0].__cause__
+        raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,1 @@
+"""What moves: every task group of the client, and nothing that decides."""

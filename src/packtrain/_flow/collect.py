@@ -1,0 +1,128 @@
+"""The results of an ended job land: fetched, checked against the shard's keys, put in order, durable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import msgspec
+
+from .._errors import ApiError, IntegrityError, TransportError
+from .._io.join import Outputs, join_files
+from .._io.part import Part
+from .._io.spool import land, remove
+from .._model import Job, State, Tally
+from .._rules.lifecycle import Closed, Landed, Quarantined
+from .._rules.retrying import backoff, is_transient
+from .merge import publish_part
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .._model import Shard
+    from .context import Context
+    from .merge import Output
+
+#: Tries of one download in a row, each going on where the last one stopped.
+_TRIES = 6
+
+
+async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
+    """From ENDED to CLOSED. Raises ApiError when the results cannot be had."""
+    if job.state is State.ENDED:
+        job = await _land(ctx, job)
+    if job.state is not State.LANDED:
+        return job
+    if output is not None and output.parts:
+        await publish_part(ctx, output, job)
+    return await _close(ctx, job)
+
+
+async def _land(ctx: Context, job: Job) -> Job:
+    shard = await ctx.manifest.shard(job)
+    try:
+        tally = await _fetch_and_join(ctx, job, shard)
+    except ApiError as error:
+        return await _missed(ctx, job, error)
+    if tally.missing and job.result:
+        # Rows are missing: either the service left them out, or what came down was cut. A second copy tells.
+        await anyio.to_thread.run_sync(remove, ctx.spool.part(job))
+        tally = await _fetch_and_join(ctx, job, shard)
+    return await ctx.record(job, Landed(tally=tally))
+
+
+async def _fetch_and_join(ctx: Context, job: Job, shard: Shard) -> Tally:
+    if job.result:
+        await fetch(ctx, job.result, ctx.spool.part(job))
+    for attempt in range(2):
+        try:
+            return await anyio.to_thread.run_sync(_join, ctx, job, shard)
+        except IntegrityError:
+            if attempt or not job.result:
+                raise
+            await anyio.to_thread.run_sync(remove, ctx.spool.part(job))
+            await fetch(ctx, job.result, ctx.spool.part(job))
+    raise AssertionError("unreachable: the second attempt raises")
+
+
+async def _missed(ctx: Context, job: Job, error: ApiError) -> Job:
+    """The results are refused. If the job itself is still shown to us, it is they that are gone, not our key."""
+    if error.status not in (403, 404) or not job.batch or not await ctx.remote.find_batch(job.batch):
+        raise error
+    reason = f"the answers of {job.batch} were made, and paid for, but can't be fetched any more: {error}"
+    return await ctx.record(job, Quarantined(reason=reason))
+
+
+def _join(ctx: Context, job: Job, shard: Shard) -> Tally:
+    """Blocking. The three files are durable under their names when it returns."""
+    spool = ctx.spool
+    finals = (spool.answers(job), spool.failed(job), spool.unknown(job))
+    temporaries = tuple(path.with_name(path.name + ".tmp") for path in finals)
+    tally = join_files(
+        [spool.shard(shard.index, shard.generation)],
+        [spool.part(job)] if job.result else [],
+        Outputs(*temporaries),
+        with_request=ctx.run.join,
+        absent="the service returned no row for this key" if job.result else (job.reason or "the job left no results"),
+        window=ctx.options.join_window,
+    )
+    if tally.answered + tally.failed != shard.lines:
+        raise IntegrityError(
+            f"shard {shard.index}: {tally.answered} answers and {tally.failed} failures do not add up to "
+            f"{shard.lines} lines; {spool.shard(shard.index)} was changed"
+        )
+    digest = land(temporaries, finals)
+    return msgspec.structs.replace(tally, sha256=digest)
+
+
+async def _close(ctx: Context, job: Job) -> Job:
+    """What is no longer needed goes, after the row that says so."""
+    for path in (ctx.spool.part(job), ctx.spool.shard(job.shard, job.generation)):
+        await anyio.to_thread.run_sync(remove, path)
+    if job.file:
+        await ctx.remote.delete_file(job.file)
+    return await ctx.record(job, Closed())
+
+
+async def fetch(ctx: Context, name: str, part: Path) -> None:
+    """Bring a results file down to ``part``, going on where an earlier try stopped. Raises the last error."""
+    for failures in range(_TRIES):
+        try:
+            await _fetch_once(ctx, name, part)
+            return
+        except (TransportError, ApiError) as error:
+            if failures + 1 == _TRIES or not is_transient(error):
+                raise
+            await ctx.clock.sleep(backoff(failures, ctx.clock.jitter()))
+
+
+async def _fetch_once(ctx: Context, name: str, path: Path) -> None:
+    part = await anyio.to_thread.run_sync(Part, path)
+    try:
+        async with ctx.remote.download(name, offset=part.offset) as download:
+            part.begin(download.offset)
+            async for piece in download.pieces():
+                await anyio.to_thread.run_sync(part.write, piece)
+            await anyio.to_thread.run_sync(part.finish, download.total)
+    finally:
+        part.close()

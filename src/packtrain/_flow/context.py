@@ -1,0 +1,45 @@
+"""What every part of a driver has in hand."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._rules.lifecycle import detail
+
+if TYPE_CHECKING:
+    from .._io.base import Clock, Remote
+    from .._io.spool import Spool
+    from .._manifest.base import Manifest
+    from .._model import Job, Run
+    from .._options import Options
+    from .._rules.lifecycle import Event
+    from .._service import Service
+    from .signals import Changes
+
+log = logging.getLogger("packtrain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One run, and the parts that it runs on."""
+
+    run: Run
+    service: Service
+    options: Options
+    spool: Spool
+    manifest: Manifest
+    remote: Remote
+    clock: Clock
+    changes: Changes
+
+    async def record(self, job: Job, event: Event) -> Job:
+        """The one way from here into the manifest: record, tell, and wake whoever waits for it."""
+        after = await self.manifest.record(job, event)
+        name = type(event).__name__
+        log.info(
+            "shard %d: %s -> %s %s", job.shard, name, after.state, detail(event), extra={"action": name, "run": job.run}
+        )
+        self.changes.notify()
+        return after

@@ -1,0 +1,99 @@
+"""A file at the service becomes a job: one POST, from one place, never repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errors import ApiError, PacktrainError, ProtocolError
+from .._model import Job, State
+from .._options import FILE_MARGIN
+from .._rules import naming
+from .._rules.lifecycle import (
+    CreateDoubtful,
+    CreateIntended,
+    CreateRefused,
+    CreateWithdrawn,
+    FileSpoiled,
+    JobKnown,
+)
+from .._rules.outcome import Outcome, classify
+from .._rules.retrying import wait_after
+from .reconcile import find_tag
+
+if TYPE_CHECKING:
+    from .context import Context
+
+
+class Creator:
+    """Creates the jobs of one run, one after the other."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        #: Refusals for lack of quota in a row; they slow down all creates of the run.
+        self._throttled = 0
+        self._proven = False
+
+    async def create(self, job: Job) -> Job:
+        """From UPLOADED to SUBMITTED, or to where the answer leads. Raises ApiError when no create can succeed."""
+        if job.state is State.CREATE_INTENT:
+            return await self._doubt(job, "the program stopped between the intent and the answer")
+        if self._expires_soon(job):
+            return await self._spoil(job, "the input file is about to expire, or has")
+        shard = await self._ctx.manifest.shard(job)
+        tag = naming.job_tag(self._ctx.run.token, shard, job.attempt)
+        # A create that was refused for quota is taken to have made nothing; one look makes sure of it.
+        if job.tag == tag and (found := await find_tag(self._ctx, tag)):
+            return await self._ctx.record(job, JobKnown(batch=found.name, submitted_at=self._ctx.clock.now()))
+        job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+        return await self._post(job, tag)
+
+    async def _post(self, job: Job, tag: str) -> Job:
+        ctx, file = self._ctx, job.file or ""
+        try:
+            batch = await ctx.remote.create(model=ctx.run.model, task=ctx.run.task, tag=tag, file=file)
+        except PacktrainError as error:
+            return await self._failed(job, error)
+        self._throttled, self._proven = 0, True
+        job = await ctx.record(job, JobKnown(batch=batch.name, submitted_at=ctx.clock.now()))
+        if batch.display_name not in ("", tag):
+            raise ProtocolError(
+                f"shard {job.shard}: the service renamed our job to {batch.display_name[:120]!r}. Jobs could not be "
+                "found again by name, so no more are created; please report this."
+            )
+        return job
+
+    async def _failed(self, job: Job, error: PacktrainError) -> Job:
+        match classify(error, file=job.file or "", proven=self._proven):
+            case Outcome.AMBIGUOUS:
+                return await self._doubt(job, str(error))
+            case Outcome.NOT_SENT | Outcome.THROTTLED:
+                return await self._withdraw(job, error)
+            case Outcome.FILE_GONE:
+                return await self._spoil(job, str(error))
+            case Outcome.REFUSED:
+                return await self._ctx.record(job, CreateRefused(reason=str(error)))
+            case Outcome.BARRED:
+                await self._withdraw(job, error)
+                raise error
+
+    async def _withdraw(self, job: Job, error: PacktrainError) -> Job:
+        wait = 0.0
+        if not isinstance(error, ApiError) or error.status == 429:
+            wait = wait_after(error, self._throttled, self._ctx.clock.jitter())
+            self._throttled += 1
+        not_before = self._ctx.clock.now() + wait
+        return await self._ctx.record(job, CreateWithdrawn(not_before=not_before, reason=str(error)))
+
+    async def _doubt(self, job: Job, reason: str) -> Job:
+        return await self._ctx.record(job, CreateDoubtful(doubtful_at=self._ctx.clock.now(), reason=reason))
+
+    async def _spoil(self, job: Job, reason: str) -> Job:
+        file = job.file
+        job = await self._ctx.record(job, FileSpoiled(reason=reason))
+        if file:
+            await self._ctx.remote.delete_file(file)
+        return job
+
+    def _expires_soon(self, job: Job) -> bool:
+        expires = job.file_expires_at
+        return expires is not None and expires - self._ctx.clock.now() < FILE_MARGIN

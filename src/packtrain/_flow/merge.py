@@ -1,0 +1,91 @@
+"""The landed shards become the output, which shows up under its name only when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from .._errors import ManifestError
+from .._io.spool import publish, remove, touch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .._model import Job
+    from .context import Context
+
+
+class Output:
+    """Where a run's answers go: one file, or a directory with a part for each shard."""
+
+    def __init__(self, path: Path, *, parts: bool) -> None:
+        self.path = path
+        self.parts = parts
+
+    def beside(self, kind: str) -> Path:
+        """``OUT.failed.jsonl`` and the like."""
+        return self.path.with_name(f"{self.path.name}.{kind}.jsonl")
+
+    def part(self, job: Job) -> Path:
+        return self.path / f"part-{job.shard:05d}.jsonl"
+
+    def size(self) -> int | None:
+        """Bytes of what stands there; None when it is not there, or not complete."""
+        if not self.parts:
+            return self.path.stat().st_size if self.path.is_file() else None
+        if not (self.path / "_SUCCESS").is_file():
+            return None
+        return sum(part.stat().st_size for part in self.path.glob("part-*.jsonl"))
+
+
+async def publish_part(ctx: Context, output: Output, job: Job) -> None:
+    """One landed shard as a part of its own; done again after a crash, with the same result."""
+    await anyio.to_thread.run_sync(partial(output.path.mkdir, parents=True, exist_ok=True))
+    await anyio.to_thread.run_sync(publish, [ctx.spool.answers(job)], output.part(job))
+
+
+async def merge(ctx: Context, output: Output) -> None:
+    """Publish what all shards of the run have come to, record it, and let go of the copies."""
+    jobs = await ctx.manifest.jobs(ctx.run.id)
+    spool = ctx.spool
+    if output.parts:
+        await anyio.to_thread.run_sync(touch, output.path / "_SUCCESS")
+    else:
+        await anyio.to_thread.run_sync(publish, [spool.answers(job) for job in jobs], output.path)
+    await _publish_some(jobs, spool.failed, output.beside("failed"))
+    await _publish_some(jobs, spool.unknown, output.beside("unknown"))
+    digest = hashlib.sha256("".join(job.tally.sha256 for job in jobs if job.tally).encode()).hexdigest()
+    await ctx.manifest.publish(ctx.run.id, digest)
+    for job in jobs:
+        for path in (spool.answers(job), spool.failed(job), spool.unknown(job)):
+            await anyio.to_thread.run_sync(remove, path)
+
+
+async def publish_rejects(rejects: Path, output: Output) -> None:
+    await anyio.to_thread.run_sync(_publish_filled, [rejects], output.beside("rejected"))
+
+
+async def check_published(output: Output, size: int) -> None:
+    """Raises ManifestError when the output of a finished run is not there as it was published."""
+    found = await anyio.to_thread.run_sync(output.size)
+    if found != size:
+        state = "is not there" if found is None else f"has {found} bytes"
+        raise ManifestError(
+            f"{output.path}: the run is complete and published {size} bytes there, but it {state} now. Put it back; "
+            "to ask the service again, and pay again, choose another --out and --state"
+        )
+
+
+async def _publish_some(jobs: list[Job], path: Callable[[Job], Path], final: Path) -> None:
+    await anyio.to_thread.run_sync(_publish_filled, [path(job) for job in jobs], final)
+
+
+def _publish_filled(parts: list[Path], final: Path) -> None:
+    """Blocking. A file with nothing to tell is not written."""
+    filled = [part for part in parts if part.exists() and part.stat().st_size]
+    if filled:
+        publish(filled, final)

@@ -1,0 +1,176 @@
+"""A sealed shard becomes a file at the service, whole and verified."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from .._errors import IntegrityError, TransportError
+from .._io.spool import ShardReader
+from .._model import Job, RemoteFile, Shard, State, Upload
+from .._options import ATTEMPTS, FILE_READY_TIMEOUT
+from .._rules import naming, upload
+from .._rules.lifecycle import (
+    FileReady,
+    FileSpoiled,
+    FinalizeIntended,
+    Quarantined,
+    UploadIntended,
+    UploadLost,
+    UploadOpened,
+)
+from .._rules.retrying import backoff
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .context import Context
+
+
+async def intend(ctx: Context, job: Job) -> Job:
+    """Claim the next attempt's file name, in the manifest; from then on it counts as stored."""
+    shard = await ctx.manifest.shard(job)
+    if job.attempt >= ATTEMPTS:
+        reason = f"{ATTEMPTS} attempts came to nothing; the last: {job.reason or 'unknown'}"
+        return await ctx.record(job, Quarantined(reason=reason))
+    attempt = job.attempt + 1
+    name = naming.file_name(ctx.run.token, job.shard, job.generation, attempt)
+    return await ctx.record(job, UploadIntended(attempt=attempt, file=name, upload=Upload(size=shard.bytes)))
+
+
+async def send(ctx: Context, job: Job) -> Job:
+    """From an intended or interrupted upload to a file that is ready. Raises IntegrityError for a changed shard."""
+    shard = await ctx.manifest.shard(job)
+    progress = upload.resumed(job.upload or Upload(size=shard.bytes))
+    async with _reading(ctx, shard) as reader:
+        sending = _Sending(ctx, job, shard, reader)
+        while True:
+            match upload.next_action(progress, ctx.options.chunk_bytes):
+                case upload.Start():
+                    progress = await sending.start(progress)
+                case upload.Send() as piece:
+                    progress = await sending.piece(progress, piece)
+                case upload.Query():
+                    progress = await sending.query(progress)
+                case upload.Finished():
+                    return await sending.finish(progress)
+                case upload.Dead(reason):
+                    progress = await sending.renew(progress, reason)
+            if sending.job.state not in (State.UPLOADING, State.FINALIZING):
+                return sending.job
+            if progress.stalls:
+                await ctx.clock.sleep(backoff(progress.stalls, ctx.clock.jitter()))
+
+
+class _Sending:
+    """One upload under way; ``job`` is its latest row."""
+
+    def __init__(self, ctx: Context, job: Job, shard: Shard, reader: ShardReader) -> None:
+        self.job = job
+        self._ctx = ctx
+        self._shard = shard
+        self._reader = reader
+        self._name = job.file or ""
+        tag = naming.job_tag(ctx.run.token, shard, job.attempt)
+        self._tag = naming.file_tag(tag, ctx.manifest.instance)
+
+    async def start(self, progress: Upload) -> Upload:
+        if found := await self._ctx.remote.find_file(self._name):
+            await self._accept(found)
+            return progress
+        answer = await self._ctx.remote.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
+        progress = upload.started(progress, answer)
+        if progress.url is not None:
+            self.job = await self._ctx.record(self.job, UploadOpened(upload=progress))
+        return progress
+
+    async def piece(self, progress: Upload, piece: upload.Send) -> Upload:
+        assert progress.url is not None
+        if piece.finalize and self.job.state is State.UPLOADING:
+            await self._verify_local()
+            self.job = await self._ctx.record(self.job, FinalizeIntended(upload=progress))
+        try:
+            answer = await self._ctx.remote.send(
+                progress.url, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
+            )
+        except TransportError:
+            return upload.doubted(progress)
+        return upload.answered(progress, answer)
+
+    async def query(self, progress: Upload) -> Upload:
+        assert progress.url is not None
+        try:
+            answer = await self._ctx.remote.query_upload(progress.url)
+        except TransportError:
+            return upload.doubted(progress)
+        return upload.queried(progress, answer)
+
+    async def finish(self, progress: Upload) -> Job:
+        receipt = self._ctx.remote.read_receipt(progress.receipt or b"")
+        file = receipt or await self._ctx.remote.find_file(self._name)
+        if file is None or file.name != self._name:
+            return await self._spoil(f"the upload ended, but {self._name} is not there")
+        return await self._check(file)
+
+    async def renew(self, progress: Upload, reason: str) -> Upload:
+        """The session died; it may have left the file all the same."""
+        if found := await self._ctx.remote.find_file(self._name):
+            await self._accept(found)
+            return progress
+        renewed = upload.renewed(progress)
+        if renewed.lost >= ATTEMPTS:
+            self.job = await self._ctx.record(self.job, Quarantined(reason=f"uploads keep failing: {reason}"))
+        else:
+            self.job = await self._ctx.record(self.job, UploadLost(upload=renewed, reason=reason))
+        return renewed
+
+    async def _accept(self, file: RemoteFile) -> None:
+        """A file under our name is ours only if we meant to finish one, and it carries this manifest's mark."""
+        if self.job.state is State.FINALIZING and file.display_name in ("", self._tag):
+            await self._check(file)
+            return
+        reason = f"{self._name} exists already and was not made by this manifest; is another copy of it at work?"
+        self.job = await self._ctx.record(self.job, Quarantined(reason=reason))
+
+    async def _check(self, file: RemoteFile) -> Job:
+        """Wait until the file can be used, and compare it with the shard."""
+        file = await self._ready(file)
+        if file.state not in ("ACTIVE", ""):
+            return await self._spoil(f"the service could not take the file: {file.state} {file.reason}")
+        if file.bytes != self._shard.bytes or file.sha256 not in (None, self._shard.sha256):
+            return await self._spoil(f"the service holds {file.bytes} bytes with SHA-256 {file.sha256}, not ours")
+        self.job = await self._ctx.record(self.job, FileReady(file_expires_at=file.expires_at))
+        return self.job
+
+    async def _ready(self, file: RemoteFile) -> RemoteFile:
+        deadline, waits = self._ctx.clock.now() + FILE_READY_TIMEOUT, 0
+        while file.state == "PROCESSING" and self._ctx.clock.now() < deadline:
+            await self._ctx.clock.sleep(backoff(waits, self._ctx.clock.jitter()))
+            waits += 1
+            file = await self._ctx.remote.find_file(self._name) or file
+        return file
+
+    async def _spoil(self, reason: str) -> Job:
+        self.job = await self._ctx.record(self.job, FileSpoiled(reason=reason))
+        await self._ctx.remote.delete_file(self._name)
+        return self.job
+
+    async def _verify_local(self) -> None:
+        digest = await anyio.to_thread.run_sync(self._reader.digest, self._shard.bytes)
+        if digest != self._shard.sha256:
+            raise IntegrityError(
+                f"shard {self._shard.index}: {self._reader.path} is not what it was when it was sealed "
+                f"(SHA-256 {digest[:16]}…, sealed {self._shard.sha256[:16]}…); nothing of it was submitted. "
+                "Restore the file, or start over with another --out."
+            )
+
+
+@contextlib.asynccontextmanager
+async def _reading(ctx: Context, shard: Shard) -> AsyncIterator[ShardReader]:
+    reader = await anyio.to_thread.run_sync(ShardReader, ctx.spool.shard(shard.index, shard.generation))
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -1,0 +1,129 @@
+"""The Gemini Batch API as a Remote: calls from ``_wire`` sent through the transport."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+from typing import TYPE_CHECKING
+
+import stamina
+
+from .._errors import ApiError, PacktrainError, ProtocolError
+from .._options import BACKOFF_CEILING, BACKOFF_FLOOR, CALL_ATTEMPTS
+from .._rules.retrying import is_transient
+from .._wire.gemini import batches, files
+from .._wire.gemini.errors import error_of
+from .transport import FileRange
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from .._model import BatchPage, RemoteBatch, RemoteFile, Task
+    from .._rules.upload import Answer
+    from .._wire.http import Call, Reply
+    from .spool import ShardReader
+    from .transport import Transport
+
+#: Gone, never there, or not ours: the Files API says 403 for all of them, batches say 404.
+_ABSENT = frozenset({403, 404})
+
+
+class GeminiRemote:
+    """Implements ``Remote``. ``sent`` is told every number of bytes of file data that leaves."""
+
+    def __init__(self, transport: Transport, *, sent: Callable[[int], None]) -> None:
+        self._transport = transport
+        self._sent = sent
+
+    async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
+        call = files.start_upload(name=name, display_name=display_name, size=size)
+        reply = await self._idempotent("start of an upload", call)
+        return files.read_upload(reply)
+
+    async def send(self, url: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
+        body = FileRange(reader.read, offset, length, self._sent)
+        return files.read_upload(
+            await self._transport.send(files.send_chunk(url, offset=offset, finalize=finalize), body)
+        )
+
+    async def query_upload(self, url: str) -> Answer:
+        return files.read_upload(await self._transport.send(files.query_upload(url)))
+
+    def read_receipt(self, receipt: bytes) -> RemoteFile | None:
+        return files.read_file(receipt) if receipt.strip() else None
+
+    async def find_file(self, name: str) -> RemoteFile | None:
+        reply = await self._idempotent("look-up of a file", files.get_file(name), allowed=_ABSENT)
+        return files.read_file(reply.body) if reply.status == 200 else None
+
+    async def delete_file(self, name: str) -> None:
+        await self._idempotent("deletion of a file", files.delete_file(name), allowed=_ABSENT)
+
+    async def create(self, *, model: str, task: Task, tag: str, file: str) -> RemoteBatch:
+        call = batches.create(model=model, task=task, display_name=tag, file=file)
+        reply = await self._transport.send(call, once=True)
+        if reply.status != 200:
+            raise error_of("create of a job", reply)
+        return batches.read_batch(reply)
+
+    async def find_batch(self, name: str) -> RemoteBatch | None:
+        reply = await self._idempotent("look-up of a job", batches.get(name), allowed=frozenset({404}))
+        return batches.read_batch(reply) if reply.status == 200 else None
+
+    async def list_page(self, token: str | None) -> BatchPage:
+        return batches.read_page(await self._idempotent("list of jobs", batches.list_page(token)))
+
+    async def cancel(self, name: str) -> None:
+        await self._idempotent("cancellation of a job", batches.cancel(name), allowed=frozenset({400, 404}))
+
+    @contextlib.asynccontextmanager
+    async def download(self, name: str, *, offset: int) -> AsyncIterator[GeminiDownload]:
+        async with self._transport.stream(files.download(name, offset=offset)) as (reply, pieces):
+            if reply.status not in (200, 206):
+                raise error_of("download of results", reply)
+            yield GeminiDownload(reply, pieces)
+
+    async def _idempotent(self, operation: str, call: Call, *, allowed: frozenset[int] = frozenset()) -> Reply:
+        """Send, and send again after what time may heal; an answer but 200 and ``allowed`` raises."""
+        async for attempt in stamina.retry_context(
+            on=_wait_hint, attempts=CALL_ATTEMPTS, timeout=None, wait_initial=BACKOFF_FLOOR, wait_max=BACKOFF_CEILING
+        ):
+            with attempt:
+                reply = await self._transport.send(call)
+                if reply.status != 200 and reply.status not in allowed:
+                    raise error_of(operation, reply)
+                return reply
+        raise AssertionError("unreachable: the last attempt raises")
+
+
+class GeminiDownload:
+    """Implements ``Download``."""
+
+    def __init__(self, reply: Reply, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        length = reply.headers.get("content-length")
+        if reply.status == 200:
+            self.offset = 0
+            self.total = int(length) if length and length.isdigit() else None
+        else:
+            self.offset, self.total = _content_range(reply.headers.get("content-range", ""))
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+
+def _content_range(value: str) -> tuple[int, int | None]:
+    match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", value)
+    if not match:
+        raise ProtocolError(f"download of results: the service answered 206 with the range {value[:80]!r}")
+    start, total = match.groups()
+    return int(start), None if total == "*" else int(total)
+
+
+def _wait_hint(error: Exception) -> bool | datetime.timedelta:
+    if not isinstance(error, PacktrainError) or not is_transient(error):
+        return False
+    if isinstance(error, ApiError) and error.retry_after is not None:
+        return datetime.timedelta(seconds=error.retry_after)
+    return True

@@ -1,0 +1,49 @@
+"""Landed results as values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiofiles
+import msgspec
+from msgspec import Raw, Struct
+
+from .._model import Result, RowError
+from .._options import MIB
+from .._rules.framing import Framer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+class _Row(Struct):
+    """An answer as the service gave it, or a line of failed keys as we wrote it."""
+
+    key: str
+    response: Raw | None = None
+    error: RowError | None = None
+    reason: str = ""
+
+
+_row = msgspec.json.Decoder(_Row)
+
+
+async def read_results(answers: Path, failed: Path) -> AsyncIterator[Result]:
+    """The rows of one shard, read block by block: answers in input order, then the failed keys."""
+    for path in (answers, failed):
+        framer = Framer(max_line=1 << 40)
+        async with aiofiles.open(path, "rb", buffering=0) as file:
+            while block := await file.read(MIB):
+                for frame in framer.feed(block):
+                    for result in _decode(frame.data):
+                        yield result
+
+
+def _decode(lines: bytes) -> Iterator[Result]:
+    for line in lines.split(b"\n")[:-1]:
+        row = _row.decode(line)
+        if row.response is not None:
+            yield Result(row.key, row.response)
+        else:
+            yield Result(row.key, None, row.error or RowError(row.reason))

@@ -1,0 +1,241 @@
+"""The state directory: where files stand, and how one comes to stand there.
+
+A file gets its name only when it is whole and durable: temporary in the same directory, write, fsync, rename,
+fsync of the directory. All functions block; call them in a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from typing import TYPE_CHECKING, BinaryIO
+
+from .._errors import IncompleteRun, IntegrityError
+from .._options import PIECE_BYTES
+from .._rules.naming import shard_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from .._model import Job
+
+_TEMPORARY = ".tmp"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Spool:
+    """The paths below one state directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest = root / "manifest.db"
+        self.keys = root / "keys"
+        self.rejects = root / "rejected.jsonl"
+        self.status = root / "status.json"
+        self.service = root / "service"
+        self._shards = root / "shards"
+        self._results = root / "results"
+
+    def prepare(self) -> None:
+        for directory in (self._shards, self._results, self.keys):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            for leftover in directory.glob(f"*{_TEMPORARY}"):
+                leftover.unlink()
+
+    def shard(self, index: int, generation: int = 0) -> Path:
+        return self._shards / shard_file(index, generation)
+
+    def answers(self, job: Job) -> Path:
+        return self._results / shard_file(job.shard, job.generation)
+
+    def part(self, job: Job) -> Path:
+        """What has come down so far of a results file."""
+        return self.answers(job).with_suffix(".part")
+
+    def failed(self, job: Job) -> Path:
+        return self.answers(job).with_suffix(".failed")
+
+    def unknown(self, job: Job) -> Path:
+        return self.answers(job).with_suffix(".unknown")
+
+
+class ShardWriter:
+    """The open shard: bytes are hashed as they are written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0
+        self.lines = 0
+        self._digest = hashlib.sha256()
+        self._temporary = _temporary(path)
+        with disk_errors(path):
+            self._file = open_private(self._temporary)
+
+    def write(self, data: bytes | memoryview, lines: int) -> None:
+        with disk_errors(self.path):
+            write_all(self._file, data)
+        self._digest.update(data)
+        self.bytes += len(data)
+        self.lines += lines
+
+    def seal(self) -> str:
+        """Give the shard its name; returns its SHA-256 in hex."""
+        with disk_errors(self.path):
+            settle(self._file, self._temporary, self.path)
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class ShardCheck:
+    """Stands in for a shard that is sealed already, when its lines come by once more."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.lines = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview, lines: int) -> None:
+        self._digest.update(data)
+        self.bytes += len(data)
+        self.lines += lines
+
+    def seal(self) -> str:
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Nothing was written."""
+
+
+class ShardReader:
+    """A sealed shard as it is sent. Every byte read for the first time goes into the digest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise IntegrityError(f"{path}: a sealed shard cannot be read ({error.strerror})") from error
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Raises IntegrityError when the file is shorter than it was when it was sealed."""
+        data = os.pread(self._file.fileno(), length, offset)
+        if len(data) != length and not data:
+            raise IntegrityError(f"{self.path}: ends at byte {offset}, but was sealed longer; the file was changed")
+        if offset <= self._hashed < offset + len(data):
+            self._digest.update(memoryview(data)[self._hashed - offset :])
+            self._hashed = offset + len(data)
+        return data
+
+    def digest(self, size: int) -> str:
+        """SHA-256 of the first ``size`` bytes as they stand on disk now."""
+        while self._hashed < size:
+            self.read(self._hashed, min(PIECE_BYTES, size - self._hashed))
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def open_private(path: Path) -> BinaryIO:
+    """A new or emptied file that only its owner reads; a symbolic link in its place is not followed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+
+
+def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def settle(file: BinaryIO, temporary: Path, final: Path) -> None:
+    """Make a written file durable under its final name."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    temporary.rename(final)
+    sync_directory(final.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def publish(parts: Sequence[Path], final: Path) -> None:
+    """The parts, one after the other, under one name, which shows up only when all are there."""
+    temporary = _temporary(final)
+    with disk_errors(final), contextlib.ExitStack() as stack:
+        target = stack.enter_context(open_private(temporary))
+        for part in parts:
+            with part.open("rb", buffering=0) as source:
+                _append(source, target)
+        settle(target, temporary, final)
+
+
+def land(temporaries: Sequence[Path], finals: Sequence[Path]) -> str:
+    """Make written files durable under their final names; returns the SHA-256 of the first, in hex."""
+    with disk_errors(finals[0]):
+        with temporaries[0].open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        for temporary, final in zip(temporaries, finals, strict=True):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.rename(final)
+        sync_directory(finals[0].parent)
+    return digest
+
+
+def replace(path: Path, content: bytes) -> None:
+    """A small file for others to read: always whole, not necessarily durable."""
+    temporary = _temporary(path)
+    with disk_errors(path):
+        with open_private(temporary) as file:
+            write_all(file, content)
+        temporary.rename(path)
+
+
+def touch(path: Path) -> None:
+    """An empty file that is durable."""
+    publish([], path)
+
+
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _append(source: BinaryIO, target: BinaryIO) -> None:
+    """By the kernel where it can, which may be without moving a byte."""
+    try:
+        while os.copy_file_range(source.fileno(), target.fileno(), 1 << 30):
+            pass
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        shutil.copyfileobj(source, target, PIECE_BYTES)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Translate what a disk may answer to a write."""
+    try:
+        yield
+    except OSError as error:
+        why = "the disk is full" if error.errno in _FULL else f"the disk refused ({error.strerror})"
+        raise IncompleteRun(f"{path}: {why}. Nothing is lost: make room, then start the same command again.") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + _TEMPORARY)

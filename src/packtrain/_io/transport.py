@@ -1,0 +1,168 @@
+"""HTTP through aiohttp: one exchange, no opinion.
+
+The key goes only to paths below the service's own origin, never to an address that the service gave. Redirects are
+not followed, the environment's proxies are not read, compressed answers are not asked for, and every answer has a
+largest size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import aiohttp
+import anyio
+import anyio.to_thread
+from aiohttp import payload
+from yarl import URL
+
+from .._errors import ProtocolError, TransportError
+from .._options import CONNECT_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT
+from .._wire.http import Call, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from .._service import Service
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+class Transport:
+    """A pool of connections to one service."""
+
+    def __init__(self, service: Service, pool: aiohttp.ClientSession, single: aiohttp.ClientSession) -> None:
+        self._service = service
+        self._pool = pool
+        self._single = single
+
+    async def send(self, call: Call, body: payload.Payload | None = None, *, once: bool = False) -> Reply:
+        """One exchange. ``once`` takes a connection of its own, so that no stale one can swallow the call."""
+        async with self._exchange(call, body, self._single if once else self._pool) as response:
+            return Reply(status=response.status, headers=_headers(response), body=await _read(response))
+
+    @contextlib.asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[tuple[Reply, AsyncIterator[bytes]]]:
+        """As ``send``, with a body that is read in pieces; the Reply's own body holds it only for errors."""
+        async with self._exchange(call, None, self._pool) as response:
+            body = await _read(response) if response.status >= 300 else b""
+            reply = Reply(status=response.status, headers=_headers(response), body=body)
+            yield reply, _pieces(response)
+
+    @contextlib.asynccontextmanager
+    async def _exchange(
+        self, call: Call, body: payload.Payload | None, session: aiohttp.ClientSession
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url, headers = self._address(call)
+        with _translated(call):
+            async with session.request(
+                call.method,
+                url,
+                params=call.query,
+                headers=headers,
+                data=body if body is not None else call.body,
+                allow_redirects=False,
+            ) as response:
+                yield response
+
+    def _address(self, call: Call) -> tuple[URL, dict[str, str]]:
+        headers = dict(call.headers)
+        if call.target.startswith("/"):
+            if self._service.key is not None:
+                headers["x-goog-api-key"] = self._service.key.reveal()
+            return URL(self._service.origin + call.target, encoded=True), headers
+        return URL(checked_url(call.target, self._service.origin), encoded=True), headers
+
+
+class FileRange(payload.Payload):
+    """A piece of a file as the body of a request; it is read in a worker thread, and never whole."""
+
+    _default_content_type = "application/octet-stream"
+
+    def __init__(
+        self, read: Callable[[int, int], bytes], offset: int, length: int, sent: Callable[[int], None]
+    ) -> None:
+        super().__init__(None)
+        self._read = read
+        self._offset = offset
+        self._size = length
+        self._sent = sent
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a range of a file has no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        position, end = self._offset, self._offset + (self._size or 0)
+        while position < end:
+            piece = await anyio.to_thread.run_sync(self._read, position, min(PIECE_BYTES, end - position))
+            await writer.write(piece)
+            self._sent(len(piece))
+            position += len(piece)
+
+
+@contextlib.asynccontextmanager
+async def open_transport(service: Service, *, connections: int) -> AsyncIterator[Transport]:
+    def session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=_TIMEOUT,
+            auto_decompress=False,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity", "User-Agent": "packtrain"},
+            skip_auto_headers=("Content-Type",),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=PIECE_BYTES,
+        )
+
+    async with (
+        session(aiohttp.TCPConnector(limit=connections)) as pool,
+        session(aiohttp.TCPConnector(force_close=True)) as single,
+    ):
+        yield Transport(service, pool, single)
+
+
+def checked_url(url: str, origin: str) -> str:
+    """An address that the service gave, if it lies on the service's own origin. Raises ProtocolError."""
+    given, ours = urlsplit(url), urlsplit(origin)
+    clean = url.isascii() and url.isprintable() and len(url) <= 4096 and "@" not in given.netloc
+    if not clean or (given.scheme, given.netloc) != (ours.scheme, ours.netloc):
+        raise ProtocolError(
+            f"the service named an upload address on {given.netloc[:80]!r}, which is not {ours.netloc!r}"
+        )
+    return url
+
+
+@contextlib.contextmanager
+def _translated(call: Call) -> Iterator[None]:
+    """aiohttp's exceptions as ours. The address is left out: it may be an upload session's, which is a secret."""
+    try:
+        yield
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        sent = not isinstance(error, _NOT_SENT)
+        reason = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else type(error).__name__
+        raise TransportError(f"{call.method}: no complete answer from the service ({reason})", sent=sent) from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(PIECE_BYTES):
+        body += piece
+        if len(body) > MAX_REPLY_BYTES:
+            raise ProtocolError(f"the service sent more than {MAX_REPLY_BYTES} bytes where a short answer belongs")
+    return bytes(body)
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async for piece in response.content.iter_chunked(PIECE_BYTES):
+        yield piece
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}

@@ -1,0 +1,82 @@
+"""What people and programs are told: how far a run is, how it ended, what a stage found."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ._model import Reject, Shard, State, Statistics
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """A run as this process sees it right now; cheap to ask for, and at most about a second old."""
+
+    #: None for streams, whose end nobody knows.
+    bytes_total: int | None = None
+    bytes_read: int = 0
+    bytes_sent: int = 0
+    lines: int = 0
+    valid: int = 0
+    rejected: int = 0
+    states: dict[State, int] = {}
+    jobs: int = 0
+    lines_answered: int = 0
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """A run as its driver last wrote it down, ``at`` in Unix seconds."""
+
+    at: float
+    statistics: Statistics
+    progress: Progress
+    #: Who drives it now; None for nobody.
+    holder: str | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """How a run ended: the line that ``run --json`` prints."""
+
+    run: str
+    complete: bool
+    lines: int
+    valid: int
+    answered: int
+    failed: int
+    rejected: int
+    shards: int
+    jobs_created: int
+    duplicates_healed: int
+    bytes_in: int
+    bytes_uploaded: int
+    seconds: float
+
+
+class CheckReport(Struct, frozen=True, kw_only=True):
+    """What is wrong with an input; ``rejects`` holds the first thousand of ``rejected``."""
+
+    lines: int
+    valid: int
+    rejected: int
+    blank: int
+    rejects: list[Reject]
+
+
+class SplitReport(Struct, frozen=True, kw_only=True):
+    """An input cut into ``files``, one for each of ``shards``."""
+
+    shards: list[Shard]
+    files: list[str]
+    lines: int
+    valid: int
+    rejected: int
+    rejects_file: str | None = None
+
+
+class MergeReport(Struct, frozen=True, kw_only=True):
+    """Requests joined with results. ``missing`` are those of ``failed`` for which there is no row at all."""
+
+    lines: int
+    answered: int
+    failed: int
+    missing: int
+    duplicates: int
+    unknown: int

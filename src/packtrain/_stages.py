@@ -1,0 +1,294 @@
+"""The stages of a run, each by itself on plain files."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ._errors import IncompleteRun, InputError
+from ._flow import upload as uploading
+from ._flow.context import Context
+from ._flow.ingest import Ingest
+from ._flow.judge import Judge, reading
+from ._flow.merge import Output
+from ._flow.signals import Changes, Meter
+from ._io.clock import SystemClock
+from ._io.gemini import GeminiRemote
+from ._io.join import Outputs, join_files
+from ._io.ledger import Ledger
+from ._io.sources import open_sources
+from ._io.spool import Spool, land, remove
+from ._io.transport import open_transport
+from ._manifest.lock import holder
+from ._manifest.memory import open_memory
+from ._manifest.sqlite import open_sqlite
+from ._model import Cursor, Job, Reject, RemoteFile, Run, Shard, State
+from ._options import Options
+from ._reports import CheckReport, MergeReport, SplitReport, Status
+from ._rules import naming
+from ._rules.framing import Frame, Framer
+from ._rules.rolling import Roller
+from ._service import GEMINI_LIMITS, Service
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Sequence
+
+    from ._io.sources import Inputs, Source
+    from ._rules.records import Batch
+
+#: Rejects that a report lists; the rest are only counted.
+_LISTED = 1000
+
+
+async def check(inputs: Inputs, *, options: Options | None = None) -> CheckReport:
+    """Judge every line and keep nothing. Raises InputError for input that cannot be read."""
+    options = options or Options()
+    report = _Counts()
+    roller = Roller(options.shard_bytes or GEMINI_LIMITS.shard_bytes)
+    async with _scratch() as directory:
+        ledger = Ledger(directory, memory_keys=options.ledger_keys)
+        await anyio.to_thread.run_sync(ledger.restore, 0)
+        judge = Judge(options, roller, ledger)
+        for source in open_sources(inputs):
+            await source.verify()
+            await _check_source(judge, source, options, report, ledger)
+        ledger.close()
+    return CheckReport(
+        lines=report.lines, valid=report.valid, rejected=report.rejected, blank=report.blank, rejects=report.rejects
+    )
+
+
+class _Counts:
+    """What a check has come to so far."""
+
+    def __init__(self) -> None:
+        self.lines = self.valid = self.rejected = self.blank = 0
+        self.rejects: list[Reject] = []
+
+    def add(self, batch: Batch) -> None:
+        self.lines += batch.lines
+        self.valid += len(batch.ends)
+        self.rejected += len(batch.rejects)
+        self.blank += batch.blank
+        self.rejects += batch.rejects[: _LISTED - len(self.rejects)]
+
+
+async def _check_source(judge: Judge, source: Source, options: Options, counts: _Counts, ledger: Ledger) -> None:
+    async def take(frames: list[Frame]) -> None:
+        for frame in frames:
+            batch = await judge.judge(frame, source.name)
+            await anyio.to_thread.run_sync(ledger.add, batch.keys)
+            counts.add(batch)
+
+    framer = Framer(options.max_line_bytes)
+    async with reading(source, size=options.block_bytes) as blocks:
+        async for block in blocks:
+            await take(framer.feed(block))
+    await take(framer.finish())
+    if options.max_rejects is not None and counts.rejected > options.max_rejects:
+        raise InputError(f"{counts.rejected} bad lines, more than the {options.max_rejects} allowed")
+
+
+async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Options | None = None) -> SplitReport:
+    """Cut the input into ``shard-00000.jsonl`` and so on, and list bad lines in ``rejected.jsonl``.
+
+    The same input and limits give the same files. Raises InputError when nothing in it is usable.
+    """
+    options, directory = options or Options(), Path(out_dir)
+    limits = msgspec.structs.replace(
+        GEMINI_LIMITS,
+        shard_bytes=options.shard_bytes or GEMINI_LIMITS.shard_bytes,
+        shard_requests=options.shard_requests,
+    )
+    run = Run(id="split", token="", fingerprint="", model="", task="generate", limits=limits)
+    rejects = directory / "rejected.jsonl"
+
+    def shard_path(index: int) -> Path:
+        return directory / f"shard-{index:05d}.jsonl"
+
+    await anyio.to_thread.run_sync(partial(directory.mkdir, parents=True, exist_ok=True))
+    async with open_memory() as manifest, _scratch(directory) as scratch:
+        await manifest.open_run(run)
+        await Ingest(
+            run,
+            open_sources(inputs),
+            manifest=manifest,
+            # Nothing takes shards away here, so a budget would only stop the work.
+            options=msgspec.structs.replace(options, spool_bytes=1 << 62),
+            shard_path=shard_path,
+            rejects=rejects,
+            keys=scratch,
+            changes=Changes(),
+            meter=Meter(),
+        ).ingest()
+        cursor = await manifest.cursor(run.id)
+        shards = [await manifest.shard(job) for job in await manifest.jobs(run.id)]
+    if not cursor.rejected:
+        await anyio.to_thread.run_sync(remove, rejects)
+    return SplitReport(
+        shards=shards,
+        files=[str(shard_path(shard.index)) for shard in shards],
+        lines=cursor.lines,
+        valid=cursor.valid,
+        rejected=cursor.rejected,
+        rejects_file=str(rejects) if cursor.rejected else None,
+    )
+
+
+async def merge(
+    requests: Sequence[str | os.PathLike[str]],
+    results: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    join: bool = False,
+    options: Options | None = None,
+) -> MergeReport:
+    """Join results to requests by key, in the order of the requests, in bounded memory.
+
+    Beside ``out`` stand ``out.failed.jsonl`` and ``out.unknown.jsonl`` if there is anything in them. Raises
+    InputError for a file that cannot be read, IntegrityError for results that are cut short.
+    """
+    output = Output(Path(out), parts=False)
+    finals = (output.path, output.beside("failed"), output.beside("unknown"))
+    drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
+    inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
+    window = (options or Options()).join_window
+    work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)
+    try:
+        tally = await anyio.to_thread.run_sync(work)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    await anyio.to_thread.run_sync(land, drafts, finals)
+    for path in finals[1:]:
+        if not path.stat().st_size:
+            await anyio.to_thread.run_sync(remove, path)
+    return MergeReport(
+        lines=tally.answered + tally.failed,
+        answered=tally.answered,
+        failed=tally.failed,
+        missing=tally.missing,
+        duplicates=tally.duplicates,
+        unknown=tally.unknown,
+    )
+
+
+async def upload(
+    files: Sequence[str | os.PathLike[str]], *, service: Service, options: Options | None = None
+) -> list[RemoteFile]:
+    """Upload each file and give what the service made of it, in the same order.
+
+    ``FILE.upload`` beside a file keeps how far its upload got; start again to go on. The name at the service is
+    made of the content, so a file that stands there already is not sent twice. Raises as ``Client.run`` does.
+    """
+    options, meter = options or Options(), Meter()
+    found: dict[int, RemoteFile] = {}
+    slots = anyio.CapacityLimiter(options.uploads)
+    async with open_transport(service, connections=options.uploads + 2) as transport:
+        remote = GeminiRemote(transport, sent=meter.sent)
+
+        async def one(position: int, path: Path) -> None:
+            async with slots:
+                found[position] = await _upload_one(path, remote, service, options)
+
+        async with anyio.create_task_group() as tasks:
+            for position, file in enumerate(files):
+                tasks.start_soon(one, position, Path(file))
+    return [found[position] for position in range(len(files))]
+
+
+async def _upload_one(path: Path, remote: GeminiRemote, service: Service, options: Options) -> RemoteFile:
+    size, digest = await anyio.to_thread.run_sync(_measure, path)
+    token = naming.token_from(bytes.fromhex(digest)[:16])
+    name = naming.file_name(token, 0, 0, 1)
+    there = await remote.find_file(name)
+    if there is not None and there.bytes == size and there.sha256 in (None, digest):
+        return there
+    state = path.with_name(path.name + ".upload")
+    spool = _OneFile(state, path)
+    async with open_sqlite(spool.manifest) as manifest:
+        limits = service.limits
+        run = Run(id="upload", token=token, fingerprint=digest, model="", task="generate", limits=limits)
+        run = await manifest.open_run(run)
+        if not (await manifest.cursor(run.id)).done:
+            shard = Shard(run=run.id, index=0, bytes=size, lines=0, sha256=digest, first=0, last=0)
+            await manifest.seal(shard, Cursor(shards=1, done=True))
+        ctx = Context(
+            run=run,
+            service=service,
+            options=options,
+            spool=spool,
+            manifest=manifest,
+            remote=remote,
+            clock=SystemClock(),
+            changes=Changes(),
+        )
+        job = await _send(ctx)
+    file = await remote.find_file(job.file or "")
+    if job.state is not State.UPLOADED or file is None:
+        raise IncompleteRun(f"{path}: not uploaded: {job.reason}", quarantined=1)
+    await anyio.to_thread.run_sync(shutil.rmtree, state)
+    return file
+
+
+async def _send(ctx: Context) -> Job:
+    job = (await ctx.manifest.jobs(ctx.run.id))[0]
+    while job.state in (State.SEALED, State.UPLOADING, State.FINALIZING):
+        if job.state is State.SEALED:
+            job = await uploading.intend(ctx, job)
+        job = await uploading.send(ctx, job)
+    return job
+
+
+class _OneFile(Spool):
+    """A state directory whose only shard is a file of the caller's."""
+
+    def __init__(self, root: Path, file: Path) -> None:
+        super().__init__(root)
+        self._file = file
+
+    def shard(self, index: int, generation: int = 0) -> Path:
+        return self._file
+
+
+async def status(state: str | os.PathLike[str]) -> Status:
+    """The run in a state directory as its driver last wrote it down, whether or not one is at work.
+
+    Raises InputError when there is none.
+    """
+    spool = Spool(Path(state))
+    try:
+        text = await anyio.to_thread.run_sync(spool.status.read_bytes)
+    except OSError as error:
+        raise InputError(f"{spool.root}: no run has reported here yet ({error.strerror})") from error
+    found = msgspec.json.decode(text, type=Status)
+    return msgspec.structs.replace(found, holder=await anyio.to_thread.run_sync(holder, spool.root))
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return file.tell(), digest
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+@asynccontextmanager
+async def _scratch(near: Path | None = None) -> AsyncIterator[Path]:
+    """A directory for what is needed only now."""
+    directory = await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix=".packtrain-", dir=near))
+    try:
+        yield Path(directory)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(partial(shutil.rmtree, directory, ignore_errors=True))

@@ -1,0 +1,153 @@
+"""The life of a shard: the table is total, and its promises hold along every path."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packtrain._errors import ManifestError
+from packtrain._model import Job, State, Tally, Upload
+from packtrain._rules import lifecycle
+from packtrain._rules.lifecycle import (
+    COLLECT,
+    CREATE,
+    DOUBT,
+    LIVE,
+    SETTLED,
+    SPOOLED,
+    STORED,
+    TABLE,
+    UPLOAD,
+    WATCH,
+    AttemptAbandoned,
+    Closed,
+    CreateDoubtful,
+    CreateIntended,
+    CreateRefused,
+    CreateWithdrawn,
+    Event,
+    Fenced,
+    FenceIntended,
+    FileReady,
+    FileSpoiled,
+    FinalizeIntended,
+    JobEnded,
+    JobKnown,
+    Landed,
+    Quarantined,
+    UploadIntended,
+    UploadLost,
+    UploadOpened,
+    advance,
+    detail,
+)
+
+SECRET = "http://127.0.0.1/upload?upload_id=secret"
+UP = Upload(size=10, url=SECRET)
+SAMPLES: tuple[Event, ...] = (
+    UploadIntended(attempt=1, file="files/a", upload=Upload(size=10)),
+    UploadOpened(upload=UP),
+    UploadLost(upload=Upload(size=10), reason="gone"),
+    FinalizeIntended(upload=UP),
+    FileReady(file_expires_at=1e9),
+    FileSpoiled(reason="damaged"),
+    CreateIntended(tag="t", intent_at=1.0),
+    CreateWithdrawn(not_before=2.0, reason="quota"),
+    CreateRefused(reason="bad line"),
+    CreateDoubtful(doubtful_at=3.0, reason="lost reply"),
+    JobKnown(batch="batches/b", submitted_at=4.0),
+    FenceIntended(),
+    Fenced(doubtful_at=5.0),
+    AttemptAbandoned(reason="absent"),
+    JobEnded(result="files/r"),
+    Landed(tally=Tally(answered=1)),
+    Closed(),
+    Quarantined(reason="two jobs"),
+)
+EVENT = {type(event): event for event in SAMPLES}
+
+
+def test_every_event_stands_in_the_table_and_has_a_sample() -> None:
+    """An event that the table forgets could never be recorded."""
+    kinds = {kind for kind in vars(lifecycle).values() if isinstance(kind, type) and issubclass(kind, Event)}
+    assert kinds - {Event} == set(TABLE) == set(EVENT)
+
+
+def test_every_state_belongs_to_exactly_one_lane() -> None:
+    """A state without a lane would stand still for ever; one in two lanes would be worked on twice."""
+    lanes = (UPLOAD, CREATE, WATCH, DOUBT, COLLECT, SETTLED)
+    assert sorted(state for lane in lanes for state in lane) == sorted(State)
+
+
+def test_every_state_can_be_reached_and_left_unless_it_is_settled() -> None:
+    """No state is a trap, and none is for show."""
+    reached = {after for _, after in TABLE.values()} | {State.SEALED}
+    left = set().union(*(before for before, _ in TABLE.values()))
+    assert reached == set(State)
+    assert left == set(State) - SETTLED
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
+def test_an_event_leads_where_the_table_says_or_is_refused(state: State, event: Event) -> None:
+    """All pairs of state and event, so that nothing is allowed by accident."""
+    job = Job(run="r", shard=7, state=state, attempt=1)
+    allowed, after = TABLE[type(event)]
+    if state in allowed:
+        assert advance(job, event).state is after
+    else:
+        with pytest.raises(ManifestError, match="shard 7"):
+            advance(job, event)
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
+def test_an_event_sets_its_own_fields_and_no_other(event: Event) -> None:
+    """What an event does not speak of stays."""
+    allowed, after = TABLE[type(event)]
+    before = Job(
+        run="r", shard=1, state=min(allowed), attempt=1, fence=9, file="files/x", batch="batches/y", reason="z"
+    )
+    fields = msgspec.structs.asdict(event)
+    assert advance(before, event) == msgspec.structs.replace(before, state=after, **fields)
+
+
+def test_a_create_needs_a_recorded_intent() -> None:
+    """A job becomes ours only out of an intent, a doubt, or a look made because of one."""
+    assert TABLE[JobKnown][0] == {State.UPLOADED, State.CREATE_INTENT, State.RECONCILING, State.FENCED}
+    assert TABLE[CreateIntended] == (frozenset({State.UPLOADED}), State.CREATE_INTENT)
+
+
+def test_only_a_known_job_is_downloaded() -> None:
+    """A duplicate may cost money, but never enters the output."""
+    assert TABLE[JobEnded][0] == {State.SUBMITTED}
+    assert TABLE[Landed][0] == {State.ENDED}
+
+
+@given(st.lists(st.sampled_from(SAMPLES), max_size=60))
+def test_along_any_path_an_attempt_begins_only_when_the_last_one_is_over(events: list[Event]) -> None:
+    """Between two upload intents of a shard stands a spoiled file or an attempt given up after a look."""
+    job, over = Job(run="r", shard=0), True
+    for event in events:
+        try:
+            job = advance(job, event)
+        except ManifestError:
+            continue
+        if isinstance(event, UploadIntended):
+            assert over
+            over = False
+        over = over or isinstance(event, FileSpoiled | AttemptAbandoned)
+
+
+def test_what_may_be_live_or_stored_counts_until_it_is_known_to_be_gone() -> None:
+    """Quotas err on the side of too little."""
+    assert {State.CREATE_INTENT, State.RECONCILING, State.FENCED, State.SUBMITTED} <= LIVE
+    assert State.UPLOADING in STORED and State.LANDED in STORED and State.CLOSED not in STORED
+    assert State.QUARANTINED in SPOOLED and State.LANDED not in SPOOLED
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
+def test_the_history_does_not_hold_the_upload_address(event: Event) -> None:
+    """Whoever knows the address can write to the file."""
+    assert "upload_id" not in detail(event)

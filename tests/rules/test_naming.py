@@ -1,0 +1,49 @@
+"""Names that can be computed again."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packtrain._model import Shard
+from packtrain._rules import naming
+from packtrain._wire.gemini.files import CHOSEN_NAME
+
+TOKEN = naming.token_from(bytes(range(16)))
+
+
+def shard(index: int, generation: int = 0) -> Shard:
+    return Shard(run="r", index=index, generation=generation, bytes=9, lines=3, sha256="ab" * 32, first=0, last=2)
+
+
+def test_a_token_is_26_characters_of_lower_case_base32() -> None:
+    """128 random bits, readable in a list of jobs."""
+    assert re.fullmatch(r"[a-z2-7]{26}", TOKEN)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 9), st.integers(1, 3))
+def test_a_file_name_is_one_that_a_client_may_choose(index: int, generation: int, attempt: int) -> None:
+    """At most 40 characters after the slash, of the permitted kind."""
+    assert CHOSEN_NAME.fullmatch(naming.file_name(TOKEN, index, generation, attempt))
+
+
+def test_every_attempt_of_every_shard_has_a_file_of_its_own() -> None:
+    """Deleting one attempt's file must not touch another's."""
+    places = [(i, g, a) for i in range(20) for g in range(3) for a in range(1, 4)]
+    assert len({naming.file_name(TOKEN, *place) for place in places}) == len(places)
+
+
+def test_a_tag_binds_run_shard_attempt_and_content_in_under_128_characters() -> None:
+    """What is found under a tag is what was sent, or it is a collision worth stopping for."""
+    tag = naming.job_tag(TOKEN, shard(12345, 2), 3)
+    assert tag == f"pt1.{TOKEN}.12345.2.3.{'ab' * 8}.3"
+    assert len(naming.file_tag(tag, "0123abcd")) < 128
+
+
+def test_the_prefix_of_one_shard_is_not_that_of_another() -> None:
+    """Shard 1 is not shard 10."""
+    assert not naming.job_tag(TOKEN, shard(10), 1).startswith(naming.shard_prefix(TOKEN, 1, 0))
+    assert naming.job_tag(TOKEN, shard(1), 2).startswith(naming.shard_prefix(TOKEN, 1, 0))
+    assert naming.shard_prefix(TOKEN, 1, 0).startswith(naming.run_prefix(TOKEN))

@@ -1,0 +1,220 @@
+"""The upload machine: what it does next, and what moves its offset."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packtrain._model import Upload
+from packtrain._options import UPLOAD_STALLS
+from packtrain._rules.upload import (
+    QUERY_AFTER,
+    TRANSIENT,
+    Answer,
+    Dead,
+    Finished,
+    Query,
+    Send,
+    Start,
+    answered,
+    doubted,
+    next_action,
+    queried,
+    renewed,
+    resumed,
+    started,
+)
+
+CHUNK = 8
+OPEN = Upload(size=20, url="http://127.0.0.1/upload?id=1", granularity=4)
+
+
+def active(received: int | None = None, status: int = 200) -> Answer:
+    return Answer(status=status, upload_status="active", received=received)
+
+
+FINAL = Answer(status=200, upload_status="final", body=b'{"file":{}}')
+
+
+def test_a_new_upload_is_started() -> None:
+    """Without an address there is nothing to do but to ask for one."""
+    assert next_action(Upload(size=20), CHUNK) == Start()
+
+
+def test_chunks_are_multiples_of_the_granularity_except_the_last() -> None:
+    """The service names the unit; the last chunk takes what is left and finalizes."""
+    upload = msgspec.structs.replace(OPEN, granularity=3)
+    assert next_action(upload, CHUNK) == Send(0, 6, finalize=False)
+    assert next_action(msgspec.structs.replace(upload, offset=18), CHUNK) == Send(18, 2, finalize=True)
+    assert next_action(msgspec.structs.replace(upload, granularity=50), CHUNK) == Send(0, 20, finalize=True)
+
+
+def test_an_empty_file_is_one_final_chunk_of_nothing() -> None:
+    """Zero bytes still have to be finalized."""
+    assert next_action(msgspec.structs.replace(OPEN, size=0), CHUNK) == Send(0, 0, finalize=True)
+
+
+def test_the_offset_is_what_the_service_says() -> None:
+    """Forward, behind and ahead: never our own count."""
+    for received in (0, 3, 8, 20):
+        assert answered(msgspec.structs.replace(OPEN, offset=4), active(received)).offset == received
+
+
+def test_without_a_count_the_offset_stays_and_is_asked_for() -> None:
+    """``active`` alone does not say how much arrived."""
+    upload = answered(OPEN, active(None))
+    assert upload.offset == 0
+    assert next_action(upload, CHUNK) == Query()
+
+
+@pytest.mark.parametrize("status", sorted(QUERY_AFTER))
+def test_no_byte_goes_after_a_headerless_answer_before_a_query(status: int) -> None:
+    """A missing status header leaves the offset unknown."""
+    assert next_action(answered(OPEN, Answer(status=status)), CHUNK) == Query()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410, 413, 415, 418])
+def test_a_headerless_refusal_ends_the_session(status: int) -> None:
+    """No query can clear these."""
+    assert isinstance(next_action(answered(OPEN, Answer(status=status)), CHUNK), Dead)
+
+
+def test_active_with_an_error_status_is_not_progress() -> None:
+    """An error that calls the upload active must not make us skip the chunk."""
+    upload = answered(OPEN, active(8, status=503))
+    assert upload.offset == 0
+    assert next_action(upload, CHUNK) == Query()
+
+
+def test_a_lost_reply_is_followed_by_a_query() -> None:
+    """Whether the bytes arrived is the service's to say."""
+    assert next_action(doubted(OPEN), CHUNK) == Query()
+
+
+def test_final_is_success_also_as_the_answer_to_a_query() -> None:
+    """A lost reply to the last chunk must not send the file twice."""
+    assert next_action(answered(OPEN, FINAL), CHUNK) == Finished()
+    assert next_action(queried(doubted(OPEN), FINAL), CHUNK) == Finished()
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_final_with_an_error_is_a_refusal(status: int) -> None:
+    """It is never sent again as it is."""
+    answer = Answer(status=status, upload_status="final", body=b"Unsupported MIME type")
+    action = next_action(answered(OPEN, answer), CHUNK)
+    assert isinstance(action, Dead)
+    assert "Unsupported MIME type" in action.reason
+
+
+def test_a_cancelled_session_is_dead() -> None:
+    """Somebody ended it."""
+    assert isinstance(next_action(queried(OPEN, Answer(status=200, upload_status="cancelled")), CHUNK), Dead)
+
+
+def test_more_bytes_than_the_file_has_is_fatal() -> None:
+    """The session is of another file."""
+    assert isinstance(next_action(answered(OPEN, active(21)), CHUNK), Dead)
+
+
+@pytest.mark.parametrize("status", sorted(TRANSIENT))
+def test_a_query_is_repeated_after_a_transient_refusal(status: int) -> None:
+    """The session may live on behind a gateway that is out of breath."""
+    assert next_action(queried(doubted(OPEN), Answer(status=status)), CHUNK) == Query()
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 410])
+def test_a_query_answered_without_the_header_ends_the_session(status: int) -> None:
+    """The service has forgotten it."""
+    assert isinstance(next_action(queried(doubted(OPEN), Answer(status=status)), CHUNK), Dead)
+
+
+def test_a_start_without_header_or_address_is_tried_again() -> None:
+    """200 alone opens nothing."""
+    for answer in (Answer(status=200), active(), Answer(status=503)):
+        upload = started(Upload(size=20), answer)
+        assert upload.stalls == 1
+        assert next_action(upload, CHUNK) == Start()
+
+
+def test_a_start_takes_address_and_granularity() -> None:
+    """A granularity of zero or less counts as one."""
+    answer = Answer(status=200, upload_status="active", url="http://127.0.0.1/u", granularity=0)
+    upload = started(Upload(size=20), answer)
+    assert (upload.url, upload.granularity) == ("http://127.0.0.1/u", 1)
+
+
+def test_recoveries_without_progress_are_few_and_progress_resets_them() -> None:
+    """The budget is for a stand-still, not for the whole file."""
+    upload = OPEN
+    for received in (4, 8, 12, 16):
+        for _ in range(UPLOAD_STALLS):
+            upload = doubted(upload)
+        assert next_action(upload, CHUNK) == Query()
+        upload = queried(upload, active(received))
+        assert upload.stalls == 0
+    for _ in range(UPLOAD_STALLS + 1):
+        upload = doubted(upload)
+    assert isinstance(next_action(upload, CHUNK), Dead)
+
+
+def test_an_upload_taken_up_again_begins_with_a_query() -> None:
+    """What another process sent last is unknown."""
+    assert next_action(resumed(OPEN), CHUNK) == Query()
+    assert next_action(resumed(Upload(size=20)), CHUNK) == Start()
+
+
+def test_a_renewed_session_starts_from_nothing_and_is_counted() -> None:
+    """Endless fresh starts would hide a shard that can never go up."""
+    upload = renewed(msgspec.structs.replace(OPEN, offset=12, dead="gone"))
+    assert next_action(upload, CHUNK) == Start()
+    assert upload.lost == 1
+
+
+def test_the_state_survives_writing_and_reading() -> None:
+    """Another process takes up exactly this value."""
+    upload = queried(doubted(OPEN), active(12))
+    assert msgspec.json.decode(msgspec.json.encode(upload), type=Upload) == upload
+
+
+@given(st.data())
+def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) -> None:
+    """A service that keeps prefixes, loses replies and answers nonsense gets each byte at its own offset."""
+    content = bytes(range(data.draw(st.integers(0, 40))))
+    held, final = bytearray(), False
+    upload = Upload(size=len(content))
+    for _ in range(200):
+        match next_action(upload, CHUNK):
+            case Start():
+                held.clear()
+                answer = Answer(status=200, upload_status="active", url="http://127.0.0.1/u", granularity=2)
+                upload = started(upload, answer)
+            case Send(offset, length, finalize):
+                kept = data.draw(st.integers(0, length))
+                fault = data.draw(st.sampled_from(["none", "lost", "503", "headerless"]))
+                assert offset == len(held)
+                whole = fault == "none" or kept == length
+                held += content[offset : offset + (length if fault == "none" else kept)]
+                final = final or (finalize and whole)
+                if fault == "lost":
+                    upload = doubted(upload)
+                elif fault == "503":
+                    upload = answered(upload, Answer(status=503))
+                elif fault == "headerless":
+                    upload = answered(upload, Answer(status=200))
+                else:
+                    upload = answered(upload, FINAL if final else active(len(held)))
+            case Query():
+                if data.draw(st.booleans()):
+                    upload = queried(upload, FINAL if final else active(len(held)))
+                else:
+                    upload = doubted(upload)
+            case Finished():
+                assert final
+                assert bytes(held) == content
+                return
+            case Dead():
+                upload = renewed(upload)
+                final = False
+    raise AssertionError("the upload never ended")
