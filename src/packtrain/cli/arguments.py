@@ -1,0 +1,101 @@
+"""The arguments that several commands share, each explained once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
+from cyclopts.validators import Number
+
+from .exits import UsageError
+from .quantities import duration_text, parse_duration, parse_size, size_text
+
+#: What stands for a lone "-" while cyclopts reads the arguments, because it takes any token with a dash for an
+#: option. No argument of a process can hold this character.
+STDIN = "\0"
+
+
+def shield_stdin(argv: Sequence[str]) -> list[str]:
+    return [STDIN if token == "-" else token for token in argv]  # noqa: S105 - an argument, not a secret
+
+
+def refuse_none(inputs: tuple[str, ...], command: str) -> None:
+    """Raises UsageError for an empty list of inputs."""
+    if not inputs:
+        raise UsageError(f"no input given: packtrain {command} INPUT... (a file, a directory, a glob, or - for stdin)")
+
+
+def _reader(read: Callable[[str], object]) -> Callable[[Any, Sequence[Token]], object]:
+    """A cyclopts converter; the type that it is asked for is the one that ``read`` returns."""
+    return lambda _type, tokens: read(tokens[0].value)
+
+
+def _input(text: str) -> str:
+    return "-" if text == STDIN else text
+
+
+def _output(text: str) -> str:
+    if text == STDIN:
+        raise ValueError("the output is published by renaming a finished file, so it cannot be standard output")
+    return text
+
+
+def _shown(text: Callable[[float], str]) -> Callable[[float | None], str | None]:
+    return lambda value: None if value is None else text(value)
+
+
+_size = Parameter(converter=_reader(parse_size), metavar="SIZE", show_default=_shown(size_text))
+_duration = Parameter(converter=_reader(parse_duration), metavar="TIME", show_default=_shown(duration_text))
+
+Inputs = Annotated[
+    str,
+    Parameter(
+        converter=_reader(_input),
+        metavar="INPUT",
+        help="Files, globs, directories, or - for standard input; .jsonl, gzip and zstd are told by their content.",
+    ),
+]
+Out = Annotated[str, Parameter(converter=_reader(_output), help="Where the merged answers go; appears when complete.")]
+Size = Annotated[int, _size]
+Duration = Annotated[float, _duration]
+ShardBytes = Annotated[
+    int | None, _size, Parameter(help="A shard's limit, as in 2GB or 512MiB; default: the service's.")
+]
+ShardRequests = Annotated[
+    int | None,
+    Parameter(metavar="N", validator=Number(gte=1), help="A shard's limit in requests; default: the service's."),
+]
+Duplicates = Annotated[
+    Literal["reject", "error"],
+    Parameter(help="A key used twice: reject the later line, or stop with an error."),
+]
+MaxRejects = Annotated[
+    int | None,
+    Parameter(metavar="N", validator=Number(gte=0), help="Stop after more than N bad lines; default: never."),
+]
+ServiceName = Annotated[
+    str,
+    Parameter(metavar="NAME|URL", help="gemini, local (inside this program, no key needed), or a URL with --wire."),
+]
+WireName = Annotated[
+    str | None, Parameter(metavar="WIRE", help="The protocol that a service given by URL speaks: gemini.")
+]
+KeyFile = Annotated[
+    Path | None,
+    Parameter(metavar="FILE", help="Holds the key, mode 0600; default: GEMINI_API_KEY or GOOGLE_API_KEY."),
+]
+Join = Annotated[bool, Parameter(negative=(), help="Each output line carries the request line's members as well.")]
+Json = Annotated[bool, Parameter(negative=(), help="One JSON line on standard output.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """What every command understands."""
+
+    quiet: Annotated[bool, Parameter(negative=(), help="No progress on standard error.")] = False
+    debug: Annotated[bool, Parameter(negative=(), help="Log every step, and show the traceback of an error.")] = False
+
+
+COMMON = Common()

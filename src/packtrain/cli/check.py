@@ -1,0 +1,49 @@
+"""``packtrain check``: validate, and nothing else."""
+
+import msgspec
+
+from packtrain import CheckReport, Options
+
+from . import arguments as arg
+from .console import put
+from .exits import Exit
+
+_DEFAULT = Options()
+
+
+async def check(
+    *inputs: arg.Inputs,
+    max_shard_bytes: arg.ShardBytes = None,
+    duplicates: arg.Duplicates = _DEFAULT.duplicates,
+    max_rejects: arg.MaxRejects = None,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Validate every line of INPUT and say what is wrong where. Ends with 0, 1 (some rejected) or 3 (none usable)."""
+    arg.refuse_none(inputs, "check")
+    from packtrain import check as check_inputs
+
+    options = Options(shard_bytes=max_shard_bytes, duplicates=duplicates, max_rejects=max_rejects)
+    report = await check_inputs(inputs, options=options)
+    put(_json(report) if json else _text(report))
+    return _exit(report)
+
+
+def _exit(report: CheckReport) -> Exit:
+    if not report.valid:
+        return Exit.INPUT
+    return Exit.SOME_FAILED if report.rejected else Exit.COMPLETE
+
+
+def _json(report: CheckReport) -> str:
+    fields = {name: getattr(report, name) for name in ("lines", "valid", "rejected", "rejects")}
+    return msgspec.json.encode(fields).decode()
+
+
+def _text(report: CheckReport) -> str:
+    lines = [f"{bad.source}:{bad.line} (byte {bad.offset}): {bad.reason}" for bad in report.rejects]
+    unlisted = report.rejected - len(report.rejects)
+    if unlisted:
+        lines.append(f"... and {unlisted:,} more")
+    lines.append(f"{report.lines:,} lines: {report.valid:,} valid, {report.rejected:,} rejected")
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+"""``packtrain merge``: join answers to requests by key."""
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import MergeReport, Options
+
+from . import arguments as arg
+from .console import put
+from .exits import Exit
+
+
+async def merge(
+    *,
+    requests: Annotated[
+        list[str],
+        Parameter(consume_multiple=True, negative=(), metavar="FILE...", help="Files of requests, in order."),
+    ],
+    results: Annotated[
+        list[str],
+        Parameter(consume_multiple=True, negative=(), metavar="FILE...", help="Files of results, in any order."),
+    ],
+    out: arg.Out,
+    join: arg.Join = False,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Join result files to request files by key, in the order of the requests, the answers' bytes untouched."""
+    from packtrain import merge as merge_files
+
+    report = await merge_files(requests, results, out, join=join, options=Options())
+    put(msgspec.json.encode(report).decode() if json else _text(report, out))
+    return Exit.SOME_FAILED if report.failed or report.missing else Exit.COMPLETE
+
+
+def _text(report: MergeReport, out: str) -> str:
+    counts = (
+        f"{report.answered:,} answered, {report.failed:,} failed, {report.missing:,} missing, "
+        f"{report.duplicates:,} duplicates, {report.unknown:,} unknown keys"
+    )
+    return f"{out}: {report.lines:,} lines; {counts}"

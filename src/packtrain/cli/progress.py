@@ -1,0 +1,65 @@
+"""The progress of a run on standard error: live on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .console import plain, say
+from .figures import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+    from packtrain import Progress
+
+#: Seconds between two frames, and between two log lines.
+FRAME = 0.5
+LOG = 10.0
+
+
+async def show(read: Callable[[], Progress], quiet: bool) -> None:
+    """Show what ``read`` says until cancelled."""
+    if quiet:
+        return
+    if sys.stderr.isatty():
+        await _draw(read)
+    else:
+        await _log(read)
+
+
+async def _draw(read: Callable[[], Progress]) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    meter = Meter()
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
+        while True:
+            screen.update(_table(meter.lines(time.monotonic(), read())), refresh=True)
+            await anyio.sleep(FRAME)
+
+
+async def _log(read: Callable[[], Progress]) -> None:
+    meter, last = Meter(), ""
+    while True:
+        lines = dict(meter.lines(time.monotonic(), read()))
+        text = f"read {lines['read']} | shards {lines['shards']} | jobs {lines['jobs']} | {lines['answers']}"
+        if text != last:
+            say(f"{time.strftime('%H:%M:%S')} {text}")
+        last = text
+        await anyio.sleep(LOG)
+
+
+def _table(lines: list[tuple[str, str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, text in lines:
+        table.add_row(Text(name, style="dim"), Text(plain(text)))
+    return table

@@ -1,0 +1,109 @@
+"""``packtrain run``: the whole job."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from packtrain import Options, Summary
+
+from . import arguments as arg
+from .console import put, say
+from .credentials import find_key
+from .exits import Exit, of_summary
+from .interrupts import Interrupts, interruptible
+from .progress import show
+from .quantities import duration_text, size_text
+from .service import choose, paced
+
+_DEFAULT = Options()
+
+
+async def run(
+    *inputs: arg.Inputs,
+    model: Annotated[str, Parameter(help="As the service names it, such as gemini-2.5-flash.")],
+    out: arg.Out,
+    service: arg.ServiceName = "gemini",
+    wire: arg.WireName = None,
+    api_key_file: arg.KeyFile = None,
+    task: Annotated[Literal["generate", "embed"], Parameter(help="What the requests ask for.")] = "generate",
+    state: Annotated[Path | None, Parameter(metavar="DIR", help="The state directory; default: OUT.packtrain.")] = None,
+    max_shard_bytes: arg.ShardBytes = None,
+    max_shard_requests: arg.ShardRequests = None,
+    max_shard_age: Annotated[
+        arg.Duration | None, Parameter(help="Seal the open shard after this long, for slow endless streams.")
+    ] = None,
+    uploads: Annotated[
+        int, Parameter(metavar="N", validator=Number(gte=1), help="Uploads side by side.")
+    ] = _DEFAULT.uploads,
+    spool_bytes: Annotated[
+        arg.Size, Parameter(help="Disk for shards; the source is held back when it is full.")
+    ] = _DEFAULT.spool_bytes,
+    duplicates: arg.Duplicates = _DEFAULT.duplicates,
+    max_rejects: arg.MaxRejects = None,
+    on_ambiguous: Annotated[
+        Literal["fence", "settle", "quarantine"],
+        Parameter(help="When nobody can say whether a job was created: see docs/cli.md."),
+    ] = _DEFAULT.on_ambiguous,
+    poll: Annotated[arg.Duration | None, Parameter(help="Look at the jobs this often.")] = None,
+    settle: Annotated[
+        arg.Duration | None,
+        Parameter(help="An unanswered create must stay unlisted this long to count as not made."),
+    ] = None,
+    no_wait: Annotated[bool, Parameter(negative=(), help="Submit what can be submitted, then exit with 75.")] = False,
+    join: arg.Join = False,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Send every line of INPUT through a batch service and merge the answers into OUT.
+
+    The same command again goes on where this one stopped; after success it does nothing.
+    """
+    arg.refuse_none(inputs, "run")
+    chosen = paced(choose(service, wire=wire, key=find_key(api_key_file, os.environ)), poll=poll, settle=settle)
+    options = Options(
+        shard_bytes=max_shard_bytes,
+        shard_requests=max_shard_requests,
+        shard_age=max_shard_age,
+        uploads=uploads,
+        spool_bytes=spool_bytes,
+        duplicates=duplicates,
+        max_rejects=max_rejects,
+        on_ambiguous=on_ambiguous,
+    )
+    from packtrain import open_client
+
+    where = state or Path(out.rstrip("/") + ".packtrain")
+
+    async def work(interrupts: Interrupts) -> Summary:
+        async with open_client(where, service=chosen, options=options) as client:
+            interrupts.on_first(client.stop)
+            interrupts.group.start_soon(show, client.progress, common.quiet)
+            return await client.run(inputs, model=model, out=out, task=task, join=join, wait=not no_wait)
+
+    summary = await interruptible(work)
+    if summary is None:
+        say(f"stopped at once; what is done stands in {where}")
+        return Exit.AGAIN
+    put(msgspec.json.encode(summary).decode() if json else _summary_text(summary, out, where))
+    return of_summary(summary)
+
+
+def _summary_text(summary: Summary, out: str, state: Path) -> str:
+    counts = f"{summary.answered:,} of {summary.valid:,} lines answered"
+    if summary.failed:
+        counts += f", {summary.failed:,} failed"
+    if summary.rejected:
+        counts += f", {summary.rejected:,} rejected"
+    if not summary.complete:
+        return f"not finished: {counts}\n  state     {state}\nThe same command goes on."
+    files = [f"  answers   {out}"]
+    if summary.failed:
+        files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
+    if summary.rejected:
+        files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
+    shards = f"{summary.shards:,} shards, {size_text(summary.bytes_uploaded)} uploaded"
+    return "\n".join([f"complete: {counts}", *files, f"  {shards}, {duration_text(summary.seconds)}"])

@@ -1,0 +1,41 @@
+"""``packtrain serve``: the local batch service."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from . import arguments as arg
+from .console import put
+from .credentials import find_key
+from .exits import Exit
+
+
+async def serve(
+    *,
+    dir: Annotated[Path, Parameter(metavar="DIR", help="Where it keeps files, jobs and truth.jsonl.")],
+    host: Annotated[str, Parameter(help="The address to listen on; others than this machine's need a key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535), help="0 picks a free one.")] = 8787,
+    backend: Annotated[str, Parameter(help="Who answers: echo.")] = "echo",
+    workers: Annotated[int, Parameter(metavar="N", validator=Number(gte=1), help="Jobs run side by side.")] = 2,
+    api_key_file: Annotated[
+        Path | None, Parameter(metavar="FILE", help="The key that callers must show, mode 0600.")
+    ] = None,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Run the local batch service until SIGINT or SIGTERM; it survives being killed."""
+    from packtrain import serving
+
+    key = None if api_key_file is None else find_key(api_key_file, os.environ)
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with serving(dir, host=host, port=port, backend=backend, key=key, workers=workers) as origin:
+            put(f"listening on {origin}")
+            async for _ in signals:
+                break
+    return Exit.COMPLETE

@@ -1,0 +1,55 @@
+"""From ``--service`` and its companions to a service value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from packtrain import Gemini, InputError, Local, Secret, Service
+
+from .credentials import need_key
+from .exits import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def choose(name: str, *, wire: str | None, key: Secret | None, directory: Path | None = None) -> Service | Local:
+    """The service that was asked for.
+
+    Raises UsageError for one that does not exist and CredentialError for a missing key; reads and sends nothing.
+    """
+    if "openai" in (name, wire):
+        raise UsageError("the OpenAI wire is not available yet; --service gemini and --service local are")
+    if name == "local":
+        return Local(directory=directory)
+    if name == "gemini":
+        return Gemini(need_key(key))
+    return _elsewhere(name, wire, key)
+
+
+def paced(service: Service | Local, *, poll: float | None, settle: float | None) -> Service | Local:
+    """The service with its waits, in seconds, set by hand."""
+    if poll is None and settle is None:
+        return service
+    if isinstance(service, Local):
+        raise UsageError("--poll and --settle are for a service elsewhere, not for --service local")
+    return replace(
+        service,
+        poll=service.poll if poll is None else (poll, poll),
+        settle=service.settle if settle is None else settle,
+    )
+
+
+def _elsewhere(url: str, wire: str | None, key: Secret | None) -> Service:
+    if "://" not in url:
+        raise UsageError(f"there is no service {url!r}; give gemini, local, or a URL with --wire gemini")
+    if "@" in url or "?" in url:  # not quoted in the message: there may be a key in it
+        raise UsageError("no user name, password or key in the service's address; see --api-key-file")
+    if wire != "gemini":
+        raise UsageError(f"say what {url} speaks: --wire gemini")
+    try:
+        return Gemini(key, origin=url)
+    except InputError as error:
+        raise UsageError(str(error)) from error

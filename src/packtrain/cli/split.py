@@ -1,0 +1,57 @@
+"""``packtrain split``: validate and roll into files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import Options, SplitReport
+
+from . import arguments as arg
+from .console import put
+from .exits import Exit
+
+_DEFAULT = Options()
+
+
+async def split(
+    *inputs: arg.Inputs,
+    out_dir: Annotated[Path, Parameter(metavar="DIR", help="Where the files go.")],
+    max_shard_bytes: arg.ShardBytes = None,
+    max_shard_requests: arg.ShardRequests = None,
+    duplicates: arg.Duplicates = _DEFAULT.duplicates,
+    max_rejects: arg.MaxRejects = None,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Validate INPUT and cut it into files that a batch service takes; bad lines go to a file of their own."""
+    arg.refuse_none(inputs, "split")
+    from packtrain import split as split_inputs
+
+    options = Options(
+        shard_bytes=max_shard_bytes,
+        shard_requests=max_shard_requests,
+        duplicates=duplicates,
+        max_rejects=max_rejects,
+    )
+    report = await split_inputs(inputs, out_dir, options=options)
+    put(msgspec.json.encode(report).decode() if json else _text(report))
+    return _exit(report)
+
+
+def _exit(report: SplitReport) -> Exit:
+    if not report.valid:
+        return Exit.INPUT
+    return Exit.SOME_FAILED if report.rejected else Exit.COMPLETE
+
+
+def _text(report: SplitReport) -> str:
+    lines = [
+        f"{file}  {shard.lines:,} lines, {shard.bytes:,} bytes, sha256 {shard.sha256}"
+        for file, shard in zip(report.files, report.shards, strict=True)
+    ]
+    if report.rejects_file is not None:
+        lines.append(f"{report.rejects_file}  {report.rejected:,} rejected lines")
+    lines.append(f"{report.lines:,} lines: {report.valid:,} valid, {report.rejected:,} rejected")
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""``packtrain status``: how a run stands."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import Status
+
+from . import arguments as arg
+from .console import put
+from .exits import Exit
+from .quantities import duration_text, size_text
+
+#: Seconds between two looks of ``--watch``.
+WATCH = 2.0
+
+
+async def status(
+    state: Annotated[Path, Parameter(metavar="STATE", help="The state directory of the run.")],
+    /,
+    *,
+    json: arg.Json = False,
+    watch: Annotated[bool, Parameter(negative=(), help="Look again every two seconds until merged.")] = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Say how the run in STATE stands, whether or not a process is driving it."""
+    from packtrain import status as read_status
+
+    while True:
+        found = await read_status(state)
+        read = put(msgspec.json.encode(found).decode() if json else _text(found, time.time()))
+        if not (watch and read) or found.statistics.merged:
+            return Exit.COMPLETE
+        await anyio.sleep(WATCH)
+
+
+def _text(found: Status, now: float) -> str:
+    run = found.statistics
+    states = ", ".join(f"{count:,} {state}" for state, count in run.states.items() if count) or "none"
+    rows = [
+        ("run", run.run),
+        ("driven by", found.holder or "nobody"),
+        ("as of", f"{duration_text(max(0.0, now - found.at))} ago"),
+        ("read", f"{run.cursor.lines:,} lines, {size_text(run.cursor.bytes)}{', all' if run.cursor.done else ''}"),
+        ("lines", f"{run.cursor.valid:,} valid, {run.cursor.rejected:,} rejected"),
+        ("shards", states),
+        ("jobs made", f"{run.jobs_created:,}"),
+        ("uploaded", size_text(run.uploaded_bytes)),
+        ("answers", f"{run.tally.answered:,} answered, {run.tally.failed:,} failed"),
+        ("merged", "yes" if run.merged else "not yet"),
+    ]
+    return "\n".join(f"{name:10} {text}" for name, text in rows)

@@ -1,0 +1,46 @@
+"""``packtrain upload``: send files, going on where an earlier upload stopped."""
+
+import os
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from packtrain import Local, Options, RemoteFile
+
+from . import arguments as arg
+from .console import put
+from .credentials import find_key
+from .exits import Exit, UsageError
+from .service import choose
+
+_DEFAULT = Options()
+
+
+async def upload(
+    *files: Annotated[str, Parameter(metavar="FILE", help="Files of requests, as split writes them.")],
+    service: arg.ServiceName = "gemini",
+    wire: arg.WireName = None,
+    api_key_file: arg.KeyFile = None,
+    uploads: Annotated[
+        int, Parameter(metavar="N", validator=Number(gte=1), help="Uploads side by side.")
+    ] = _DEFAULT.uploads,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Upload each FILE; FILE.upload keeps how far it got. A file that already stands there is not sent again."""
+    if not files:
+        raise UsageError("no file given: packtrain upload FILE...")
+    chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
+    if isinstance(chosen, Local):
+        raise UsageError("--service local lives inside one run; start packtrain serve and give its URL with --wire")
+    from packtrain import upload as upload_files
+
+    remote = await upload_files(files, service=chosen, options=Options(uploads=uploads))
+    put(msgspec.json.encode(remote).decode() if json else _text(files, remote))
+    return Exit.COMPLETE
+
+
+def _text(files: tuple[str, ...], remote: list[RemoteFile]) -> str:
+    return "\n".join(f"{file}  {there.name}  {there.bytes:,} bytes" for file, there in zip(files, remote, strict=True))

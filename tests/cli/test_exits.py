@@ -1,0 +1,82 @@
+"""Which error leads to which exit code."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from packtrain import (
+    ApiError,
+    IncompleteRun,
+    InputError,
+    IntegrityError,
+    ManifestError,
+    PacktrainError,
+    ProtocolError,
+    Summary,
+    TransportError,
+)
+from packtrain.cli.exits import CredentialError, Exit, UsageError, cause, code, expected, message, of_summary
+
+
+@pytest.mark.parametrize(
+    ("error", "exit"),
+    [
+        (UsageError("no such service"), 2),
+        (InputError("a.jsonl: no such file"), 3),
+        (ApiError("key not valid", status=400), 4),
+        (ApiError("quota", status=429), 4),
+        (ApiError("permission", status=403), 4),
+        (CredentialError("no key"), 4),
+        (ManifestError("in use"), 6),
+        (IntegrityError("shard 3: other bytes"), 6),
+        (ApiError("overloaded", status=503), 75),
+        (TransportError("no route"), 75),
+        (IncompleteRun("stopped"), 75),
+        (IncompleteRun("a shard needs a decision", quarantined=1), 5),
+        (KeyboardInterrupt(), 75),
+        (ProtocolError("answer without a name"), 70),
+        (RuntimeError("a defect"), 70),
+        (PacktrainError("of no kind"), 70),
+    ],
+    ids=repr,
+)
+def test_every_error_has_its_exit_code(error: BaseException, exit: int) -> None:
+    """The codes are a contract; whatever nobody raises on purpose is a defect, never 1."""
+    assert code(error) == exit
+
+
+@pytest.mark.parametrize(
+    ("changes", "exit"),
+    [
+        ({}, Exit.COMPLETE),
+        ({"failed": 1}, Exit.SOME_FAILED),
+        ({"rejected": 1}, Exit.SOME_FAILED),
+        ({"complete": False}, Exit.AGAIN),
+        ({"complete": False, "failed": 1}, Exit.AGAIN),
+    ],
+)
+def test_a_summary_has_its_exit_code(changes: dict[str, int], exit: Exit) -> None:
+    """Not finished comes before everything else, a single lost line before success."""
+    figures = dict.fromkeys(Summary.__struct_fields__, 0) | {"run": "main", "complete": True} | changes
+    assert of_summary(msgspec.convert(figures, Summary)) is exit
+
+
+def test_the_gravest_error_of_a_group_counts() -> None:
+    """A defect outweighs everything, a damaged manifest outweighs the network."""
+    network, manifest, defect = TransportError("reset"), ManifestError("damaged"), KeyError("x")
+    group = BaseExceptionGroup("", [network, ExceptionGroup("", [manifest])])
+    assert cause(group) is manifest
+    assert cause(BaseExceptionGroup("", [group, defect])) is defect
+
+
+def test_an_error_that_passes_says_how_to_go_on() -> None:
+    """With 75, the message names the way to resume; otherwise it stays alone."""
+    assert "same command" in message(TransportError("no route to the service"))
+    assert message(InputError("a.jsonl: no such file")) == "packtrain: a.jsonl: no such file"
+
+
+def test_only_errors_raised_on_purpose_go_without_a_traceback() -> None:
+    """A defect is shown whole."""
+    assert expected(InputError("x"))
+    assert not expected(RuntimeError("x"))

@@ -1,0 +1,127 @@
+"""What the command line understands, refuses and explains, before any work begins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Terminal
+
+COMMANDS = ("run", "check", "split", "upload", "merge", "status", "serve")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_ends_with_0(terminal: Terminal, arguments: list[str]) -> None:
+    """Every command explains itself on standard output."""
+    done = terminal(*arguments)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: packtrain")
+    assert done.stderr == ""
+
+
+def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> None:
+    """So that it answers at once."""
+    code = "import sys; from packtrain.cli import perform; perform(['run', '--help']); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=terminal.environ, capture_output=True, check=True, text=True
+    ).stdout
+    assert {"aiohttp", "sqlite3", "uvloop"}.isdisjoint(loaded.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "a.jsonl", "--modle", "m", "--out", "o"], "Did you mean --model?"),
+        (["run", "a.jsonl", "--out", "o"], "--model"),
+        (["run", "a.jsonl", "--model", "m"], "--out"),
+        (["run", "--model", "m", "--out", "o"], "no input given"),
+        (["run", "a.jsonl", "--model", "m", "--out", "-"], "cannot be standard output"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-bytes", "2G"], "'2G' is not a size"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-age", "5min"], "'5min' is not a duration"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--uploads", "0"], "--uploads"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--task", "sing"], "--task"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--service", "openai"], "not available yet"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--wire", "openai"], "not available yet"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--partition", "0/2"], "--partition"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local", "--poll", "5s"], "--poll"),
+        (["check"], "no input given"),
+        (["split", "a.jsonl"], "--out-dir"),
+        (["upload"], "no file given"),
+        (["upload", "a.jsonl", "--service", "local"], "packtrain serve"),
+        (["merge", "--requests", "a", "--out", "o"], "--results"),
+        (["status"], "STATE"),
+        (["serve", "--dir", "d", "--port", "99999"], "--port"),
+        (["doctor"], "doctor"),
+    ],
+)
+def test_wrong_usage_ends_with_2(terminal: Terminal, arguments: list[str], words: str) -> None:
+    """The message says what is wrong and where help is; nothing is written."""
+    done = terminal(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(terminal.directory.iterdir()) == []
+
+
+def test_without_a_key_nothing_is_read(terminal: Terminal) -> None:
+    """The missing key is told at once, with the variable and the way without; the input need not even exist."""
+    done = terminal("run", "nowhere.jsonl", "--model", "m", "--out", "o")
+    assert done.returncode == 4
+    assert "GEMINI_API_KEY" in done.stderr
+    assert "--service local" in done.stderr
+    assert list(terminal.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--api-key", "SENTINEL"], ["--api-key=SENTINEL"]])
+def test_a_key_on_the_command_line_is_refused_unseen(terminal: Terminal, arguments: list[str]) -> None:
+    """Neither accepted nor repeated."""
+    done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", *arguments)
+    assert done.returncode == 2
+    assert "--api-key-file" in done.stderr
+    assert "SENTINEL" not in done.stderr + done.stdout
+
+
+def test_the_command_line_comes_before_the_environment_before_the_file(terminal: Terminal) -> None:
+    """One option from three places; the message shows which one counted."""
+    call = ["run", "a.jsonl", "--model", "m", "--out", "o"]
+    (terminal.directory / "packtrain.toml").write_text('[run]\nservice = "from-file"\n')
+    assert "'from-file'" in terminal(*call).stderr
+    assert "'from-environment'" in terminal(*call, PACKTRAIN_SERVICE="from-environment").stderr
+    told = terminal(*call, "--service", "from-line", PACKTRAIN_SERVICE="from-environment")
+    assert "'from-line'" in told.stderr
+    assert told.returncode == 2
+
+
+def test_required_options_and_flags_can_come_from_the_file(terminal: Terminal) -> None:
+    """Every option may stand in packtrain.toml, sizes as they are written on the command line."""
+    (terminal.directory / "packtrain.toml").write_text(
+        '[run]\nmodel = "m"\nout = "o"\njoin = true\nmax-shard-bytes = "1GB"\nuploads = 2\n'
+    )
+    assert terminal("run", "a.jsonl").returncode == 4
+
+
+@pytest.mark.parametrize("line", ["uplods = 3", 'max-shard-bytes = "2G"', "uploads = 0", "["])
+def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> None:
+    """An unknown option or a wrong value there is not passed over."""
+    (terminal.directory / "packtrain.toml").write_text(f"[run]\n{line}\n")
+    done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_what_comes_from_outside_cannot_move_the_cursor(terminal: Terminal) -> None:
+    """Control characters are shown as escapes."""
+    done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "\x1b[2Jlocal")
+    assert "\x1b" not in done.stderr
+    assert "x1b[2Jlocal" in done.stderr
+
+
+def test_a_service_variable_of_kubernetes_is_not_an_option(terminal: Terminal) -> None:
+    """A cluster sets PACKTRAIN_SERVICE_HOST for a service called packtrain; that is not for us."""
+    done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", PACKTRAIN_SERVICE_HOST="10.0.0.1")
+    assert "GEMINI_API_KEY" in done.stderr
