@@ -1,0 +1,128 @@
+"""The database file: made whole or not at all, checked at every start, migrated, held by one connection."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from .._errors import ManifestError
+from .lock import hold, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Strict tables came with this version.
+OLDEST = (3, 37, 0)
+#: Exclusive before WAL: then SQLite keeps its index of the log in memory and shares no file.
+ALONE = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
+#: FULL syncs every commit (fullfsync does on macOS what fsync does elsewhere); secure_delete wipes ended sessions.
+SETTINGS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA fullfsync = ON;
+PRAGMA checkpoint_fullfsync = ON;
+PRAGMA foreign_keys = ON;
+PRAGMA secure_delete = ON;
+"""
+
+
+@contextmanager
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """The one connection to the manifest at ``path``, made if missing; blocks, so it belongs in a thread.
+
+    It holds the directory of ``path``. Every sqlite3.Error in the block leaves it as a ManifestError.
+    """
+    try:
+        with hold(path.parent):
+            if sqlite3.sqlite_version_info < OLDEST:
+                raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with 3.37 or later")
+            _create_missing(path)
+            with closing(_connect(path)) as connection:
+                connection.executescript(ALONE)
+                _check(path, connection)
+                connection.executescript(SETTINGS)
+                _migrate(path, connection)
+                connection.execute("UPDATE jobs SET claimed = 0 WHERE claimed = 1")
+                yield connection
+    except sqlite3.Error as error:
+        raise _trouble(path, error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=0, isolation_level=None)
+
+
+def _create_missing(path: Path) -> None:
+    try:
+        if not path.exists():
+            _create(path)
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}; correct that, then start the same command again") from error
+
+
+def _create(path: Path) -> None:
+    """Under another name first, so that a file with the right name was complete once."""
+    if path.with_name(f"{path.name}-wal").exists():
+        raise _damaged(path, "it is gone, its log is not")
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    with closing(_connect(draft)) as connection:
+        _migrate(draft, connection)
+    draft.rename(path)
+    sync_directory(path.parent)
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _damaged(path, verdict.splitlines()[-1])
+    if _version(connection) == 0:
+        raise _damaged(path, "it holds no manifest")
+
+
+def _migrate(path: Path, connection: sqlite3.Connection) -> None:
+    scripts = sorted(files(__package__).joinpath("sql").iterdir(), key=lambda script: script.name)
+    version = _version(connection)
+    if version > len(scripts):
+        raise ManifestError(
+            f"{path}: was written by a newer packtrain (schema {version}, this one knows {len(scripts)}); "
+            "start that version, or a later one"
+        )
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _damaged(path: Path, what: str) -> ManifestError:
+    return ManifestError(
+        f"{path}: damaged ({what}); do not delete the state directory, it names jobs that may still run and cost "
+        "money; copy it aside, check the disk, then see `packtrain recover`"
+    )
+
+
+def _trouble(path: Path, error: sqlite3.Error) -> ManifestError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return _damaged(path, str(error))
+    if name.startswith("SQLITE_BUSY"):
+        return ManifestError(f"{path}: another program has it open; close that, then start the same command again")
+    if name.startswith("SQLITE_FULL"):
+        return ManifestError(f"{path}: the disk is full; free space, then start the same command again")
+    if name.startswith("SQLITE_IOERR"):
+        return ManifestError(
+            f"{path}: cannot be written or read ({name}: {error}), as on a full disk, past a limit on file sizes, or "
+            "on a failing disk; free space and check the disk, then start the same command again"
+        )
+    return ManifestError(f"{path}: {error} ({name or type(error).__name__}); start the same command again")

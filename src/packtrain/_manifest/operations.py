@@ -1,0 +1,246 @@
+"""The operations on the database, each within a transaction of the caller. SQL by parameters only."""
+
+from __future__ import annotations
+
+from os import fsdecode, fsencode
+from sqlite3 import Connection, IntegrityError
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics, Tally
+from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event
+from . import refusals, rows
+from .rows import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+Key = tuple[str, int, int]
+
+INSERT_RUN = """
+INSERT INTO runs (id, token, fingerprint, model, task, limits, joined, cursor)
+VALUES (:id, :token, :fingerprint, :model, :task, :limits, :join, :cursor)
+"""
+SELECT_RUNS = """
+SELECT id, token, fingerprint, model, task, limits, joined AS "join" FROM runs
+WHERE ?1 IS NULL OR id = ?1 ORDER BY number
+"""
+INSERT_SHARD = """
+INSERT INTO shards (run, shard, generation, parent, bytes, lines, sha256, first, last)
+VALUES (:run, :index, :generation, :parent, :bytes, :lines, :sha256, :first, :last)
+ON CONFLICT DO NOTHING
+"""
+SELECT_SHARD = """
+SELECT run, shard AS "index", generation, parent, bytes, lines, sha256, first, last FROM shards
+WHERE run = ? AND shard = ? AND generation = ?
+"""
+INSERT_JOB = "INSERT INTO jobs (run, shard, generation, state) VALUES (:run, :index, :generation, :state)"
+SELECT_JOBS = """
+SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
+WHERE run = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2))) ORDER BY shard, generation
+"""
+SELECT_JOB = """
+SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
+WHERE run = ? AND shard = ? AND generation = ?
+"""
+SELECT_DUE = """
+SELECT run, shard, generation FROM jobs INDEXED BY free_jobs
+WHERE run = ? AND state = ? AND claimed = 0 AND not_before <= ? ORDER BY shard, generation LIMIT ?
+"""
+CLAIM = "UPDATE jobs SET claimed = 1, fence = fence + 1 WHERE run = ? AND shard = ? AND generation = ?"
+RECORD = """
+UPDATE jobs SET {columns} WHERE run = :run AND shard = :shard AND generation = :generation
+    AND state = :before AND attempt = :attempt_before AND fence = :fence
+"""
+RELEASE = """
+UPDATE jobs SET claimed = 0, not_before = ifnull(:due, not_before)
+WHERE run = :run AND shard = :shard AND generation = :generation AND fence = :fence
+"""
+INSERT_EVENT = """
+INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail)
+VALUES (:run, :shard, :generation, :at, :attempt_after, :event, :before, :after, :detail)
+"""
+SAVE_SESSION = """
+INSERT INTO sessions (run, shard, generation, upload) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET upload = excluded.upload
+"""
+DROP_SESSION = "DELETE FROM sessions WHERE run = ? AND shard = ? AND generation = ?"
+SELECT_EVENTS = """
+SELECT at, shard, generation, attempt, event, before, after, detail FROM events
+WHERE run = ?1 AND shard BETWEEN ifnull(?2, 0) AND ifnull(?2, 9223372036854775807) ORDER BY number
+"""
+COUNT_STATES = """
+SELECT state, count(*), sum(bytes) FROM jobs JOIN shards USING (run, shard, generation)
+WHERE run = ? GROUP BY state
+"""
+COUNT_MILESTONES = """
+SELECT event, count(*), sum(bytes) FROM events JOIN shards USING (run, shard, generation)
+WHERE run = ? AND event IN ('FileReady', 'JobKnown') GROUP BY event
+"""
+TALLIED = ("answered", "failed", "missing", "duplicates", "unknown", "bytes")
+SUM_TALLIES = """
+SELECT total(json_extract(tally, '$.answered')), total(json_extract(tally, '$.failed')),
+    total(json_extract(tally, '$.missing')), total(json_extract(tally, '$.duplicates')),
+    total(json_extract(tally, '$.unknown')), total(json_extract(tally, '$.bytes'))
+FROM jobs WHERE run = ? AND tally IS NOT NULL
+"""
+INSERT_SOURCE = "INSERT INTO sources (run, position, name, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
+SELECT_SOURCES = "SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position"
+
+
+def _recording(kind: type[Event]) -> str:
+    """The statement that sets what an event sets, and so leaves the other columns and their indexes alone."""
+    fields = ["state", *(name for name in kind.__struct_fields__ if name != "upload")]
+    return RECORD.format(columns=", ".join(f"{name} = :{name}" for name in fields))
+
+
+RECORDS = {kind: _recording(kind) for kind in TABLE}
+
+
+def instance(connection: Connection) -> str:
+    name: str = connection.execute("SELECT instance FROM meta").fetchone()[0]
+    return name
+
+
+def open_run(run: Run, connection: Connection) -> Run:
+    stored = find_run(run.id, connection)
+    if stored is None:
+        try:
+            connection.execute(INSERT_RUN, rows.run_values(run))
+        except IntegrityError as error:
+            raise refusals.token_taken(run.id) from error
+        return run
+    if stored.fingerprint != run.fingerprint:
+        raise refusals.other_fingerprint(run.id)
+    return stored
+
+
+def find_run(run: str, connection: Connection) -> Run | None:
+    return next(iter(rows.runs(connection.execute(SELECT_RUNS, (run,)))), None)
+
+
+def runs(connection: Connection) -> list[Run]:
+    return rows.runs(connection.execute(SELECT_RUNS, (None,)))
+
+
+def cursor(run: str, connection: Connection) -> Cursor:
+    return from_json(_column("SELECT cursor FROM runs WHERE id = ?", run, connection) or "", rows.CURSOR)
+
+
+def published(run: str, connection: Connection) -> str | None:
+    return _column("SELECT sha256 FROM runs WHERE id = ?", run, connection)
+
+
+def move(run: str, to: Cursor, connection: Connection) -> None:
+    _set("UPDATE runs SET cursor = ? WHERE id = ?", run, to_json(to), connection)
+
+
+def publish(run: str, sha256: str, connection: Connection) -> None:
+    _set("UPDATE runs SET sha256 = ? WHERE id = ?", run, sha256, connection)
+
+
+def mark_sources(run: str, marks: Sequence[SourceMark], connection: Connection) -> list[SourceMark]:
+    cursor(run, connection)
+    stored = connection.execute(SELECT_SOURCES, (run,)).fetchall()
+    if stored:
+        return [SourceMark(fsdecode(name), size, mtime_ns) for name, size, mtime_ns in stored]
+    values = [(run, at, fsencode(mark.name), mark.size, mark.mtime_ns) for at, mark in enumerate(marks)]
+    connection.executemany(INSERT_SOURCE, values)
+    return list(marks)
+
+
+def seal(shard: Shard, reached: Cursor, connection: Connection) -> None:
+    move(shard.run, reached, connection)
+    values = msgspec.structs.asdict(shard) | {"state": State.SEALED.value}
+    if connection.execute(INSERT_SHARD, values).rowcount != 1:
+        raise refusals.sealed_already(shard)
+    connection.execute(INSERT_JOB, values)
+
+
+def shard(job: Job, connection: Connection) -> Shard:
+    found = rows.structs(connection.execute(SELECT_SHARD, key(job)), Shard)
+    if not found:
+        raise refusals.unknown_shard(job)
+    return found[0]
+
+
+def jobs(run: str, states: Collection[State] | None, connection: Connection) -> list[Job]:
+    names = None if states is None else msgspec.json.encode(list(states)).decode()
+    return rows.jobs(connection.execute(SELECT_JOBS, (run, names)))
+
+
+def claim(run: str, states: Collection[State], now: float, limit: int, connection: Connection) -> list[Job]:
+    due: list[Key] = []
+    for state in frozenset(states):
+        # State by state, so that each look is a short walk along the index.
+        due += connection.execute(SELECT_DUE, (run, state.value, now, limit)).fetchall()
+    return [_take(found, connection) for found in sorted(due)[:limit]]
+
+
+def record(job: Job, after: Job, event: Event, at: float, connection: Connection) -> None:
+    values = rows.event_values(job, after, event)
+    try:
+        changed = connection.execute(RECORDS[type(event)], values).rowcount
+    except IntegrityError as error:
+        raise refusals.name_taken(after) from error
+    if changed != 1:
+        raise refusals.stale(job)
+    connection.execute(INSERT_EVENT, values | {"at": at})
+    if after.upload is not job.upload:
+        _save_session(after, connection)
+
+
+def release(job: Job, not_before: float | None, connection: Connection) -> None:
+    if connection.execute(RELEASE, rows.guard_values(job) | {"due": not_before}).rowcount != 1:
+        raise refusals.claim_lost(job)
+
+
+def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
+    return rows.structs(connection.execute(SELECT_EVENTS, (run, shard)), Entry)
+
+
+def statistics(run: str, connection: Connection) -> Statistics:
+    states = {State(state): (count, size) for state, count, size in connection.execute(COUNT_STATES, (run,))}
+    reached = {event: (count, size) for event, count, size in connection.execute(COUNT_MILESTONES, (run,))}
+    totals = connection.execute(SUM_TALLIES, (run,)).fetchone()
+    return Statistics(
+        run=run,
+        cursor=cursor(run, connection),
+        states={state: count for state, (count, _) in states.items()},
+        spooled_bytes=sum(size for state, (_, size) in states.items() if state in SPOOLED),
+        stored_bytes=sum(size for state, (_, size) in states.items() if state in STORED),
+        uploaded_bytes=reached.get("FileReady", (0, 0))[1],
+        jobs_created=reached.get("JobKnown", (0, 0))[0],
+        tally=msgspec.convert(dict(zip(TALLIED, map(int, totals), strict=True)), Tally),
+        merged=published(run, connection) is not None,
+    )
+
+
+def key(job: Job) -> Key:
+    return job.run, job.shard, job.generation
+
+
+def _column(query: str, run: str, connection: Connection) -> str | None:
+    row = connection.execute(query, (run,)).fetchone()
+    if row is None:
+        raise refusals.unknown_run(run)
+    value: str | None = row[0]
+    return value
+
+
+def _set(statement: str, run: str, value: str, connection: Connection) -> None:
+    if connection.execute(statement, (value, run)).rowcount != 1:
+        raise refusals.unknown_run(run)
+
+
+def _take(found: Key, connection: Connection) -> Job:
+    connection.execute(CLAIM, found)
+    return rows.jobs(connection.execute(SELECT_JOB, found))[0]
+
+
+def _save_session(job: Job, connection: Connection) -> None:
+    if job.upload is None:
+        connection.execute(DROP_SESSION, key(job))
+    else:
+        connection.execute(SAVE_SESSION, (*key(job), to_json(job.upload)))

@@ -1,0 +1,100 @@
+"""The manifest in a SQLite file, for one driver on one machine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope
+
+from .._rules.lifecycle import Event, advance
+from . import operations
+from .database import open_database
+from .writer import Writer, open_writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from pathlib import Path
+
+    from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics
+    from .base import Manifest
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Manifest]:
+    """The manifest in the file ``path``, made if missing; its directory is the state directory.
+
+    Holds the state directory until the block ends; every claim of an earlier handle is void. ``clock`` gives the
+    Unix seconds of the history. Raises ManifestError if another process holds the directory, if it is not safe
+    to keep a manifest there, and if the file is damaged or of a newer packtrain.
+    """
+    async with open_writer(partial(open_database, path)) as writer:
+        instance = await writer.run(operations.instance)
+        yield SqliteManifest(writer, instance, clock)
+
+
+class SqliteManifest:
+    """See ``Manifest``. Every verb is one operation of the writer, and none is left halfway by a cancellation."""
+
+    def __init__(self, writer: Writer, instance: str, clock: Callable[[], float]) -> None:
+        self._run = writer.run
+        self._instance = instance
+        self._clock = clock
+
+    @property
+    def instance(self) -> str:
+        return self._instance
+
+    async def open_run(self, run: Run) -> Run:
+        return await self._run(partial(operations.open_run, run))
+
+    async def find_run(self, run: str) -> Run | None:
+        return await self._run(partial(operations.find_run, run))
+
+    async def runs(self) -> list[Run]:
+        return await self._run(operations.runs)
+
+    async def cursor(self, run: str) -> Cursor:
+        return await self._run(partial(operations.cursor, run))
+
+    async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
+        return await self._run(partial(operations.mark_sources, run, marks))
+
+    async def seal(self, shard: Shard, cursor: Cursor) -> None:
+        await self._run(partial(operations.seal, shard, cursor))
+
+    async def move(self, run: str, cursor: Cursor) -> None:
+        await self._run(partial(operations.move, run, cursor))
+
+    async def shard(self, job: Job) -> Shard:
+        return await self._run(partial(operations.shard, job))
+
+    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
+        return await self._run(partial(operations.claim, run, frozenset(states), now, limit))
+
+    async def record(self, job: Job, event: Event) -> Job:
+        after = advance(job, event)
+        await self._run(partial(operations.record, job, after, event, self._clock()))
+        return after
+
+    async def release(self, job: Job, *, not_before: float | None = None) -> None:
+        # A cancelled task gives back what it holds as well.
+        with CancelScope(shield=True):
+            await self._run(partial(operations.release, job, not_before))
+
+    async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
+        return await self._run(partial(operations.jobs, run, states))
+
+    async def history(self, run: str, shard: int | None = None) -> list[Entry]:
+        return await self._run(partial(operations.history, run, shard))
+
+    async def statistics(self, run: str) -> Statistics:
+        return await self._run(partial(operations.statistics, run))
+
+    async def publish(self, run: str, sha256: str) -> None:
+        await self._run(partial(operations.publish, run, sha256))
+
+    async def published(self, run: str) -> str | None:
+        return await self._run(partial(operations.published, run))

@@ -1,0 +1,399 @@
+"""What every manifest promises, as tests. Subclass ``ManifestSuite`` and give it a ``manifest`` fixture:
+
+    class TestMine(ManifestSuite):
+        @pytest.fixture
+        def manifest(self, tmp_path):
+            return functools.partial(open_mine, tmp_path / "mine")
+
+Each call of the fixture's value opens the same storage anew, as a process started again would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from .._errors import ManifestError
+from .._manifest.base import Manifest
+from .._model import Cursor, SourceMark, State, Tally, Upload
+from .._rules import lifecycle
+from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
+
+OpenManifest = Callable[[], AbstractAsyncContextManager[Manifest]]
+
+
+class RunSuite:
+    """Runs, their inputs, cursors and outputs."""
+
+    async def test_instance_stays(self, manifest: OpenManifest) -> None:
+        """The instance is 8 hex digits, made once for a manifest and not for a handle."""
+        async with manifest() as held:
+            instance = held.instance
+        async with manifest() as again:
+            assert again.instance == instance
+        assert len(instance) == 8
+        assert set(instance) <= set("0123456789abcdef")
+
+    async def test_run_is_taken_up(self, manifest: OpenManifest) -> None:
+        """The same run opened again is the stored one: its token is made once."""
+        async with manifest() as held:
+            assert await held.open_run(RUN) == RUN
+        async with manifest() as again:
+            assert await again.open_run(replace(RUN, token=OTHER.token)) == RUN
+
+    async def test_other_fingerprint_is_refused(self, manifest: OpenManifest) -> None:
+        """The same id with another fingerprint is another run, and changes nothing."""
+        async with manifest() as held:
+            await held.open_run(RUN)
+            with pytest.raises(ManifestError, match="another input, model or setting"):
+                await held.open_run(replace(RUN, fingerprint="changed"))
+            assert await held.find_run(RUN.id) == RUN
+
+    async def test_token_is_unique(self, manifest: OpenManifest) -> None:
+        """Two runs with one token would make the same remote names."""
+        async with manifest() as held:
+            await held.open_run(RUN)
+            with pytest.raises(ManifestError, match="token"):
+                await held.open_run(replace(OTHER, token=RUN.token))
+
+    async def test_runs_in_order(self, manifest: OpenManifest) -> None:
+        """Runs are listed whole, in the order in which they were opened."""
+        async with manifest() as held:
+            assert await held.runs() == []
+            for run in (OTHER, RUN):
+                await held.open_run(run)
+            assert await held.runs() == [OTHER, RUN]
+
+    async def test_unknown_run(self, manifest: OpenManifest) -> None:
+        """An unknown run is found by nobody, has no jobs, and nothing can be stored for it."""
+        async with manifest() as held:
+            assert await held.find_run("nobody") is None
+            assert await held.claim("nobody", set(State), now=0.0) == []
+            assert await held.jobs("nobody") == []
+            assert await held.history("nobody") == []
+            for refused in (
+                held.cursor("nobody"),
+                held.statistics("nobody"),
+                held.publish("nobody", "ab"),
+                held.published("nobody"),
+                held.move("nobody", Cursor()),
+                held.mark_sources("nobody", []),
+                held.seal(shard(0, "nobody"), Cursor()),
+            ):
+                with pytest.raises(ManifestError, match="nobody"):
+                    await refused
+
+    async def test_sources_keep_the_first_marks(self, manifest: OpenManifest) -> None:
+        """What the inputs looked like first is what every later start gets; a name need not be Unicode."""
+        first = [SourceMark("b.jsonl", 7, 1_700_000_000_123_456_789), SourceMark("a\udcff.jsonl"), SourceMark("-")]
+        async with manifest() as held:
+            await held.open_run(RUN)
+            assert await held.mark_sources(RUN.id, first) == first
+        async with manifest() as again:
+            assert await again.mark_sources(RUN.id, [SourceMark("b.jsonl", 8, 9)]) == first
+
+    async def test_cursor_moves(self, manifest: OpenManifest) -> None:
+        """The cursor is zero at first, and stays where it was moved."""
+        there = Cursor(source=1, offset=2**40, line=3, lines=4, valid=2, bytes=2**41, done=True)
+        async with manifest() as held:
+            await held.open_run(RUN)
+            assert await held.cursor(RUN.id) == Cursor()
+            await held.move(RUN.id, there)
+        async with manifest() as again:
+            assert await again.cursor(RUN.id) == there
+
+    async def test_seal_enters_shard_job_and_cursor(self, manifest: OpenManifest) -> None:
+        """A shard, its job and the cursor come into the manifest together."""
+        async with manifest() as held:
+            await sealed(held, 2)
+        async with manifest() as again:
+            jobs = await again.jobs(RUN.id)
+            assert [(job.shard, job.state, job.attempt, job.fence) for job in jobs] == [
+                (0, State.SEALED, 0, 0),
+                (1, State.SEALED, 0, 0),
+            ]
+            assert await again.shard(jobs[1]) == shard(1)
+            assert (await again.cursor(RUN.id)).shards == 2
+
+    async def test_refused_seal_leaves_the_cursor(self, manifest: OpenManifest) -> None:
+        """A shard that is there already is refused, and the cursor does not move without it."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            with pytest.raises(ManifestError, match="in the manifest already"):
+                await held.seal(replace(shard(0), sha256="ef" * 32), Cursor(shards=9))
+            assert (await held.cursor(RUN.id)).shards == 1
+            assert await held.shard((await held.jobs(RUN.id))[0]) == shard(0)
+
+    async def test_unknown_shard(self, manifest: OpenManifest) -> None:
+        """A job of a shard that was never sealed has none."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            (job,) = await held.jobs(RUN.id)
+            with pytest.raises(ManifestError, match="no shard 7"):
+                await held.shard(replace(job, shard=7))
+
+    async def test_publish(self, manifest: OpenManifest) -> None:
+        """The output's digest is there once it is published, also for the next start."""
+        async with manifest() as held:
+            await held.open_run(RUN)
+            assert await held.published(RUN.id) is None
+            await held.publish(RUN.id, "ab" * 32)
+        async with manifest() as again:
+            assert await again.published(RUN.id) == "ab" * 32
+            assert (await again.statistics(RUN.id)).merged
+
+
+class ClaimSuite:
+    """Who may work on a job."""
+
+    async def test_lowest_shard_first(self, manifest: OpenManifest) -> None:
+        """Claims go by shard across states, no more than asked for, and never twice to anybody."""
+        async with manifest() as held:
+            await sealed(held, 5)
+            job = await claimed(held)
+            await held.release(await live(held, job, State.UPLOADED))
+            states = {State.UPLOADED, State.SEALED}
+            first = await held.claim(RUN.id, states, now=0.0, limit=2)
+            rest = await held.claim(RUN.id, states, now=0.0, limit=9)
+            assert [job.shard for job in first + rest] == [0, 1, 2, 3, 4]
+            assert [job.state for job in first] == [State.UPLOADED, State.SEALED]
+            assert await held.claim(RUN.id, states, now=0.0) == []
+
+    async def test_only_these_states_of_this_run(self, manifest: OpenManifest) -> None:
+        """A claim takes jobs of the run and the states it names."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            await sealed(held, 1, OTHER)
+            assert await held.claim(RUN.id, set(State) - {State.SEALED}, now=0.0) == []
+            assert [job.run for job in await held.claim(RUN.id, {State.SEALED}, now=0.0, limit=9)] == [RUN.id]
+
+    async def test_not_before(self, manifest: OpenManifest) -> None:
+        """A job given back until later is due then and not earlier; given back plainly, at once."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            await held.release(await claimed(held), not_before=100.5)
+            assert await held.claim(RUN.id, {State.SEALED}, now=100.0) == []
+            (job,) = await held.claim(RUN.id, {State.SEALED}, now=100.5)
+            assert job.not_before == 100.5
+            await held.release(job)
+            assert len(await held.claim(RUN.id, {State.SEALED}, now=100.5)) == 1
+
+    async def test_release_by_an_older_row_of_the_claim(self, manifest: OpenManifest) -> None:
+        """Whoever holds a claim gives it back, however far the job has come since; an older claim cannot."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            first = await claimed(held)
+            await live(held, first, State.UPLOADING)
+            await held.release(first)
+            (second,) = await held.claim(RUN.id, {State.UPLOADING}, now=0.0)
+            with pytest.raises(ManifestError, match="nothing was written"):
+                await held.release(first)
+            assert await held.claim(RUN.id, {State.UPLOADING}, now=0.0) == []
+            await held.release(second)
+
+    async def test_fence_grows(self, manifest: OpenManifest) -> None:
+        """Every claim has a higher fence than the one before, also across starts."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            first = await claimed(held)
+            await held.release(first)
+            second = await claimed(held)
+        async with manifest() as again:
+            third = await claimed(again)
+        assert first.fence < second.fence < third.fence
+
+    async def test_claims_die_with_the_handle(self, manifest: OpenManifest) -> None:
+        """A job that was held when its driver went is free for the next, which shuts the old one out."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            old = await claimed(held)
+        async with manifest() as again:
+            await claimed(again)
+            with pytest.raises(ManifestError, match="claim"):
+                await again.record(old, life(0)[0])
+
+    async def test_cancelled_holder_gives_back(self, manifest: OpenManifest) -> None:
+        """A release is done even by a task that was cancelled."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await claimed(held)
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await held.release(job)
+            assert (await claimed(held)).shard == 0
+
+    async def test_cancelled_claim_takes_nothing(self, manifest: OpenManifest) -> None:
+        """A claim of a task that is cancelled already is not made."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await claimed(held)
+            assert (await claimed(held)).fence == 1
+
+    async def test_hundred_tasks(self, manifest: OpenManifest) -> None:
+        """However many claim at once, each job is worked on by one, and none is left out."""
+        worked: list[int] = []
+
+        async def work(held: Manifest) -> None:
+            while jobs := await held.claim(RUN.id, {State.SEALED}, now=0.0):
+                worked.append(jobs[0].shard)
+                await held.release(await live(held, jobs[0], State.CLOSED))
+
+        async with manifest() as held:
+            await sealed(held, 150)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(100):
+                    tasks.start_soon(work, held)
+            assert sorted(worked) == list(range(150))
+            assert (await held.statistics(RUN.id)).states == {State.CLOSED: 150}
+            assert len(await held.history(RUN.id)) == 150 * len(life(0))
+
+
+class RecordSuite:
+    """What happened to a job."""
+
+    async def test_whole_life(self, manifest: OpenManifest) -> None:
+        """Each event leaves the row as ``advance`` has it, readable by the next start."""
+        async with manifest() as held:
+            await sealed(held, 1)
+        for event in life(0):
+            async with manifest() as held:
+                (job,) = await held.claim(RUN.id, set(State), now=0.0)
+                after = await held.record(job, event)
+                assert after == lifecycle.advance(job, event)
+                assert await held.jobs(RUN.id) == [after]
+
+    async def test_second_attempt_clears_what_it_must(self, manifest: OpenManifest) -> None:
+        """An event that sets a field to nothing leaves nothing in the row."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await live(held, await claimed(held), State.UPLOADED)
+            job = await held.record(job, lifecycle.FileSpoiled(reason="too old"))
+        async with manifest() as again:
+            (stored,) = await again.jobs(RUN.id)
+        assert stored == job
+        assert (stored.state, stored.file, stored.file_expires_at) == (State.SEALED, None, None)
+
+    async def test_record_writes_history(self, manifest: OpenManifest) -> None:
+        """Every change has its line, in order, with what was before and after, and never a session's address."""
+        async with manifest() as held:
+            await sealed(held, 2)
+            await live(held, await claimed(held), State.CLOSED)
+            await live(held, await claimed(held), State.UPLOADING)
+        async with manifest() as again:
+            lines = await again.history(RUN.id, 0)
+            assert [line.event for line in lines] == [type(event).__name__ for event in life(0)]
+            assert [line.before for line in lines[1:]] == [line.after for line in lines[:-1]]
+            assert {line.attempt for line in lines} == {1}
+            assert [line.at for line in lines] == sorted(line.at for line in lines)
+            assert lines[5].detail == lifecycle.detail(life(0)[5])
+            assert SECRET not in repr(await again.history(RUN.id))
+            assert len(await again.history(RUN.id)) == len(lines) + 1
+
+    @pytest.mark.parametrize("field", ["fence", "attempt", "state"])
+    async def test_stale_record_changes_nothing(self, manifest: OpenManifest, field: str) -> None:
+        """A row that moved on since it was read is not written, and no line of history either."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await live(held, await claimed(held), State.UPLOADING)
+            stale = replace(job, **{field: {"fence": 0, "attempt": 3, "state": State.FINALIZING}[field]})
+            with pytest.raises(ManifestError, match="nothing was written"):
+                await held.record(stale, lifecycle.FileReady(file_expires_at=1.0))
+            assert await held.jobs(RUN.id) == [job]
+            assert len(await held.history(RUN.id)) == 1
+            assert await held.claim(RUN.id, set(State), now=0.0) == []
+
+    async def test_event_outside_the_table(self, manifest: OpenManifest) -> None:
+        """An event that may not follow is refused, and changes nothing."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await claimed(held)
+            with pytest.raises(ManifestError, match="cannot follow"):
+                await held.record(job, lifecycle.Closed())
+            assert await held.jobs(RUN.id) == [job]
+            assert await held.history(RUN.id) == []
+
+    async def test_batch_is_unique(self, manifest: OpenManifest) -> None:
+        """One remote job never belongs to two shards, whatever the run."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            await sealed(held, 1, OTHER)
+            await live(held, await claimed(held), State.SUBMITTED)
+            job = await claimed(held, run=OTHER.id)
+            upload = Upload(size=BYTES)
+            job = await held.record(job, lifecycle.UploadIntended(attempt=1, file="files/x", upload=upload))
+            job = await held.record(job, lifecycle.FileReady(file_expires_at=None))
+            with pytest.raises(ManifestError, match="another shard has the same"):
+                await held.record(job, lifecycle.JobKnown(batch="batches/0", submitted_at=1.0))
+            assert await held.jobs(OTHER.id) == [job]
+            assert len(await held.history(OTHER.id)) == 2
+
+    async def test_file_is_unique(self, manifest: OpenManifest) -> None:
+        """One input file never belongs to two shards, so that a revocation meets no other."""
+        async with manifest() as held:
+            await sealed(held, 2)
+            await live(held, await claimed(held), State.UPLOADING)
+            job = await claimed(held)
+            with pytest.raises(ManifestError, match="another shard has the same"):
+                await held.record(job, replace(life(1)[0], file="files/in0"))
+            assert (await held.jobs(RUN.id, {State.SEALED})) == [job]
+
+    async def test_jobs_by_state(self, manifest: OpenManifest) -> None:
+        """Jobs are listed lowest shard first, of the states asked for; of no state, none."""
+        async with manifest() as held:
+            await sealed(held, 3)
+            job = await live(held, await claimed(held), State.UPLOADED)
+            assert await held.jobs(RUN.id, {State.UPLOADED}) == [job]
+            assert [job.shard for job in await held.jobs(RUN.id, set(State))] == [0, 1, 2]
+            assert await held.jobs(RUN.id, ()) == []
+
+
+class StatisticsSuite:
+    """The snapshot of a run."""
+
+    async def test_statistics(self, manifest: OpenManifest) -> None:
+        """Counts and sums are those of the run's own shards, whatever else is in the manifest."""
+        async with manifest() as held:
+            await sealed(held, 4)
+            await sealed(held, 3, OTHER)
+            for until in (State.CLOSED, State.LANDED, State.SUBMITTED):
+                await live(held, await claimed(held), until)
+        async with manifest() as again:
+            found = await again.statistics(RUN.id)
+        assert found.states == {State.CLOSED: 1, State.LANDED: 1, State.SUBMITTED: 1, State.SEALED: 1}
+        assert found.cursor == Cursor(shards=4, valid=4 * LINES)
+        assert found.spooled_bytes == 2 * BYTES
+        assert found.stored_bytes == 2 * BYTES
+        assert found.uploaded_bytes == 3 * BYTES
+        assert found.jobs_created == 3
+        assert found.tally == Tally(answered=2 * (LINES - 1), failed=2, missing=2, bytes=1000)
+        assert not found.merged
+
+    async def test_second_attempt_is_uploaded_again(self, manifest: OpenManifest) -> None:
+        """Bytes that went up twice count twice, a shard counts once."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await live(held, await claimed(held), State.UPLOADED)
+            job = await held.record(job, lifecycle.FileSpoiled(reason="gone"))
+            upload = Upload(size=BYTES)
+            job = await held.record(job, lifecycle.UploadIntended(attempt=2, file="files/again", upload=upload))
+            await held.record(job, lifecycle.FileReady(file_expires_at=None))
+            found = await held.statistics(RUN.id)
+        assert found.uploaded_bytes == 2 * BYTES
+        assert found.shards == 1
+
+    async def test_empty_run(self, manifest: OpenManifest) -> None:
+        """A run without shards has zeros everywhere."""
+        async with manifest() as held:
+            await held.open_run(RUN)
+            found = await held.statistics(RUN.id)
+        assert (found.states, found.tally, found.cursor) == ({}, Tally(), Cursor())
+
+
+class ManifestSuite(RunSuite, ClaimSuite, RecordSuite, StatisticsSuite):
+    """All of it."""
