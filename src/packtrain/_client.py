@@ -25,7 +25,7 @@ from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
 from ._io.results import read_results
-from ._io.sources import open_sources
+from ._io.inputs import open_sources
 from ._io.spool import Spool
 from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from ._flow.drive import Goal
     from ._io.base import Remote
-    from ._io.sources import Inputs
+    from ._io.inputs import Inputs
     from ._manifest.base import Manifest
 
 _MAIN = "main"
@@ -140,7 +140,7 @@ class Client:
         """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile."""
         run = await self._open(run_id, model, task, join)
         with _plain_errors():
-            await self._ingest(run, inputs).ingest()
+            await self._ingest(run, inputs)
         return run
 
     async def drive(self) -> None:
@@ -215,10 +215,12 @@ class Client:
             changes=self._changes,
         )
 
-    def _ingest(self, run: Run, inputs: Inputs) -> Ingest:
-        return Ingest(
+    async def _ingest(self, run: Run, inputs: Inputs) -> None:
+        if (await self._manifest.cursor(run.id)).done:
+            return
+        await Ingest(
             run,
-            open_sources(inputs),
+            await open_sources(inputs),
             manifest=self._manifest,
             options=self._options,
             shard_path=self._spool.shard,
@@ -226,7 +228,7 @@ class Client:
             keys=self._spool.keys,
             changes=self._changes,
             meter=self._meter,
-        )
+        ).ingest()
 
     async def _work(self, ctx: Context, inputs: Inputs, output: Output, goal: Goal) -> None:
         """Take in and drive side by side, until the goal, a stop, or an error."""
@@ -234,7 +236,7 @@ class Client:
             with _plain_errors():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._reporter.report, ctx.run.id)
-                    tasks.start_soon(self._ingest(ctx.run, inputs).ingest)
+                    tasks.start_soon(self._ingest, ctx.run, inputs)
                     await Driver(ctx, output).drive(goal, self._stop)
                     tasks.cancel_scope.cancel()
         finally:

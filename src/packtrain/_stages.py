@@ -25,7 +25,7 @@ from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
 from ._io.join import Outputs, join_files
 from ._io.ledger import Ledger
-from ._io.sources import open_sources
+from ._io.inputs import open_sources
 from ._io.spool import Spool, land, remove
 from ._io.transport import open_transport
 from ._manifest.lock import holder
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
 
-    from ._io.sources import Inputs, Source
+    from ._io.inputs import Inputs
+    from ._io.sources import Source
     from ._rules.records import Batch
 
 #: Rejects that a report lists; the rest are only counted.
@@ -59,9 +60,10 @@ async def check(inputs: Inputs, *, options: Options | None = None) -> CheckRepor
         ledger = Ledger(directory, memory_keys=options.ledger_keys)
         await anyio.to_thread.run_sync(ledger.restore, 0)
         judge = Judge(options, roller, ledger)
-        for source in open_sources(inputs):
-            await source.verify()
-            await _check_source(judge, source, options, report, ledger)
+        for source in await open_sources(inputs):
+            async with source:
+                await source.verify()
+                await _check_source(judge, source, options, report, ledger)
         ledger.close()
     return CheckReport(
         lines=report.lines, valid=report.valid, rejected=report.rejected, blank=report.blank, rejects=report.rejects
@@ -121,7 +123,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
         await manifest.open_run(run)
         await Ingest(
             run,
-            open_sources(inputs),
+            await open_sources(inputs),
             manifest=manifest,
             # Nothing takes shards away here, so a budget would only stop the work.
             options=msgspec.structs.replace(options, spool_bytes=1 << 62),

@@ -56,7 +56,7 @@ async def _fetch_and_join(ctx: Context, job: Job, shard: Shard) -> Tally:
         await fetch(ctx, job.result, ctx.spool.part(job))
     for attempt in range(2):
         try:
-            return await anyio.to_thread.run_sync(_join, ctx, job, shard)
+            return await anyio.to_thread.run_sync(_join, ctx, job, shard, limiter=ctx.joining)
         except IntegrityError:
             if attempt or not job.result:
                 raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import anyio
 
 from .._rules.lifecycle import detail
 
@@ -33,6 +35,8 @@ class Context:
     remote: Remote
     clock: Clock
     changes: Changes
+    #: Joins one at a time: each holds an index in memory, and Python would not run two at once anyway.
+    joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
     async def record(self, job: Job, event: Event) -> Job:
         """The one way from here into the manifest: record, tell, and wake whoever waits for it."""

@@ -19,7 +19,7 @@ from .._errors import InputError
 from .._io.ledger import Ledger
 from .._io.rejects import RejectsFile
 from .._io.spool import ShardCheck, ShardWriter
-from .._model import Cursor, Job, Shard
+from .._model import Cursor, Job, Shard, SourceMark
 from .._rules import progress, quota
 from .._rules.framing import Framer
 from .._rules.rolling import Roller
@@ -80,6 +80,7 @@ class Ingest:
         self._judge = Judge(options, self._roller, self._ledger)
         self._rejects_path = rejects
         self._rejects: RejectsFile
+        self._marks: list[SourceMark] = []
         self._cursor = Cursor()
         self._rejects_bytes = 0
         #: Shards that the manifest has, and shards that this pass has come to.
@@ -97,11 +98,10 @@ class Ingest:
         stored = await self._manifest.cursor(self._run.id)
         if stored.done:
             return
-        for source in self._sources:
-            await source.verify()
+        self._marks = [await self._inspect(source) for source in self._sources]
         await self._compare_sources(stored)
         self._sealed = stored.shards
-        self._cursor = stored if all(source.seekable for source in self._sources) else Cursor()
+        self._cursor = stored if all(source.replayable for source in self._sources) else Cursor()
         self._shards, self._rejects_bytes = self._cursor.shards, self._cursor.rejects_bytes
         async with self._opened():
             for source in self._sources[self._cursor.source :]:
@@ -109,11 +109,18 @@ class Ingest:
                 self._cursor = progress.next_source(self._cursor)
             await self._finish()
 
+    async def _inspect(self, source: Source) -> SourceMark:
+        """Make sure of the end of a file before anything of it is submitted, and see what it is known by."""
+        if source.replayable:
+            async with source:
+                await source.verify()
+        return source.mark()
+
     async def _compare_sources(self, stored: Cursor) -> None:
         """The inputs of a run that has shards must be the ones that these were cut from."""
         if not stored.shards:
             return
-        now = [source.mark() for source in self._sources]
+        now = self._marks
         then = await self._manifest.mark_sources(self._run.id, now)
         if [mark.name for mark in now] != [mark.name for mark in then]:
             raise InputError(
@@ -135,15 +142,19 @@ class Ingest:
         try:
             yield
         finally:
-            self._ledger.close()
-            self._rejects.close()
-            if self._target is not None:
-                self._target.discard()
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        self._ledger.close()
+        self._rejects.close()
+        if self._target is not None:
+            self._target.discard()
 
     async def _take_source(self, source: Source) -> None:
         offset, line = self._cursor.offset, self._cursor.line
         framer = Framer(self._options.max_line_bytes, offset=offset, line=line)
-        async with reading(source, size=self._options.block_bytes, offset=offset) as blocks:
+        async with source, reading(source, size=self._options.block_bytes, offset=offset) as blocks:
             while (block := await self._next(blocks)) is not None:
                 for frame in framer.feed(block):
                     await self._take(await self._judge.judge(frame, source.name))
@@ -236,7 +247,7 @@ class Ingest:
     async def _enter(self, target: Target, digest: str, reached: Cursor) -> None:
         await anyio.to_thread.run_sync(self._rejects.sync)
         if reached.shards == 1:
-            await self._manifest.mark_sources(self._run.id, [source.mark() for source in self._sources])
+            await self._manifest.mark_sources(self._run.id, self._marks)
         shard = Shard(
             run=self._run.id,
             index=reached.shards - 1,

@@ -60,7 +60,7 @@ async def send(ctx: Context, job: Job) -> Job:
                     progress = await sending.renew(progress, reason)
             if sending.job.state not in (State.UPLOADING, State.FINALIZING):
                 return sending.job
-            if progress.stalls:
+            if progress.stalls > 1:  # the first recovery is a question, and can be asked at once
                 await ctx.clock.sleep(backoff(progress.stalls, ctx.clock.jitter()))
 
 

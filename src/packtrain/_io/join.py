@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 from .._errors import IntegrityError
 from .._model import RowError, Tally
 from .._options import JOIN_WINDOW, MIB
-from .._wire.gemini.batches import ResultLine
+from .._wire.gemini.batches import ResultLine, is_given
 from .spool import disk_errors, open_private, write_all
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class _Results:
             if row is None or held is None:
                 continue
             self._known[number] = 1
-            ok = row.response is not None and row.error is None
+            ok = row.answered
             if held != _ABSENT:
                 self.duplicates += 1
             if held == _ABSENT or (ok and not held & 1):
@@ -189,8 +189,8 @@ class _Writer:
     def _answer(self, request: bytes, line: bytes) -> bytes:
         if not self._with_request:
             return _ended(line)
-        response = _result.decode(line).response
-        return request.rstrip()[:-1] + b',"response":' + bytes(response or b"null") + b"}\n"
+        response = bytes(_result.decode(line).response)
+        return request.rstrip()[:-1] + b',"response":' + response + b"}\n"
 
     def _failure(self, key: str, line: bytes | None) -> bytes:
         self._failed += 1
@@ -214,7 +214,7 @@ def failure(key: str, reason: str, error: Raw | None = None) -> bytes:
 
 def _reason(line: bytes) -> tuple[str, Raw | None]:
     error = _result.decode(line).error
-    if error is None:
+    if not is_given(error):
         return "the row has neither a response nor an error", None
     try:
         said = _error.decode(error)

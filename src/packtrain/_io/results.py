@@ -21,7 +21,7 @@ class _Row(Struct):
     """An answer as the service gave it, or a line of failed keys as we wrote it."""
 
     key: str
-    response: Raw | None = None
+    response: Raw = Raw()
     error: RowError | None = None
     reason: str = ""
 
@@ -43,7 +43,7 @@ async def read_results(answers: Path, failed: Path) -> AsyncIterator[Result]:
 def _decode(lines: bytes) -> Iterator[Result]:
     for line in lines.split(b"\n")[:-1]:
         row = _row.decode(line)
-        if row.response is not None:
+        if bytes(row.response):
             yield Result(row.key, row.response)
         else:
             yield Result(row.key, None, row.error or RowError(row.reason))

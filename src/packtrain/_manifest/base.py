@@ -59,7 +59,10 @@ class Manifest(Protocol):
         ...
 
     async def release(self, job: Job, *, not_before: float | None = None) -> None:
-        """Give a claimed job back; with ``not_before``, it is not due earlier."""
+        """Give a claimed job back, as any of its rows since the claim; with ``not_before``, it is not due earlier.
+
+        Raises ManifestError when the claim is no longer the latest.
+        """
         ...
 
     async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:

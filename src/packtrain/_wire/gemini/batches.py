@@ -89,11 +89,21 @@ class OperationPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class ResultLine(Struct, frozen=True):
-    """A line of a results file; the order of its members varies."""
+    """A line of a results file; the order of its members varies. An absent member is empty, a null one is none."""
 
     key: str
-    response: Raw | None = None
-    error: Raw | None = None
+    # Not ``Raw | None``: the parser takes such a union to allow null alone.
+    response: Raw = Raw()
+    error: Raw = Raw()
+
+    @property
+    def answered(self) -> bool:
+        return is_given(self.response) and not is_given(self.error)
+
+
+def is_given(member: Raw) -> bool:
+    size = memoryview(member).nbytes
+    return size > 4 or (size > 0 and bytes(member) != b"null")
 
 
 def create(*, model: str, task: Task, display_name: str, file: str) -> Call:

@@ -1,0 +1,49 @@
+"""What a caller may give as input, made into sources."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import anyio.to_thread
+
+from .._errors import InputError
+from .rows import Row, RowsSource
+from .sources import expand, open_source
+
+if TYPE_CHECKING:
+    from .sources import Source
+
+Name = str | os.PathLike[str]
+#: Names of files (one, or several), or rows.
+Inputs = Name | Sequence[Name] | Iterable[Row] | AsyncIterable[Row]
+
+
+async def open_sources(inputs: Inputs) -> list[Source]:
+    """The sources in order. Names may be globs, directories, and ``-`` for the standard input.
+
+    Raises InputError for names that lead nowhere, and for no input at all.
+    """
+    names = _names(inputs)
+    if names is None:
+        return [RowsSource(cast("Iterable[Row] | AsyncIterable[Row]", inputs))]
+    if not names:
+        raise InputError("no input given; name files, a directory, a glob, or - for the standard input")
+    return await anyio.to_thread.run_sync(_open_named, names)
+
+
+def _open_named(names: list[str | Path]) -> list[Source]:
+    return [open_source(path, sys.stdin.buffer) for path in expand(names)]
+
+
+def _names(inputs: Inputs) -> list[str | Path] | None:
+    """The inputs as names; None when they are rows."""
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    if not isinstance(inputs, Sequence):
+        return None
+    names = [item if isinstance(item, str) else Path(item) for item in inputs if isinstance(item, str | os.PathLike)]
+    return names if len(names) == len(inputs) else None

@@ -1,0 +1,111 @@
+"""A TCP proxy that breaks connections on purpose, between a client and a service that are both real."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.abc import SocketAttribute
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from anyio.abc import SocketStream
+
+_PIECE = 1 << 16
+#: Reset instead of a quiet end, so that neither side takes what came for a whole message.
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Proxy:
+    """Forwards to one origin; ``origin`` is its own address.
+
+    ``budget`` is asked once for each connection: after that many bytes from the client it is reset, with None
+    never. When a request contains ``swallow``, it is passed on, its answer is awaited, and then the connection
+    is reset without it; that happens once.
+    """
+
+    def __init__(self, target: str, origin: str, budget: Callable[[], int | None]) -> None:
+        self.origin = origin
+        self.cuts = 0
+        #: Bytes that went through to the service.
+        self.bytes_forth = 0
+        self.swallow: bytes | None = None
+        self._budget = budget
+        parts = urlsplit(target)
+        self._target = parts.hostname or "", parts.port or 80
+
+    async def handle(self, client: SocketStream) -> None:
+        async with client, await anyio.connect_tcp(*self._target) as upstream, anyio.create_task_group() as tasks:
+            passage = _Passage(client, upstream, self._budget())
+            tasks.start_soon(self._forth, passage, tasks.cancel_scope)
+            tasks.start_soon(self._back, passage, tasks.cancel_scope)
+
+    async def _forth(self, passage: _Passage, scope: anyio.CancelScope) -> None:
+        async for data in _received(passage.client):
+            if self.swallow and self.swallow in data:
+                self.swallow = None
+                passage.mute = True
+            allowed = data if passage.left is None else data[: passage.left]
+            if passage.left is not None:
+                passage.left -= len(allowed)
+            try:
+                await passage.upstream.send(allowed)
+            except anyio.BrokenResourceError:
+                break
+            self.bytes_forth += len(allowed)
+            if passage.left == 0:
+                self._cut(passage)
+                break
+        scope.cancel()
+
+    async def _back(self, passage: _Passage, scope: anyio.CancelScope) -> None:
+        async for data in _received(passage.upstream):
+            if passage.mute:
+                self._cut(passage)
+                break
+            try:
+                await passage.client.send(data)
+            except anyio.BrokenResourceError:
+                break
+        scope.cancel()
+
+    def _cut(self, passage: _Passage) -> None:
+        self.cuts += 1
+        for stream in (passage.client, passage.upstream):
+            raw = stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+class _Passage:
+    """One connection through the proxy."""
+
+    def __init__(self, client: SocketStream, upstream: SocketStream, left: int | None) -> None:
+        self.client = client
+        self.upstream = upstream
+        self.left = left
+        self.mute = False
+
+
+@asynccontextmanager
+async def open_proxy(target: str, *, budget: Callable[[], int | None] = lambda: None) -> AsyncIterator[Proxy]:
+    """A proxy in front of ``target`` (``http://host:port``) on a loopback port of its own."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    proxy = Proxy(target, f"http://127.0.0.1:{port}", budget)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, proxy.handle)
+        yield proxy
+        tasks.cancel_scope.cancel()
+
+
+async def _received(stream: SocketStream) -> AsyncIterator[bytes]:
+    try:
+        while True:
+            yield await stream.receive(_PIECE)
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        return

@@ -1,0 +1,296 @@
+"""The whole job against the real service: taken in, sent, answered, merged."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import types
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+import packtrain
+from packtrain import InputError, ManifestError, Options, Request, State
+from packtrain.testing.proxy import open_proxy
+from tests.flow.place import Place, answer_text, read_lines, request_line, write_lines
+
+SMALL = Options(shard_requests=10)
+
+
+async def test_every_key_is_answered_once_in_input_order(place: Place) -> None:
+    """Over several shards, each answer with the text of its own prompt."""
+    source = place.requests(95)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        summary = await client.run([source], model="m", out=place.out)
+    rows = read_lines(place.out)
+    assert [row["key"] for row in rows] == [f"key-{n}" for n in range(95)]
+    assert [answer_text(row) for row in rows] == [f"prompt number {n}" for n in range(95)]
+    assert msgspec.structs.replace(summary, run="", seconds=0.0) == packtrain.Summary(
+        run="",
+        complete=True,
+        lines=95,
+        valid=95,
+        answered=95,
+        failed=0,
+        rejected=0,
+        shards=10,
+        jobs_created=10,
+        duplicates_healed=0,
+        bytes_in=source.stat().st_size,
+        bytes_uploaded=source.stat().st_size,
+        seconds=0.0,
+    )
+
+
+async def test_a_second_start_has_no_effect_at_the_service(place: Place) -> None:
+    """After success the same command is a no-op with the same summary."""
+    source = place.requests(25)
+    summaries = []
+    for _ in range(2):
+        async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+            summaries.append(await client.run([source], model="m", out=place.out))
+        truth = place.truth()
+    assert place.truth() == truth
+    assert msgspec.structs.replace(summaries[0], seconds=0) == msgspec.structs.replace(summaries[1], seconds=0)
+
+
+async def test_what_is_no_longer_needed_is_cleaned_up(place: Place) -> None:
+    """Input files at the service, and shards and results here, go when their answers are safe."""
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.run([place.requests(25)], model="m", out=place.out)
+    uploaded = {entry["name"] for entry in place.truth("file_finalised")}
+    assert {entry["name"] for entry in place.truth("file_deleted")} == uploaded
+    assert not list((place.state / "shards").iterdir())
+    assert not list((place.state / "results").iterdir())
+
+
+async def test_bad_lines_are_listed_and_the_rest_is_answered(place: Place) -> None:
+    """A bad line never stops the run, and says where it stands and what is wrong."""
+    source = place.root / "in.jsonl"
+    good = [json.dumps(request_line(n)) for n in range(3)]
+    source.write_text("\n".join([good[0], "not json", "", good[1], good[0], good[2]]) + "\n")
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        summary = await client.run([source], model="m", out=place.out)
+    assert (summary.lines, summary.valid, summary.rejected, summary.answered) == (6, 3, 2, 3)
+    rejects = read_lines(place.root / "out.jsonl.rejected.jsonl")
+    assert [(row["source"], row["line"], row["offset"]) for row in rejects] == [
+        (str(source), 2, len(good[0]) + 1),
+        (str(source), 5, len(good[0]) + 1 + 9 + 1 + len(good[1]) + 1),
+    ]
+    assert "key-0" in rejects[1]["reason"]
+
+
+async def test_with_join_each_line_carries_the_request_as_well(place: Place) -> None:
+    """Extra members of the input line included."""
+    source = write_lines(place.root / "in.jsonl", [request_line(1) | {"metadata": {"row": 7}}])
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        await client.run(source, model="m", out=place.out, join=True)
+    (row,) = read_lines(place.out)
+    assert row["metadata"] == {"row": 7}
+    assert row["request"] == request_line(1)["request"]
+    assert answer_text(row) == "prompt number 1"
+
+
+async def test_a_directory_gets_one_part_a_shard_and_a_mark_at_the_end(place: Place) -> None:
+    """A trailing slash asks for parts."""
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.run([place.requests(25)], model="m", out=f"{place.root}/parts/")
+    parts = sorted((place.root / "parts").glob("part-*.jsonl"))
+    assert [part.name for part in parts] == ["part-00000.jsonl", "part-00001.jsonl", "part-00002.jsonl"]
+    assert [row["key"] for part in parts for row in read_lines(part)] == [f"key-{n}" for n in range(25)]
+    assert (place.root / "parts" / "_SUCCESS").exists()
+
+
+async def test_lines_that_the_service_fails_are_listed_with_its_reason(place: Place) -> None:
+    """An error row is no answer."""
+    bad = {"key": "bad", "request": {"contents": "not a list"}}
+    source = write_lines(place.root / "in.jsonl", [request_line(0), bad, request_line(1)])
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        summary = await client.run(source, model="m", out=place.out)
+    assert (summary.complete, summary.answered, summary.failed) == (True, 2, 1)
+    (row,) = read_lines(place.root / "out.jsonl.failed.jsonl")
+    assert row["key"] == "bad"
+    assert row["error"]["code"] == 3
+    assert [row["key"] for row in read_lines(place.out)] == ["key-0", "key-1"]
+
+
+async def test_embeddings_are_asked_for_by_their_own_method(place: Place) -> None:
+    """One vector a line."""
+    rows = [{"key": str(n), "request": {"content": {"parts": [{"text": f"word{n}"}]}}} for n in range(3)]
+    source = write_lines(place.root / "in.jsonl", rows)
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        await client.run(source, model="gemini-embedding-001", task="embed", out=place.out)
+    vectors = [row["response"]["embedding"]["values"] for row in read_lines(place.out)]
+    assert len({tuple(vector) for vector in vectors}) == 3
+
+
+async def test_a_spool_smaller_than_the_input_is_enough(place: Place) -> None:
+    """The source is held back until results have landed."""
+    source = place.requests(100)
+    options = Options(shard_requests=5, spool_bytes=2000)
+    async with packtrain.open_client(place.state, service=place.service, options=options) as client:
+        summary = await client.run(source, model="m", out=place.out)
+    assert summary.answered == 100
+    spooled = max(entry["bytes"] for entry in place.truth("file_finalised"))
+    assert spooled < 2000
+
+
+async def test_without_waiting_the_jobs_are_made_and_a_later_call_collects(place: Place) -> None:
+    """Submit now, come back for the answers."""
+    source = place.requests(25)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        summary = await client.run(source, model="m", out=place.out, wait=False)
+        assert summary.jobs_created == 3
+    assert len(place.truth("batch_created")) == 3
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        summary = await client.run(source, model="m", out=place.out)
+    assert (summary.complete, summary.answered, summary.jobs_created) == (True, 25, 3)
+
+
+async def test_a_stopped_run_goes_on(place: Place) -> None:
+    """A stop returns an incomplete summary; the next call ends with the same output and no job too many."""
+    source = place.requests(200)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        client.stop()
+        summary = await client.run(source, model="m", out=place.out)
+    assert not summary.complete
+    assert not place.out.exists()
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        assert (await client.run(source, model="m", out=place.out)).answered == 200
+    assert len(place.truth("batch_created")) == 20
+
+
+async def test_rows_in_python_are_taken_as_lines(place: Place) -> None:
+    """Dicts, bytes and Requests, from sync and async iterables."""
+    body = msgspec.Raw(json.dumps(request_line(2)["request"]).encode())
+
+    async def rows() -> AsyncIterator[dict[str, Any] | bytes | Request]:
+        yield request_line(0)
+        yield json.dumps(request_line(1)).encode()
+        yield Request("key-2", body)
+
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        summary = await client.run(rows(), model="m", out=place.out)
+    assert summary.answered == 3
+    assert [answer_text(row) for row in read_lines(place.out)] == [f"prompt number {n}" for n in range(3)]
+
+
+async def test_rows_given_again_go_on_behind_what_was_sealed(place: Place) -> None:
+    """A stream that is given again from its start is compared with the shards that it made, not sent twice."""
+    with pytest.raises(RuntimeError, match="source broke"):
+        async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+            await client.run(breaking_rows(35), model="m", out=place.out)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        sealed = (await client.statistics()).shards
+        assert sealed >= 1
+        summary = await client.run(map(request_line, range(50)), model="m", out=place.out)
+    assert summary.answered == 50
+    assert len(place.truth("batch_created")) == 5
+
+
+async def test_other_rows_under_the_same_state_are_refused(place: Place) -> None:
+    """Before anything of them is sent."""
+    with pytest.raises(RuntimeError, match="source broke"):
+        async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+            await client.run(breaking_rows(35), model="m", out=place.out)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        with pytest.raises(InputError, match="not the one that this run was started with"):
+            await client.run(map(request_line, range(1, 50)), model="m", out=place.out)
+
+
+def breaking_rows(count: int) -> Any:
+    for number in range(count):
+        yield request_line(number)
+    raise RuntimeError("source broke")
+
+
+async def test_standard_input_is_a_source(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by a dash; compressed or not."""
+    packed = gzip.compress("".join(json.dumps(request_line(n)) + "\n" for n in range(12)).encode())
+    path = place.root / "stdin.gz"
+    path.write_bytes(packed)
+    with path.open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
+        async with packtrain.open_client(place.state, service=place.service) as client:
+            summary = await client.run("-", model="m", out=place.out)
+        monkeypatch.undo()
+    assert summary.answered == 12
+
+
+async def test_an_input_that_changed_is_refused(place: Place) -> None:
+    """Shards were cut from what it was."""
+    source = place.requests(25)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        client.stop()
+        await client.submit(source, model="m")
+    place.requests(26)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        statistics = await client.statistics()
+        assert statistics.cursor.done
+        assert statistics.count(State.SEALED) == 3
+        with pytest.raises(ManifestError, match="another"):
+            await client.run(source, model="other", out=place.out)
+
+
+async def test_nothing_usable_is_an_error_and_says_so(place: Place) -> None:
+    """The rejects are there to read all the same."""
+    source = place.root / "in.jsonl"
+    source.write_text("nonsense\n")
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(InputError, match="no usable line among 1"):
+            await client.run(source, model="m", out=place.out)
+    assert len(read_lines(place.root / "out.jsonl.rejected.jsonl")) == 1
+    assert place.truth("upload_started") == []
+
+
+async def test_too_many_bad_lines_stop_the_run(place: Place) -> None:
+    """When the caller set a limit."""
+    source = place.root / "in.jsonl"
+    source.write_text("nonsense\n" * 5 + json.dumps(request_line(0)) + "\n")
+    async with packtrain.open_client(place.state, service=place.service, options=Options(max_rejects=4)) as client:
+        with pytest.raises(InputError, match="5 bad lines, more than the 4"):
+            await client.run(source, model="m", out=place.out)
+
+
+async def test_an_output_that_was_moved_is_not_paid_for_again(place: Place) -> None:
+    """The run is over; only a person can say what became of its output."""
+    source = place.requests(3)
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        await client.run(source, model="m", out=place.out)
+    place.out.unlink()
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(ManifestError, match="complete"):
+            await client.run(source, model="m", out=place.out)
+    assert len(place.truth("batch_created")) == 1
+
+
+async def test_a_lost_reply_to_a_create_leaves_one_job(place: Place) -> None:
+    """The service made the job, the answer was cut off: it is found by its name and adopted."""
+    source = place.requests(5)
+    async with open_proxy(place.origin) as proxy:
+        proxy.swallow = b":batchGenerateContent"
+        async with packtrain.open_client(place.state, service=place.service_at(proxy.origin)) as client:
+            summary = await client.run(source, model="m", out=place.out)
+        assert proxy.cuts == 1
+    assert summary.answered == 5
+    assert len(place.truth("batch_created")) == 1
+
+
+async def test_results_come_while_the_client_drives(place: Place) -> None:
+    """Submit, drive and read side by side, as a service would."""
+    answered: dict[str, str] = {}
+    async with (
+        packtrain.open_client(place.state, service=place.service, options=SMALL) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.drive)
+        run = await client.submit(map(request_line, range(30)), run_id="nightly", model="m")
+        async for result in client.results(run):
+            assert result.response is not None
+            answered[result.key] = answer_text({"response": json.loads(bytes(result.response))})
+        tasks.cancel_scope.cancel()
+    assert answered == {f"key-{n}": f"prompt number {n}" for n in range(30)}
