@@ -1,0 +1,179 @@
+"""The key ledger: has this key been used before in the run?
+
+Exact, in bounded memory and near linear time. The keys of the open shard stand in a set; past
+``memory_keys`` they go to disk as a sorted run. When a shard is sealed its keys become one durable run, and
+runs of neighbouring shards are merged eight by eight. A Bloom filter stands before the disk; what passes it
+is settled in the runs. As long as all keys fit in memory, whole blocks are settled by set operations.
+
+How to drive it, so that a resume never takes a line for a repeat of itself::
+
+    repeats = ledger.repeated(batch.keys)      # asks, changes nothing
+    ...                                        # drop those lines, find where the shard is cut
+    ledger.add(keys up to the cut)             # only what went into the open shard
+    ledger.seal(shard)                         # durable; then commit the shard's row
+    ledger.add(keys behind the cut)            # belongs to the next shard
+
+All methods block; call them in one worker thread at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from .._errors import IntegrityError
+from .._rules.bloom import Filter
+from .._rules.keys import Span, cover, mergeable
+from .runs import SortedRun, digests_of, merged, write_run
+from .spool import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_SEALED = re.compile(r"(\d{5,})-(\d{5,})\.run")
+
+
+class Ledger:
+    """The keys of one run, below ``directory``; about ``memory_keys`` of them stand in memory.
+
+    Writing raises IncompleteRun when the disk refuses, reading IntegrityError when a run is damaged.
+    """
+
+    def __init__(self, directory: Path, *, memory_keys: int) -> None:
+        self._directory = directory
+        self._memory_keys = memory_keys
+        #: Keys of the open shard since it last went to disk.
+        self._open: set[bytes] = set()
+        #: Keys of sealed shards that stand in memory still. All others pass the filter.
+        self._recent: set[bytes] = set()
+        self._filter: Filter | None = None
+        self._spilled: list[SortedRun] = []
+        self._sealed: dict[Span, SortedRun] = {}
+
+    def restore(self, shards: int) -> None:
+        """Take up the keys of shards 0 to ``shards - 1``; whatever else a crash left behind is deleted.
+
+        Raises IntegrityError when a run is missing or damaged.
+        """
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        spans = [(int(match[1]), int(match[2])) for match in map(_SEALED.fullmatch, self._names()) if match]
+        chosen = cover(spans, shards)
+        if chosen is None:
+            raise IntegrityError(
+                f"{self._directory}: the keys of {shards} sealed shards are not complete. Restore the directory "
+                "as it was, or start the run anew in another state directory."
+            )
+        try:
+            for span in chosen:
+                self._sealed[span] = SortedRun(self._path(span))
+        except IntegrityError:
+            self.close()
+            raise
+        self._delete_others()
+        self._recall()
+
+    def repeated(self, keys: Sequence[bytes]) -> list[int]:
+        """Positions in this block whose key was added before, or stands earlier in the block. Changes nothing."""
+        seen = self._on_disk(keys)
+        fresh = set(keys)
+        if not seen and len(fresh) == len(keys) and fresh.isdisjoint(self._open) and fresh.isdisjoint(self._recent):
+            return []
+        positions = []
+        for position, key in enumerate(keys):
+            if key in seen or key in self._open or key in self._recent:
+                positions.append(position)
+            seen.add(key)
+        return positions
+
+    def add(self, keys: Sequence[bytes]) -> None:
+        """Keys of the open shard, none of them added before."""
+        self._open.update(keys)
+        if len(self._open) + len(self._recent) > self._memory_keys:
+            self._forget_recent()
+        if len(self._open) > self._memory_keys:
+            self._spill()
+
+    def seal(self, shard: int) -> None:
+        """Make the keys of the open shard durable as those of ``shard``; the caller commits its row next.
+
+        All shards before must be committed by now: their runs may be merged here, and the parts deleted.
+        """
+        self._compact()
+        if self._spilled and self._open:
+            self._spill()
+        chunks = merged(self._spilled) if self._spilled else [b"".join(sorted(self._open))]
+        self._sealed[shard, shard] = write_run(self._path((shard, shard)), chunks)
+        while self._spilled:
+            self._spilled.pop().delete()
+        self._recent |= self._open
+        self._open = set()
+
+    def close(self) -> None:
+        for run in itertools.chain(self._sealed.values(), self._spilled):
+            run.close()
+
+    def _on_disk(self, keys: Sequence[bytes]) -> set[bytes]:
+        if self._filter is None:
+            return set()
+        runs = [*self._spilled, *self._sealed.values()]
+        return {key for key in self._filter.passing(keys) if any(key in run for run in runs)}
+
+    def _spill(self) -> None:
+        path = self._directory / f"open-{len(self._spilled):05d}.run"
+        self._spilled.append(write_run(path, [b"".join(sorted(self._open))]))
+        self._remember(self._open)
+        self._open = set()
+
+    def _forget_recent(self) -> None:
+        self._remember(self._recent)
+        self._recent = set()
+
+    def _remember(self, keys: set[bytes]) -> None:
+        """Let keys that stand in a run pass the filter; when it is full, make one of twice the size."""
+        known = self._filter.size if self._filter else 0
+        if self._filter is None or known + len(keys) > self._filter.capacity:
+            self._recall_filter()
+        else:
+            self._filter.add(keys)
+
+    def _recall(self) -> None:
+        """After a restart: in memory if there is room, behind the filter otherwise."""
+        if sum(map(len, self._sealed.values())) > self._memory_keys:
+            self._recall_filter()
+            return
+        for run in self._sealed.values():
+            for piece in run.pieces():
+                self._recent.update(digests_of(piece))
+
+    def _recall_filter(self) -> None:
+        runs = [*self._spilled, *self._sealed.values()]
+        self._filter = Filter(max(sum(map(len, runs)), 2 * self._memory_keys))
+        for run in runs:
+            for piece in run.pieces():
+                self._filter.add(digests_of(piece))
+
+    def _compact(self) -> None:
+        """Merge neighbours while enough of equal size stand at the end; parts go when the whole is durable."""
+        while number := mergeable(list(self._sealed)):
+            spans = list(self._sealed)[-number:]
+            parts = [self._sealed[span] for span in spans]
+            whole = (spans[0][0], spans[-1][1])
+            run = write_run(self._path(whole), merged(parts))
+            for span in spans:
+                self._sealed.pop(span).delete()
+            self._sealed[whole] = run
+
+    def _delete_others(self) -> None:
+        kept = {run.path.name for run in self._sealed.values()}
+        with disk_errors(self._directory):
+            for name in self._names():
+                if name not in kept:
+                    (self._directory / name).unlink()
+
+    def _names(self) -> list[str]:
+        return [path.name for path in self._directory.iterdir() if path.name.endswith((".run", ".run.tmp"))]
+
+    def _path(self, span: Span) -> Path:
+        return self._directory / f"{span[0]:05d}-{span[1]:05d}.run"

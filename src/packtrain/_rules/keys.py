@@ -1,0 +1,72 @@
+"""Keys as digests, and the rules for the sorted runs in which they rest on disk.
+
+Sixteen bytes a key whatever its length: among 100 million keys two different ones share a digest with a
+probability of about 1e-23, so a digest stands for its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+DIGEST_BYTES = 16
+#: Neighbouring runs of one size that are merged into one.
+FAN_IN = 8
+
+#: First and last shard whose keys a run holds.
+Span = tuple[int, int]
+
+_EMPTY = hashlib.blake2b(digest_size=DIGEST_BYTES)
+
+
+def digests(keys: Iterable[bytes]) -> list[bytes]:
+    """BLAKE2b of each key (UTF-8), 16 bytes, in order."""
+    found = []
+    copy = _EMPTY.copy  # copying a fresh state takes half the time of making one
+    for key in keys:
+        state = copy()
+        state.update(key)
+        found.append(state.digest())
+    return found
+
+
+def cover(spans: Iterable[Span], shards: int) -> list[Span] | None:
+    """The runs that hold the keys of shards 0 to ``shards - 1`` exactly, in order; None if some are missing.
+
+    Where a merged run and its parts both exist, the merged run is taken: parts are deleted only after it
+    is durable.
+    """
+    longest = {first: last for first, last in sorted(spans) if last < shards}
+    chosen: list[Span] = []
+    at = 0
+    while at < shards:
+        if at not in longest:
+            return None
+        chosen.append((at, longest[at]))
+        at = longest[at] + 1
+    return chosen
+
+
+def mergeable(spans: Sequence[Span]) -> int:
+    """How many of the last runs to merge into one now: ``FAN_IN`` of equal size, or 0.
+
+    Each key is thus written again once per power of ``FAN_IN`` shards, and the number of runs grows with
+    the logarithm of the shards.
+    """
+    tail = spans[-FAN_IN:]
+    sizes = {last - first for first, last in tail}
+    return FAN_IN if len(tail) == FAN_IN and len(sizes) == 1 else 0
+
+
+def ranges(total: int, most: int) -> Iterator[tuple[bytes, bytes | None]]:
+    """Cut all digests into ranges ``[low, high)`` of about ``most`` of ``total``; the last has no end.
+
+    Digests are spread evenly, so equal ranges hold nearly equal numbers.
+    """
+    parts = max(1, -(-total // most))
+    bounds = [(part << 64) // parts for part in range(parts)]
+    lows = [bound.to_bytes(8, "big") + bytes(DIGEST_BYTES - 8) for bound in bounds]
+    yield from zip(lows, [*lows[1:], None], strict=True)
