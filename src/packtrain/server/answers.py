@@ -1,0 +1,39 @@
+"""Answers: a value as JSON, or a refusal in Google's form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from .._wire.gemini.errors import encode_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
+    """The service says no. ``status`` is the HTTP status, ``name`` Google's word for it where not the usual one."""
+
+    def __init__(
+        self, status: int, message: str, *, name: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.name = name
+        self.headers = headers
+
+
+def answer(value: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", headers=headers)
+
+
+def refuse(refusal: Refusal) -> web.Response:
+    return web.Response(
+        status=refusal.status,
+        body=encode_error(refusal.status, refusal.message, name=refusal.name),
+        content_type="application/json",
+        headers=refusal.headers,
+    )

@@ -1,0 +1,157 @@
+"""The service as a whole: the application, and one running instance of it.
+
+async with serving(Path("batch-service")) as origin:
+    ...  # any client of the Gemini Batch API, against ``origin``
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from aiohttp import web
+from anyio import CancelScope
+
+from .._errors import InputError
+from .._options import MIB, PIECE_BYTES
+from .access import Doorkeeper, check_binding
+from .answers import Refusal, refuse
+from .backends import open_backend
+from .files import Files
+from .gemini.batches import BatchRoutes
+from .gemini.files import FileRoutes
+from .gemini.uploads import UploadRoutes
+from .jobs import Jobs
+from .routing import find
+from .runner import Runner
+from .store import open_store
+from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from aiohttp.typedefs import Handler
+
+    from .._model import Secret
+    from .routing import Route
+    from .store import Store
+
+_log = logging.getLogger(__name__)
+
+#: A JSON body; data calls are streamed and have their own limits.
+MAX_JSON_BYTES = 1 * MIB
+#: Seconds: for calls under way when the service stops, and for all of the stopping.
+DRAIN_SECONDS = 1.0
+STOP_SECONDS = 3.0
+#: Seconds between two sweeps of what has expired.
+SWEEP_PERIOD = 3600.0
+
+
+def create_app(store: Store, *, wake: Callable[[], None], key: Secret | None = None) -> web.Application:
+    """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good."""
+    routes = _routes(store, wake)
+    door = Doorkeeper(key)
+
+    async def dispatch(request: web.Request) -> web.StreamResponse:
+        found = find(routes, request)
+        if not found.route.keyless:
+            door.admit(request)
+        return await found.route.handler(request, *found.groups)
+
+    app = web.Application(client_max_size=MAX_JSON_BYTES, middlewares=[_answering])
+    app.router.add_route("*", "/{path:.*}", dispatch)
+    return app
+
+
+def _routes(store: Store, wake: Callable[[], None]) -> list[Route]:
+    files = Files(store)
+    return [
+        *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
+        *FileRoutes(files, store.blobs).routes(),
+        *BatchRoutes(Jobs(store), wake).routes(),
+    ]
+
+
+@web.middleware
+async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure in Google's form, none with a traceback."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refuse(refusal)
+    except web.HTTPException as error:
+        return refuse(Refusal(error.status, error.reason))
+    except ConnectionError:
+        raise  # nobody is left to answer
+    except Exception:  # noqa: BLE001 - the outermost edge: the log gets the fault, the client none of it
+        _log.exception("%s %s failed", request.method, request.path)
+        return refuse(Refusal(500, "An internal error has occurred."))
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    backend: str = "echo",
+    key: Secret | None = None,
+    workers: int = 2,
+) -> AsyncIterator[str]:
+    """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
+
+    ``port`` 0 picks a free one; ``workers`` jobs run at a time. Raises InputError for an address that cannot
+    be listened on or would let others in without a key, ManifestError for a directory that cannot be used.
+    """
+    check_binding(host, key)
+    answerer = open_backend(backend)
+    async with open_store(directory) as store, _alone(), anyio.create_task_group() as tasks:
+        runner = Runner(Jobs(store), store.blobs, answerer, workers=workers)
+        tasks.start_soon(store.watch)
+        tasks.start_soon(_sweeping, Files(store))
+        tasks.start_soon(runner.run)
+        async with _listening(create_app(store, wake=runner.wake, key=key), host, port) as origin:
+            yield origin
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """An error that comes out of task groups alone comes out as itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from error.__cause__
+
+
+async def _sweeping(files: Files) -> None:
+    while True:
+        await files.sweep()
+        await anyio.sleep(SWEEP_PERIOD)
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=DRAIN_SECONDS,
+        read_bufsize=PIECE_BYTES,
+        auto_decompress=False,  # bytes of files are kept as they come
+    )
+    try:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another one") from error
+        yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+    finally:
+        with CancelScope(shield=True), anyio.move_on_after(STOP_SECONDS):
+            await runner.cleanup()

@@ -1,0 +1,120 @@
+"""Bytes on disk, under random names of our own: a name given by a client never becomes a path."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from typing import TYPE_CHECKING, BinaryIO
+
+from .._options import MIB, PIECE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+#: How much is written between two pushes towards the disk.
+PUSH_BYTES = 8 * MIB
+
+
+class Digest:
+    """SHA-256 and length of the bytes that pass by."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+
+    def update(self, piece: bytes) -> None:
+        self._hash.update(piece)
+        self.bytes += len(piece)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+class Appender:
+    """A blob that grows, with the digest of all that is in it. Use as a context manager."""
+
+    def __init__(self, fd: int, digest: Digest) -> None:
+        self._fd = fd
+        self._pushed = digest.bytes
+        self.digest = digest
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def write(self, piece: bytes) -> None:
+        """The bytes are in the file when this returns, though not yet on the disk."""
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self.digest.update(piece)
+        if self.digest.bytes - self._pushed >= PUSH_BYTES:
+            self._push()
+
+    def _push(self) -> None:
+        # Linux starts to write dirty pages when told that they are not needed: the sync at the end is short then.
+        if hasattr(os, "posix_fadvise"):
+            length = self.digest.bytes - self._pushed
+            os.posix_fadvise(self._fd, self._pushed, length, os.POSIX_FADV_DONTNEED)
+        self._pushed = self.digest.bytes
+
+
+class Blobs:
+    """A directory of blobs. Everything here blocks and belongs into a worker thread."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        os.close(self._directory)
+
+    def create(self) -> str:
+        name = secrets.token_hex(16)
+        os.close(self._open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        return name
+
+    def size(self, name: str) -> int:
+        return os.stat(name, dir_fd=self._directory, follow_symlinks=False).st_size
+
+    def reader(self, name: str) -> BinaryIO:
+        return os.fdopen(self._open(name, os.O_RDONLY), "rb", PIECE_BYTES)
+
+    def appender(self, name: str, digest: Digest) -> Appender:
+        """``digest`` is that of the bytes in the blob."""
+        return Appender(self._open(name, os.O_WRONLY | os.O_APPEND), digest)
+
+    def digest(self, name: str) -> Digest:
+        """Reads the whole blob."""
+        digest = Digest()
+        with self.reader(name) as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+        return digest
+
+    def sync(self, name: str) -> None:
+        """Bytes and directory entry are on the disk when this returns."""
+        fd = self._open(name, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+            os.fsync(self._directory)
+        finally:
+            os.close(fd)
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            try:
+                os.unlink(name, dir_fd=self._directory)
+            except FileNotFoundError:
+                continue
+
+    def names(self) -> list[str]:
+        return os.listdir(self._directory)  # noqa: PTH208 - a Path cannot go by a descriptor
+
+    def _open(self, name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory)

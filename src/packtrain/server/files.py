@@ -1,0 +1,227 @@
+"""Files and the uploads that become files: what the store knows of them, and the verbs that change it."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from .answers import Refusal
+
+if TYPE_CHECKING:
+    from .blobs import Digest
+    from .paging import Window
+    from .store import Store, Transaction
+
+#: Seconds: a file lives for 48 hours, an upload that nobody ends for a week.
+FILE_LIFE = 48 * 3600.0
+UPLOAD_LIFE = 7 * 24 * 3600.0
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class StoredFile(Struct, frozen=True, kw_only=True):
+    """A finished file."""
+
+    seq: int
+    name: str
+    display_name: str
+    mime_type: str
+    bytes: int
+    sha256: str
+    created: float
+    expires: float
+    source: Literal["UPLOADED", "GENERATED"]
+    blob: str
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One resumable upload. Whoever knows its ``id`` can write."""
+
+    id: str
+    name: str
+    display_name: str
+    mime_type: str
+    #: As declared at the start; None when it was not.
+    size: int | None
+    created: float
+    state: Literal["active", "final", "cancelled"]
+    blob: str
+
+
+class NewUpload(Struct, frozen=True, kw_only=True):
+    """What a client asks for at the start of an upload."""
+
+    name: str | None
+    display_name: str
+    mime_type: str
+    size: int | None
+
+
+def make_id(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+class Files:
+    """The verbs on files."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def start(self, new: NewUpload) -> Session:
+        """Raises Refusal 409 when the chosen name is taken."""
+        async with self._store.scratch() as blob:
+            return await self._store.transact(lambda tx: _start(tx, new, blob))
+
+    async def session(self, upload_id: str) -> Session | None:
+        return await self._store.transact(lambda tx: _session(tx, upload_id))
+
+    async def finalise(self, session: Session, digest: Digest) -> StoredFile | None:
+        """The bytes become a file, durably; None when the name was taken meanwhile, which ends the upload."""
+        await self._store.sync(session.blob)
+        return await self._store.transact(lambda tx: _finalise(tx, session, digest))
+
+    async def cancel(self, session: Session) -> None:
+        await self._store.transact(lambda tx: _cancel(tx, session))
+
+    async def get(self, name: str) -> StoredFile | None:
+        """None when there is no such file, or its time is over."""
+        return await self._store.transact(lambda tx: find_file(tx, name))
+
+    async def page(self, window: Window) -> list[StoredFile]:
+        """One more than the window takes, where there are more."""
+        newest = "SELECT * FROM file WHERE seq < ? AND expires > ? ORDER BY seq DESC LIMIT ?"
+        return await self._store.transact(
+            lambda tx: tx.rows(StoredFile, newest, window.before, tx.now, window.size + 1)
+        )
+
+    async def delete(self, name: str) -> bool:
+        """False when there is no such file."""
+        return await self._store.transact(lambda tx: _delete(tx, name))
+
+    async def sweep(self) -> None:
+        """Removes files and uploads whose time is over."""
+        await self._store.transact(_sweep)
+
+
+def find_file(tx: Transaction, name: str) -> StoredFile | None:
+    return tx.row(StoredFile, "SELECT * FROM file WHERE name = ? AND expires > ?", name, tx.now)
+
+
+def insert_file(tx: Transaction, file: StoredFile) -> None:
+    tx.change(
+        "INSERT INTO file (name, display_name, mime_type, bytes, sha256, created, expires, source, blob)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        file.name,
+        file.display_name,
+        file.mime_type,
+        file.bytes,
+        file.sha256,
+        file.created,
+        file.expires,
+        file.source,
+        file.blob,
+    )
+
+
+def remove_file(tx: Transaction, file: StoredFile) -> None:
+    """The row, and with it the uploads of that name that are over."""
+    tx.change("DELETE FROM file WHERE name = ?", file.name)
+    tx.change("DELETE FROM upload WHERE name = ? AND state <> 'active'", file.name)
+    tx.release(file.blob)
+
+
+def _session(tx: Transaction, upload_id: str) -> Session | None:
+    return tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
+
+
+def _start(tx: Transaction, new: NewUpload, blob: str) -> Session:
+    name = new.name or f"files/{make_id(12)}"
+    if find_file(tx, name):
+        raise taken(name)
+    session = Session(
+        id=secrets.token_urlsafe(32),
+        name=name,
+        display_name=new.display_name,
+        mime_type=new.mime_type,
+        size=new.size,
+        created=tx.now,
+        state="active",
+        blob=blob,
+    )
+    tx.change(
+        "INSERT INTO upload (id, name, display_name, mime_type, size, created, state, blob)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'active', ?)",
+        session.id,
+        session.name,
+        session.display_name,
+        session.mime_type,
+        session.size,
+        session.created,
+        session.blob,
+    )
+    tx.record("upload_started", name=name, displayName=new.display_name, bytes=new.size)
+    return session
+
+
+def taken(name: str, *, over: bool = False) -> Refusal:
+    """``over``: the upload is dead for good, and says so to clients that would try again."""
+    headers = {"X-Goog-Upload-Status": "final"} if over else None
+    return Refusal(409, f"The file {name} already exists.", headers=headers)
+
+
+def _finalise(tx: Transaction, session: Session, digest: Digest) -> StoredFile | None:
+    former = tx.row(StoredFile, "SELECT * FROM file WHERE name = ?", session.name)
+    if former and former.expires > tx.now:
+        _cancel(tx, session)
+        return None
+    if former:
+        _expire(tx, former)
+    file = _file_of(session, digest, tx.now)
+    insert_file(tx, file)
+    tx.change("UPDATE upload SET state = 'final' WHERE id = ?", session.id)
+    tx.record("file_finalised", name=file.name, displayName=file.display_name, bytes=file.bytes, sha256=file.sha256)
+    return file
+
+
+def _file_of(session: Session, digest: Digest, now: float) -> StoredFile:
+    return StoredFile(
+        seq=0,
+        name=session.name,
+        display_name=session.display_name,
+        mime_type=session.mime_type,
+        bytes=digest.bytes,
+        sha256=digest.sha256,
+        created=now,
+        expires=now + FILE_LIFE,
+        source="UPLOADED",
+        blob=session.blob,
+    )
+
+
+def _cancel(tx: Transaction, session: Session) -> None:
+    tx.change("UPDATE upload SET state = 'cancelled' WHERE id = ? AND state = 'active'", session.id)
+    tx.release(session.blob)
+
+
+def _delete(tx: Transaction, name: str) -> bool:
+    file = find_file(tx, name)
+    if file:
+        remove_file(tx, file)
+        tx.record("file_deleted", name=name, reason="asked")
+    return file is not None
+
+
+def _expire(tx: Transaction, file: StoredFile) -> None:
+    remove_file(tx, file)
+    tx.record("file_deleted", name=file.name, reason="expired")
+
+
+def _sweep(tx: Transaction) -> None:
+    for file in tx.rows(StoredFile, "SELECT * FROM file WHERE expires <= ?", tx.now):
+        _expire(tx, file)
+    for session in tx.rows(Session, "SELECT * FROM upload WHERE created <= ?", tx.now - UPLOAD_LIFE):
+        tx.change("DELETE FROM upload WHERE id = ?", session.id)
+        tx.release(session.blob)

@@ -1,0 +1,43 @@
+"""Request bodies: every member in camelCase or snake_case, and what is not read stays raw."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from ..answers import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+#: The path before a resource; all versions mean the same.
+VERSION = r"/v1(?:beta|alpha)?"
+
+
+def members(raw: bytes | msgspec.Raw) -> Mapping[str, msgspec.Raw]:
+    """The members of one object, by their names in camelCase. Raises Refusal 400."""
+    found = _decode(raw, dict[str, msgspec.Raw], "the body")
+    return {_camel(name): value for name, value in found.items()}
+
+
+def member(found: Mapping[str, msgspec.Raw], name: str, kind: type[T], default: T) -> T:
+    return _decode(found[name], kind, name) if name in found else default
+
+
+def inner(found: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, msgspec.Raw]:
+    return members(found[name]) if name in found else {}
+
+
+def _decode(raw: bytes | msgspec.Raw, kind: type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"Invalid JSON payload: {what}: {error}.") from error
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)

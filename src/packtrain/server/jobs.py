@@ -1,0 +1,248 @@
+"""Batch jobs: what the store knows of them, and the verbs that change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from .._model import BatchState, Task
+from .answers import Refusal
+from .files import FILE_LIFE, StoredFile, find_file, insert_file, make_id, remove_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AbstractAsyncContextManager
+
+    from .blobs import Digest
+    from .paging import Window
+    from .store import Store, Transaction
+
+#: Seconds between two writes of a running job's counts.
+PROGRESS_PERIOD = 1.0
+
+#: What clients want of a running job; "gone": it was deleted.
+Wish = Literal["go on", "cancelled", "gone"]
+
+_LIVE = "SELECT * FROM job WHERE ended IS NULL ORDER BY seq LIMIT ?"
+
+
+class StoredJob(Struct, frozen=True, kw_only=True):
+    """A job. ``blob`` is its input, which it keeps until it ends."""
+
+    seq: int
+    name: str
+    display_name: str
+    model: str
+    task: Task
+    file: str
+    blob: str
+    state: BatchState
+    #: A cancel came while it ran.
+    cancelling: Literal[0, 1]
+    #: Lines of the input; 0 until it was looked at.
+    requests: int
+    succeeded: int
+    failed: int
+    created: float
+    updated: float
+    ended: float | None
+    result: str | None
+    reason: str
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    model: str
+    task: Task
+    display_name: str
+    file: str
+
+
+class Counts(Struct):
+    """Lines answered so far."""
+
+    succeeded: int = 0
+    failed: int = 0
+
+
+class Jobs:
+    """The verbs on jobs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def scratch(self) -> AbstractAsyncContextManager[str]:
+        """A blob for results."""
+        return self._store.scratch()
+
+    async def create(self, new: NewJob) -> StoredJob:
+        """Raises Refusal 404 when the input file does not exist at the instant of the commit."""
+        return await self._store.transact(lambda tx: _create(tx, new))
+
+    async def get(self, name: str) -> StoredJob | None:
+        return await self._store.transact(lambda tx: _find(tx, name))
+
+    async def page(self, window: Window) -> list[StoredJob]:
+        """One more than the window takes, where there are more."""
+        newest = "SELECT * FROM job WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+        return await self._store.transact(lambda tx: tx.rows(StoredJob, newest, window.before, window.size + 1))
+
+    async def cancel(self, name: str) -> bool:
+        """Ends a waiting job at once, a running one at its next block; False when there is no such job."""
+        return await self._store.transact(lambda tx: _cancel(tx, name))
+
+    async def delete(self, name: str) -> bool:
+        """Removes the job and its results, and stops it if it runs; False when there is no such job."""
+        return await self._store.transact(lambda tx: _delete(tx, name))
+
+    async def claim(self, busy: Collection[str]) -> StoredJob | None:
+        """The oldest live job that is not among ``busy``; from now on it runs."""
+        return await self._store.transact(lambda tx: _claim(tx, busy))
+
+    async def counted(self, job: StoredJob, requests: int) -> None:
+        sql = "UPDATE job SET requests = ? WHERE name = ?"
+        await self._store.transact(lambda tx: tx.change(sql, requests, job.name))
+
+    async def progress(self, job: StoredJob, counts: Counts) -> Wish:
+        """Notes the counts, at most once a second, and says what clients want of the job."""
+        return await self._store.transact(lambda tx: _progress(tx, job, counts))
+
+    async def succeed(self, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
+        """The results become a file, durably; nothing happens if the job was deleted."""
+        await self._store.sync(blob)
+        await self._store.transact(lambda tx: _succeed(tx, job, counts, blob, digest))
+
+    async def fail(self, job: StoredJob, reason: str) -> None:
+        await self._store.transact(lambda tx: _end(tx, job.name, BatchState.FAILED, reason=reason))
+
+
+def _find(tx: Transaction, name: str) -> StoredJob | None:
+    return tx.row(StoredJob, "SELECT * FROM job WHERE name = ?", name)
+
+
+def _create(tx: Transaction, new: NewJob) -> StoredJob:
+    file = find_file(tx, new.file)
+    if file is None:
+        raise Refusal(404, f"The file {new.file} does not exist, or its time is over.")
+    name = f"batches/{make_id(36)}"
+    tx.change(
+        "INSERT INTO job (name, display_name, model, task, file, blob, state, created, updated)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        name,
+        new.display_name,
+        new.model,
+        new.task,
+        file.name,
+        file.blob,
+        tx.now,
+        tx.now,
+    )
+    tx.record("batch_created", name=name, displayName=new.display_name, model=new.model, file=file.name)
+    return _known(tx, name)
+
+
+def _known(tx: Transaction, name: str) -> StoredJob:
+    job = _find(tx, name)
+    assert job is not None, name
+    return job
+
+
+def _cancel(tx: Transaction, name: str) -> bool:
+    job = _find(tx, name)
+    if job is None or job.ended is not None or job.cancelling:
+        return job is not None
+    tx.record("batch_cancelled", name=name)
+    if job.state is BatchState.PENDING:
+        _end(tx, name, BatchState.CANCELLED, reason="Batch was cancelled.")
+    else:
+        tx.change("UPDATE job SET cancelling = 1, updated = ? WHERE name = ?", tx.now, name)
+    return True
+
+
+def _delete(tx: Transaction, name: str) -> bool:
+    job = _find(tx, name)
+    if job is None:
+        return False
+    tx.change("DELETE FROM job WHERE name = ?", name)
+    tx.release(job.blob)
+    result = tx.row(StoredFile, "SELECT * FROM file WHERE name = ?", job.result)
+    if result:
+        remove_file(tx, result)
+    tx.record("batch_deleted", name=name, result=result.name if result else None)
+    return True
+
+
+def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
+    oldest = tx.rows(StoredJob, _LIVE, len(busy) + 1)
+    job = next((job for job in oldest if job.name not in busy), None)
+    if job and job.state is BatchState.PENDING:
+        tx.change("UPDATE job SET state = 'running', updated = ? WHERE name = ?", tx.now, job.name)
+    return job
+
+
+def _progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
+    now = _find(tx, job.name)
+    if now is None:
+        return "gone"
+    if tx.now - now.updated >= PROGRESS_PERIOD:
+        tx.change(
+            "UPDATE job SET succeeded = ?, failed = ?, updated = ? WHERE name = ?",
+            counts.succeeded,
+            counts.failed,
+            tx.now,
+            job.name,
+        )
+    return "cancelled" if now.cancelling else "go on"
+
+
+def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
+    if _find(tx, job.name) is None:
+        return
+    result = _result_of(job, blob, digest, tx.now)
+    insert_file(tx, result)
+    tx.change(
+        "UPDATE job SET requests = ?, succeeded = ?, failed = ? WHERE name = ?",
+        counts.succeeded + counts.failed,
+        counts.succeeded,
+        counts.failed,
+        job.name,
+    )
+    _end(tx, job.name, BatchState.SUCCEEDED, result=result)
+
+
+def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredFile:
+    return StoredFile(
+        seq=0,
+        name=f"files/batch-{job.name.removeprefix('batches/')}",
+        display_name="",
+        mime_type="application/jsonl",
+        bytes=digest.bytes,
+        sha256=digest.sha256,
+        created=now,
+        expires=now + FILE_LIFE,
+        source="GENERATED",
+        blob=blob,
+    )
+
+
+def _end(tx: Transaction, name: str, state: BatchState, *, reason: str = "", result: StoredFile | None = None) -> None:
+    changed = tx.change(
+        "UPDATE job SET state = ?, reason = ?, result = ?, ended = ?, updated = ? WHERE name = ? AND ended IS NULL",
+        state.value,
+        reason,
+        result.name if result else None,
+        tx.now,
+        tx.now,
+        name,
+    )
+    if not changed:
+        return
+    tx.release(_known(tx, name).blob)
+    tx.record(
+        "batch_finished",
+        name=name,
+        state=state.value,
+        result=result.name if result else None,
+        bytes=result.bytes if result else None,
+        sha256=result.sha256 if result else None,
+    )

@@ -1,0 +1,132 @@
+"""The lines of a job's files: requests read in blocks, answers written next to their keys.
+
+What is wrong with a line stays with that line, under its key if it has one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+
+from .._errors import ProtocolError
+from .._model import RowError
+from .._options import MAX_LINE_BYTES, MIB, PIECE_BYTES
+from .._wire.gemini.batches import Failure
+from .._wire.gemini.errors import GRPC_INVALID_ARGUMENT
+from .jobs import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from .backends import Answer
+    from .blobs import Appender
+
+#: Input of one block: small enough that a cancel is soon seen and the answers fit into memory.
+BLOCK_BYTES = 1 * MIB
+
+
+class Row(Struct, frozen=True):
+    """One line: the JSON text of its key, empty when it has none, and its request or what is wrong with it."""
+
+    key: Raw
+    request: Raw | RowError
+
+
+def count_lines(file: BinaryIO) -> int:
+    """Of the whole file, a last line without a newline included; the file is at its start again."""
+    count, last = 0, b"\n"
+    while piece := file.read(PIECE_BYTES):
+        count, last = count + piece.count(b"\n"), piece[-1:]
+    file.seek(0)
+    return count + (last != b"\n")
+
+
+class Block(Struct, frozen=True):
+    """Rows in the order of the file, and the requests of those that have one."""
+
+    rows: list[Row]
+    requests: list[Raw]
+
+
+class _Line(Struct, frozen=True):
+    key: Raw = Raw()
+    request: Raw = Raw()
+
+
+_NO_KEY = Raw()
+_decode = msgspec.json.Decoder(_Line).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Requests:
+    """The requests of a file; blank lines are none."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._number = 0
+
+    def block(self) -> Block:
+        """The next rows; none at the end of the file."""
+        rows: list[Row] = []
+        size = 0
+        while (size < BLOCK_BYTES or not rows) and (line := self._file.readline(MAX_LINE_BYTES)):
+            self._number += 1
+            size += len(line)
+            if line.isspace():
+                continue
+            whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
+            rows.append(self._row(line) if whole else self._overlong())
+        return Block(rows, [row.request for row in rows if isinstance(row.request, Raw)])
+
+    def _row(self, line: bytes) -> Row:
+        try:
+            str(line, "utf-8")
+            found = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return self._bad(_NO_KEY, f"it is not a JSON object: {error}")
+        if not bytes(found.key).startswith(b'"'):
+            return self._bad(_NO_KEY, "key is missing or not a string")
+        if not bytes(found.request).startswith(b"{"):
+            return self._bad(found.key, "request is missing or not an object")
+        return Row(found.key, found.request)
+
+    def _overlong(self) -> Row:
+        while (rest := self._file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+            pass
+        return self._bad(_NO_KEY, f"it is longer than {MAX_LINE_BYTES} bytes")
+
+    def _bad(self, key: Raw, reason: str) -> Row:
+        return Row(key, RowError(code=GRPC_INVALID_ARGUMENT, message=f"Line {self._number}: {reason}."))
+
+
+class Results:
+    """A file of results that grows; ``counts`` tells what is in it."""
+
+    def __init__(self, file: Appender) -> None:
+        self._file = file
+        self.counts = Counts()
+
+    def write(self, block: Block, answers: Sequence[Answer]) -> None:
+        """``answers`` belong to the block's requests. Raises ProtocolError when they are not as many."""
+        if len(answers) != len(block.requests):
+            raise ProtocolError(f"the backend gave {len(answers)} answers to {len(block.requests)} requests")
+        given = iter(answers)
+        lines = [self._line(row, next(given) if isinstance(row.request, Raw) else row.request) for row in block.rows]
+        self._file.write(b"".join(lines))
+
+    def _line(self, row: Row, answer: Answer) -> bytes:
+        if isinstance(answer, RowError):
+            self.counts.failed += 1
+        else:
+            self.counts.succeeded += 1
+        return encode_result(row.key, answer)
+
+
+def encode_result(key: Raw, answer: Answer) -> bytes:
+    if not isinstance(answer, RowError):
+        return b'{"response":%b,"key":%b}\n' % (answer, key)
+    error = _encode(Failure(code=answer.code or 0, message=answer.message))
+    return b'{"key":%b,"error":%b}\n' % (key, error) if key else b'{"error":%b}\n' % error

@@ -1,0 +1,63 @@
+"""Pages of a list, newest first. A token names the place after the last item shown, so that items which come
+or go meanwhile move nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from msgspec import Struct
+
+from .answers import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Numbered(Protocol):
+    """Whatever has a number that grows with time and is never used twice."""
+
+    @property
+    def seq(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Numbered)
+
+DEFAULT_SIZE = 10
+MAX_SIZE = 100
+#: Above every number.
+_START = 2**63 - 1
+
+
+class Window(Struct, frozen=True):
+    """At most ``size`` items with numbers below ``before``."""
+
+    size: int
+    before: int
+
+
+def read_window(query: Mapping[str, str]) -> Window:
+    """Raises Refusal. Sizes above the limit count as the limit."""
+    size = query.get("pageSize") or query.get("page_size") or "0"
+    if not (size.isascii() and size.isdigit()):
+        raise Refusal(400, f"pageSize {size[:20]!r} is not a number of items")
+    token = query.get("pageToken") or query.get("page_token")
+    return Window(min(int(size[:9]) or DEFAULT_SIZE, MAX_SIZE), _read_token(token) if token else _START)
+
+
+def next_token(items: Sequence[Item], window: Window) -> str:
+    """For items fetched one more than the window takes; empty on the last page."""
+    if len(items) <= window.size:
+        return ""
+    return base64.urlsafe_b64encode(b"before:%d" % items[window.size - 1].seq).decode()
+
+
+def _read_token(token: str) -> int:
+    try:
+        word, _, number = base64.b64decode(token, altchars=b"-_", validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        word, number = b"", b""
+    if word != b"before" or not number.isdigit() or len(number) > 18:
+        raise Refusal(400, "The page token is not one that this service gave; begin again without it.")
+    return int(number)

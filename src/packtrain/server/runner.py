@@ -1,0 +1,100 @@
+"""Runs jobs in the background: block by block from disk to disk, some at a time.
+
+Results go to a new blob that no row names, and become a file in the transaction that ends the job. A job cut
+off by a crash begins again with a new blob; the next start of the service removes the old one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from .._errors import ManifestError, PacktrainError
+from .backends import Cancelled
+from .blobs import Digest
+from .lines import Requests, Results, count_lines
+
+if TYPE_CHECKING:
+    from .backends import Backend
+    from .blobs import Blobs
+    from .jobs import Jobs, StoredJob, Wish
+
+_log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Jobs in the order of their creation, at most ``workers`` at a time."""
+
+    def __init__(self, jobs: Jobs, blobs: Blobs, backend: Backend, *, workers: int) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._backend = backend
+        self._workers = workers
+        self._claiming = anyio.Lock()
+        self._busy: set[str] = set()
+        self._work = anyio.Event()
+
+    def wake(self) -> None:
+        """There is a new job."""
+        self._work.set()
+        self._work = anyio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled. Jobs that a former service left unfinished come first."""
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self._workers):
+                tasks.start_soon(self._worker)
+
+    async def _worker(self) -> None:
+        while True:
+            work = self._work  # taken before the look, so that no wake is missed in between
+            job = await self._claim()
+            if job is None:
+                await work.wait()
+                continue
+            try:
+                await self._serve(job)
+            finally:
+                self._busy.discard(job.name)
+
+    async def _claim(self) -> StoredJob | None:
+        async with self._claiming:
+            job = await self._jobs.claim(self._busy)
+            if job:
+                self._busy.add(job.name)
+            return job
+
+    async def _serve(self, job: StoredJob) -> None:
+        try:
+            await self._answer(job)
+        except ManifestError:
+            raise
+        except (PacktrainError, OSError) as error:
+            _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
+            await self._jobs.fail(job, str(error))
+
+    async def _answer(self, job: StoredJob) -> None:
+        async with self._jobs.scratch() as blob:
+            with (
+                await to_thread.run_sync(self._blobs.reader, job.blob) as requests,
+                await to_thread.run_sync(self._blobs.appender, blob, Digest()) as answers,
+            ):
+                await self._jobs.counted(job, await to_thread.run_sync(count_lines, requests))
+                results = Results(answers)
+                deleted = await self._copy(job, Requests(requests), results) == "gone"
+            if not deleted:
+                await self._jobs.succeed(job, results.counts, blob, answers.digest)
+
+    async def _copy(self, job: StoredJob, requests: Requests, results: Results) -> Wish:
+        """Until the end of the file, or until the job is gone. The rest of a cancelled job is not served."""
+        backend = self._backend
+        wish: Wish = "go on"
+        while wish != "gone" and (block := await to_thread.run_sync(requests.block)).rows:
+            answers = await backend.answer(block.requests, task=job.task, model=job.model)
+            await to_thread.run_sync(results.write, block, answers)
+            wish = await self._jobs.progress(job, results.counts)
+            backend = Cancelled() if wish == "cancelled" else backend
+        return wish

@@ -1,0 +1,259 @@
+"""The service's memory: one directory, which one service at a time may use.
+
+lock          held with flock while a service runs
+service.db    SQLite (write-ahead log, every commit synced), used by one thread at a time
+truth.jsonl   what really happened
+blobs/        the bytes of files; a row is committed only after its bytes are on the disk,
+              bytes are removed only after the last row that names them is gone
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import msgspec
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from .._errors import ManifestError
+from .blobs import Blobs
+from .truth import Fact, Truth, encode_fact
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+T = TypeVar("T")
+Value = str | int | float | bytes | None
+
+SCHEMA = 1
+#: Seconds to wait for the directory: a service that was just killed may still be dying.
+LOCK_PATIENCE = 5.0
+
+
+class Transaction:
+    """What one change may do: SQL, and the facts and deletions that come with its commit."""
+
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        self._connection = connection
+        self._released: list[str] = []
+        self.facts = b""
+        self.now = now
+
+    def change(self, sql: str, *parameters: Value) -> int:
+        """The number of rows that the statement touched."""
+        return self._connection.execute(sql, parameters).rowcount
+
+    def rows(self, kind: type[T], sql: str, *parameters: Value) -> list[T]:
+        found = self._connection.execute(sql, parameters).fetchall()
+        return [msgspec.convert(dict(row), kind) for row in found]
+
+    def row(self, kind: type[T], sql: str, *parameters: Value) -> T | None:
+        return next(iter(self.rows(kind, sql, *parameters)), None)
+
+    def record(self, what: str, **facts: Fact) -> None:
+        self.facts += encode_fact(self.now, what, facts)
+
+    def release(self, blob: str) -> None:
+        """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
+        self._released.append(blob)
+
+    def garbage(self) -> list[str]:
+        held = "SELECT 1 FROM held WHERE blob = ?"
+        return [blob for blob in self._released if not self._connection.execute(held, (blob,)).fetchone()]
+
+
+class Store:
+    """Use ``open_store``. Its verbs stand in ``files`` and ``jobs``; here is what they rest on.
+
+    An error of a commit or an fsync ends the store: whether the bytes are on the disk is then unknown, and
+    a second try could lie. Every later call raises ManifestError, and so does ``watch``.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
+        self.blobs = Blobs(directory / "blobs")
+        self._directory = directory
+        self._clock = clock
+        self._truth = Truth(directory / "truth.jsonl")
+        self._connection = _connect(directory / "service.db")
+        self._limiter = CapacityLimiter(1)
+        self._broken = anyio.Event()
+        self._failure: ManifestError | None = None
+
+    async def transact(self, change: Callable[[Transaction], T]) -> T:
+        """Runs ``change`` in one transaction; its facts are in the log when this returns."""
+        return await self._guarded(lambda: self._transact(change), self._limiter)
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[str]:
+        """A new blob. It is removed in the end unless a row names it by then."""
+        blob = await to_thread.run_sync(self.blobs.create)
+        try:
+            yield blob
+        finally:
+            with CancelScope(shield=True):
+                await self.transact(lambda tx: tx.release(blob))
+
+    async def sync(self, blob: str) -> None:
+        await self._guarded(lambda: self.blobs.sync(blob))
+
+    async def watch(self) -> None:
+        """Returns never; raises the ManifestError that ended the store."""
+        await self._broken.wait()
+        self._check()
+
+    def restore(self) -> None:
+        """Brings log and directory in line with the database, as a crash may have left them."""
+        _prepare(self._connection)
+        _migrate(self._connection, self._directory, self._truth.size)
+        position, lines = self._connection.execute("SELECT position, lines FROM outbox").fetchone()
+        self._truth.heal(position, lines)
+        held = {blob for (blob,) in self._connection.execute("SELECT blob FROM held")}
+        self.blobs.remove(set(self.blobs.names()) - held)
+        _sync_directory(self._directory)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._truth.close()
+        self.blobs.close()
+
+    async def _guarded(self, work: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
+        self._check()
+        try:
+            return await to_thread.run_sync(work, limiter=limiter)
+        except (OSError, sqlite3.Error) as error:
+            self._failure = ManifestError(
+                f"{self._directory}: cannot be written safely any more ({error}); "
+                "see to the disk, then start the service again"
+            )
+            self._broken.set()
+            raise self._failure from error
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def _transact(self, change: Callable[[Transaction], T]) -> T:
+        transaction = Transaction(self._connection, self._clock())
+        with self._connection:
+            self._connection.execute("BEGIN")
+            result = change(transaction)
+            garbage = transaction.garbage()
+            if transaction.facts:
+                outbox = "UPDATE outbox SET position = ?, lines = ?"
+                self._connection.execute(outbox, (self._truth.size, transaction.facts))
+        if transaction.facts:
+            self._truth.append(transaction.facts)
+        self.blobs.remove(garbage)
+        return result
+
+
+@asynccontextmanager
+async def open_store(
+    directory: Path, *, clock: Callable[[], float] = time.time, patience: float = LOCK_PATIENCE
+) -> AsyncIterator[Store]:
+    """Opens, or begins, the store in ``directory``.
+
+    Raises ManifestError when another service still uses it after ``patience`` seconds, and when it is not ours,
+    damaged, or of a newer version.
+    """
+    lock = await _lock(directory, patience)
+    try:
+        store = await to_thread.run_sync(_open, directory, clock)
+        try:
+            yield store
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(store.close)
+    finally:
+        os.close(lock)
+
+
+def _open(directory: Path, clock: Callable[[], float]) -> Store:
+    with _translated(directory):
+        store = Store(directory, clock)
+        try:
+            store.restore()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+
+async def _lock(directory: Path, patience: float) -> int:
+    lock = await to_thread.run_sync(_open_lock, directory)
+    try:
+        with anyio.fail_after(patience):
+            while not _try_lock(lock):  # noqa: ASYNC110 - another process's lock tells nobody of its end
+                await anyio.sleep(0.05)
+    except BaseException as error:
+        os.close(lock)
+        if isinstance(error, TimeoutError):
+            raise ManifestError(
+                f"{directory}: another service is using this directory; stop it, or choose another one"
+            ) from None
+        raise
+    return lock
+
+
+def _open_lock(directory: Path) -> int:
+    with _translated(directory):
+        if directory.is_symlink():
+            raise ManifestError(f"{directory}: is a symbolic link; give the directory itself")
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_uid != os.geteuid():
+            raise ManifestError(f"{directory}: belongs to another user; choose a directory of your own")
+        return os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def _translated(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise ManifestError(f"{directory}: cannot be used as the service's directory: {error}") from error
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    # The calls come from several threads, but never at the same time.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # Exclusive before the journal mode: then no shared memory is used, and no second connection can come in.
+    for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrate(connection: sqlite3.Connection, directory: Path, truth_size: int) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA:
+        raise ManifestError(f"{directory}: written by a newer version ({version}, ours is {SCHEMA}); update packtrain")
+    if version == 0:
+        connection.executescript(Path(__file__).with_name("schema.sql").read_text())
+    if not connection.execute("SELECT 1 FROM outbox").fetchone():
+        connection.execute("INSERT INTO outbox VALUES (?, x'')", (truth_size,))
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

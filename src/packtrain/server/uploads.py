@@ -1,0 +1,194 @@
+"""Receiving the bytes of uploads: from socket to disk in large pieces, hashed as they pass.
+
+The length of the blob is the offset, whatever broke off when: bytes that were written count as received.
+One call at a time has its turn with an upload; a newer one ends the older, whose client has given up, as soon
+as that has stored what is there.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+from aiohttp import ClientError, web
+from anyio import CancelScope, to_thread
+
+from .._options import GB, KIB, PIECE_BYTES
+from .answers import Refusal
+from .files import taken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import StreamReader
+
+    from .blobs import Appender, Blobs, Digest
+    from .files import Files, Session, StoredFile
+
+#: Every data call but the last brings a multiple of this.
+GRANULARITY = 256 * KIB
+MAX_FILE_BYTES = 2 * GB
+#: Seconds without a single byte after which a data call is over.
+IDLE_TIMEOUT = 60.0
+#: Seconds for which a call may still take in what has arrived, once a newer one wants its turn.
+HANDOVER = 0.25
+
+
+def admit(
+    *, received: int, declared: int | None, offset: int, length: int, finalize: bool
+) -> Literal["append", "replay"]:
+    """What to do with a data call. A range that is stored already is a replay and stores nothing.
+
+    Raises Refusal 400: the offset is not where we are, the range goes beyond the declared size or the limit,
+    or a chunk that is not the last breaks the granularity.
+    """
+    end = offset + length
+    size = MAX_FILE_BYTES if declared is None else declared
+    if end > size:
+        raise Refusal(400, f"The range {offset}-{end} goes beyond the file's size of {size} bytes.")
+    if end <= received:
+        return "replay"
+    if offset != received:
+        raise Refusal(400, f"The offset is {offset}, but {received} bytes are stored: query, and go on from there.")
+    if not finalize and end != declared and length % GRANULARITY:
+        raise Refusal(400, f"A chunk of {length} bytes is not a multiple of {GRANULARITY}, and not the last one.")
+    return "append"
+
+
+class Body:
+    """The bytes of a data call, gathered so that a hop to a thread is worth it.
+
+    aiohttp forgets what it has buffered when a connection breaks. So a call gathers before it does anything
+    that takes time, and what was gathered before a break is handed out like the rest.
+    """
+
+    def __init__(self, stream: StreamReader) -> None:
+        self._stream = stream
+        self._pieces: list[bytes] = []
+        #: Why there will be no more, when that is not the end.
+        self.broken: Refusal | None = None
+
+    async def gather(self) -> bool:
+        """Reads until there is a piece's worth, the end, or a break; False when there is nothing to take."""
+        while self.broken is None and sum(map(len, self._pieces)) < PIECE_BYTES:
+            piece = await self._read()
+            if not piece:
+                break
+            self._pieces.append(piece)
+        return bool(self._pieces)
+
+    def take(self) -> list[bytes]:
+        taken, self._pieces = self._pieces, []
+        return taken
+
+    async def _read(self) -> bytes:
+        try:
+            with anyio.fail_after(IDLE_TIMEOUT):
+                return await self._stream.readany()
+        except TimeoutError:
+            self.broken = Refusal(408, f"No byte came for {IDLE_TIMEOUT:.0f} seconds; query, and go on from there.")
+        except (ConnectionError, ClientError, web.RequestPayloadError) as error:
+            self.broken = Refusal(400, f"The connection broke: {error}; query, and go on from there.")
+        return b""
+
+
+class Reception:
+    """One upload as this process knows it."""
+
+    def __init__(self, blobs: Blobs, blob: str) -> None:
+        self._blobs = blobs
+        self._blob = blob
+        self._digest: Digest | None = None
+        self._lock = anyio.Lock()
+        self._turn: CancelScope | None = None
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Ends the call that has the turn, and takes it. Raises Refusal 409 when ended by a newer one."""
+        if self._turn:
+            self._turn.deadline = min(self._turn.deadline, anyio.current_time() + HANDOVER)
+        async with self._lock:
+            with CancelScope() as scope:
+                self._turn = scope
+                try:
+                    yield
+                finally:
+                    self._turn = None
+        if scope.cancelled_caught:
+            raise Refusal(409, "A newer call took this upload over.", name="ABORTED")
+
+    async def received(self) -> int:
+        if self._digest:
+            return self._digest.bytes
+        return await to_thread.run_sync(self._blobs.size, self._blob)
+
+    async def digest(self) -> Digest:
+        """Of all bytes received; read from the disk again after a restart or an error."""
+        if self._digest is None:
+            self._digest = await to_thread.run_sync(self._blobs.digest, self._blob)
+        return self._digest
+
+    async def append(self, body: Body) -> None:
+        """Stores the body as far as it comes. Raises Refusal when it breaks off, or cannot be stored."""
+        digest = await self.digest()
+        with await to_thread.run_sync(self._blobs.appender, self._blob, digest) as file:
+            try:
+                while await body.gather():
+                    await to_thread.run_sync(self._store, file, body.take())
+            finally:
+                with CancelScope(shield=True):
+                    await to_thread.run_sync(self._store, file, body.take())
+        if body.broken:
+            raise body.broken
+
+    def _store(self, file: Appender, pieces: list[bytes]) -> None:
+        try:
+            for piece in pieces:
+                file.write(piece)
+        except OSError as error:
+            self._digest = None
+            raise Refusal(503, f"The bytes cannot be stored: {error.strerror}.") from error
+
+
+class Uploads:
+    """The uploads under way in this process."""
+
+    def __init__(self, files: Files, blobs: Blobs) -> None:
+        self._files = files
+        self._blobs = blobs
+        self._receptions: dict[str, Reception] = {}
+
+    @asynccontextmanager
+    async def turn(self, upload_id: str) -> AsyncIterator[tuple[Session, Reception]]:
+        """The upload for this call alone. Raises Refusal 404 when there is none of that id."""
+        reception = self._reception(upload_id, await self._known(upload_id))
+        async with reception.turn():
+            session = await self._known(upload_id)
+            if session.state != "active":
+                self._receptions.pop(upload_id, None)
+            yield session, reception
+
+    async def finalise(self, session: Session, reception: Reception) -> StoredFile:
+        """Raises Refusal: 400 when bytes are missing, 409 when the name was taken meanwhile."""
+        received = await reception.received()
+        if session.size not in (None, received):
+            raise Refusal(400, f"{received} bytes are stored, {session.size} were declared: query, and send the rest.")
+        file = await self._files.finalise(session, await reception.digest())
+        self._receptions.pop(session.id, None)
+        if file is None:
+            raise taken(session.name, over=True)
+        return file
+
+    async def cancel(self, session: Session) -> None:
+        await self._files.cancel(session)
+        self._receptions.pop(session.id, None)
+
+    async def _known(self, upload_id: str) -> Session:
+        session = await self._files.session(upload_id)
+        if session is None:
+            raise Refusal(404, "There is no such upload; start a new one.")
+        return session
+
+    def _reception(self, upload_id: str, session: Session) -> Reception:
+        return self._receptions.setdefault(upload_id, Reception(self._blobs, session.blob))

@@ -1,0 +1,1 @@
+"""Tests of the local service, a package so that they share their client."""

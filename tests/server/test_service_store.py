@@ -1,0 +1,158 @@
+"""The store: one owner, and a truth that agrees with it whatever was cut off when."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from packtrain import ManifestError
+from packtrain.server.files import Files, NewUpload
+from packtrain.server.store import Store, open_store
+
+from .service_calls import blobs, child, truth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from packtrain.server import store as store_module
+
+WISH = NewUpload(name="files/abc", display_name="d", mime_type="m", size=None)
+
+
+async def upload(store: Store, name: str = "files/abc") -> str:
+    """Starts an upload; the first change of a store that leaves a fact."""
+    wish = NewUpload(name=name, display_name="d", mime_type="m", size=None)
+    return (await Files(store).start(wish)).id
+
+
+async def test_second_service_on_a_directory_is_refused(directory: Path) -> None:
+    """It says so when its patience is over, and the first one is not disturbed."""
+    async with open_store(directory) as store:
+        with pytest.raises(ManifestError, match="another service"):
+            async with open_store(directory, patience=0.1):
+                pass
+        assert await upload(store)
+
+
+async def test_directory_is_free_again_as_soon_as_its_owner_dies(directory: Path) -> None:
+    """A start waits for a service that is still dying."""
+    async with child(directory) as process, anyio.create_task_group() as tasks:
+        tasks.start_soon(_opened, directory)
+        await anyio.lowlevel.checkpoint()
+        process.kill()
+
+
+async def _opened(directory: Path) -> None:
+    async with open_store(directory):
+        pass
+
+
+@pytest.fixture
+def made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
+async def test_symlinked_directory_is_refused(made: Path, tmp_path: Path) -> None:
+    """What is given must be the directory itself."""
+    (tmp_path / "link").symlink_to(made)
+    with pytest.raises(ManifestError, match="symbolic link"):
+        async with open_store(tmp_path / "link"):
+            pass
+
+
+async def test_newer_store_is_refused(directory: Path) -> None:
+    """A store of a later version is left alone."""
+    async with open_store(directory):
+        pass
+    with sqlite3.connect(directory / "service.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ManifestError, match="newer version"):
+        async with open_store(directory):
+            pass
+
+
+async def test_damaged_database_is_refused(made: Path) -> None:
+    """Not a traceback of SQLite's."""
+    (made / "service.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(ManifestError, match="cannot be used"):
+        async with open_store(made):
+            pass
+
+
+async def test_everything_is_private(directory: Path) -> None:
+    """Nobody else reads the directory or a file in it."""
+    async with open_store(directory) as store:
+        await upload(store)
+        modes = _open_to_others(directory)
+    assert len(modes) > 5
+    assert not any(modes.values()), modes
+
+
+def _open_to_others(directory: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mode & 0o077 for path in [directory, *directory.rglob("*")]}
+
+
+@pytest.mark.parametrize("lost", [1, 10, 10_000])
+async def test_truth_is_healed_after_a_crash_between_row_and_line(directory: Path, lost: int) -> None:
+    """The row was committed, the line cut short or missing: the next start writes it again, once."""
+    async with open_store(directory) as store:
+        await upload(store, "files/one")
+        before = (directory / "truth.jsonl").stat().st_size
+        await upload(store, "files/two")
+    path = directory / "truth.jsonl"
+    whole = path.read_bytes()
+    os.truncate(path, max(before, len(whole) - lost))
+    async with open_store(directory):
+        assert path.read_bytes() == whole
+
+
+async def test_truth_that_was_cut_is_noticed(directory: Path) -> None:
+    """Older lines than the last transaction's can't be had again: the service refuses to go on."""
+    async with open_store(directory) as store:
+        for number in range(3):
+            await upload(store, f"files/f{number}")
+    os.truncate(directory / "truth.jsonl", 5)
+    with pytest.raises(ManifestError, match=r"truth\.jsonl"):
+        async with open_store(directory):
+            pass
+
+
+async def test_refused_change_leaves_no_trace(directory: Path) -> None:
+    """No row, no fact, no blob."""
+    async with open_store(directory) as store:
+
+        def change(tx: store_module.Transaction) -> None:
+            tx.change("UPDATE outbox SET position = 77")
+            tx.record("never")
+            raise LookupError("no")
+
+        with pytest.raises(LookupError):
+            await store.transact(change)
+        await upload(store)
+    assert [line["what"] for line in truth(directory)] == ["upload_started"]
+
+
+async def test_leftover_bytes_are_removed_at_the_start(directory: Path) -> None:
+    """Blobs that no row names are what a crash left behind."""
+    async with open_store(directory) as store:
+        await upload(store)
+    (directory / "blobs" / "leftover").write_bytes(b"x")
+    async with open_store(directory):
+        assert len(blobs(directory)) == 1
+
+
+async def test_error_of_the_disk_ends_the_store(directory: Path) -> None:
+    """After a failed sync nobody knows what is on the disk, so nothing is tried again; ``watch`` says why."""
+    async with open_store(directory) as store:
+        with pytest.raises(ManifestError, match="cannot be written safely"):
+            await store.sync("there-is-no-such-blob")
+        with pytest.raises(ManifestError, match="start the service again"):
+            await upload(store)
+        with pytest.raises(ManifestError):
+            await store.watch()
