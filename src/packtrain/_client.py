@@ -24,8 +24,8 @@ from ._flow.report import Reporter
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
-from ._io.results import read_results
 from ._io.inputs import open_sources
+from ._io.results import read_results
 from ._io.spool import Spool
 from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _MAIN = "main"
 #: Polling and waiting for a service in this very process, in seconds.
-_LOCAL_POLL, _LOCAL_SETTLE, _LOCAL_LAG = (0.1, 1.0), 1.0, 0.5
+_LOCAL_POLL, _LOCAL_SETTLE = (0.1, 1.0), 1.0
 
 
 @asynccontextmanager
@@ -60,7 +60,6 @@ async def open_client(
     spool, meter = Spool(Path(state)), Meter()
     async with AsyncExitStack() as stack:
         manifest = await stack.enter_async_context(open_sqlite(spool.manifest))
-        await anyio.to_thread.run_sync(spool.prepare)
         if isinstance(service, Local):
             service = await stack.enter_async_context(_local(service.directory or spool.service))
         options = options or Options()
@@ -75,7 +74,7 @@ async def _local(directory: Path) -> AsyncIterator[Service]:
     from .server import serving
 
     async with serving(directory) as origin:
-        yield Service(origin=origin, poll=_LOCAL_POLL, settle=_LOCAL_SETTLE, list_lag=_LOCAL_LAG)
+        yield Service(origin=origin, poll=_LOCAL_POLL, settle=_LOCAL_SETTLE)
 
 
 class Client:
@@ -162,13 +161,14 @@ class Client:
         To be read before ``run`` has merged them away.
         """
         given: set[int] = set()
+        spool = self._spool.run(run.token)
         while True:
             changed = self._changes.mark()
             jobs = await self._manifest.jobs(run.id)
             for job in jobs:
                 if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
                     given.add(job.shard)
-                    async for result in read_results(self._spool.answers(job), self._spool.failed(job)):
+                    async for result in read_results(spool.answers(job), spool.failed(job)):
                         yield result
             done = (await self._manifest.cursor(run.id)).done
             if done and all(job.shard in given or job.state is State.QUARANTINED for job in jobs):
@@ -200,6 +200,7 @@ class Client:
             join=join,
         )
         opened = await self._manifest.open_run(run)
+        await anyio.to_thread.run_sync(self._spool.run(opened.token).prepare)
         self._changes.notify()
         return opened
 
@@ -208,7 +209,7 @@ class Client:
             run=run,
             service=self._service,
             options=self._options,
-            spool=self._spool,
+            spool=self._spool.run(run.token),
             manifest=self._manifest,
             remote=self._remote,
             clock=SystemClock(),
@@ -218,14 +219,15 @@ class Client:
     async def _ingest(self, run: Run, inputs: Inputs) -> None:
         if (await self._manifest.cursor(run.id)).done:
             return
+        spool = self._spool.run(run.token)
         await Ingest(
             run,
             await open_sources(inputs),
             manifest=self._manifest,
             options=self._options,
-            shard_path=self._spool.shard,
-            rejects=self._spool.rejects,
-            keys=self._spool.keys,
+            shard_path=spool.shard,
+            rejects=spool.rejects,
+            keys=spool.keys,
             changes=self._changes,
             meter=self._meter,
         ).ingest()
@@ -241,7 +243,7 @@ class Client:
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await publish_rejects(self._spool.rejects, output)
+                await publish_rejects(ctx.spool.rejects, output)
 
     async def _publish(self, ctx: Context, output: Output) -> None:
         statistics = await self._manifest.statistics(ctx.run.id)

@@ -27,10 +27,9 @@ class Service(Struct, frozen=True, kw_only=True):
     key: Secret | None = None
     #: Seconds between two looks at the jobs: the shortest, and the longest when nothing moves.
     poll: tuple[float, float] = (30.0, 300.0)
-    #: Seconds that an unanswered create must stay out of the list of jobs before it counts as not made, and
-    #: seconds that the list may lag behind.
+    #: Seconds that an unanswered create must stay out of the list of jobs before its input file is revoked. A third
+    #: of it is what the list may lag behind, and how long one looks again after that.
     settle: float = 900.0
-    list_lag: float = 300.0
     #: Take plain http from hosts other than this machine.
     insecure_http: bool = False
 

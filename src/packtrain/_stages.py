@@ -23,10 +23,10 @@ from ._flow.merge import Output
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
+from ._io.inputs import open_sources
 from ._io.join import Outputs, join_files
 from ._io.ledger import Ledger
-from ._io.inputs import open_sources
-from ._io.spool import Spool, land, remove
+from ._io.spool import RunSpool, Spool, land, remove
 from ._io.transport import open_transport
 from ._manifest.lock import holder
 from ._manifest.memory import open_memory
@@ -216,8 +216,7 @@ async def _upload_one(path: Path, remote: GeminiRemote, service: Service, option
     if there is not None and there.bytes == size and there.sha256 in (None, digest):
         return there
     state = path.with_name(path.name + ".upload")
-    spool = _OneFile(state, path)
-    async with open_sqlite(spool.manifest) as manifest:
+    async with open_sqlite(Spool(state).manifest) as manifest:
         limits = service.limits
         run = Run(id="upload", token=token, fingerprint=digest, model="", task="generate", limits=limits)
         run = await manifest.open_run(run)
@@ -228,7 +227,7 @@ async def _upload_one(path: Path, remote: GeminiRemote, service: Service, option
             run=run,
             service=service,
             options=options,
-            spool=spool,
+            spool=_OneFile(state, path),
             manifest=manifest,
             remote=remote,
             clock=SystemClock(),
@@ -251,11 +250,11 @@ async def _send(ctx: Context) -> Job:
     return job
 
 
-class _OneFile(Spool):
-    """A state directory whose only shard is a file of the caller's."""
+class _OneFile(RunSpool):
+    """A run whose only shard is a file of the caller's."""
 
     def __init__(self, root: Path, file: Path) -> None:
-        super().__init__(root)
+        super().__init__(root, "")
         self._file = file
 
     def shard(self, index: int, generation: int = 0) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packtrain import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 
 def request_line(number: int, text: str | None = None) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class Place:
         return self.service_at(self.origin)
 
     def service_at(self, origin: str) -> Service:
-        return Service(origin=origin, poll=(0.02, 0.2), settle=0.3, list_lag=0.1)
+        return Service(origin=origin, poll=(0.02, 0.2), settle=0.3)
 
     def requests(self, count: int, name: str = "in.jsonl") -> Path:
         return write_lines(self.root / name, map(request_line, range(count)))

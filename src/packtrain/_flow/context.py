@@ -12,7 +12,7 @@ from .._rules.lifecycle import detail
 
 if TYPE_CHECKING:
     from .._io.base import Clock, Remote
-    from .._io.spool import Spool
+    from .._io.spool import RunSpool
     from .._manifest.base import Manifest
     from .._model import Job, Run
     from .._options import Options
@@ -30,7 +30,7 @@ class Context:
     run: Run
     service: Service
     options: Options
-    spool: Spool
+    spool: RunSpool
     manifest: Manifest
     remote: Remote
     clock: Clock

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .context import Context
 
 _MAX_PAGES = 10_000
+#: Seconds between two looks, whatever is due.
+_SHORTEST = 0.05
 #: A job that the list and a look-up by name both miss: so many times, over so long, before a person must look.
 _LOST_LOOKS, _LOST_SECONDS = 3, 900.0
 #: How long a job may have succeeded before its results file shows.
@@ -93,7 +95,7 @@ class Watcher:
         if due or (watched and self._look_at <= now):
             await self._examine(watched, due)
         waits = [self._due(job) for job in doubtful] + ([self._look_at] if watched else [])
-        return max(0.0, min(waits, default=now + self._ctx.service.poll[0]) - now)
+        return max(_SHORTEST, min(waits, default=now + self._ctx.service.poll[0]) - now)
 
     async def _examine(self, watched: list[Job], doubtful: list[Job]) -> None:
         names = {job.batch for job in watched if job.batch}
@@ -153,8 +155,8 @@ class Watcher:
         return search.last + search.next_look(self._patience(job))
 
     def _patience(self, job: Job) -> float:
-        service = self._ctx.service
-        return service.list_lag if job.state is State.FENCED else service.settle
+        settle = self._ctx.service.settle
+        return settle / 3 if job.state is State.FENCED else settle
 
     async def _search(self, job: Job, listing: Listing, *, controlled: bool) -> bool:
         if job.state is State.FENCE_INTENT:

@@ -33,16 +33,26 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest = root / "manifest.db"
-        self.keys = root / "keys"
-        self.rejects = root / "rejected.jsonl"
         self.status = root / "status.json"
         self.service = root / "service"
-        self._shards = root / "shards"
-        self._results = root / "results"
+
+    def run(self, token: str) -> RunSpool:
+        return RunSpool(self.root, token)
+
+
+class RunSpool:
+    """The files of one run; several runs share a state directory."""
+
+    def __init__(self, root: Path, token: str) -> None:
+        self.keys = root / "keys" / token
+        self._shards = root / "shards" / token
+        self._results = root / "results" / token
+        self.rejects = self._results / "rejected.jsonl"
 
     def prepare(self) -> None:
+        """Blocking. Make the directories, and clear away what a crash left half written."""
         for directory in (self._shards, self._results, self.keys):
-            directory.mkdir(mode=0o700, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for leftover in directory.glob(f"*{_TEMPORARY}"):
                 leftover.unlink()
 
