@@ -1,0 +1,87 @@
+"""A download that takes several tries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from packtrain._errors import ProtocolError, TransportError
+from packtrain._io.part import Part
+from packtrain._options import KIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTENT = bytes(range(256)) * KIB
+
+
+@pytest.mark.parametrize("cut", [0, 1, 64 * KIB, 64 * KIB + 1, 200 * KIB, len(CONTENT)])
+def test_a_part_goes_on_a_little_before_its_end(tmp_path: Path, cut: int) -> None:
+    """The seam is fetched twice and compared."""
+    path = tmp_path / "part"
+    path.write_bytes(CONTENT[:cut])
+    part = Part(path)
+    assert part.offset == max(0, cut - 64 * KIB)
+    part.begin(part.offset)
+    for at in range(part.offset, len(CONTENT), 10_000):
+        part.write(CONTENT[at : at + 10_000])
+    part.finish(len(CONTENT))
+    part.close()
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_service_that_ignores_the_range_is_read_from_the_start(tmp_path: Path) -> None:
+    """What is here already is compared and kept."""
+    path = tmp_path / "part"
+    path.write_bytes(CONTENT[: 100 * KIB])
+    part = Part(path)
+    part.begin(0)
+    part.write(CONTENT)
+    part.finish(None)
+    part.close()
+    assert path.read_bytes() == CONTENT
+
+
+def test_other_bytes_at_the_seam_throw_the_part_away(tmp_path: Path) -> None:
+    """The file changed between two tries; the next one starts over."""
+    path = tmp_path / "part"
+    path.write_bytes(CONTENT[: 100 * KIB])
+    part = Part(path)
+    part.begin(part.offset)
+    with pytest.raises(TransportError, match="starting over"):
+        part.write(b"something else entirely")
+    part.close()
+    assert path.stat().st_size == 0
+
+
+def test_fewer_bytes_than_announced_are_an_error_and_are_kept(tmp_path: Path) -> None:
+    """The next try goes on behind them."""
+    path = tmp_path / "part"
+    part = Part(path)
+    part.begin(0)
+    part.write(CONTENT[:1000])
+    with pytest.raises(TransportError, match="1000 of 2000 bytes"):
+        part.finish(2000)
+    part.close()
+    assert path.read_bytes() == CONTENT[:1000]
+
+
+def test_a_longer_earlier_try_is_cut_to_what_the_service_has(tmp_path: Path) -> None:
+    """Bytes behind the end of the file are not of it."""
+    path = tmp_path / "part"
+    path.write_bytes(CONTENT[: 2 * KIB])
+    part = Part(path)
+    part.begin(0)
+    part.write(CONTENT[:KIB])
+    part.finish(KIB)
+    part.close()
+    assert path.read_bytes() == CONTENT[:KIB]
+
+
+def test_a_start_beyond_what_is_here_would_leave_a_hole(tmp_path: Path) -> None:
+    """And is refused."""
+    part = Part(tmp_path / "part")
+    with pytest.raises(ProtocolError, match="beyond"):
+        part.begin(1)
+    part.close()

@@ -1,0 +1,143 @@
+"""Where the key goes, what is followed, and what counts as sent."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from packtrain._errors import InputError, ProtocolError, TransportError
+from packtrain._io.transport import checked_url, open_transport
+from packtrain._model import Secret
+from packtrain._options import MAX_REPLY_BYTES, MIB
+from packtrain._service import Service
+from packtrain._wire.http import Call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from packtrain._io.transport import Transport
+
+KEY = "sentinel-key"
+
+
+class Echo:
+    """A server that keeps what it was sent, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.seen: list[web.Request] = []
+        self.hang_up = False
+        self.status = 200
+        self.headers: dict[str, str] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request)
+        if self.hang_up and request.transport is not None:
+            request.transport.abort()
+        if request.path == "/endless":
+            response = web.StreamResponse()
+            await response.prepare(request)
+            for _ in range(MAX_REPLY_BYTES // MIB + 1):
+                await response.write(bytes(MIB))
+            return response
+        return web.Response(status=self.status, headers=self.headers, body=b"{}")
+
+
+@asynccontextmanager
+async def speaking() -> AsyncIterator[tuple[Transport, Echo, str]]:
+    echo = Echo()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", echo.handle)
+    async with TestServer(app) as server:
+        origin = str(server.make_url("")).rstrip("/")
+        async with open_transport(Service(origin=origin, key=Secret(KEY)), connections=2) as transport:
+            yield transport, echo, origin
+
+
+async def test_the_key_goes_to_paths_below_the_origin_and_in_a_header() -> None:
+    """Never into the address."""
+    async with speaking() as (transport, echo, _):
+        await transport.send(Call(method="GET", target="/v1beta/files/x"))
+        assert echo.seen[0].headers["x-goog-api-key"] == KEY
+        assert KEY not in str(echo.seen[0].rel_url)
+
+
+async def test_the_key_does_not_go_to_an_address_that_the_service_gave() -> None:
+    """An upload session is authorised by its address alone."""
+    async with speaking() as (transport, echo, origin):
+        await transport.send(Call(method="POST", target=f"{origin}/upload?upload_id=1", body=b""))
+        assert KEY not in str(dict(echo.seen[0].headers))
+
+
+async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    """Wherever it leads."""
+    async with speaking() as (transport, echo, origin):
+        echo.status, echo.headers = 307, {"Location": f"{origin}/elsewhere"}
+        reply = await transport.send(Call(method="POST", target="/v1beta/batches", body=b"x"))
+        assert reply.status == 307
+        assert len(echo.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.2:80/upload",
+        "https://127.0.0.1:80/upload",
+        "http://127.0.0.1:81/upload",
+        "http://user@127.0.0.1:80/upload",
+        "http://127.0.0.1:80/" + "x" * 5000,
+        "http://127.0.0.1:80/a\r\nHost: b",
+        "file:///etc/passwd",
+        "//127.0.0.1:80/upload",
+    ],
+)
+def test_an_upload_address_elsewhere_is_refused(url: str) -> None:
+    """Another host, port or scheme, a user name, control characters, or no end to it."""
+    with pytest.raises(ProtocolError):
+        checked_url(url, "http://127.0.0.1:80")
+
+
+async def test_an_answer_without_end_is_refused() -> None:
+    """Control messages are short."""
+    async with speaking() as (transport, _, _):
+        with pytest.raises(ProtocolError, match="more than"):
+            await transport.send(Call(method="GET", target="/endless"))
+
+
+async def test_a_refused_connection_counts_as_not_sent() -> None:
+    """Not one byte left, so that a create may be sent again."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        async with open_transport(Service(origin=f"http://127.0.0.1:{port}"), connections=1) as transport:
+            with pytest.raises(TransportError) as caught:
+                await transport.send(Call(method="POST", target="/x", body=b"x"), once=True)
+    assert caught.value.sent is False
+
+
+async def test_a_connection_that_ends_without_an_answer_counts_as_sent() -> None:
+    """The request may have been acted upon."""
+    async with speaking() as (transport, echo, _):
+        echo.hang_up = True
+        with pytest.raises(TransportError) as caught:
+            await transport.send(Call(method="POST", target="/x", body=b"x"), once=True)
+    assert caught.value.sent is True
+
+
+@pytest.mark.parametrize("origin", ["http://example.com", "ftp://127.0.0.1", "https://h/path", "https://u:p@h", "h"])
+def test_a_service_address_is_an_origin_and_encrypted_unless_it_is_this_machine(origin: str) -> None:
+    """The key would travel in the clear."""
+    with pytest.raises(InputError):
+        Service(origin=origin)
+
+
+def test_a_secret_does_not_show_itself() -> None:
+    """Neither in text, nor in a service that holds it."""
+    secret = Secret(KEY)
+    shown = f"{secret} {secret!r} {secret!s} {Service(origin='https://h', key=secret)}"
+    assert KEY not in shown
+    assert secret.reveal() == KEY
