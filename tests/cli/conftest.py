@@ -1,65 +1,20 @@
-"""The real command line, as a child process."""
+"""A terminal for every test that starts the real command line."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.terminals import Terminal
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-import packtrain
-
-#: A child that has not ended after so many seconds never will.
-PATIENCE = 60.0
-
-
-class Terminal:
-    """A directory to stand in, with an environment that holds nothing of ours."""
-
-    def __init__(self, directory: Path, processes: ExitStack) -> None:
-        self.directory = directory
-        self.environ = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("PACKTRAIN_") and not name.endswith("_API_KEY")
-        }
-        self.environ["PYTHONPATH"] = str(Path(packtrain.__file__).parent.parent)
-        self._processes = processes
-
-    def __call__(self, *arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run ``packtrain`` to its end."""
-        process = self.start(*arguments, **environ)
-        out, err = process.communicate(stdin, PATIENCE)
-        return subprocess.CompletedProcess(arguments, process.returncode, out.decode(), err.decode())
-
-    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
-        """Start ``packtrain`` with pipes; it is killed when the test ends."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "packtrain", *arguments],
-            cwd=self.directory,
-            env=self.environ | environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._processes.enter_context(process)
-        self._processes.callback(process.kill)
-        return process
+    from pathlib import Path
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     with ExitStack() as processes:
         yield Terminal(tmp_path, processes)
-
-
-def request_line(number: int) -> bytes:
-    """A valid line, whose answer by echo is known."""
-    return b'{"key": "k%d", "request": {"contents": [{"parts": [{"text": "t%d"}]}]}}\n' % (number, number)

@@ -34,7 +34,7 @@ class Checkout:
         self._program(path, f'echo "$@" >>{self.starts}\n{script}')
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [self.root / "scripts" / "backfill", *QUICKLY, *arguments]
+        command = [str(self.root / "scripts" / "backfill"), *QUICKLY, *arguments]
         return subprocess.Popen(command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, *arguments: str) -> tuple[int, str]:

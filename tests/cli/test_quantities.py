@@ -83,7 +83,15 @@ def test_a_size_is_written_with_few_digits(size: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (45.4, "45 s"), (90, "2 min"), (3540, "59 min"), (7500, "2 h 05 min"), (273_600, "3 d 04 h")],
+    [
+        (0.14, "0.1 s"),
+        (9.96, "10 s"),
+        (45.4, "45 s"),
+        (90, "2 min"),
+        (3540, "59 min"),
+        (7500, "2 h 05 min"),
+        (273_600, "3 d 04 h"),
+    ],
 )
 def test_a_duration_is_written_in_the_units_that_matter(seconds: float, text: str) -> None:
     """Seconds matter below 90 of them, minutes below two days."""

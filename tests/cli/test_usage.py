@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Terminal
+    from tests.cli.terminals import Terminal
 
 COMMANDS = ("run", "check", "split", "upload", "merge", "status", "serve")
 
@@ -115,10 +115,13 @@ def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> Non
 
 
 def test_what_comes_from_outside_cannot_move_the_cursor(terminal: Terminal) -> None:
-    """Control characters are shown as escapes."""
-    done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "\x1b[2Jlocal")
-    assert "\x1b" not in done.stderr
-    assert "x1b[2Jlocal" in done.stderr
+    """Control characters are shown as escapes, in results as in messages."""
+    (terminal.directory / "\x1b[2J.jsonl").write_text("nonsense\n")
+    found = terminal("check", "\x1b[2J.jsonl")
+    missing = terminal("check", "\x1b[2K.jsonl")
+    assert "\\x1b[2J.jsonl:1 " in found.stdout
+    assert "\\x1b[2K.jsonl" in missing.stderr
+    assert "\x1b" not in found.stdout + missing.stderr
 
 
 def test_a_service_variable_of_kubernetes_is_not_an_option(terminal: Terminal) -> None:

@@ -16,6 +16,8 @@ from tests.flow.place import request_line
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from yarl import URL
+
     from tests.flow.place import Place
 
 CLIENT = web.AppKey("client", packtrain.Client)
@@ -51,15 +53,15 @@ async def test_several_requests_of_a_service_share_one_client(place: Place) -> N
     app.router.add_post("/{name}", ask)
     answers: dict[str, list[str]] = {}
 
-    async def call(session: aiohttp.ClientSession, server: TestServer, name: str, count: int) -> None:
+    async def call(session: aiohttp.ClientSession, url: URL, name: str, count: int) -> None:
         rows = [request_line(n) for n in range(count)]
-        async with session.post(server.make_url(f"/{name}"), json=rows) as response:
+        async with session.post(url, json=rows) as response:
             answers[name] = await response.json()
 
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         async with anyio.create_task_group() as tasks:
             for name, count in (("a", 3), ("b", 40), ("c", 7)):
-                tasks.start_soon(call, session, server, name, count)
+                tasks.start_soon(call, session, server.make_url(f"/{name}"), name, count)
         with suppress(ConnectionError):
             await server.close()
     assert {name: len(keys) for name, keys in answers.items()} == {"a": 3, "b": 40, "c": 7}

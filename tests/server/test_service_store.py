@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from packtrain import ManifestError
+from packtrain.server.answers import Refusal
 from packtrain.server.files import Files, NewUpload
 from packtrain.server.store import Store, open_store
 
@@ -130,11 +131,12 @@ async def test_refused_change_leaves_no_trace(directory: Path) -> None:
         def change(tx: store_module.Transaction) -> None:
             tx.change("UPDATE outbox SET position = 77")
             tx.record("never")
-            raise LookupError("no")
+            raise Refusal(409, "no")
 
-        with pytest.raises(LookupError):
-            await store.transact(change)
-        await upload(store)
+        async with anyio.create_task_group() as tasks:  # written together, and one of them refused
+            tasks.start_soon(upload, store)
+            with pytest.raises(Refusal):
+                await store.transact(change)
     assert [line["what"] for line in truth(directory)] == ["upload_started"]
 
 

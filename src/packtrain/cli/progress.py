@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from packtrain import Progress
+
 from .console import plain, say
 from .figures import Meter
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.table import Table
-
-    from packtrain import Progress
 
 #: Seconds between two frames, and between two log lines.
 FRAME = 0.5
@@ -45,13 +45,16 @@ async def _draw(read: Callable[[], Progress]) -> None:
 
 
 async def _log(read: Callable[[], Progress]) -> None:
-    meter, last = Meter(), ""
+    meter, last = Meter(), Progress()
     while True:
-        lines = dict(meter.lines(time.monotonic(), read()))
+        progress = read()
+        lines = dict(meter.lines(time.monotonic(), progress))
+        if progress == last:
+            await anyio.sleep(FRAME)
+            continue
+        last = progress
         text = f"read {lines['read']} | shards {lines['shards']} | jobs {lines['jobs']} | {lines['answers']}"
-        if text != last:
-            say(f"{time.strftime('%H:%M:%S')} {text}")
-        last = text
+        say(f"{time.strftime('%H:%M:%S')} {text}")
         await anyio.sleep(LOG)
 
 

@@ -52,7 +52,9 @@ def size_text(size: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``2 h 05 min``, ``3 d 04 h``."""
+    """``0.3 s``, ``45 s``, ``12 min``, ``2 h 05 min``, ``3 d 04 h``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -105,5 +105,6 @@ def _summary_text(summary: Summary, out: str, state: Path) -> str:
         files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
-    shards = f"{summary.shards:,} shards, {size_text(summary.bytes_uploaded)} uploaded"
-    return "\n".join([f"complete: {counts}", *files, f"  {shards}, {duration_text(summary.seconds)}"])
+    shards = f"{summary.shards:,} {'shard' if summary.shards == 1 else 'shards'}"
+    uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
+    return "\n".join([f"complete: {counts}", *files, f"  {shards}, {uploaded}"])

@@ -158,15 +158,18 @@ def embed(text: str, dimensions: int) -> list[float]:
     found = words(text)
     if not found:
         raise ValueError("the content has no text")
-    vector = [0.0] * dimensions
+    buckets: dict[int, float] = {}
     for word, count in Counter(found).items():
         digest = zlib.crc32(word.encode("utf-8", "surrogatepass"))
-        weight = 1.0 + math.log(count)
-        vector[(digest >> 1) % dimensions] += weight if digest & 1 else -weight
-    length = math.hypot(*vector)
-    if not length:  # every word met its opposite
-        return [1.0] + [0.0] * (dimensions - 1)
-    return [round(value / length, 6) for value in vector]
+        bucket, weight = (digest >> 1) % dimensions, 1.0 + math.log(count)
+        buckets[bucket] = buckets.get(bucket, 0.0) + (weight if digest & 1 else -weight)
+    if not any(buckets.values()):  # every word met its opposite
+        buckets = {next(iter(buckets)): 1.0}
+    length = math.hypot(*buckets.values())
+    vector = [0.0] * dimensions
+    for bucket, value in buckets.items():
+        vector[bucket] = round(value / length, 6)
+    return vector
 
 
 def words(text: str) -> list[str]:

@@ -15,18 +15,19 @@ import sqlite3
 import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 import msgspec
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, to_thread
 
-from .._errors import ManifestError
+from .._errors import ManifestError, PacktrainError
+from .answers import Refusal
 from .blobs import Blobs
 from .truth import Fact, Truth, encode_fact
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -41,7 +42,7 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
         self._connection = connection
-        self._released: list[str] = []
+        self.released: list[str] = []
         self.facts = b""
         self.now = now
 
@@ -61,11 +62,7 @@ class Transaction:
 
     def release(self, blob: str) -> None:
         """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
-        self._released.append(blob)
-
-    def garbage(self) -> list[str]:
-        held = "SELECT 1 FROM held WHERE blob = ?"
-        return [blob for blob in self._released if not self._connection.execute(held, (blob,)).fetchone()]
+        self.released.append(blob)
 
 
 class Store:
@@ -81,13 +78,25 @@ class Store:
         self._clock = clock
         self._truth = Truth(directory / "truth.jsonl")
         self._connection = _connect(directory / "service.db")
-        self._limiter = CapacityLimiter(1)
+        self._waiting: list[_Ticket[Any]] = []
+        self._writing = anyio.Lock()
         self._broken = anyio.Event()
         self._failure: ManifestError | None = None
 
     async def transact(self, change: Callable[[Transaction], T]) -> T:
-        """Runs ``change`` in one transaction; its facts are in the log when this returns."""
-        return await self._guarded(lambda: self._transact(change), self._limiter)
+        """Runs ``change`` whole or not at all; what it did and its facts are on the disk when this returns.
+
+        Changes that come while others are being written wait, and go to the disk together.
+        """
+        ticket = _Ticket(change)
+        self._waiting.append(ticket)
+        try:
+            async with self._writing:
+                if not ticket.done:
+                    await self._guarded(lambda: self._write(list(self._waiting)))
+        finally:
+            self._waiting = [other for other in self._waiting if not other.done and other is not ticket]
+        return ticket.result()
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[str]:
@@ -122,10 +131,10 @@ class Store:
         self._truth.close()
         self.blobs.close()
 
-    async def _guarded(self, work: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
+    async def _guarded(self, work: Callable[[], T]) -> T:
         self._check()
         try:
-            return await to_thread.run_sync(work, limiter=limiter)
+            return await to_thread.run_sync(work)
         except (OSError, sqlite3.Error) as error:
             self._failure = ManifestError(
                 f"{self._directory}: cannot be written safely any more ({error}); "
@@ -138,19 +147,54 @@ class Store:
         if self._failure:
             raise self._failure
 
-    def _transact(self, change: Callable[[Transaction], T]) -> T:
-        transaction = Transaction(self._connection, self._clock())
+    def _write(self, tickets: Sequence[_Ticket[Any]]) -> None:
+        now, facts, released = self._clock(), b"", list[str]()
         with self._connection:
             self._connection.execute("BEGIN")
-            result = change(transaction)
-            garbage = transaction.garbage()
-            if transaction.facts:
+            for ticket in tickets:
+                transaction = Transaction(self._connection, now)
+                if ticket.run(transaction):
+                    facts += transaction.facts
+                    released += transaction.released
+            garbage = [blob for blob in released if not self._is_held(blob)]
+            if facts:
                 outbox = "UPDATE outbox SET position = ?, lines = ?"
-                self._connection.execute(outbox, (self._truth.size, transaction.facts))
-        if transaction.facts:
-            self._truth.append(transaction.facts)
+                self._connection.execute(outbox, (self._truth.size, facts))
+        if facts:
+            self._truth.append(facts)
         self.blobs.remove(garbage)
-        return result
+        for ticket in tickets:
+            ticket.done = True
+
+    def _is_held(self, blob: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM held WHERE blob = ?", (blob,)).fetchone() is not None
+
+
+class _Ticket(Generic[T]):
+    """A change that waits to be written, and how it went."""
+
+    def __init__(self, change: Callable[[Transaction], T]) -> None:
+        self._change = change
+        self._values: list[T] = []
+        self._error: PacktrainError | Refusal | None = None
+        #: It is on the disk, or refused.
+        self.done = False
+
+    def run(self, transaction: Transaction) -> bool:
+        """False when the change was refused, which undoes it alone."""
+        transaction.change("SAVEPOINT one")
+        try:
+            self._values = [self._change(transaction)]
+        except (PacktrainError, Refusal) as error:
+            self._error = error
+            transaction.change("ROLLBACK TO one")
+        transaction.change("RELEASE one")
+        return self._error is None
+
+    def result(self) -> T:
+        if self._error:
+            raise self._error
+        return self._values[0]
 
 
 @asynccontextmanager

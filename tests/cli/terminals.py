@@ -1,0 +1,68 @@
+"""The real command line, as a child process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import packtrain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+
+#: A child that has not ended after so many seconds never will.
+PATIENCE = 60.0
+
+
+class Terminal:
+    """A directory to stand in, with an environment that holds nothing of ours."""
+
+    def __init__(self, directory: Path, processes: ExitStack) -> None:
+        self.directory = directory
+        self.environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PACKTRAIN_") and not name.endswith("_API_KEY")
+        }
+        self.environ["PYTHONPATH"] = str(Path(packtrain.__file__).parent.parent)
+        self._processes = processes
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run ``packtrain`` to its end."""
+        process = self.start(*arguments, environ=environ)
+        out, err = process.communicate(stdin, PATIENCE)
+        return subprocess.CompletedProcess(arguments, process.returncode, out.decode(), err.decode())
+
+    def start(
+        self, *arguments: str, stderr: int = subprocess.PIPE, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.Popen[bytes]:
+        """Start ``packtrain`` with pipes; it is killed when the test ends."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "packtrain", *arguments],
+            cwd=self.directory,
+            env={**self.environ, **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+        self._processes.enter_context(process)
+        self._processes.callback(process.kill)
+        return process
+
+
+def request_line(number: int) -> bytes:
+    """A valid line, whose answer by echo is known."""
+    return b'{"key": "k%d", "request": {"contents": [{"parts": [{"text": "t%d"}]}]}}\n' % (number, number)
+
+
+def listening(service: subprocess.Popen[bytes]) -> str:
+    """The origin that ``serve`` prints once it is ready."""
+    assert service.stdout is not None
+    words = service.stdout.readline().decode().split()
+    assert words[:2] == ["listening", "on"]
+    return words[2]
