@@ -123,7 +123,7 @@ async def _create(calls: Calls, told: list[str]) -> None:
 
 
 async def test_interrupt_stops_within_seconds(directory: Path) -> None:
-    """Ctrl-C during a job and an open upload: the process ends by itself, and nothing is torn."""
+    """Ctrl-C during a job: the process ends by itself, and the next one does the job anew."""
     async with ClientSession() as session:
         async with child(directory) as process:
             calls = Calls(session, process.origin)

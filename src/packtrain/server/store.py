@@ -93,7 +93,8 @@ class Store:
         try:
             async with self._writing:
                 if not ticket.done:
-                    await self._guarded(lambda: self._write(list(self._waiting)))
+                    batch = [other for other in self._waiting if not other.done]
+                    await self._guarded(lambda: self._write(batch))
         finally:
             self._waiting = [other for other in self._waiting if not other.done and other is not ticket]
         return ticket.result()
