@@ -244,6 +244,19 @@ def test_a_run_holds_its_digests_and_no_others(tmp_path: Path) -> None:
     run.close()
 
 
+def test_a_run_is_searched_by_whole_digests(tmp_path: Path) -> None:
+    """The end of one and the start of the next are no digest, the same bytes in their place are."""
+    low, high = b"\x10" + b"\x20" * 15, b"\x30" * 16
+    askew = low[8:] + high[:8]
+    run = write_run(tmp_path / "a.run", [low + high])
+    assert low < askew < high
+    assert askew not in run
+    run.close()
+    run = write_run(tmp_path / "b.run", [low + askew + high])
+    assert askew in run
+    run.close()
+
+
 def test_a_merge_of_many_ranges_is_one_sorted_run(tmp_path: Path) -> None:
     """More digests than are sorted at once, and an empty run among them."""
     whole = keys(range(300_000))

@@ -6,25 +6,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from packtrain._errors import InputError
-from packtrain._model import Request
 from packtrain._options import MAX_DEPTH, MAX_KEY_BYTES
 from packtrain._rules.framing import Framer
 from packtrain._rules.keys import digests
-from packtrain._rules.records import (
-    encode_line,
-    key_of,
-    larger_than_shard,
-    parse_request,
-    repeated_key,
-    scan,
-    without,
-)
+from packtrain._rules.records import larger_than_shard, repeated_key, scan, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,11 +187,15 @@ def test_the_last_line_needs_no_newline() -> None:
     assert (last.raw_ends, last.lines_no, last.end) == ([75], [2], 75)
 
 
-def test_a_carriage_return_before_the_newline_is_trimmed() -> None:
-    """CRLF input gives the bytes of LF input; offsets stay those of the source."""
-    (batch,) = scan_bytes(GOOD + b"\r\n" + GOOD + b"\r\n")
+@pytest.mark.parametrize("endings", ["\r\n \r\n", "\r\n \n", "\n \r\n", "\r\r\n \n", "\r\r\n \r\n"])
+def test_carriage_returns_before_a_newline_are_trimmed(endings: str) -> None:
+    """CRLF input gives the bytes of LF input, also where endings are mixed; offsets stay those of the source."""
+    first, second = (ending.encode() for ending in endings.split(" "))
+    (batch,) = scan_bytes(GOOD + first + GOOD + second)
+    middle = len(GOOD) + len(first)
     assert batch.data == (GOOD + b"\n") * 2
-    assert (list(batch.ends), list(batch.raw_ends), batch.rejects) == ([38, 76], [39, 78], [])
+    assert (list(batch.ends), batch.rejects) == ([38, 76], [])
+    assert (list(batch.raw_starts), list(batch.raw_ends)) == ([0, middle], [middle, batch.end])
 
 
 @pytest.mark.parametrize("blank", [b"", b" ", b"\t \t", b"\r", b" \r"])
@@ -232,6 +226,37 @@ def test_every_prefix_of_a_line_is_judged() -> None:
     line = '{"key":"é\\u00e9","request":{"a":["\\ud83d\\ude00",-1.5e3,{"b":null}]}}'.encode()
     for stop in range(1, len(line)):
         assert len(judge(line[:stop]).rejects) == 1
+
+
+@given(
+    st.lists(st.sampled_from([b"[", b"{", b"]", b"}", b'"', b"\\", b'\\"', b"\\\\", b"x", b":", b","]), max_size=30),
+    st.integers(90, 100),
+)
+def test_brackets_count_only_outside_of_strings(parts: list[bytes], depth: int) -> None:
+    """Whatever precedes a deep nest: it is refused as too deep exactly when a plain reader says so."""
+    line = b"".join(parts) + b"[" * depth
+    deepest = level = 0
+    in_string = escaped = False
+    for byte in line.decode():
+        if escaped and byte in '"\\':
+            escaped = False
+            continue
+        escaped = byte == "\\"
+        if byte == '"':
+            in_string = not in_string
+        elif not in_string:
+            level += (byte in "[{") - (byte in "]}")
+            deepest = max(deepest, level)
+    (reject,) = judge(line).rejects
+    assert ("nested deeper" in reject.reason) == (deepest > MAX_DEPTH)
+
+
+def test_a_long_line_is_searched_in_pieces() -> None:
+    """Strings and nests that span the pieces count as they do within one."""
+    long_string = b'"' + b"[" * 700_000 + b'"'
+    assert judge(with_value(b"[" + long_string + b"," + b"[" * 93 + b"]" * 93 + b"]")).rejects == []
+    (reject,) = judge(with_value(b"[" + long_string + b"," + b"[" * 94 + b"]" * 94 + b"]")).rejects
+    assert "nested deeper" in reject.reason
 
 
 names = st.sampled_from(["key", "request", "k\\u0065y", "re\\u0071uest", "a", "keys"])
@@ -346,41 +371,3 @@ def test_a_quote_is_short_and_escaped() -> None:
     assert "\\x1b[2J" in reject.reason
     assert "\x1b" not in reject.reason
     assert len(reject.reason) < 300
-
-
-def test_parts_of_a_valid_line() -> None:
-    """The body is the text of the member, byte for byte."""
-    request = parse_request(b'{"key":"k", "request": {"a": 1E5 } }\n')
-    assert (request.key, bytes(request.body)) == ("k", b'{"a": 1E5 }')
-    assert key_of(b'{"request":{},"key":"\\u00e9"}\n') == "é"
-
-
-@pytest.mark.parametrize("line", [b"bad", b'{"key":"\xff","request":{}}', b"[" * 100_000, b"{}"])
-def test_parts_of_an_invalid_line_are_an_error(line: bytes) -> None:
-    """The parser's own exceptions stay inside."""
-    with pytest.raises(InputError):
-        parse_request(line)
-    with pytest.raises(InputError):
-        key_of(line)
-
-
-def test_rows_become_lines() -> None:
-    """Bytes as they are, a dict as JSON, a Request around its body."""
-    assert encode_line(GOOD) == encode_line(GOOD + b"\n") == GOOD + b"\n"
-    assert encode_line({"key": "é", "request": {}}) == '{"key":"é","request":{}}\n'.encode()
-    request = Request('"\\', msgspec.Raw(b'{"a": 1E5}'))
-    assert encode_line(request) == b'{"key":"\\"\\\\","request":{"a": 1E5}}\n'
-    assert parse_request(encode_line(request)) == request
-
-
-@pytest.mark.parametrize("row", ["text", None, 7, ["key"]])
-def test_other_rows_are_refused(row: object) -> None:
-    """The message names the types that are taken."""
-    with pytest.raises(TypeError, match="Request, a dict or bytes, not"):
-        encode_line(row)  # type: ignore[arg-type]  # on purpose
-
-
-def test_a_body_on_several_lines_is_refused() -> None:
-    """It would be cut at its newline."""
-    with pytest.raises(InputError, match="one line"):
-        encode_line(Request("k", msgspec.Raw(b'{\n"a":1}')))

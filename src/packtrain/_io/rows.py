@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._model import Request, SourceMark
-from .._rules.records import encode_line
+from .._rules.requests import encode_line
 from .sources import LINGER, skip
 
 if TYPE_CHECKING:

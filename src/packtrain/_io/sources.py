@@ -157,8 +157,6 @@ class FileSource:
         while block := await self._read(min(size, left)):
             left -= len(block)
             yield block
-        if left or await self._read(1):
-            raise _changed(self.name)
 
     async def _read(self, size: int) -> bytes:
         try:
@@ -171,7 +169,7 @@ class FileSource:
         found = await to_thread.run_sync(os.fstat, self._file.fileno())
         mark = SourceMark(self.name, found.st_size, found.st_mtime_ns)
         if self._mark not in (mark, SourceMark(self.name)):
-            raise _changed(self.name)
+            raise InputError(f"{self.name}: it changed while it was read; start again when nobody writes to it")
         self._mark = mark
 
 
@@ -228,7 +226,7 @@ class StreamSource:
             if waits:
                 await anyio.wait_readable(self._descriptor)
             try:
-                block = await to_thread.run_sync(_drain, self._descriptor, size, waits)
+                block = await to_thread.run_sync(_drain, self._descriptor, size)
             except OSError as error:
                 raise _unreadable(self.name, error) from error
             if block == b"":
@@ -289,10 +287,6 @@ def _unreadable(name: str, error: OSError) -> InputError:
     return InputError(f"{name}: cannot be read ({error.strerror or error})")
 
 
-def _changed(name: str) -> InputError:
-    return InputError(f"{name}: it changed while it was read; start again when nobody writes to it")
-
-
 def _too_short(name: str) -> InputError:
     return InputError(f"{name}: it is shorter than when the run began; give the input as it was")
 
@@ -349,7 +343,7 @@ def _can_wait(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
 
 
-def _drain(descriptor: int, size: int, waits: bool) -> bytes | None:
+def _drain(descriptor: int, size: int) -> bytes | None:
     """What is there, and what follows within ``LINGER``; b"" at the end, None if it was a false alarm."""
     parts: list[bytes] = []
     held = 0
@@ -364,6 +358,6 @@ def _drain(descriptor: int, size: int, waits: bool) -> bytes | None:
         parts.append(part)
         held += len(part)
         left = stop - time.monotonic()
-        if waits and (left <= 0 or not select.select([descriptor], [], [], left)[0]):
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
             break
     return b"".join(parts)
