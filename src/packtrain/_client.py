@@ -139,7 +139,7 @@ class Client:
         """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile."""
         run = await self._open(run_id, model, task, join)
         with _plain_errors():
-            await self._ingest(run, inputs)
+            await self._ingest_until_stopped(run, inputs)
         return run
 
     async def drive(self) -> None:
@@ -232,13 +232,25 @@ class Client:
             meter=self._meter,
         ).ingest()
 
+    async def _ingest_until_stopped(self, run: Run, inputs: Inputs) -> None:
+        """A stream that ends after a stop was asked for may have been cut by the same signal: it is not the end."""
+
+        async def cut_off(scope: anyio.CancelScope) -> None:
+            await self._stop.wait()
+            scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cut_off, tasks.cancel_scope)
+            await self._ingest(run, inputs)
+            tasks.cancel_scope.cancel()
+
     async def _work(self, ctx: Context, inputs: Inputs, output: Output, goal: Goal) -> None:
         """Take in and drive side by side, until the goal, a stop, or an error."""
         try:
             with _plain_errors():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._reporter.report, ctx.run.id)
-                    tasks.start_soon(self._ingest, ctx.run, inputs)
+                    tasks.start_soon(self._ingest_until_stopped, ctx.run, inputs)
                     await Driver(ctx, output).drive(goal, self._stop)
                     tasks.cancel_scope.cancel()
         finally:

@@ -40,7 +40,8 @@ ATTEMPTS = 3
 CONNECT_TIMEOUT = 20.0
 READ_TIMEOUT = 60.0
 CREATE_TIMEOUT = 60.0
-CALL_ATTEMPTS = 6
+#: Of one idempotent call, before the driver waits a while and says why.
+CALL_ATTEMPTS = 4
 BACKOFF_FLOOR = 0.5
 BACKOFF_CEILING = 60.0
 FILE_READY_TIMEOUT = 600.0

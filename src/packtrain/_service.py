@@ -35,10 +35,10 @@ class Service(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.origin)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        if "@" in parts.netloc or parts.query or parts.fragment:  # not quoted: there may be a secret in it
+            raise InputError("service address: no user name, password or key in it; give the key in its own place")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise InputError(f"service address {self.origin!r}: give scheme and host alone, as in https://host:8443")
-        if parts.username or parts.password:
-            raise InputError("service address: no user name or password in it; give the key in its own place")
         if parts.scheme == "http" and not (self.insecure_http or is_loopback(parts.hostname)):
             raise InputError(f"service address {self.origin!r}: plain http is for this machine only; use https")
 

@@ -6,6 +6,8 @@ import gzip
 import json
 import sys
 import types
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,12 +15,13 @@ import msgspec
 import pytest
 
 import packtrain
-from packtrain import InputError, ManifestError, Options, Request, State
+from packtrain import InputError, ManifestError, Options, Request
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, answer_text, read_lines, request_line, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 SMALL = Options(shard_requests=10)
 
@@ -223,17 +226,49 @@ async def test_standard_input_is_a_source(place: Place, monkeypatch: pytest.Monk
     assert summary.answered == 12
 
 
+async def shards(client: packtrain.Client) -> int:
+    with suppress(ManifestError):  # the run is not there yet
+        return (await client.statistics()).shards
+    return 0
+
+
+async def partly_sealed(place: Place, source: Path) -> None:
+    """Leave a run behind of which one shard is sealed, and no more fits the spool."""
+    options = Options(shard_requests=10, spool_bytes=1)
+    async with (
+        packtrain.open_client(place.state, service=place.service, options=options) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(client.submit, source, model="m"))
+        while not await shards(client):
+            pass
+        tasks.cancel_scope.cancel()
+
+
 async def test_an_input_that_changed_is_refused(place: Place) -> None:
     """Shards were cut from what it was."""
     source = place.requests(25)
-    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-        client.stop()
-        await client.submit(source, model="m")
+    await partly_sealed(place, source)
     place.requests(26)
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-        statistics = await client.statistics()
-        assert statistics.cursor.done
-        assert statistics.count(State.SEALED) == 3
+        with pytest.raises(InputError, match=r"in\.jsonl has changed since the run was started"):
+            await client.run(source, model="m", out=place.out)
+
+
+async def test_other_inputs_than_at_first_are_refused(place: Place) -> None:
+    """The shards that exist were not cut from them."""
+    source = place.requests(25)
+    await partly_sealed(place, source)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        with pytest.raises(InputError, match="started with the inputs"):
+            await client.run([source, place.requests(3, "more.jsonl")], model="m", out=place.out)
+
+
+async def test_another_model_under_the_same_state_is_refused(place: Place) -> None:
+    """One run asks one model."""
+    source = place.requests(25)
+    await partly_sealed(place, source)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
         with pytest.raises(ManifestError, match="another"):
             await client.run(source, model="other", out=place.out)
 

@@ -135,6 +135,14 @@ def test_a_service_address_is_an_origin_and_encrypted_unless_it_is_this_machine(
         Service(origin=origin)
 
 
+@pytest.mark.parametrize("origin", [f"https://{KEY}@h", f"https://h?key={KEY}", f"http://u:{KEY}@h/path#x"])
+def test_an_address_with_a_secret_in_it_is_refused_without_quoting_it(origin: str) -> None:
+    """The message may end up in a log."""
+    with pytest.raises(InputError) as caught:
+        Service(origin=origin)
+    assert KEY not in str(caught.value)
+
+
 def test_a_secret_does_not_show_itself() -> None:
     """Neither in text, nor in a service that holds it."""
     secret = Secret(KEY)

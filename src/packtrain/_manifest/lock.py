@@ -121,7 +121,7 @@ def _inspect(directory: Path, mounts: Path) -> None:
     if kind is not None and (kind in NETWORK or kind == "fuse" or kind.startswith("fuse.")):
         raise ManifestError(
             f"{directory}: lies on a network file system ({kind}), where a manifest is not safe; "
-            "use a local disk for --state, or a shared manifest in PostgreSQL"
+            "give a directory on a local disk as --state"
         )
 
 
