@@ -19,9 +19,7 @@ from .service_calls import blobs, child, truth
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from packtrain.server import store as store_module
-
-WISH = NewUpload(name="files/abc", display_name="d", mime_type="m", size=None)
+    from packtrain.server.transactions import Transaction
 
 
 async def upload(store: Store, name: str = "files/abc") -> str:
@@ -126,18 +124,20 @@ async def test_truth_that_was_cut_is_noticed(directory: Path) -> None:
 
 async def test_refused_change_leaves_no_trace(directory: Path) -> None:
     """No row, no fact, no blob."""
+
+    def change(tx: Transaction) -> None:
+        assert tx.change("DELETE FROM upload")
+        tx.record("never")
+        raise Refusal(409, "no")
+
     async with open_store(directory) as store:
-
-        def change(tx: store_module.Transaction) -> None:
-            tx.change("UPDATE outbox SET position = 77")
-            tx.record("never")
-            raise Refusal(409, "no")
-
+        former = await upload(store)
         async with anyio.create_task_group() as tasks:  # written together, and one of them refused
-            tasks.start_soon(upload, store)
+            tasks.start_soon(upload, store, "files/other")
             with pytest.raises(Refusal):
                 await store.transact(change)
-    assert [line["what"] for line in truth(directory)] == ["upload_started"]
+        assert await Files(store).session(former)
+    assert [line["what"] for line in truth(directory)] == ["upload_started"] * 2
 
 
 async def test_leftover_bytes_are_removed_at_the_start(directory: Path) -> None:

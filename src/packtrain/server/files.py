@@ -13,7 +13,8 @@ from .answers import Refusal
 if TYPE_CHECKING:
     from .blobs import Digest
     from .paging import Window
-    from .store import Store, Transaction
+    from .store import Store
+    from .transactions import Transaction
 
 #: Seconds: a file lives for 48 hours, an upload that nobody ends for a week.
 FILE_LIFE = 48 * 3600.0

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from .blobs import Digest
     from .paging import Window
-    from .store import Store, Transaction
+    from .store import Store
+    from .transactions import Transaction
 
 #: Seconds between two writes of a running job's counts.
 PROGRESS_PERIOD = 1.0

@@ -15,54 +15,24 @@ import sqlite3
 import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-import msgspec
 from anyio import CancelScope, to_thread
 
-from .._errors import ManifestError, PacktrainError
-from .answers import Refusal
+from .._errors import ManifestError
 from .blobs import Blobs
-from .truth import Fact, Truth, encode_fact
+from .transactions import Ticket, Transaction
+from .truth import Truth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 T = TypeVar("T")
-Value = str | int | float | bytes | None
 
 SCHEMA = 1
 #: Seconds to wait for the directory: a service that was just killed may still be dying.
 LOCK_PATIENCE = 5.0
-
-
-class Transaction:
-    """What one change may do: SQL, and the facts and deletions that come with its commit."""
-
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
-        self._connection = connection
-        self.released: list[str] = []
-        self.facts = b""
-        self.now = now
-
-    def change(self, sql: str, *parameters: Value) -> int:
-        """The number of rows that the statement touched."""
-        return self._connection.execute(sql, parameters).rowcount
-
-    def rows(self, kind: type[T], sql: str, *parameters: Value) -> list[T]:
-        found = self._connection.execute(sql, parameters).fetchall()
-        return [msgspec.convert(dict(row), kind) for row in found]
-
-    def row(self, kind: type[T], sql: str, *parameters: Value) -> T | None:
-        return next(iter(self.rows(kind, sql, *parameters)), None)
-
-    def record(self, what: str, **facts: Fact) -> None:
-        self.facts += encode_fact(self.now, what, facts)
-
-    def release(self, blob: str) -> None:
-        """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
-        self.released.append(blob)
 
 
 class Store:
@@ -78,7 +48,7 @@ class Store:
         self._clock = clock
         self._truth = Truth(directory / "truth.jsonl")
         self._connection = _connect(directory / "service.db")
-        self._waiting: list[_Ticket[Any]] = []
+        self._waiting: list[Ticket[Any]] = []
         self._writing = anyio.Lock()
         self._broken = anyio.Event()
         self._failure: ManifestError | None = None
@@ -88,7 +58,7 @@ class Store:
 
         Changes that come while others are being written wait, and go to the disk together.
         """
-        ticket = _Ticket(change)
+        ticket = Ticket(change)
         self._waiting.append(ticket)
         try:
             async with self._writing:
@@ -148,7 +118,7 @@ class Store:
         if self._failure:
             raise self._failure
 
-    def _write(self, tickets: Sequence[_Ticket[Any]]) -> None:
+    def _write(self, tickets: Sequence[Ticket[Any]]) -> None:
         now, facts, released = self._clock(), b"", list[str]()
         with self._connection:
             self._connection.execute("BEGIN")
@@ -169,33 +139,6 @@ class Store:
 
     def _is_held(self, blob: str) -> bool:
         return self._connection.execute("SELECT 1 FROM held WHERE blob = ?", (blob,)).fetchone() is not None
-
-
-class _Ticket(Generic[T]):
-    """A change that waits to be written, and how it went."""
-
-    def __init__(self, change: Callable[[Transaction], T]) -> None:
-        self._change = change
-        self._values: list[T] = []
-        self._error: PacktrainError | Refusal | None = None
-        #: It is on the disk, or refused.
-        self.done = False
-
-    def run(self, transaction: Transaction) -> bool:
-        """False when the change was refused, which undoes it alone."""
-        transaction.change("SAVEPOINT one")
-        try:
-            self._values = [self._change(transaction)]
-        except (PacktrainError, Refusal) as error:
-            self._error = error
-            transaction.change("ROLLBACK TO one")
-        transaction.change("RELEASE one")
-        return self._error is None
-
-    def result(self) -> T:
-        if self._error:
-            raise self._error
-        return self._values[0]
 
 
 @asynccontextmanager

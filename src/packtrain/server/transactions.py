@@ -1,0 +1,75 @@
+"""Changes of the store: what one may do, and how it waits for its turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import msgspec
+
+from .._errors import PacktrainError
+from .answers import Refusal
+from .truth import encode_fact
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from .truth import Fact
+
+T = TypeVar("T")
+Value = str | int | float | bytes | None
+
+
+class Transaction:
+    """What one change may do: SQL, and the facts and deletions that come with its commit."""
+
+    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+        self._connection = connection
+        self.released: list[str] = []
+        self.facts = b""
+        self.now = now
+
+    def change(self, sql: str, *parameters: Value) -> int:
+        """The number of rows that the statement touched."""
+        return self._connection.execute(sql, parameters).rowcount
+
+    def rows(self, kind: type[T], sql: str, *parameters: Value) -> list[T]:
+        found = self._connection.execute(sql, parameters).fetchall()
+        return [msgspec.convert(dict(row), kind) for row in found]
+
+    def row(self, kind: type[T], sql: str, *parameters: Value) -> T | None:
+        return next(iter(self.rows(kind, sql, *parameters)), None)
+
+    def record(self, what: str, **facts: Fact) -> None:
+        self.facts += encode_fact(self.now, what, facts)
+
+    def release(self, blob: str) -> None:
+        """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
+        self.released.append(blob)
+
+
+class Ticket(Generic[T]):
+    """A change that waits to be written, and how it went."""
+
+    def __init__(self, change: Callable[[Transaction], T]) -> None:
+        self._change = change
+        self._values: list[T] = []
+        self._error: PacktrainError | Refusal | None = None
+        #: It is on the disk, or refused.
+        self.done = False
+
+    def run(self, transaction: Transaction) -> bool:
+        """False when the change was refused, which undoes it alone."""
+        transaction.change("SAVEPOINT one")
+        try:
+            self._values = [self._change(transaction)]
+        except (PacktrainError, Refusal) as error:
+            self._error = error
+            transaction.change("ROLLBACK TO one")
+        transaction.change("RELEASE one")
+        return self._error is None
+
+    def result(self) -> T:
+        if self._error:
+            raise self._error
+        return self._values[0]
