@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +33,13 @@ class Terminal:
         self.environ["PYTHONPATH"] = str(Path(packtrain.__file__).parent.parent)
         self._processes = processes
 
-    def __call__(self, *arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run ``packtrain`` to its end."""
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", file_limit: int | None = None, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``packtrain`` to its end; with ``file_limit``, no file of its may grow beyond so many bytes."""
         process = self.start(*arguments, environ=environ)
+        if file_limit is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_limit, file_limit))
         out, err = process.communicate(stdin, PATIENCE)
         return subprocess.CompletedProcess(arguments, process.returncode, out.decode(), err.decode())
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from packtrain._errors import ManifestError
+from packtrain._errors import PacktrainError
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import Cursor
 from packtrain.testing.lives import RUN, claimed, life, shard
@@ -52,6 +52,6 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
     try:
         anyio.run(main, Path(sys.argv[1]))
-    except* ManifestError as errors:
+    except* PacktrainError as errors:
         messages = {str(error) for error in errors.exceptions}
         print("error", *messages, flush=True)

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from packtrain._errors import ManifestError
+from packtrain._errors import IncompleteRun, ManifestError
 from packtrain._manifest import database
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import Cursor, Job, State
@@ -96,7 +96,7 @@ async def test_failed_commit_fails_everybody(path: Path) -> None:
     refused: list[str] = []
 
     async def expect_refusal() -> None:
-        with pytest.raises(ManifestError, match="free space") as caught:
+        with pytest.raises(IncompleteRun, match="free space") as caught:
             await manifest.publish(RUN.id, "ab")
         refused.append(str(caught.value))
 
@@ -105,7 +105,7 @@ async def test_failed_commit_fails_everybody(path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(expect_refusal)
-            with pytest.raises(ManifestError, match="the disk is full"):
+            with pytest.raises(IncompleteRun, match="the disk is full"):
                 await manifest._run(full)  # type: ignore[attr-defined]  # no verb can be made to fail like this
         await expect_refusal()
     assert len(refused) == 6

@@ -15,7 +15,7 @@ class Manifest(Protocol):
     """Every verb is durable when it returns. A handle is held by one driver at a time.
 
     A job is worked on by whoever claimed it, until ``release``; claims die with the handle. All methods may raise
-    ManifestError; one raised by a failed commit ends the use of the handle.
+    ManifestError, or IncompleteRun when the disk refuses; what a failed commit raises ends the use of the handle.
     """
 
     @property

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from .._errors import ManifestError
+from .._errors import IncompleteRun, ManifestError, PacktrainError
 from .lock import hold, sync_directory
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ PRAGMA secure_delete = ON;
 def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     """The one connection to the manifest at ``path``, made if missing; blocks, so it belongs in a thread.
 
-    It holds the directory of ``path``. Every sqlite3.Error in the block leaves it as a ManifestError.
+    It holds the directory of ``path``. Every sqlite3.Error in the block leaves it as a ManifestError,
+    or as an IncompleteRun when it is the disk that refuses.
     """
     try:
         with hold(path.parent):
@@ -112,16 +113,16 @@ def _damaged(path: Path, what: str) -> ManifestError:
     )
 
 
-def _trouble(path: Path, error: sqlite3.Error) -> ManifestError:
+def _trouble(path: Path, error: sqlite3.Error) -> PacktrainError:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return _damaged(path, str(error))
     if name.startswith("SQLITE_BUSY"):
         return ManifestError(f"{path}: another program has it open; close that, then start the same command again")
     if name.startswith("SQLITE_FULL"):
-        return ManifestError(f"{path}: the disk is full; free space, then start the same command again")
+        return IncompleteRun(f"{path}: the disk is full; free space, then start the same command again")
     if name.startswith("SQLITE_IOERR"):
-        return ManifestError(
+        return IncompleteRun(
             f"{path}: cannot be written or read ({name}: {error}), as on a full disk, past a limit on file sizes, or "
             "on a failing disk; free space and check the disk, then start the same command again"
         )

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, Semaphore, to_thread
 
-from .._errors import ManifestError
+from .._errors import ManifestError, PacktrainError
 
 T = TypeVar("T")
 Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
@@ -32,7 +32,7 @@ class _Call:
     def __init__(self, operation: Callable[[sqlite3.Connection], None]) -> None:
         self.operation = operation
         self.answered = Event()
-        self.error: ManifestError | None = None
+        self.error: PacktrainError | None = None
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def open_writer(connect: Connect) -> AsyncIterator[Writer]:
     """A writer whose thread ends, with every accepted operation answered, before the block is left.
 
     ``connect`` runs in the thread and turns every error of SQLite, those of the operations as well, into a
-    ManifestError.
+    PacktrainError.
     """
     writer = Writer()
     thread = Thread(target=writer.work, args=(connect,), name="packtrain manifest")
@@ -65,7 +65,7 @@ class Writer:
         """What the operation returns, once it is durable.
 
         Cancelled before it is accepted, it never runs; afterwards its outcome is awaited whatever happens.
-        Raises the ManifestError of the operation, or that of the failed commit from then on.
+        Raises the ManifestError of the operation; after a failed commit, its error from then on.
         """
         outcome: list[T] = []
         async with self._slots:
@@ -90,10 +90,10 @@ class Writer:
                 while self._take():
                     _commit(connection, self._group)
                     self._answer()
-        except ManifestError as error:
-            self._refuse(str(error))
+        except PacktrainError as error:
+            self._refuse(error)
         except BaseException:
-            self._refuse("the manifest's thread has failed; start the same command again")
+            self._refuse(ManifestError("the manifest's thread has failed; start the same command again"))
             raise
 
     def _take(self) -> bool:
@@ -108,10 +108,10 @@ class Writer:
         self._calls.put(None)
         return bool(self._group)
 
-    def _refuse(self, message: str) -> None:
+    def _refuse(self, error: PacktrainError) -> None:
         while self._group or self._take():
             for call in self._group:
-                call.error = ManifestError(message)
+                call.error = type(error)(str(error))
             self._answer()
 
     def _answer(self) -> None:
