@@ -99,6 +99,8 @@ class Ingest:
         if stored.done:
             return
         self._marks = [await self._inspect(source) for source in self._sources]
+        lengths = [source.length for source in self._sources if source.length is not None]
+        self._meter.bytes_total = sum(lengths) if len(lengths) == len(self._sources) else None
         await self._compare_sources(stored)
         self._sealed = stored.shards
         self._cursor = stored if all(source.replayable for source in self._sources) else Cursor()

@@ -36,6 +36,7 @@ class RowsSource:
     """
 
     replayable = False
+    length = None
 
     def __init__(self, rows: Iterable[Row] | AsyncIterable[Row], *, name: str = "rows") -> None:
         self.name = name

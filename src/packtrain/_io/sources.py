@@ -48,6 +48,11 @@ class Source(Protocol):
         """It can be read again, from any offset, by another process."""
         ...
 
+    @property
+    def length(self) -> int | None:
+        """Bytes in all its blocks, where that is known before they are read. For files as they were when opened."""
+        ...
+
     def mark(self) -> SourceMark:
         """By what it is known again. For files as they were when opened."""
         ...
@@ -129,6 +134,10 @@ class FileSource:
         with anyio.CancelScope(shield=True):
             await self._file.close()
 
+    @property
+    def length(self) -> int | None:
+        return self._mark.size if self._form == "plain" else None
+
     def mark(self) -> SourceMark:
         return self._mark
 
@@ -180,6 +189,7 @@ class StreamSource:
     """
 
     replayable = False
+    length = None
 
     def __init__(self, file: BinaryIO | Path, *, name: str = "stdin") -> None:
         self.name = name
