@@ -65,7 +65,7 @@ async def open_client(
         options = options or Options()
         connections = options.uploads + options.downloads + 4
         transport = await stack.enter_async_context(open_transport(service, connections=connections))
-        remote = GeminiRemote(transport, sent=meter.sent)
+        remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
         yield Client(spool, manifest, remote, service, options, meter)
 
 

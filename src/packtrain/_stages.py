@@ -196,7 +196,7 @@ async def upload(
     found: dict[int, RemoteFile] = {}
     slots = anyio.CapacityLimiter(options.uploads)
     async with open_transport(service, connections=options.uploads + 2) as transport:
-        remote = GeminiRemote(transport, sent=meter.sent)
+        remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
 
         async def one(position: int, path: Path) -> None:
             async with slots:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from packtrain._errors import IntegrityError
+from packtrain._errors import InputError, IntegrityError
 from packtrain._io.join import Outputs, join_files
 
 if TYPE_CHECKING:
@@ -161,5 +161,5 @@ def test_several_files_of_requests_and_results_are_one_of_each(table: Table) -> 
 
 def test_a_line_of_requests_without_a_key_is_an_error(table: Table) -> None:
     """A sealed shard has none; a file of somebody else's may."""
-    with pytest.raises(IntegrityError, match="no key"):
+    with pytest.raises(InputError, match="no key"):
         table.join([b'{"request":{}}\n'], [])

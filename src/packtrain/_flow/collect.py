@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import msgspec
 
-from .._errors import ApiError, IntegrityError, TransportError
+from .._errors import ApiError, IntegrityError
 from .._io.join import Outputs, join_files
 from .._io.part import Part
+from .._io.patience import persist
 from .._io.spool import land, remove
 from .._model import Job, State, Tally
 from .._rules.lifecycle import Closed, Landed, Quarantined
-from .._rules.retrying import backoff, is_transient
 from .merge import publish_part
 
 if TYPE_CHECKING:
@@ -106,14 +107,7 @@ async def _close(ctx: Context, job: Job) -> Job:
 
 async def fetch(ctx: Context, name: str, part: Path) -> None:
     """Bring a results file down to ``part``, going on where an earlier try stopped. Raises the last error."""
-    for failures in range(_TRIES):
-        try:
-            await _fetch_once(ctx, name, part)
-            return
-        except (TransportError, ApiError) as error:
-            if failures + 1 == _TRIES or not is_transient(error):
-                raise
-            await ctx.clock.sleep(backoff(failures, ctx.clock.jitter()))
+    await persist(partial(_fetch_once, ctx, name, part), ctx.clock, tries=_TRIES)
 
 
 async def _fetch_once(ctx: Context, name: str, path: Path) -> None:

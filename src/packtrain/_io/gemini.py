@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 from typing import TYPE_CHECKING
 
-import stamina
-
-from .._errors import ApiError, PacktrainError, ProtocolError
-from .._options import BACKOFF_CEILING, BACKOFF_FLOOR, CALL_ATTEMPTS
-from .._rules.retrying import is_transient
+from .._errors import ProtocolError
+from .._options import CALL_ATTEMPTS
 from .._wire.gemini import batches, files
 from .._wire.gemini.errors import error_of
+from .patience import persist
 from .transport import FileRange
 
 if TYPE_CHECKING:
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from .._model import BatchPage, RemoteBatch, RemoteFile, Task
     from .._rules.upload import Answer
     from .._wire.http import Call, Reply
+    from .base import Clock
     from .spool import ShardReader
     from .transport import Transport
 
@@ -32,8 +30,9 @@ _ABSENT = frozenset({403, 404})
 class GeminiRemote:
     """Implements ``Remote``. ``sent`` is told every number of bytes of file data that leaves."""
 
-    def __init__(self, transport: Transport, *, sent: Callable[[int], None]) -> None:
+    def __init__(self, transport: Transport, clock: Clock, *, sent: Callable[[int], None]) -> None:
         self._transport = transport
+        self._clock = clock
         self._sent = sent
 
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
@@ -85,16 +84,15 @@ class GeminiRemote:
             yield GeminiDownload(reply, pieces)
 
     async def _idempotent(self, operation: str, call: Call, *, allowed: frozenset[int] = frozenset()) -> Reply:
-        """Send, and send again after what time may heal; an answer but 200 and ``allowed`` raises."""
-        async for attempt in stamina.retry_context(
-            on=_wait_hint, attempts=CALL_ATTEMPTS, timeout=None, wait_initial=BACKOFF_FLOOR, wait_max=BACKOFF_CEILING
-        ):
-            with attempt:
-                reply = await self._transport.send(call)
-                if reply.status != 200 and reply.status not in allowed:
-                    raise error_of(operation, reply)
-                return reply
-        raise AssertionError("unreachable: the last attempt raises")
+        """The answer, tried for again after what time may heal; one but 200 and ``allowed`` raises."""
+
+        async def send() -> Reply:
+            reply = await self._transport.send(call)
+            if reply.status != 200 and reply.status not in allowed:
+                raise error_of(operation, reply)
+            return reply
+
+        return await persist(send, self._clock, tries=CALL_ATTEMPTS)
 
 
 class GeminiDownload:
@@ -119,11 +117,3 @@ def _content_range(value: str) -> tuple[int, int | None]:
         raise ProtocolError(f"download of results: the service answered 206 with the range {value[:80]!r}")
     start, total = match.groups()
     return int(start), None if total == "*" else int(total)
-
-
-def _wait_hint(error: Exception) -> bool | datetime.timedelta:
-    if not isinstance(error, PacktrainError) or not is_transient(error):
-        return False
-    if isinstance(error, ApiError) and error.retry_after is not None:
-        return datetime.timedelta(seconds=error.retry_after)
-    return True

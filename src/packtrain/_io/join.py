@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from .._errors import IntegrityError
 from .._model import RowError, Tally
 from .._options import JOIN_WINDOW, MIB
+from .._rules.requests import key_of
 from .._wire.gemini.batches import ResultLine, is_given
 from .spool import disk_errors, open_private, write_all
 
@@ -28,11 +29,6 @@ _ABSENT = -1
 _LENGTH_BITS = 32
 
 
-class _Keyed(Struct):
-    key: str
-
-
-_keyed = msgspec.json.Decoder(_Keyed)
 _result = msgspec.json.Decoder(ResultLine)
 _error = msgspec.json.Decoder(RowError)
 
@@ -56,12 +52,13 @@ def join_files(
 ) -> Tally:
     """Write the three outputs, not yet durable, and count. ``absent`` is the reason for keys without a row.
 
-    Raises IntegrityError for a last line cut short, IncompleteRun when the disk refuses.
+    Raises IntegrityError for a last row cut short, InputError for a request without a key, IncompleteRun when the
+    disk refuses.
     """
     with _Results(results) as rows, _Writer(outputs, rows, with_request, absent) as writer:
         lines = itertools.chain.from_iterable(map(_lines, requests))
         while batch := list(itertools.islice(lines, window)):
-            keys = list(map(_key, batch))
+            keys = list(map(key_of, batch))
             writer.write(batch, keys, rows.index(dict.fromkeys(keys, _ABSENT)))
         writer.write_unknown()
         return writer.tally()
@@ -229,13 +226,6 @@ def _lines(path: Path) -> Iterator[bytes]:
         for line in file:
             if not line.isspace():
                 yield line
-
-
-def _key(line: bytes) -> str:
-    try:
-        return _keyed.decode(line).key
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"a line of requests has no key that we can read: {line[:80]!r}") from error
 
 
 def _ended(line: bytes) -> bytes:

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from .._errors import InputError
 from .._model import Request
 from .lines import quote
 
 
-class _Row(Struct, gc=False):
-    key: str
-    request: Raw
-
-
 class _Key(Struct, gc=False):
     key: str
 
 
-_rows = msgspec.json.Decoder(_Row)
 _keys = msgspec.json.Decoder(_Key)
-
-
-def parse_request(line: bytes) -> Request:
-    """A line as key and body; the body shares the line's memory. InputError if it is no such line."""
-    try:
-        row = _rows.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"not a request line: {error} in {quote(line)}") from error
-    return Request(row.key, row.request)
 
 
 def key_of(line: bytes) -> str:

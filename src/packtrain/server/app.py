@@ -84,8 +84,11 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         return refuse(refusal)
     except web.HTTPException as error:
         return refuse(Refusal(error.status, error.reason))
-    except ConnectionError:
-        raise  # nobody is left to answer
+    except ConnectionError as error:
+        _log.info("%s %s broke off: %s", request.method, request.path, error)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()  # nobody is left to read it
     except Exception:  # noqa: BLE001 - the outermost edge: the log gets the fault, the client none of it
         _log.exception("%s %s failed", request.method, request.path)
         return refuse(Refusal(500, "An internal error has occurred."))
