@@ -39,6 +39,7 @@ from ._service import Gemini, Local, Service
 
 if TYPE_CHECKING:
     from ._client import Client, open_client
+    from ._runs import finished
     from ._stages import check, merge, split, status, upload
     from .server import serving
 
@@ -80,6 +81,7 @@ __all__ = (
     "Task",
     "TransportError",
     "check",
+    "finished",
     "merge",
     "open_client",
     "serving",
@@ -93,6 +95,7 @@ _LATER = {
     "Client": "_client",
     "open_client": "_client",
     "check": "_stages",
+    "finished": "_runs",
     "merge": "_stages",
     "serving": "server",
     "split": "_stages",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -13,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from ._errors import IncompleteRun, PacktrainError
 from ._flow.context import Context
 from ._flow.drive import Driver
 from ._flow.ingest import Ingest
-from ._flow.merge import Output, check_published, merge, publish_rejects
+from ._flow.merge import Output, merge, publish_rejects
 from ._flow.report import Reporter
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
@@ -31,20 +27,21 @@ from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
 from ._model import Limits, Result, Run, State, Statistics, Task
 from ._options import Options
-from ._reports import Progress, Summary
-from ._rules import naming, quota
+from ._rules import quota
 from ._rules.lifecycle import CREATE, DOUBT, LIVE, SETTLED, UPLOAD
+from ._runs import MAIN, conclude, describe, output_at, summarise
 from ._service import Local, Service
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Iterator
 
     from ._flow.drive import Goal
     from ._io.base import Remote
     from ._io.inputs import Inputs
     from ._manifest.base import Manifest
+    from ._reports import Progress, Summary
 
-_MAIN = "main"
 #: Polling and waiting for a service in this very process, in seconds.
 _LOCAL_POLL, _LOCAL_SETTLE = (0.1, 1.0), 1.0
 
@@ -110,7 +107,7 @@ class Client:
         model: str,
         out: str | os.PathLike[str],
         task: Task = "generate",
-        run_id: str = _MAIN,
+        run_id: str = MAIN,
         join: bool = False,
         wait: bool = True,
     ) -> Summary:
@@ -122,19 +119,16 @@ class Client:
         Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError
         for a state of another run, IncompleteRun when a person must decide, TransportError after a long outage.
         """
-        began = time.monotonic()
-        output = Output(Path(out), parts=os.fspath(out).endswith(os.sep))
+        began, output = time.monotonic(), output_at(out)
         ctx = self._context(await self._open(run_id, model, task, join))
         if not await self._manifest.published(run_id):
             await self._work(ctx, inputs, output, _settled if wait else partial(_submitted, ctx.run.limits))
             await self._publish(ctx, output)
         statistics = await self._reporter.refresh(run_id)
-        if statistics.merged:
-            await check_published(output, statistics.tally.bytes)
-        return self._summary(ctx.run, statistics, time.monotonic() - began)
+        return await conclude(self._manifest, ctx.run, output, began) or summarise(ctx.run, statistics, began)
 
     async def submit(
-        self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = _MAIN, join: bool = False
+        self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False
     ) -> Run:
         """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile."""
         run = await self._open(run_id, model, task, join)
@@ -175,7 +169,7 @@ class Client:
                 return
             await changed.wait()
 
-    async def statistics(self, run_id: str = _MAIN) -> Statistics:
+    async def statistics(self, run_id: str = MAIN) -> Statistics:
         return await self._manifest.statistics(run_id)
 
     def progress(self) -> Progress:
@@ -188,17 +182,7 @@ class Client:
         self._changes.notify()
 
     async def _open(self, run_id: str, model: str, task: Task, join: bool) -> Run:
-        limits = _limits(self._service.limits, self._options)
-        facts = msgspec.json.encode([model, task, join, limits.shard_bytes, limits.shard_requests])
-        run = Run(
-            id=run_id,
-            token=naming.token_from(secrets.token_bytes(16)),
-            fingerprint=hashlib.sha256(facts).hexdigest(),
-            model=model,
-            task=task,
-            limits=limits,
-            join=join,
-        )
+        run = describe(run_id, model, task, join, self._service, self._options)
         opened = await self._manifest.open_run(run)
         await anyio.to_thread.run_sync(self._spool.run(opened.token).prepare)
         self._changes.notify()
@@ -268,34 +252,6 @@ class Client:
                 f"{len(stuck)} shards need a decision, all others are answered. {reasons}", quarantined=len(stuck)
             )
         await merge(ctx, output)
-
-    def _summary(self, run: Run, statistics: Statistics, seconds: float) -> Summary:
-        cursor, tally = statistics.cursor, statistics.tally
-        return Summary(
-            run=run.token,
-            complete=statistics.merged,
-            lines=cursor.lines,
-            valid=cursor.valid,
-            answered=tally.answered,
-            failed=tally.failed,
-            rejected=cursor.rejected,
-            shards=statistics.shards,
-            jobs_created=statistics.jobs_created,
-            duplicates_healed=statistics.duplicates_healed,
-            bytes_in=cursor.bytes,
-            bytes_uploaded=statistics.uploaded_bytes,
-            seconds=round(seconds, 3),
-        )
-
-
-def _limits(service: Limits, options: Options) -> Limits:
-    """The service's limits, tightened by the caller's."""
-    return msgspec.structs.replace(
-        service,
-        shard_bytes=min(options.shard_bytes or service.shard_bytes, service.shard_bytes),
-        shard_requests=options.shard_requests or service.shard_requests,
-        shard_age=options.shard_age,
-    )
 
 
 def _settled(statistics: Statistics) -> bool:

@@ -63,6 +63,25 @@ async def test_a_second_start_has_no_effect_at_the_service(place: Place) -> None
     assert msgspec.structs.replace(summaries[0], seconds=0) == msgspec.structs.replace(summaries[1], seconds=0)
 
 
+async def test_whether_a_run_is_finished_can_be_told_without_a_service(place: Place) -> None:
+    """None before and during, the summary afterwards; another model is another run."""
+    unreachable = place.service_at("http://127.0.0.1:9")
+    ask = partial(packtrain.finished, place.state, service=unreachable, out=place.out, options=SMALL)
+    assert await ask(model="m") is None
+    source = place.requests(25)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        client.stop()
+        await client.run([source], model="m", out=place.out)
+    assert await ask(model="m") is None
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        summary = await client.run([source], model="m", out=place.out)
+    found = await ask(model="m")
+    assert found is not None
+    assert msgspec.structs.replace(found, seconds=0) == msgspec.structs.replace(summary, seconds=0)
+    with pytest.raises(ManifestError, match="another"):
+        await ask(model="other")
+
+
 async def test_what_is_no_longer_needed_is_cleaned_up(place: Place) -> None:
     """Input files at the service, and shards and results here, go when their answers are safe."""
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:

@@ -74,11 +74,16 @@ async def run(
         max_rejects=max_rejects,
         on_ambiguous=on_ambiguous,
     )
-    from packtrain import open_client
+    from packtrain import finished
 
     where = state or Path(out.rstrip("/") + ".packtrain")
 
     async def work(interrupts: Interrupts) -> Summary:
+        # A finished run is told from its manifest alone, before anything that a service needs is loaded.
+        if done := await finished(where, service=chosen, model=model, out=out, task=task, join=join, options=options):
+            return done
+        from packtrain import open_client
+
         async with open_client(where, service=chosen, options=options) as client:
             interrupts.on_first(client.stop)
             interrupts.group.start_soon(show, client.progress, common.quiet)
