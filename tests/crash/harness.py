@@ -148,10 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
+    parser.add_argument("--longest-life", type=float, help="seconds between two kills at the most")
     chosen = parser.parse_args(arguments)
     bench = Bench(chosen.root, lines=chosen.lines, shards=chosen.shards)
     calm, seconds = bench.undisturbed()
-    torn, kills = bench.disturbed(chosen.kills, chosen.seed, seconds / 8)
+    torn, kills = bench.disturbed(chosen.kills, chosen.seed, chosen.longest_life or seconds / 8)
     jobs = bench.jobs()
     verdict = {
         "lines": chosen.lines,
