@@ -144,7 +144,7 @@ def test_what_may_be_live_or_stored_counts_until_it_is_known_to_be_gone() -> Non
     """Quotas err on the side of too little."""
     assert {State.CREATE_INTENT, State.RECONCILING, State.FENCED, State.SUBMITTED} <= LIVE
     assert State.UPLOADING in STORED and State.LANDED in STORED and State.CLOSED not in STORED
-    assert State.QUARANTINED in SPOOLED and State.LANDED not in SPOOLED
+    assert State.SUBMITTED in SPOOLED and State.LANDED not in SPOOLED and State.QUARANTINED not in SPOOLED
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)

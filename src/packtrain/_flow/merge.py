@@ -53,6 +53,10 @@ async def merge(ctx: Context, output: Output) -> None:
     jobs = await ctx.manifest.jobs(ctx.run.id)
     spool = ctx.spool
     if output.parts:
+        for job in jobs:
+            # Those that landed while the output was still to be a file are not there yet.
+            if not await anyio.to_thread.run_sync(output.part(job).exists):
+                await publish_part(ctx, output, job)
         await anyio.to_thread.run_sync(touch, output.path / "_SUCCESS")
     else:
         await anyio.to_thread.run_sync(publish, [spool.answers(job) for job in jobs], output.path)

@@ -22,6 +22,7 @@ from .._rules.lifecycle import (
     UploadOpened,
 )
 from .._rules.retrying import backoff
+from .._wire.http import same_origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,8 +43,13 @@ async def intend(ctx: Context, job: Job) -> Job:
 
 async def send(ctx: Context, job: Job) -> Job:
     """From an intended or interrupted upload to a file that is ready. Raises IntegrityError for a changed shard."""
+    if job.state is State.QUARANTINED:
+        return job
     shard = await ctx.manifest.shard(job)
     progress = upload.resumed(job.upload or Upload(size=shard.bytes))
+    if progress.url is not None and not same_origin(progress.url, ctx.service.origin):
+        # The service is at another address now, as the local one after a restart; the session's is void.
+        progress = Upload(size=shard.bytes)
     async with _reading(ctx, shard) as reader:
         sending = _Sending(ctx, job, shard, reader)
         while True:

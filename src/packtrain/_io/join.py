@@ -56,10 +56,11 @@ def join_files(
     disk refuses.
     """
     with _Results(results) as rows, _Writer(outputs, rows, with_request, absent) as writer:
-        lines = itertools.chain.from_iterable(map(_lines, requests))
-        while batch := list(itertools.islice(lines, window)):
-            keys = list(map(key_of, batch))
-            writer.write(batch, keys, rows.index(dict.fromkeys(keys, _ABSENT)))
+        keys = map(key_of, itertools.chain.from_iterable(map(_lines, requests)))
+        # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
+        lines = itertools.chain.from_iterable(map(_lines, requests)) if with_request else itertools.repeat(b"")
+        while batch := list(itertools.islice(keys, window)):
+            writer.write(batch, lines, rows.index(dict.fromkeys(batch, _ABSENT)))
         writer.write_unknown()
         return writer.tally()
 
@@ -152,20 +153,18 @@ class _Writer:
         for file in (self._answers, self._failures, self._strangers):
             file.close()
 
-    def write(self, batch: list[bytes], keys: list[str], positions: dict[str, int]) -> None:
+    def write(self, keys: list[str], requests: Iterator[bytes], positions: dict[str, int]) -> None:
         answers, failures = bytearray(), bytearray()
-        for request, key in zip(batch, keys, strict=True):
+        for key, request in zip(keys, requests, strict=False):
             where = positions[key]
             if where != _ABSENT and where & 1:
                 answers += self._answer(request, self._rows.read(where))
                 self._answered += 1
             else:
                 failures += self._failure(key, None if where == _ABSENT else self._rows.read(where))
-            if len(answers) > MIB:
-                self._flush(answers)
-        self._flush(answers)
-        with disk_errors(self._paths.failed):
-            write_all(self._failures, failures)
+            if len(answers) + len(failures) > MIB:
+                self._flush(answers, failures)
+        self._flush(answers, failures)
 
     def write_unknown(self) -> None:
         with disk_errors(self._paths.unknown):
@@ -196,11 +195,13 @@ class _Writer:
             return failure(key, self._absent)
         return failure(key, *_reason(line))
 
-    def _flush(self, buffer: bytearray) -> None:
+    def _flush(self, answers: bytearray, failures: bytearray) -> None:
         with disk_errors(self._paths.answers):
-            write_all(self._answers, buffer)
-        self._bytes += len(buffer)
-        buffer.clear()
+            write_all(self._answers, answers)
+            write_all(self._failures, failures)
+        self._bytes += len(answers)
+        answers.clear()
+        failures.clear()
 
 
 def failure(key: str, reason: str, error: Raw | None = None) -> bytes:

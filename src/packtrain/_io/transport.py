@@ -19,7 +19,7 @@ from yarl import URL
 
 from .._errors import ProtocolError, TransportError
 from .._options import CONNECT_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT
-from .._wire.http import Call, Reply
+from .._wire.http import Call, Reply, same_origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -102,7 +102,8 @@ class FileRange(payload.Payload):
         position, end = self._offset, self._offset + (self._size or 0)
         while position < end:
             piece = await anyio.to_thread.run_sync(self._read, position, min(PIECE_BYTES, end - position))
-            await writer.write(piece)
+            with anyio.fail_after(READ_TIMEOUT):  # a peer that takes no more bytes would hold us for ever
+                await writer.write(piece)
             self._sent(len(piece))
             position += len(piece)
 
@@ -130,12 +131,8 @@ async def open_transport(service: Service, *, connections: int) -> AsyncIterator
 
 def checked_url(url: str, origin: str) -> str:
     """An address that the service gave, if it lies on the service's own origin. Raises ProtocolError."""
-    given, ours = urlsplit(url), urlsplit(origin)
-    clean = url.isascii() and url.isprintable() and len(url) <= 4096 and "@" not in given.netloc
-    if not clean or (given.scheme, given.netloc) != (ours.scheme, ours.netloc):
-        raise ProtocolError(
-            f"the service named an upload address on {given.netloc[:80]!r}, which is not {ours.netloc!r}"
-        )
+    if not same_origin(url, origin):
+        raise ProtocolError(f"the service named an upload address on {urlsplit(url).netloc[:80]!r}, not on {origin!r}")
     return url
 
 

@@ -182,8 +182,9 @@ SETTLED = frozenset({S.CLOSED, S.QUARANTINED})
 STORED = (UPLOAD | CREATE | WATCH | DOUBT | COLLECT) - {S.SEALED, S.FENCED}
 #: A job of ours is live at the service, or may be.
 LIVE = frozenset({S.CREATE_INTENT}) | DOUBT | WATCH
-#: The shard's own file is still needed on disk.
-SPOOLED = frozenset(S) - {S.LANDED, S.CLOSED}
+#: The shard's own file occupies the spool until its results land. One that waits for a person does not count, or
+#: it would hold back all that could go on.
+SPOOLED = frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}
 
 
 def advance(job: Job, event: Event) -> Job:

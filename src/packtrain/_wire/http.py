@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -25,3 +26,11 @@ class Reply(Struct, frozen=True, kw_only=True):
     status: int
     headers: Headers
     body: bytes = b""
+
+
+def same_origin(url: str, origin: str) -> bool:
+    """Whether an address has the scheme, host and port of ``origin``, and nothing in it that could mislead."""
+    if not (url.isascii() and url.isprintable() and len(url) <= 4096):
+        return False
+    given, ours = urlsplit(url), urlsplit(origin)
+    return (given.scheme, given.netloc) == (ours.scheme, ours.netloc)

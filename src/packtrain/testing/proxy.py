@@ -26,7 +26,7 @@ class Proxy:
 
     ``budget`` is asked once for each connection: after that many bytes from the client it is reset, with None
     never. When a request contains ``swallow``, it is passed on, its answer is awaited, and then the connection
-    is reset without it; that happens once.
+    is reset without it; one that contains ``refuse`` is not passed on at all. Either happens once.
     """
 
     def __init__(self, target: str, origin: str, budget: Callable[[], int | None]) -> None:
@@ -35,6 +35,7 @@ class Proxy:
         #: Bytes that went through to the service.
         self.bytes_forth = 0
         self.swallow: bytes | None = None
+        self.refuse: bytes | None = None
         self._budget = budget
         parts = urlsplit(target)
         self._target = parts.hostname or "", parts.port or 80
@@ -50,6 +51,10 @@ class Proxy:
             if self.swallow and self.swallow in data:
                 self.swallow = None
                 passage.mute = True
+            if self.refuse and self.refuse in data:
+                self.refuse = None
+                self._cut(passage)
+                break
             allowed = data if passage.left is None else data[: passage.left]
             if passage.left is not None:
                 passage.left -= len(allowed)
