@@ -13,7 +13,7 @@ from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines, request_line, write_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from packtrain import Statistics
 
@@ -21,10 +21,12 @@ KIB = 1024
 SMALL = Options(shard_requests=10)
 
 
-async def run_until(client: packtrain.Client, enough: Callable[[Statistics], bool], work: partial[object]) -> None:
+async def run_until(
+    client: packtrain.Client, enough: Callable[[Statistics], bool], work: Callable[[], Awaitable[object]]
+) -> None:
     """Let the client work until the run stands so, and leave it there."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(work)  # type: ignore[arg-type]  # a partial of an async method
+        tasks.start_soon(work)
         while True:
             try:
                 if enough(await client.statistics()):
