@@ -13,7 +13,7 @@ from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines, request_line, write_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from packtrain import Statistics
 
@@ -22,7 +22,7 @@ SMALL = Options(shard_requests=10)
 
 
 async def run_until(
-    client: packtrain.Client, enough: Callable[[Statistics], bool], work: Callable[[], Awaitable[object]]
+    client: packtrain.Client, enough: Callable[[Statistics], bool], work: Callable[[], Coroutine[Any, Any, object]]
 ) -> None:
     """Let the client work until the run stands so, and leave it there."""
     async with anyio.create_task_group() as tasks:
