@@ -71,7 +71,7 @@ def _routes(store: Store, wake: Callable[[], None]) -> list[Route]:
     return [
         *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
         *FileRoutes(files, store.blobs).routes(),
-        *BatchRoutes(Jobs(store), wake).routes(),
+        *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
     ]
 
 

@@ -97,6 +97,12 @@ class Blobs:
                 digest.update(piece)
         return digest
 
+    def fill(self, name: str, content: bytes) -> None:
+        """Writes and syncs."""
+        with self.appender(name, Digest()) as file:
+            file.write(content)
+        self.sync(name)
+
     def sync(self, name: str) -> None:
         """Bytes and directory entry are on the disk when this returns."""
         fd = self._open(name, os.O_RDONLY)

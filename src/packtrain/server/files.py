@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Seconds: a file lives for 48 hours, an upload that nobody ends for a week.
 FILE_LIFE = 48 * 3600.0
 UPLOAD_LIFE = 7 * 24 * 3600.0
+#: How the names of files begin that no client sees: the results of jobs with inline requests.
+HIDDEN = "inline/"
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -93,9 +95,9 @@ class Files:
 
     async def page(self, window: Window) -> list[StoredFile]:
         """One more than the window takes, where there are more."""
-        newest = "SELECT * FROM file WHERE seq < ? AND expires > ? ORDER BY seq DESC LIMIT ?"
+        newest = "SELECT * FROM file WHERE seq < ? AND expires > ? AND name NOT GLOB ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(
-            lambda tx: tx.rows(StoredFile, newest, window.before, tx.now, window.size + 1)
+            lambda tx: tx.rows(StoredFile, newest, window.before, tx.now, HIDDEN + "*", window.size + 1)
         )
 
     async def delete(self, name: str) -> bool:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from .._model import BatchState, Task
 from .answers import Refusal
-from .files import FILE_LIFE, StoredFile, find_file, insert_file, make_id, remove_file
+from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,12 +51,18 @@ class StoredJob(Struct, frozen=True, kw_only=True):
     result: str | None
     reason: str
 
+    @property
+    def inline(self) -> bool:
+        """Its requests came inside the call that made it; then its ``file`` is empty."""
+        return not self.file
+
 
 class NewJob(Struct, frozen=True, kw_only=True):
     model: str
     task: Task
     display_name: str
-    file: str
+    #: The input file; empty for a job with inline requests.
+    file: str = ""
 
 
 class Counts(Struct):
@@ -78,10 +84,20 @@ class Jobs:
 
     async def create(self, new: NewJob) -> StoredJob:
         """Raises Refusal 404 when the input file does not exist at the instant of the commit."""
-        return await self._store.transact(lambda tx: _create(tx, new))
+        return await self._store.transact(lambda tx: _create_from_file(tx, new))
+
+    async def create_inline(self, new: NewJob, requests: bytes) -> StoredJob:
+        """``requests`` are lines; they are on the disk before the job is."""
+        async with self._store.scratch() as blob:
+            await self._store.fill(blob, requests)
+            return await self._store.transact(lambda tx: _create(tx, new, blob))
 
     async def get(self, name: str) -> StoredJob | None:
         return await self._store.transact(lambda tx: _find(tx, name))
+
+    async def results(self, job: StoredJob) -> StoredFile | None:
+        """The results of a job that succeeded; None when their time is over."""
+        return await self._store.transact(lambda tx: find_file(tx, job.result or ""))
 
     async def page(self, window: Window) -> list[StoredJob]:
         """One more than the window takes, where there are more."""
@@ -121,10 +137,14 @@ def _find(tx: Transaction, name: str) -> StoredJob | None:
     return tx.row(StoredJob, "SELECT * FROM job WHERE name = ?", name)
 
 
-def _create(tx: Transaction, new: NewJob) -> StoredJob:
+def _create_from_file(tx: Transaction, new: NewJob) -> StoredJob:
     file = find_file(tx, new.file)
     if file is None:
         raise Refusal(404, f"The file {new.file} does not exist, or its time is over.")
+    return _create(tx, new, file.blob)
+
+
+def _create(tx: Transaction, new: NewJob, blob: str) -> StoredJob:
     name = f"batches/{make_id(36)}"
     tx.change(
         "INSERT INTO job (name, display_name, model, task, file, blob, state, created, updated)"
@@ -133,12 +153,12 @@ def _create(tx: Transaction, new: NewJob) -> StoredJob:
         new.display_name,
         new.model,
         new.task,
-        file.name,
-        file.blob,
+        new.file,
+        blob,
         tx.now,
         tx.now,
     )
-    tx.record("batch_created", name=name, displayName=new.display_name, model=new.model, file=file.name)
+    tx.record("batch_created", name=name, displayName=new.display_name, model=new.model, file=new.file)
     return _known(tx, name)
 
 
@@ -212,9 +232,10 @@ def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest:
 
 
 def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredFile:
+    room = HIDDEN if job.inline else "files/"
     return StoredFile(
         seq=0,
-        name=f"files/batch-{job.name.removeprefix('batches/')}",
+        name=f"{room}batch-{job.name.removeprefix('batches/')}",
         display_name="",
         mime_type="application/jsonl",
         bytes=digest.bytes,

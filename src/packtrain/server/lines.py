@@ -5,7 +5,7 @@ What is wrong with a line stays with that line, under its key if it has one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -29,7 +29,8 @@ BLOCK_BYTES = 1 * MIB
 
 
 class Row(Struct, frozen=True):
-    """One line: the JSON text of its key, empty when it has none, and its request or what is wrong with it."""
+    """One line: the JSON text that names it (key or metadata), empty when it has none, and its request or what is
+    wrong with it."""
 
     key: Raw
     request: Raw | RowError
@@ -51,6 +52,14 @@ class Block(Struct, frozen=True):
     requests: list[Raw]
 
 
+class Form(Protocol):
+    """How a request stands on its line, and its result on another."""
+
+    def read(self, line: bytes, number: int) -> Row: ...
+
+    def write(self, key: Raw, answer: Answer) -> bytes: ...
+
+
 class _Line(Struct, frozen=True):
     key: Raw = Raw()
     request: Raw = Raw()
@@ -61,11 +70,35 @@ _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class FileForm:
+    """``{"key": ..., "request": ...}`` gives ``{"response": ..., "key": ...}``."""
+
+    def read(self, line: bytes, number: int) -> Row:
+        try:
+            str(line, "utf-8")
+            found = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return bad_row(number, f"it is not a JSON object: {error}")
+        if not bytes(found.key).startswith(b'"'):
+            return bad_row(number, "key is missing or not a string")
+        if not bytes(found.request).startswith(b"{"):
+            return bad_row(number, "request is missing or not an object", found.key)
+        return Row(found.key, found.request)
+
+    def write(self, key: Raw, answer: Answer) -> bytes:
+        return encode_result(key, answer)
+
+
+def bad_row(number: int, reason: str, key: Raw = _NO_KEY) -> Row:
+    return Row(key, RowError(code=GRPC_INVALID_ARGUMENT, message=f"Line {number}: {reason}."))
+
+
 class Requests:
     """The requests of a file; blank lines are none."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, form: Form) -> None:
         self._file = file
+        self._form = form
         self._number = 0
 
     def block(self) -> Block:
@@ -78,35 +111,21 @@ class Requests:
             if line.isspace():
                 continue
             whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
-            rows.append(self._row(line) if whole else self._overlong())
+            rows.append(self._form.read(line, self._number) if whole else self._overlong())
         return Block(rows, [row.request for row in rows if isinstance(row.request, Raw)])
-
-    def _row(self, line: bytes) -> Row:
-        try:
-            str(line, "utf-8")
-            found = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._bad(_NO_KEY, f"it is not a JSON object: {error}")
-        if not bytes(found.key).startswith(b'"'):
-            return self._bad(_NO_KEY, "key is missing or not a string")
-        if not bytes(found.request).startswith(b"{"):
-            return self._bad(found.key, "request is missing or not an object")
-        return Row(found.key, found.request)
 
     def _overlong(self) -> Row:
         while (rest := self._file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
             pass
-        return self._bad(_NO_KEY, f"it is longer than {MAX_LINE_BYTES} bytes")
-
-    def _bad(self, key: Raw, reason: str) -> Row:
-        return Row(key, RowError(code=GRPC_INVALID_ARGUMENT, message=f"Line {self._number}: {reason}."))
+        return bad_row(self._number, f"it is longer than {MAX_LINE_BYTES} bytes")
 
 
 class Results:
     """A file of results that grows; ``counts`` tells what is in it."""
 
-    def __init__(self, file: Appender) -> None:
+    def __init__(self, file: Appender, form: Form) -> None:
         self._file = file
+        self._form = form
         self.counts = Counts()
 
     def write(self, block: Block, answers: Sequence[Answer]) -> None:
@@ -122,11 +141,16 @@ class Results:
             self.counts.failed += 1
         else:
             self.counts.succeeded += 1
-        return encode_result(row.key, answer)
+        return self._form.write(row.key, answer)
 
 
 def encode_result(key: Raw, answer: Answer) -> bytes:
     if not isinstance(answer, RowError):
         return b'{"response":%b,"key":%b}\n' % (answer, key)
-    error = _encode(Failure(code=answer.code or 0, message=answer.message))
+    error = encode_failure(answer)
     return b'{"key":%b,"error":%b}\n' % (key, error) if key else b'{"error":%b}\n' % error
+
+
+def encode_failure(error: RowError) -> bytes:
+    """Without ``details``: the official SDK cannot read a job that has a row with them."""
+    return _encode(Failure(code=error.code or 0, message=error.message))

@@ -15,7 +15,8 @@ from anyio import to_thread
 from .._errors import ManifestError, PacktrainError
 from .backends import Cancelled
 from .blobs import Digest
-from .lines import Requests, Results, count_lines
+from .inline import InlineForm
+from .lines import FileForm, Requests, Results, count_lines
 
 if TYPE_CHECKING:
     from .backends import Backend
@@ -83,8 +84,9 @@ class Runner:
                 await to_thread.run_sync(self._blobs.appender, blob, Digest()) as answers,
             ):
                 await self._jobs.counted(job, await to_thread.run_sync(count_lines, requests))
-                results = Results(answers)
-                deleted = await self._copy(job, Requests(requests), results) == "gone"
+                form = InlineForm() if job.inline else FileForm()
+                results = Results(answers, form)
+                deleted = await self._copy(job, Requests(requests, form), results) == "gone"
             if not deleted:
                 await self._jobs.succeed(job, results.counts, blob, answers.digest)
 

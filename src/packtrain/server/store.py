@@ -79,6 +79,10 @@ class Store:
             with CancelScope(shield=True):
                 await self.transact(lambda tx: tx.release(blob))
 
+    async def fill(self, blob: str, content: bytes) -> None:
+        """``content`` is on the disk when this returns."""
+        await self._guarded(lambda: self.blobs.fill(blob, content))
+
     async def sync(self, blob: str) -> None:
         await self._guarded(lambda: self.blobs.sync(blob))
 

@@ -36,6 +36,7 @@ class Wrapped(Struct, frozen=True, rename="camel", omit_defaults=True):
     """An output, or an object that has one inside, whatever the service's release calls for."""
 
     responses_file: str = ""
+    inlined_responses: dict[str, Any] | None = None
     output: Output | None = None
     state: str = ""
     type: str = msgspec.field(default="", name="@type")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+from aiohttp import web
+from anyio import to_thread
+from msgspec import Raw, Struct
+
 from ..._model import BatchState
+from ..._options import MIB
 from ..._wire.gemini.batches import (
     METHODS,
     TYPES,
@@ -22,25 +28,33 @@ from ..._wire.gemini.batches import (
 from ..._wire.gemini.errors import GRPC_INTERNAL
 from ..._wire.gemini.files import encode_time
 from ..answers import Refusal, answer
+from ..inline import SEPARATOR, Item, inline_lines
 from ..jobs import NewJob
 from ..paging import next_token, read_window
 from ..routing import Route
-from .bodies import VERSION, inner, member, members
+from .bodies import VERSION, check_text, inner, member, members, read_body
+from .files import send_blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp import web
-
+    from ..blobs import Blobs
+    from ..files import StoredFile
     from ..jobs import Jobs, StoredJob
 
+#: Of a create with inline requests, as the real service has it.
+MAX_CREATE_BYTES = 20 * MIB
 BATCH = r"/(batches/[^/:]+)"
 PACKAGE = "type.googleapis.com/google.ai.generativelanguage.v1main."
 
 _TASKS = {method: task for task, method in METHODS.items()}
 
 
-def operation(job: StoredJob) -> Operation:
+#: Stands for the inside of a list of results. No JSON text has this byte.
+_GAP = b"\0"
+
+
+def operation(job: StoredJob, output: Output | None = None) -> Operation:
     """``done`` and ``response`` are left out until the end; the output stands in the metadata as well."""
     ended = job.ended is not None
     kind = PACKAGE + TYPES[job.task]
@@ -52,7 +66,7 @@ def operation(job: StoredJob) -> Operation:
             model=job.model,
             display_name=job.display_name,
             input_config=InputConfig(file_name=job.file),
-            output=Output(responses_file=job.result) if job.result else None,
+            output=output,
             create_time=encode_time(job.created),
             update_time=encode_time(job.updated),
             end_time=encode_time(job.ended) if job.ended is not None else "",
@@ -62,8 +76,18 @@ def operation(job: StoredJob) -> Operation:
         ),
         done=ended,
         error=Failure(code=GRPC_INTERNAL, message=job.reason) if ended and not succeeded else None,
-        response=Wrapped(type=kind + "Output", responses_file=job.result) if job.result else None,
+        response=_response(kind, output) if output else None,
     )
+
+
+def _response(kind: str, output: Output) -> Wrapped:
+    kind += "Output"
+    return Wrapped(type=kind, responses_file=output.responses_file, inlined_responses=output.inlined_responses)
+
+
+def operation_of(job: StoredJob) -> Operation:
+    """With its results file if it has one, but without inline results."""
+    return operation(job, Output(responses_file=job.result) if job.result and not job.inline else None)
 
 
 def _stats(job: StoredJob) -> BatchStats:
@@ -82,8 +106,9 @@ def _count(number: int) -> str:
 class BatchRoutes:
     """The handlers. ``wake`` tells the runner that there is work."""
 
-    def __init__(self, jobs: Jobs, wake: Callable[[], None]) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, wake: Callable[[], None]) -> None:
         self._jobs = jobs
+        self._blobs = blobs
         self._wake = wake
 
     def routes(self) -> list[Route]:
@@ -99,27 +124,38 @@ class BatchRoutes:
         ]
 
     async def create(self, request: web.Request, model: str, method: str) -> web.Response:
-        batch = inner(members(await request.read()), "batch")
-        config = inner(batch, "inputConfig")
-        file = member(config, "fileName", str, "")
-        if not file:
-            reason = "inline requests are not supported yet" if "requests" in config else "it is missing"
-            raise Refusal(400, f"batch.inputConfig.fileName: {reason}; upload a file and name it here.")
-        display_name = member(batch, "displayName", str, "")
-        job = await self._jobs.create(NewJob(model=model, task=_TASKS[method], display_name=display_name, file=file))
+        order = await to_thread.run_sync(_read_order, await read_body(request, MAX_CREATE_BYTES))
+        new = NewJob(model=model, task=_TASKS[method], display_name=order.display_name, file=order.file)
+        job = await (self._jobs.create(new) if new.file else self._jobs.create_inline(new, order.requests))
         self._wake()
-        return answer(operation(job))
+        return answer(operation_of(job))
 
-    async def get(self, request: web.Request, name: str) -> web.Response:
+    async def get(self, request: web.Request, name: str) -> web.StreamResponse:
         job = await self._jobs.get(name)
         if job is None:
             raise _missing(name)
-        return answer(operation(job))
+        results = await self._jobs.results(job) if job.inline and job.result else None
+        return await self._inlined(request, job, results) if results else answer(operation_of(job))
+
+    async def _inlined(self, request: web.Request, job: StoredJob, results: StoredFile) -> web.StreamResponse:
+        """The results twice, as the real service has them, from the disk."""
+        inlined = Output(inlined_responses={"inlinedResponses": Raw(b"[%b]" % _GAP)})
+        head, *rest = msgspec.json.encode(operation(job, inlined)).split(_GAP)
+        size = results.bytes - len(SEPARATOR)
+        response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+        response.content_length = len(head) + sum(size + len(piece) for piece in rest)
+        with await to_thread.run_sync(self._blobs.reader, results.blob) as blob:
+            await response.prepare(request)
+            await response.write(head)
+            for piece in rest:
+                await send_blob(response, blob, 0, size)
+                await response.write(piece)
+        return response
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query)
         found = await self._jobs.page(window)
-        operations = [operation(job) for job in found[: window.size]]
+        operations = [operation_of(job) for job in found[: window.size]]
         return answer(OperationPage(operations=operations, next_page_token=next_token(found, window)))
 
     async def cancel(self, request: web.Request, name: str) -> web.Response:
@@ -131,6 +167,28 @@ class BatchRoutes:
         if not await self._jobs.delete(name):
             raise _missing(name)
         return answer({})
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What a create asks for: a file, or requests as lines."""
+
+    display_name: str
+    file: str
+    requests: bytes
+
+
+def _read_order(body: bytes) -> Order:
+    """Raises Refusal 400."""
+    check_text(body)
+    batch = inner(members(body), "batch")
+    config = inner(batch, "inputConfig")
+    file = member(config, "fileName", str, "")
+    if bool(file) is ("requests" in config):
+        raise Refusal(400, "batch.inputConfig: give either fileName or requests.")
+    items = member(inner(config, "requests"), "requests", list[Item], [])
+    return Order(
+        display_name=member(batch, "displayName", str, ""), file=file, requests=b"" if file else inline_lines(items)
+    )
 
 
 def _missing(name: str) -> Refusal:

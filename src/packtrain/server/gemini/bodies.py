@@ -12,10 +12,36 @@ from ..answers import Refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp import web
+
 T = TypeVar("T")
+
+_EXCESS = "Request payload size exceeds the limit: {} bytes."
 
 #: The path before a resource; all versions mean the same.
 VERSION = r"/v1(?:beta|alpha)?"
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The whole body. Raises Refusal 400 as soon as it is longer than ``limit``."""
+    if (request.content_length or 0) > limit:
+        raise Refusal(400, _EXCESS.format(limit))
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await request.content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise Refusal(400, _EXCESS.format(limit))
+    return b"".join(pieces)
+
+
+def check_text(body: bytes) -> None:
+    """Raises Refusal 400. Members that stay raw are not decoded, so that nobody else would notice."""
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(400, f"Invalid JSON payload: the body is not UTF-8: {error}.") from error
 
 
 def members(raw: bytes | msgspec.Raw) -> Mapping[str, msgspec.Raw]:

@@ -94,7 +94,7 @@ class FileRoutes:
             response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.bytes}"
         with await to_thread.run_sync(self._blobs.reader, file.blob) as blob:
             await response.prepare(request)
-            await _send(response, blob, start, stop)
+            await send_blob(response, blob, start, stop)
         return response
 
     async def _known(self, name: str) -> StoredFile:
@@ -137,7 +137,7 @@ def _range(request: web.Request, file: StoredFile) -> tuple[int, int, bool]:
     return start, stop, True
 
 
-async def _send(response: web.StreamResponse, blob: BinaryIO, start: int, stop: int) -> None:
+async def send_blob(response: web.StreamResponse, blob: BinaryIO, start: int, stop: int) -> None:
     """Raises ConnectionError when it cannot go on: with the head gone out, no other answer is left."""
     try:
         await to_thread.run_sync(blob.seek, start)
