@@ -22,6 +22,7 @@ from .backends import open_backend
 from .files import Files
 from .gemini.batches import BatchRoutes
 from .gemini.files import FileRoutes
+from .gemini.models import ModelRoutes
 from .gemini.uploads import UploadRoutes
 from .jobs import Jobs
 from .routing import find
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from .._model import Secret
+    from .backends import Backend
     from .routing import Route
     from .store import Store
 
@@ -50,9 +52,14 @@ STOP_SECONDS = 3.0
 SWEEP_PERIOD = 3600.0
 
 
-def create_app(store: Store, *, wake: Callable[[], None], key: Secret | None = None) -> web.Application:
-    """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good."""
-    routes = _routes(store, wake)
+def create_app(
+    store: Store, *, backend: Backend, wake: Callable[[], None], key: Secret | None = None
+) -> web.Application:
+    """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good.
+
+    ``backend`` answers the calls that do not wait for a job.
+    """
+    routes = _routes(store, backend, wake)
     door = Doorkeeper(key)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
@@ -66,12 +73,13 @@ def create_app(store: Store, *, wake: Callable[[], None], key: Secret | None = N
     return app
 
 
-def _routes(store: Store, wake: Callable[[], None]) -> list[Route]:
+def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Route]:
     files = Files(store)
     return [
         *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
         *FileRoutes(files, store.blobs).routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
+        *ModelRoutes(backend).routes(),
     ]
 
 
@@ -116,7 +124,7 @@ async def serving(
         tasks.start_soon(store.watch)
         tasks.start_soon(_sweeping, Files(store))
         tasks.start_soon(runner.run)
-        async with _listening(create_app(store, wake=runner.wake, key=key), host, port) as origin:
+        async with _listening(create_app(store, backend=answerer, wake=runner.wake, key=key), host, port) as origin:
             yield origin
         tasks.cancel_scope.cancel()
 

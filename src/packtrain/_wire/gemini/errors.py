@@ -35,6 +35,23 @@ STATUS_NAMES = {
 GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL = 1, 3, 13
 
 
+#: gRPC's number -> HTTP status, where a row's error becomes the answer to a call.
+HTTP_STATUS = {
+    1: 499,
+    3: 400,
+    4: 504,
+    5: 404,
+    7: 403,
+    8: 429,
+    9: 400,
+    10: 409,
+    11: 400,
+    12: 501,
+    14: 503,
+    16: 401,
+}
+
+
 class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """google.rpc.Status. ``code`` is the HTTP status on the outside, a gRPC number inside jobs and rows."""
 
