@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from ._errors import IncompleteRun, PacktrainError
+from ._errors import IncompleteRun
 from ._flow.context import Context
 from ._flow.drive import Driver
+from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
 from ._flow.merge import Output, merge, publish_rejects
 from ._flow.report import Reporter
@@ -25,18 +25,17 @@ from ._io.results import read_results
 from ._io.spool import Spool
 from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
-from ._model import Limits, Result, Run, State, Statistics, Task
+from ._model import Result, Run, State, Statistics, Task
 from ._options import Options
 from ._rules import quota
-from ._rules.lifecycle import CREATE, DOUBT, LIVE, SETTLED, UPLOAD
-from ._runs import MAIN, conclude, describe, output_at, summarise
+from ._rules.lifecycle import COLLECT, DOUBT, LIVE, SETTLED
+from ._runs import MAIN, compare_inputs, conclude, describe, output_at, prepare_output, summarise
 from ._service import Local, Service
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
-    from ._flow.drive import Goal
     from ._io.base import Remote
     from ._io.inputs import Inputs
     from ._manifest.base import Manifest
@@ -57,6 +56,7 @@ async def open_client(
     spool, meter = Spool(Path(state)), Meter()
     async with AsyncExitStack() as stack:
         manifest = await stack.enter_async_context(open_sqlite(spool.manifest))
+        await anyio.to_thread.run_sync(spool.clear)
         if isinstance(service, Local):
             service = await stack.enter_async_context(_local(service.directory or spool.service))
         options = options or Options()
@@ -99,6 +99,7 @@ class Client:
         self._changes = Changes()
         self._stop = anyio.Event()
         self._reporter = Reporter(spool, manifest, meter)
+        self._driving = False
 
     async def run(
         self,
@@ -119,27 +120,40 @@ class Client:
         Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError
         for a state of another run, IncompleteRun when a person must decide, TransportError after a long outage.
         """
-        began, output = time.monotonic(), output_at(out)
-        ctx = self._context(await self._open(run_id, model, task, join))
+        if self._driving:
+            raise RuntimeError("this client drives already; use submit and results with drive, or run without it")
+        began, output = time.monotonic(), await output_at(out)
+        ctx = self._context(await self._open(run_id, model, task, join, parts=output.parts))
+        await compare_inputs(self._manifest, ctx.run, inputs)
         if not await self._manifest.published(run_id):
-            await self._work(ctx, inputs, output, _settled if wait else partial(_submitted, ctx.run.limits))
+            await prepare_output(self._manifest, ctx.run, output, inputs)
+            await self._work(ctx, inputs, output, wait=wait)
             await self._publish(ctx, output)
         statistics = await self._reporter.refresh(run_id)
-        return await conclude(self._manifest, ctx.run, output, began) or summarise(ctx.run, statistics, began)
+        return await conclude(self._manifest, self._spool, ctx.run, output, began) or summarise(
+            ctx.run, statistics, began
+        )
 
     async def submit(
         self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False
     ) -> Run:
-        """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile."""
+        """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile.
+
+        Raises as ``run`` does, and IncompleteRun when it was stopped before the end.
+        """
         run = await self._open(run_id, model, task, join)
-        with _plain_errors():
+        await compare_inputs(self._manifest, run, inputs)
+        with plain_errors():
             await self._ingest_until_stopped(run, inputs)
+        if not (await self._manifest.cursor(run.id)).done:
+            raise IncompleteRun("stopped before the end of the input; submit it again to go on")
         return run
 
     async def drive(self) -> None:
         """Move the shards of all runs, also of those still to be submitted, until cancelled or stopped."""
         driven: set[str] = set()
-        with _plain_errors():
+        self._driving = True
+        with plain_errors():
             async with anyio.create_task_group() as tasks:
                 while not self._stop.is_set():
                     changed = self._changes.mark()
@@ -181,8 +195,8 @@ class Client:
         self._stop.set()
         self._changes.notify()
 
-    async def _open(self, run_id: str, model: str, task: Task, join: bool) -> Run:
-        run = describe(run_id, model, task, join, self._service, self._options)
+    async def _open(self, run_id: str, model: str, task: Task, join: bool, *, parts: bool = False) -> Run:
+        run = describe(run_id, model, task, join, parts, self._service, self._options)
         opened = await self._manifest.open_run(run)
         await anyio.to_thread.run_sync(self._spool.run(opened.token).prepare)
         self._changes.notify()
@@ -228,14 +242,19 @@ class Client:
             await self._ingest(run, inputs)
             tasks.cancel_scope.cancel()
 
-    async def _work(self, ctx: Context, inputs: Inputs, output: Output, goal: Goal) -> None:
-        """Take in and drive side by side, until the goal, a stop, or an error."""
+    async def _work(self, ctx: Context, inputs: Inputs, output: Output, *, wait: bool) -> None:
+        """Take in and drive side by side, until all is settled (or just submitted), a stop, or an error."""
+        driver = Driver(ctx, output)
+
+        def submitted(statistics: Statistics) -> bool:
+            return driver.has_looked and _submitted(ctx, statistics)
+
         try:
-            with _plain_errors():
+            with plain_errors():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._reporter.report, ctx.run.id)
                     tasks.start_soon(self._ingest_until_stopped, ctx.run, inputs)
-                    await Driver(ctx, output).drive(goal, self._stop)
+                    await driver.drive(_settled if wait else submitted, self._stop)
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -258,32 +277,18 @@ def _settled(statistics: Statistics) -> bool:
     return statistics.cursor.done and statistics.count(*SETTLED) == statistics.shards
 
 
-def _submitted(limits: Limits, statistics: Statistics) -> bool:
-    """Nothing more can be submitted now: all is, or the service takes no further job."""
-    pending = statistics.count(*UPLOAD, *CREATE, *DOUBT)
-    full = not quota.jobs_that_fit(statistics.count(*LIVE), limits)
-    return full or (statistics.cursor.done and not pending)
+def _submitted(ctx: Context, statistics: Statistics) -> bool:
+    """Nothing more moves until jobs end: all is submitted, or what is left waits for room here or at the service."""
+    limits = ctx.run.limits
+    if statistics.count(*COLLECT, *DOUBT, State.CREATE_INTENT, State.UPLOADING, State.FINALIZING):
+        return False
+    jobs_full = not quota.jobs_that_fit(statistics.count(*LIVE), limits)
+    store_full = not quota.uploads_that_fit(statistics.stored_bytes, limits)
+    spool_full = not quota.may_open_shard(statistics.spooled_bytes, limits.shard_bytes, ctx.options.spool_bytes)
+    uploaded = jobs_full or not statistics.count(State.UPLOADED)
+    sealed = store_full or not statistics.count(State.SEALED)
+    return uploaded and sealed and (statistics.cursor.done or spool_full or jobs_full or store_full)
 
 
 def _never(_: Statistics) -> bool:
     return False
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """The error that counts, out of the groups that task groups wrap it in."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        ours = list(_leaves(group))
-        if len(ours) == 1 or all(isinstance(error, PacktrainError) for error in ours):
-            raise ours[0] from ours[0].__cause__
-        raise
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

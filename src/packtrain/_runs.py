@@ -7,12 +7,14 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import anyio.to_thread
 import msgspec
 
+from ._errors import InputError
 from ._flow.merge import Output, check_published
+from ._io.inputs import marks_of, named_files
 from ._io.spool import Spool
 from ._manifest.sqlite import open_sqlite
 from ._model import Limits, Run, Task
@@ -22,6 +24,7 @@ from ._rules import naming
 from ._service import GEMINI_LIMITS, Local, Service
 
 if TYPE_CHECKING:
+    from ._io.inputs import Inputs
     from ._manifest.base import Manifest
     from ._model import Statistics
 
@@ -35,39 +38,52 @@ async def finished(
     model: str,
     out: str | os.PathLike[str],
     task: Task = "generate",
+    inputs: Inputs = (),
     run_id: str = MAIN,
     join: bool = False,
     options: Options | None = None,
 ) -> Summary | None:
     """The summary of a run that is complete and published; None when there is work left. Opens no connection.
 
+    With ``inputs`` it also makes sure that they are still the files that the run was cut from, or raises InputError.
+
     Raises ManifestError as ``Client.run`` does: for a state of another run, or one that another process holds, and
     when the output is no longer there as it was published.
     """
-    began = time.monotonic()
+    began, output = time.monotonic(), await output_at(out)
     spool = Spool(Path(state))
     if not await anyio.to_thread.run_sync(spool.manifest.exists):
         return None
     async with open_sqlite(spool.manifest) as manifest:
         if await manifest.find_run(run_id) is None:
             return None
-        run = await manifest.open_run(describe(run_id, model, task, join, service, options or Options()))
-        return await conclude(manifest, run, output_at(out), began)
+        run = describe(run_id, model, task, join, output.parts, service, options or Options())
+        run = await manifest.open_run(run)
+        await compare_inputs(manifest, run, inputs)
+        return await conclude(manifest, spool, run, output, began)
 
 
-async def conclude(manifest: Manifest, run: Run, output: Output, began: float) -> Summary | None:
+async def conclude(manifest: Manifest, spool: Spool, run: Run, output: Output, began: float) -> Summary | None:
     """The summary if the run is published, with its output in place; ``began`` by the monotonic clock."""
     statistics = await manifest.statistics(run.id)
     if not statistics.merged:
         return None
     await check_published(output, statistics.tally.bytes)
+    await anyio.to_thread.run_sync(spool.run(run.token).discard_results)
     return summarise(run, statistics, began)
 
 
-def describe(run_id: str, model: str, task: Task, join: bool, service: Service | Local, options: Options) -> Run:
-    """The run as it would begin; its fingerprint covers what must not change between two starts."""
+def describe(
+    run_id: str, model: str, task: Task, join: bool, parts: bool, service: Service | Local, options: Options
+) -> Run:
+    """The run as it would begin; its fingerprint covers what must not change between two starts.
+
+    Raises InputError for a task that there is not.
+    """
+    if task not in get_args(Task):
+        raise InputError(f"there is no task {task!r}; give one of {', '.join(get_args(Task))}")
     limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
-    facts = msgspec.json.encode([model, task, join, limits.shard_bytes, limits.shard_requests])
+    facts = msgspec.json.encode([model, task, join, parts, limits.shard_bytes, limits.shard_requests])
     return Run(
         id=run_id,
         token=naming.token_from(secrets.token_bytes(16)),
@@ -79,9 +95,31 @@ def describe(run_id: str, model: str, task: Task, join: bool, service: Service |
     )
 
 
-def output_at(out: str | os.PathLike[str]) -> Output:
-    """A file, or with a slash at its end a directory of parts."""
-    return Output(Path(out), parts=os.fspath(out).endswith(os.sep))
+async def output_at(out: str | os.PathLike[str]) -> Output:
+    """A file, or a directory of parts: one that exists, or a name with a slash at its end."""
+    path = Path(out)
+    parts = os.fspath(out).endswith(os.sep) or await anyio.to_thread.run_sync(path.is_dir)
+    return Output(path, parts=parts)
+
+
+async def prepare_output(manifest: Manifest, run: Run, output: Output, inputs: Inputs) -> None:
+    """Raises InputError when publishing at the end would fail, or destroy something."""
+    new = not (await manifest.cursor(run.id)).shards
+    await anyio.to_thread.run_sync(output.prepare, new, await named_files(inputs))
+
+
+async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs) -> None:
+    """Raises InputError when files that a run was cut from are others now. Those that are gone are not missed."""
+    if not (await manifest.cursor(run.id)).done:
+        return
+    marks = await anyio.to_thread.run_sync(marks_of, await named_files(inputs))
+    stored = {mark.name: mark for mark in await manifest.mark_sources(run.id, [])}
+    for mark in marks:
+        if stored.get(mark.name) != mark:
+            raise InputError(
+                f"{mark.name} is not what this run was started with, and its new lines would not be sent; "
+                "put it back, or start a new run with another --out and --state"
+            )
 
 
 def summarise(run: Run, statistics: Statistics, began: float) -> Summary:

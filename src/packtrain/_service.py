@@ -35,6 +35,8 @@ class Service(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.origin)
+        if self.key is not None and not (self.key.reveal().isascii() and self.key.reveal().isprintable()):
+            raise InputError("the key has characters that no header can hold; see that it was read without its newline")
         if "@" in parts.netloc or parts.query or parts.fragment:  # not quoted: there may be a secret in it
             raise InputError("service address: no user name, password or key in it; give the key in its own place")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):

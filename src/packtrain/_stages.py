@@ -17,6 +17,7 @@ import msgspec
 from ._errors import IncompleteRun, InputError
 from ._flow import upload as uploading
 from ._flow.context import Context
+from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
 from ._flow.judge import Judge, reading
 from ._flow.merge import Output
@@ -26,7 +27,7 @@ from ._io.gemini import GeminiRemote
 from ._io.inputs import open_sources
 from ._io.join import Outputs, join_files
 from ._io.ledger import Ledger
-from ._io.spool import RunSpool, Spool, land, remove
+from ._io.spool import RunSpool, Spool, disk_errors, land, remove
 from ._io.transport import open_transport
 from ._manifest.lock import holder
 from ._manifest.memory import open_memory
@@ -53,8 +54,15 @@ _LISTED = 1000
 
 async def check(inputs: Inputs, *, options: Options | None = None) -> CheckReport:
     """Judge every line and keep nothing. Raises InputError for input that cannot be read."""
-    options = options or Options()
-    report = _Counts()
+    counts = _Counts()
+    with plain_errors():
+        await _check(inputs, options or Options(), counts)
+    return CheckReport(
+        lines=counts.lines, valid=counts.valid, rejected=counts.rejected, blank=counts.blank, rejects=counts.rejects
+    )
+
+
+async def _check(inputs: Inputs, options: Options, counts: _Counts) -> None:
     roller = Roller(options.shard_bytes or GEMINI_LIMITS.shard_bytes)
     async with _scratch() as directory:
         ledger = Ledger(directory, memory_keys=options.ledger_keys)
@@ -63,11 +71,8 @@ async def check(inputs: Inputs, *, options: Options | None = None) -> CheckRepor
         for source in await open_sources(inputs):
             async with source:
                 await source.verify()
-                await _check_source(judge, source, options, report, ledger)
+                await _check_source(judge, source, options, counts, ledger)
         ledger.close()
-    return CheckReport(
-        lines=report.lines, valid=report.valid, rejected=report.rejected, blank=report.blank, rejects=report.rejects
-    )
 
 
 class _Counts:
@@ -104,7 +109,8 @@ async def _check_source(judge: Judge, source: Source, options: Options, counts: 
 async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Options | None = None) -> SplitReport:
     """Cut the input into ``shard-00000.jsonl`` and so on, and list bad lines in ``rejected.jsonl``.
 
-    The same input and limits give the same files. Raises InputError when nothing in it is usable.
+    The same input and limits give the same files; those of an earlier cut in ``out_dir`` are removed first. Raises
+    InputError when nothing in it is usable.
     """
     options, directory = options or Options(), Path(out_dir)
     limits = msgspec.structs.replace(
@@ -118,10 +124,10 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     def shard_path(index: int) -> Path:
         return directory / f"shard-{index:05d}.jsonl"
 
-    await anyio.to_thread.run_sync(partial(directory.mkdir, parents=True, exist_ok=True))
+    await anyio.to_thread.run_sync(_empty, directory)
     async with open_memory() as manifest, _scratch(directory) as scratch:
         await manifest.open_run(run)
-        await Ingest(
+        ingest = Ingest(
             run,
             await open_sources(inputs),
             manifest=manifest,
@@ -132,7 +138,9 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
             keys=scratch,
             changes=Changes(),
             meter=Meter(),
-        ).ingest()
+        )
+        with plain_errors():
+            await ingest.ingest()
         cursor = await manifest.cursor(run.id)
         shards = [await manifest.shard(job) for job in await manifest.jobs(run.id)]
     if not cursor.rejected:
@@ -145,6 +153,14 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
         rejected=cursor.rejected,
         rejects_file=str(rejects) if cursor.rejected else None,
     )
+
+
+def _empty(directory: Path) -> None:
+    """Blocking. Take away what an earlier cut left, so that no line stands in two."""
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in (*directory.glob("shard-[0-9][0-9][0-9][0-9][0-9].jsonl"), directory / "rejected.jsonl"):
+            path.unlink(missing_ok=True)
 
 
 async def merge(
@@ -161,9 +177,10 @@ async def merge(
     InputError for a file that cannot be read, IntegrityError for results that are cut short.
     """
     output = Output(Path(out), parts=False)
+    inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
+    await anyio.to_thread.run_sync(output.prepare, False, [*inputs, *rows])
     finals = (output.path, output.beside("failed"), output.beside("unknown"))
     drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
-    inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
     window = (options or Options()).join_window
     work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)
     try:
@@ -193,23 +210,30 @@ async def upload(
     made of the content, so a file that stands there already is not sent twice. Raises as ``Client.run`` does.
     """
     options, meter = options or Options(), Meter()
-    found: dict[int, RemoteFile] = {}
+    paths = [Path(file) for file in files]
+    facts = [await anyio.to_thread.run_sync(_measure, path) for path in paths]
+    # Files of one content are one file at the service.
+    once = {digest: path for path, (_, digest) in zip(paths, facts, strict=True)}
+    found: dict[str, RemoteFile] = {}
     slots = anyio.CapacityLimiter(options.uploads)
     async with open_transport(service, connections=options.uploads + 2) as transport:
         remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
 
-        async def one(position: int, path: Path) -> None:
+        async def one(path: Path, size: int, digest: str) -> None:
             async with slots:
-                found[position] = await _upload_one(path, remote, service, options)
+                found[digest] = await _upload_one(path, size, digest, remote, service, options)
 
-        async with anyio.create_task_group() as tasks:
-            for position, file in enumerate(files):
-                tasks.start_soon(one, position, Path(file))
-    return [found[position] for position in range(len(files))]
+        with plain_errors():
+            async with anyio.create_task_group() as tasks:
+                for path, (size, digest) in zip(paths, facts, strict=True):
+                    if once[digest] is path:
+                        tasks.start_soon(one, path, size, digest)
+    return [found[digest] for _, digest in facts]
 
 
-async def _upload_one(path: Path, remote: GeminiRemote, service: Service, options: Options) -> RemoteFile:
-    size, digest = await anyio.to_thread.run_sync(_measure, path)
+async def _upload_one(
+    path: Path, size: int, digest: str, remote: GeminiRemote, service: Service, options: Options
+) -> RemoteFile:
     token = naming.token_from(bytes.fromhex(digest)[:16])
     name = naming.file_name(token, 0, 0, 1)
     there = await remote.find_file(name)
@@ -234,8 +258,8 @@ async def _upload_one(path: Path, remote: GeminiRemote, service: Service, option
             changes=Changes(),
         )
         job = await _send(ctx)
-    file = await remote.find_file(job.file or "")
-    if job.state is not State.UPLOADED or file is None:
+    file = await remote.find_file(job.file) if job.file and job.state is State.UPLOADED else None
+    if file is None:
         raise IncompleteRun(f"{path}: not uploaded: {job.reason}", quarantined=1)
     await anyio.to_thread.run_sync(shutil.rmtree, state)
     return file

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 
 import packtrain
-from packtrain import IncompleteRun, Local, Options, State
+from packtrain import IncompleteRun, InputError, Local, ManifestError, Options, State
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines, request_line, write_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from packtrain import Statistics
 
@@ -72,17 +73,111 @@ async def test_a_shard_that_waits_for_a_person_does_not_hold_back_the_others(pla
     assert not place.out.exists()
 
 
-async def test_an_output_may_become_a_directory_between_two_starts(place: Place) -> None:
-    """Parts of shards that landed before are published as well."""
+async def test_an_output_cannot_become_a_directory_between_two_starts(place: Place) -> None:
+    """What has landed would be in the wrong place; it is refused before anything is lost."""
     source = place.requests(100)
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
         work = partial(client.run, source, model="m", out=place.out)
         await run_until(client, lambda statistics: statistics.count(State.CLOSED) >= 3, work)
-    parts = place.root / "parts"
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-        summary = await client.run(source, model="m", out=f"{parts}/")
-    assert summary.answered == 100
-    assert sum(len(read_lines(part)) for part in parts.glob("part-*")) == 100
+        with pytest.raises(ManifestError, match="another"):
+            await client.run(source, model="m", out=f"{place.root}/parts/")
+        assert (await client.run(source, model="m", out=place.out)).answered == 100
+
+
+async def test_an_output_that_exists_is_not_written_over(place: Place) -> None:
+    """Neither somebody's file, nor the input itself, nor parts of another run; nothing is sent."""
+    source = place.requests(3)
+    place.out.write_text("precious")
+    (place.root / "parts").mkdir()
+    (place.root / "parts" / "part-00000.jsonl").write_text("precious")
+    for out in (source, place.out, place.root / "parts"):
+        async with packtrain.open_client(f"{out}.state", service=place.service) as client:
+            with pytest.raises(InputError, match="choose another --out"):
+                await client.run(source, model="m", out=out)
+    assert place.out.read_text() == "precious"
+    assert len(read_lines(source)) == 3
+    assert place.truth("upload_started") == []
+
+
+async def test_an_existing_directory_gets_parts_also_without_a_slash(place: Place) -> None:
+    """And a directory that is missing on the way is made."""
+    parts = place.root / "deep" / "parts"
+    parts.mkdir(parents=True)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.run(place.requests(15), model="m", out=parts)
+    assert len(list(parts.glob("part-*"))) == 2
+    async with packtrain.open_client(place.root / "state2", service=place.service) as client:
+        await client.run(place.requests(3), model="m", out=place.root / "no" / "where" / "out.jsonl")
+
+
+async def test_a_file_that_grew_after_its_end_was_read_is_refused(place: Place) -> None:
+    """Its new lines would be passed over in silence; an input that is gone is not needed any more."""
+    source = place.requests(3)
+    ask = partial(packtrain.finished, place.state, service=place.service, model="m", out=place.out)
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        await client.run(source, model="m", out=place.out)
+    assert await ask(inputs=[source]) is not None
+    place.requests(4)
+    with pytest.raises(InputError, match="its new lines would not be sent"):
+        await ask(inputs=[source])
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(InputError, match="its new lines would not be sent"):
+            await client.run(source, model="m", out=place.out)
+    source.unlink()
+    assert await ask(inputs=[source]) is not None
+
+
+async def test_without_waiting_a_later_call_collects_what_has_ended(place: Place) -> None:
+    """A job in the scheduler that never waits still brings the answers home."""
+    source = place.requests(25)
+    for _ in range(20):
+        async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+            with anyio.fail_after(20):
+                summary = await client.run(source, model="m", out=place.out, wait=False)
+        if summary.complete:
+            break
+    assert (summary.complete, summary.answered) == (True, 25)
+
+
+async def test_files_of_one_content_are_uploaded_once(place: Place) -> None:
+    """They have one name at the service."""
+    first, second = place.requests(3, "a.jsonl"), place.requests(3, "b.jsonl")
+    found = await packtrain.upload([first, second], service=place.service)
+    assert found[0] == found[1]
+    assert len(place.truth("upload_started")) == 1
+
+
+async def test_errors_of_the_stages_come_plain(place: Place) -> None:
+    """Not in the groups of the tasks that they happened in."""
+    missing = place.root / "missing.jsonl"
+    for work in (
+        partial(packtrain.check, missing),
+        partial(packtrain.split, missing, place.root / "split"),
+        partial(packtrain.upload, [missing], service=place.service),
+    ):
+        with pytest.raises(InputError, match=r"missing\.jsonl"):
+            await work()
+
+
+async def test_a_new_cut_leaves_nothing_of_an_earlier_one(place: Place) -> None:
+    """Or lines would stand in two files."""
+    source = place.requests(100)
+    await packtrain.split(source, place.root / "cut", options=Options(shard_requests=10))
+    report = await packtrain.split(source, place.root / "cut", options=Options(shard_requests=60))
+    assert sorted(map(str, (place.root / "cut").glob("*.jsonl"))) == report.files
+
+
+async def test_a_finalize_cut_off_by_a_restart_is_found_at_another_address(place: Place) -> None:
+    """The service took the whole file, its word was lost, and then it moved."""
+    source = place.requests(10)
+    for seen in (State.FINALIZING, State.UPLOADED, State.SUBMITTED):
+        async with packtrain.open_client(place.state, service=Local()) as client:
+            work = partial(client.run, source, model="m", out=place.out)
+            await run_until(client, lambda statistics, seen=seen: statistics.count(seen, State.CLOSED) > 0, work)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    async with packtrain.open_client(place.state, service=Local()) as client:
+        with anyio.fail_after(30):
+            assert (await client.run(source, model="m", out=place.out)).answered == 10
 
 
 async def test_a_create_that_never_arrived_is_fenced_and_made_once(place: Place) -> None:

@@ -155,7 +155,7 @@ def test_directory_of_somebody_else_is_refused(state: Path) -> None:
 def test_network_file_system_is_refused(state: Path, tmp_path: Path, kind: str) -> None:
     """Locks and syncs of network file systems do not promise enough; the message says what to do."""
     with (
-        pytest.raises(ManifestError, match=r"network file system .* local disk for --state"),
+        pytest.raises(ManifestError, match=r"network file system .* local disk as --state"),
         hold(state, mounts=mounted(tmp_path, kind)),
     ):
         pass

@@ -38,6 +38,11 @@ def test_the_class_of_a_failed_create(error: PacktrainError, outcome: Outcome) -
     assert classify(error, file=FILE, proven=True) is outcome
 
 
-def test_a_400_to_the_first_create_bars_the_run() -> None:
-    """Before any create was accepted, it is rather the key or the model than the content of one shard."""
-    assert classify(refusal(400), file=FILE, proven=False) is Outcome.BARRED
+def test_a_400_to_the_first_create_may_mean_the_run() -> None:
+    """Before any create was accepted, it may be the model rather than the content of one shard."""
+    assert classify(refusal(400), file=FILE, proven=False) is Outcome.SUSPECT
+
+
+def test_a_wrong_key_bars_the_run_although_it_is_a_400() -> None:
+    """The service says so in the text alone."""
+    assert classify(refusal(400, message="API key not valid."), file=FILE, proven=True) is Outcome.BARRED

@@ -37,6 +37,13 @@ def test_absence_needs_three_controlled_passes_and_the_whole_time() -> None:
     assert look(Search(0.0), [0, 10, 900], controlled=True).absent(SETTLE)
 
 
+def test_the_pass_that_settles_it_must_itself_be_controlled() -> None:
+    """Early controls say nothing of a late empty list."""
+    search = look(Search(0.0), [0, 10, 20], controlled=True).after(900, controlled=False)
+    assert not search.absent(SETTLE)
+    assert search.after(910, controlled=True).absent(SETTLE)
+
+
 def test_without_a_control_absence_takes_twice_the_time_and_five_passes() -> None:
     """The list has been seen empty while jobs were pending."""
     assert not look(Search(0.0), [0, 10, 900, 1799], controlled=False).absent(SETTLE)

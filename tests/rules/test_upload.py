@@ -18,6 +18,7 @@ from packtrain._rules.upload import (
     Query,
     Send,
     Start,
+    Stuck,
     answered,
     doubted,
     next_action,
@@ -156,7 +157,8 @@ def test_recoveries_without_progress_are_few_and_progress_resets_them() -> None:
         assert upload.stalls == 0
     for _ in range(UPLOAD_STALLS + 1):
         upload = doubted(upload)
-    assert isinstance(next_action(upload, CHUNK), Dead)
+    assert isinstance(next_action(upload, CHUNK), Stuck)
+    assert next_action(resumed(upload), CHUNK) == Query()
 
 
 def test_an_upload_taken_up_again_begins_with_a_query() -> None:
@@ -214,6 +216,8 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
                 assert final
                 assert bytes(held) == content
                 return
+            case Stuck():
+                upload = resumed(upload)
             case Dead():
                 upload = renewed(upload)
                 final = False

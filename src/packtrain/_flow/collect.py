@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
-from .._errors import ApiError, IntegrityError
+from .._errors import ApiError, IntegrityError, TransportError
 from .._io.join import Outputs, join_files
 from .._io.part import Part
 from .._io.patience import persist
-from .._io.spool import land, remove
+from .._io.spool import digest_of, land, remove
 from .._model import Job, State, Tally
+from .._options import JOB_PATIENCE
 from .._rules.lifecycle import Closed, Landed, Quarantined
 from .merge import publish_part
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Tries of one download in a row, each going on where the last one stopped.
 _TRIES = 6
+#: Copies of one file of results that may be fetched until two agree.
+_COPIES = 5
 
 
 async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
@@ -36,20 +39,35 @@ async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
         return job
     if output is not None and output.parts:
         await publish_part(ctx, output, job)
+        await anyio.to_thread.run_sync(remove, ctx.spool.answers(job))
     return await _close(ctx, job)
 
 
 async def _land(ctx: Context, job: Job) -> Job:
     shard = await ctx.manifest.shard(job)
     try:
-        tally = await _fetch_and_join(ctx, job, shard)
+        tally = await _account(ctx, job, shard)
     except ApiError as error:
         return await _missed(ctx, job, error)
-    if tally.missing and job.result:
-        # Rows are missing: either the service left them out, or what came down was cut. A second copy tells.
-        await anyio.to_thread.run_sync(remove, ctx.spool.part(job))
-        tally = await _fetch_and_join(ctx, job, shard)
+    except IntegrityError as error:
+        return await ctx.record(job, Quarantined(reason=f"the results of {job.batch} can't be used: {error}"))
     return await ctx.record(job, Landed(tally=tally))
+
+
+async def _account(ctx: Context, job: Job, shard: Shard) -> Tally:
+    """The shard's keys accounted for. Rows that are missing count as such when two copies agree: not every
+    transport tells a body that was cut from one that was whole."""
+    part, seen = ctx.spool.part(job), None
+    for _ in range(_COPIES):
+        tally = await _fetch_and_join(ctx, job, shard)
+        if not tally.missing or not job.result:
+            return tally
+        digest = await anyio.to_thread.run_sync(digest_of, part)
+        if digest == seen:
+            return tally
+        seen = digest
+        await anyio.to_thread.run_sync(remove, part)
+    raise TransportError(f"shard {job.shard}: its results came down differently {_COPIES} times; see the network")
 
 
 async def _fetch_and_join(ctx: Context, job: Job, shard: Shard) -> Tally:
@@ -68,8 +86,12 @@ async def _fetch_and_join(ctx: Context, job: Job, shard: Shard) -> Tally:
 
 async def _missed(ctx: Context, job: Job, error: ApiError) -> Job:
     """The results are refused. If the job itself is still shown to us, it is they that are gone, not our key."""
-    if error.status not in (403, 404) or not job.batch or not await ctx.remote.find_batch(job.batch):
+    if error.status not in (403, 404) or not job.batch:
         raise error
+    known = await ctx.remote.find_batch(job.batch)
+    overdue = ctx.clock.now() - (job.submitted_at or 0.0) > JOB_PATIENCE
+    if known is None and not overdue:
+        raise TransportError(f"shard {job.shard}: neither {job.batch} nor its results are shown; is it the same key?")
     reason = f"the answers of {job.batch} were made, and paid for, but can't be fetched any more: {error}"
     return await ctx.record(job, Quarantined(reason=reason))
 

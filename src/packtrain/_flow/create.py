@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import ApiError, PacktrainError, ProtocolError
+from .._errors import ApiError, PacktrainError
 from .._model import Job, State
 from .._options import FILE_MARGIN
 from .._rules import naming
@@ -29,9 +29,13 @@ class Creator:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        #: Refusals for lack of quota in a row; they slow down all creates of the run.
+        #: No create of the run before this point in time.
+        self.ready_at = 0.0
+        #: Creates in a row that were put off; each slows down all creates of the run.
         self._throttled = 0
+        #: Whether a create was accepted; until then a refusal may be about the run rather than about one shard.
         self._proven = False
+        self._unproven = 0
 
     async def create(self, job: Job) -> Job:
         """From UPLOADED to SUBMITTED, or to where the answer leads. Raises ApiError when no create can succeed."""
@@ -39,6 +43,8 @@ class Creator:
             return await self._doubt(job, "the program stopped between the intent and the answer")
         if self._expires_soon(job):
             return await self._spoil(job, "the input file is about to expire, or has")
+        if not self._proven:
+            self._proven = (await self._ctx.manifest.statistics(job.run)).jobs_created > 0
         shard = await self._ctx.manifest.shard(job)
         tag = naming.job_tag(self._ctx.run.token, shard, job.attempt)
         # A create that was refused for quota is taken to have made nothing; one look makes sure of it.
@@ -56,9 +62,10 @@ class Creator:
         self._throttled, self._proven = 0, True
         job = await ctx.record(job, JobKnown(batch=batch.name, submitted_at=ctx.clock.now()))
         if batch.display_name not in ("", tag):
-            raise ProtocolError(
+            raise ApiError(
                 f"shard {job.shard}: the service renamed our job to {batch.display_name[:120]!r}. Jobs could not be "
-                "found again by name, so no more are created; please report this."
+                "found again by name, so no more are created; please report this.",
+                status=200,
             )
         return job
 
@@ -66,22 +73,24 @@ class Creator:
         match classify(error, file=job.file or "", proven=self._proven):
             case Outcome.AMBIGUOUS:
                 return await self._doubt(job, str(error))
-            case Outcome.NOT_SENT | Outcome.THROTTLED:
+            case Outcome.THROTTLED:
                 return await self._withdraw(job, error)
             case Outcome.FILE_GONE:
                 return await self._spoil(job, str(error))
             case Outcome.REFUSED:
                 return await self._ctx.record(job, CreateRefused(reason=str(error)))
-            case Outcome.BARRED:
+            case Outcome.SUSPECT if not self._unproven:
+                # Perhaps it is this shard alone: another one is tried before the run is given up.
+                self._unproven += 1
+                return await self._withdraw(job, error, pause=False)
+            case Outcome.NOT_SENT | Outcome.BARRED | Outcome.SUSPECT:
                 await self._withdraw(job, error)
                 raise error
 
-    async def _withdraw(self, job: Job, error: PacktrainError) -> Job:
-        wait = 0.0
-        if not isinstance(error, ApiError) or error.status == 429:
-            wait = wait_after(error, self._throttled, self._ctx.clock.jitter())
-            self._throttled += 1
-        not_before = self._ctx.clock.now() + wait
+    async def _withdraw(self, job: Job, error: PacktrainError, *, pause: bool = True) -> Job:
+        not_before = self._ctx.clock.now() + wait_after(error, self._throttled, self._ctx.clock.jitter())
+        if pause:
+            self._throttled, self.ready_at = self._throttled + 1, not_before
         return await self._ctx.record(job, CreateWithdrawn(not_before=not_before, reason=str(error)))
 
     async def _doubt(self, job: Job, reason: str) -> Job:

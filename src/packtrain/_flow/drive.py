@@ -45,7 +45,7 @@ class Lane:
 
     slots: int
     take: Callable[[int], Awaitable[list[Job]]]
-    work: Callable[[Job], Awaitable[object]]
+    work: Callable[[Job], Awaitable[Job]]
     busy: int = 0
 
 
@@ -55,12 +55,15 @@ class Driver:
     def __init__(self, ctx: Context, output: Output | None = None) -> None:
         self._ctx = ctx
         self._watcher = Watcher(ctx)
+        self._creator = Creator(ctx)
         self._lanes = (
             Lane(ctx.options.downloads, self._ended, lambda job: collect(ctx, job, output)),
             Lane(ctx.options.uploads, self._sealed, lambda job: upload.send(ctx, job)),
-            Lane(1, self._uploaded, Creator(ctx).create),
+            Lane(1, self._uploaded, self._creator.create),
         )
         self._stopping = False
+        #: The jobs that were there at the start have been looked at.
+        self.has_looked = False
         self._failures = 0
         self._last_success = ctx.clock.now()
 
@@ -105,8 +108,8 @@ class Driver:
     async def _work(self, lane: Lane, job: Job) -> None:
         not_before = None
         try:
-            await lane.work(job)
-            self._succeeded()
+            if (await lane.work(job)).state is not job.state:
+                self._succeeded()
         except PacktrainError as error:
             not_before = self._ctx.clock.now() + self._setback(error)
         finally:
@@ -118,9 +121,14 @@ class Driver:
     async def _watch(self) -> None:
         while True:
             changed = self._ctx.changes.mark()
+            passes = self._watcher.passes
             try:
                 delay = await self._watcher.look()
-                self._succeeded()
+                if self._watcher.passes > passes:
+                    self._succeeded()
+                if not self.has_looked:
+                    self.has_looked = True
+                    self._ctx.changes.notify()
             except PacktrainError as error:
                 delay = self._setback(error)
             await wait(changed, delay) if delay > _IDLE_SECONDS else await self._ctx.clock.sleep(delay)
@@ -152,6 +160,8 @@ class Driver:
         """Interrupted creates first, which become questions; new ones while jobs fit."""
         if jobs := await self._claim({State.CREATE_INTENT}, room):
             return jobs
+        if self._ctx.clock.now() < self._creator.ready_at:
+            return []
         live = (await self._statistics()).count(*LIVE)
         return await self._claim({State.UPLOADED}, min(room, quota.jobs_that_fit(live, self._ctx.run.limits)))
 

@@ -270,7 +270,8 @@ class Ingest:
                 f"the input ended at line {self._cursor.lines}, earlier than at the first start; give it again whole"
             )
         if not self._cursor.valid:
-            raise InputError(f"no usable line among {self._cursor.lines}; nothing was submitted")
+            names = ", ".join(source.name for source in self._sources[:3])
+            raise InputError(f"{names}: no usable line among {self._cursor.lines}")
         await anyio.to_thread.run_sync(self._rejects.sync)
         await self._manifest.move(self._run.id, msgspec.structs.replace(self._stamped(self._cursor), done=True))
         self._changes.notify()

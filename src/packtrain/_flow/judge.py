@@ -54,7 +54,7 @@ class Judge:
 async def reading(source: Source, *, size: int, offset: int = 0) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
     """The blocks of a source; while one is worked on, the next is read, and no more than that."""
     send, receive = anyio.create_memory_object_stream[bytes](0)
-    async with anyio.create_task_group() as tasks, receive:
+    async with receive, anyio.create_task_group() as tasks:
         tasks.start_soon(_read, source, size, offset, send)
         yield receive
         tasks.cancel_scope.cancel()

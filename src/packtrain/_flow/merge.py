@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import ManifestError
-from .._io.spool import publish, remove, touch
+from .._errors import InputError, ManifestError
+from .._io.spool import disk_errors, publish, touch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from .._model import Job
@@ -25,6 +26,22 @@ class Output:
     def __init__(self, path: Path, *, parts: bool) -> None:
         self.path = path
         self.parts = parts
+
+    def prepare(self, new: bool, inputs: Sequence[Path]) -> None:
+        """Blocking. Make sure that the output can be published, and that a new run destroys nothing by it.
+
+        Raises InputError.
+        """
+        with disk_errors(self.path):
+            (self.path if self.parts else self.path.parent).mkdir(parents=True, exist_ok=True)
+        if any(path.exists() and self.path.exists() and path.samefile(self.path) for path in inputs):
+            raise InputError(f"{self.path} is an input; choose another --out")
+        taken = any(self.path.glob("part-*.jsonl")) if self.parts else os.path.lexists(self.path)
+        if new and taken:
+            raise InputError(
+                f"{self.path} exists already and is not of this run; move it away, or choose another --out. If it is "
+                "of a run whose state directory is gone, asking again would be paid for again"
+            )
 
     def beside(self, kind: str) -> Path:
         """``OUT.failed.jsonl`` and the like."""
@@ -53,10 +70,6 @@ async def merge(ctx: Context, output: Output) -> None:
     jobs = await ctx.manifest.jobs(ctx.run.id)
     spool = ctx.spool
     if output.parts:
-        for job in jobs:
-            # Those that landed while the output was still to be a file are not there yet.
-            if not await anyio.to_thread.run_sync(output.part(job).exists):
-                await publish_part(ctx, output, job)
         await anyio.to_thread.run_sync(touch, output.path / "_SUCCESS")
     else:
         await anyio.to_thread.run_sync(publish, [spool.answers(job) for job in jobs], output.path)
@@ -64,9 +77,7 @@ async def merge(ctx: Context, output: Output) -> None:
     await _publish_some(jobs, spool.unknown, output.beside("unknown"))
     digest = hashlib.sha256("".join(job.tally.sha256 for job in jobs if job.tally).encode()).hexdigest()
     await ctx.manifest.publish(ctx.run.id, digest)
-    for job in jobs:
-        for path in (spool.answers(job), spool.failed(job), spool.unknown(job)):
-            await anyio.to_thread.run_sync(remove, path)
+    await anyio.to_thread.run_sync(spool.discard_results)
 
 
 async def publish_rejects(rejects: Path, output: Output) -> None:

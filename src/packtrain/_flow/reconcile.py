@@ -42,10 +42,9 @@ _RESULT_SECONDS = 600.0
 
 
 class Listing(Struct, frozen=True):
-    """The jobs of this run that a pass showed. ``complete`` when it read the list to the end."""
+    """The jobs of this run that a pass showed."""
 
     batches: dict[str, RemoteBatch]
-    complete: bool
 
     def tagged(self, prefix: str) -> list[RemoteBatch]:
         return [batch for batch in self.batches.values() if batch.display_name.startswith(prefix)]
@@ -63,7 +62,7 @@ async def list_jobs(ctx: Context, *, until: Collection[str] = ()) -> Listing:
         missing.difference_update(batch.name for batch in page.batches)
         token = page.next_token
         if token is None or (until and not missing):
-            return Listing(batches, complete=token is None)
+            return Listing(batches)
         if token in tokens:
             raise ProtocolError("list of jobs: the service repeats a page for ever; the pass says nothing")
         tokens.add(token)
@@ -83,8 +82,11 @@ class Watcher:
         self._ctx = ctx
         self._searches: dict[tuple[int, int], polling.Search] = {}
         self._oddities: dict[str, tuple[float, int]] = {}
+        self._fence_at: dict[tuple[int, int], float] = {}
         self._quiet = 0
         self._look_at = 0.0
+        #: Complete answers from the list so far.
+        self.passes = 0
 
     async def look(self) -> float:
         """Look if it is time; returns the seconds until the next look."""
@@ -100,6 +102,7 @@ class Watcher:
     async def _examine(self, watched: list[Job], doubtful: list[Job]) -> None:
         names = {job.batch for job in watched if job.batch}
         listing = await list_jobs(self._ctx, until=() if doubtful else names)
+        self.passes += 1
         controlled = any(name in listing.batches for name in await self._known())
         changed = [await self._progress(job, listing) for job in watched]
         changed += [await self._search(job, listing, controlled=controlled) for job in doubtful]
@@ -127,6 +130,7 @@ class Watcher:
             if self._odd(f"{job.batch} lost", _LOST_SECONDS, _LOST_LOOKS):
                 return Quarantined(reason=f"{job.batch} is neither in the list nor found by name; it was paid for")
             return None
+        self._oddities.pop(f"{job.batch} lost", None)
         if batch.result_file and batch.state.terminal:
             return JobEnded(result=batch.result_file)
         if batch.state is BatchState.SUCCEEDED:
@@ -149,6 +153,8 @@ class Watcher:
     # Jobs in doubt
 
     def _due(self, job: Job) -> float:
+        if job.state is State.FENCE_INTENT:
+            return self._fence_at.get((job.shard, job.generation), 0.0)
         search = self._searches.get((job.shard, job.generation))
         if search is None or not search.passes:
             return 0.0
@@ -187,6 +193,7 @@ class Watcher:
     async def _fence(self, job: Job) -> bool:
         """Revoke the input file, so that a create which is still on its way is refused."""
         assert job.file is not None
+        self._fence_at[job.shard, job.generation] = self._ctx.clock.now() + self._ctx.service.settle / 10
         await self._ctx.remote.delete_file(job.file)
         if await self._ctx.remote.find_file(job.file):
             return False

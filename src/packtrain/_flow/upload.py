@@ -48,8 +48,9 @@ async def send(ctx: Context, job: Job) -> Job:
     shard = await ctx.manifest.shard(job)
     progress = upload.resumed(job.upload or Upload(size=shard.bytes))
     if progress.url is not None and not same_origin(progress.url, ctx.service.origin):
-        # The service is at another address now, as the local one after a restart; the session's is void.
+        # As the local service is after a restart; the address of the session is void.
         progress = Upload(size=shard.bytes)
+        job = await ctx.record(job, UploadLost(upload=progress, reason="the service is at another address now"))
     async with _reading(ctx, shard) as reader:
         sending = _Sending(ctx, job, shard, reader)
         while True:
@@ -64,6 +65,8 @@ async def send(ctx: Context, job: Job) -> Job:
                     return await sending.finish(progress)
                 case upload.Dead(reason):
                     progress = await sending.renew(progress, reason)
+                case upload.Stuck(reason):
+                    raise TransportError(f"shard {job.shard}: {reason}")
             if sending.job.state not in (State.UPLOADING, State.FINALIZING):
                 return sending.job
             if progress.stalls > 1:  # the first recovery is a question, and can be asked at once

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import anyio.to_thread
 
 from .._errors import InputError
+from .._model import SourceMark
 from .rows import Row, RowsSource
-from .sources import expand, open_source
+from .sources import STDIN, expand, open_source
 
 if TYPE_CHECKING:
     from .sources import Source
@@ -33,6 +35,25 @@ async def open_sources(inputs: Inputs) -> list[Source]:
     if not names:
         raise InputError("no input given; name files, a directory, a glob, or - for the standard input")
     return await anyio.to_thread.run_sync(_open_named, names)
+
+
+async def named_files(inputs: Inputs) -> list[Path]:
+    """The files that the inputs name and that exist; none for rows. Raises nothing for those that do not."""
+    return await anyio.to_thread.run_sync(_existing, _names(inputs) or [])
+
+
+def marks_of(paths: list[Path]) -> list[SourceMark]:
+    """Blocking. By what each regular file is known again."""
+    found = [(path, path.stat()) for path in paths if path.is_file()]
+    return [SourceMark(str(path), state.st_size, state.st_mtime_ns) for path, state in found]
+
+
+def _existing(names: list[str | Path]) -> list[Path]:
+    found: list[Path] = []
+    for name in names:
+        with suppress(InputError):
+            found += [path for path in expand([name]) if path != STDIN]
+    return found
 
 
 def _open_named(names: list[str | Path]) -> list[Source]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 from msgspec import Raw, Struct
 
-from .._errors import IntegrityError
+from .._errors import InputError, IntegrityError
 from .._model import RowError, Tally
 from .._options import JOIN_WINDOW, MIB
 from .._rules.requests import key_of
@@ -56,7 +56,7 @@ def join_files(
     disk refuses.
     """
     with _Results(results) as rows, _Writer(outputs, rows, with_request, absent) as writer:
-        keys = map(key_of, itertools.chain.from_iterable(map(_lines, requests)))
+        keys = itertools.chain.from_iterable(map(_keys, requests))
         # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
         lines = itertools.chain.from_iterable(map(_lines, requests)) if with_request else itertools.repeat(b"")
         while batch := list(itertools.islice(keys, window)):
@@ -227,6 +227,14 @@ def _lines(path: Path) -> Iterator[bytes]:
         for line in file:
             if not line.isspace():
                 yield line
+
+
+def _keys(path: Path) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            yield key_of(line)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from error
 
 
 def _ended(line: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .spool import disk_errors, write_all
+from .spool import disk_errors, sync_directory, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ class RejectsFile:
     def sync(self) -> None:
         with disk_errors(self._path):
             os.fsync(self._file.fileno())
+            sync_directory(self._path.parent)
 
     def close(self) -> None:
         self._file.close()

@@ -22,11 +22,13 @@ class _Row(Struct):
 
     key: str
     response: Raw = Raw()
-    error: RowError | None = None
+    # Whatever the service calls an error, which need not be an object.
+    error: Raw = Raw()
     reason: str = ""
 
 
 _row = msgspec.json.Decoder(_Row)
+_error = msgspec.json.Decoder(RowError)
 
 
 async def read_results(answers: Path, failed: Path) -> AsyncIterator[Result]:
@@ -46,4 +48,11 @@ def _decode(lines: bytes) -> Iterator[Result]:
         if bytes(row.response):
             yield Result(row.key, row.response)
         else:
-            yield Result(row.key, None, row.error or RowError(row.reason))
+            yield Result(row.key, None, _as_error(row))
+
+
+def _as_error(row: _Row) -> RowError:
+    try:
+        return _error.decode(row.error)
+    except msgspec.MsgspecError:
+        return RowError(row.reason)

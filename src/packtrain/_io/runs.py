@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .._errors import IntegrityError
 from .._options import MIB
 from .._rules.keys import DIGEST_BYTES, ranges
-from .spool import disk_errors, open_private, settle, write_all
+from .spool import disk_errors, make_durable, open_private, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -138,7 +138,7 @@ def write_run(path: Path, chunks: Iterable[bytes]) -> SortedRun:
                 crc = zlib.crc32(chunk, crc)
                 count += len(chunk) // DIGEST_BYTES
             write_all(file, _FOOTER.pack(_MAGIC, crc, count))
-            settle(file, temporary, path)
+            make_durable(file, temporary, path)
     return SortedRun(path)
 
 

@@ -39,6 +39,11 @@ class Spool:
     def run(self, token: str) -> RunSpool:
         return RunSpool(self.root, token)
 
+    def clear(self) -> None:
+        """Blocking. Remove what a crash left half written; for a time when nobody writes."""
+        for leftover in self.root.glob(f"*/*/*{_TEMPORARY}"):
+            leftover.unlink()
+
 
 class RunSpool:
     """The files of one run; several runs share a state directory."""
@@ -50,11 +55,10 @@ class RunSpool:
         self.rejects = self._results / "rejected.jsonl"
 
     def prepare(self) -> None:
-        """Blocking. Make the directories, and clear away what a crash left half written."""
+        """Blocking. Make the directories."""
         for directory in (self._shards, self._results, self.keys):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for leftover in directory.glob(f"*{_TEMPORARY}"):
-                leftover.unlink()
+            sync_directory(directory.parent)
 
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._shards / shard_file(index, generation)
@@ -71,6 +75,12 @@ class RunSpool:
 
     def unknown(self, job: Job) -> Path:
         return self.answers(job).with_suffix(".unknown")
+
+    def discard_results(self) -> None:
+        """Blocking. Let go of what has been published."""
+        for path in self._results.glob("*"):
+            if path != self.rejects:
+                path.unlink(missing_ok=True)
 
 
 class ShardWriter:
@@ -95,7 +105,7 @@ class ShardWriter:
     def seal(self) -> str:
         """Give the shard its name; returns its SHA-256 in hex."""
         with disk_errors(self.path):
-            settle(self._file, self._temporary, self.path)
+            make_durable(self._file, self._temporary, self.path)
         return self._digest.hexdigest()
 
     def discard(self) -> None:
@@ -167,13 +177,19 @@ def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
         view = view[file.write(view) :]
 
 
-def settle(file: BinaryIO, temporary: Path, final: Path) -> None:
+def make_durable(file: BinaryIO, temporary: Path, final: Path) -> None:
     """Make a written file durable under its final name."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
     temporary.rename(final)
     sync_directory(final.parent)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_directory(directory: Path) -> None:
@@ -192,14 +208,15 @@ def publish(parts: Sequence[Path], final: Path) -> None:
         for part in parts:
             with part.open("rb", buffering=0) as source:
                 _append(source, target)
-        settle(target, temporary, final)
+        if target.tell() != sum(part.stat().st_size for part in parts):
+            raise IntegrityError(f"{final}: the copy is not as long as its parts; nothing was published")
+        make_durable(target, temporary, final)
 
 
 def land(temporaries: Sequence[Path], finals: Sequence[Path]) -> str:
     """Make written files durable under their final names; returns the SHA-256 of the first, in hex."""
     with disk_errors(finals[0]):
-        with temporaries[0].open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = digest_of(temporaries[0])
         for temporary, final in zip(temporaries, finals, strict=True):
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -243,8 +260,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = "the disk is full" if error.errno in _FULL else f"the disk refused ({error.strerror})"
-        raise IncompleteRun(f"{path}: {why}. Nothing is lost: make room, then start the same command again.") from error
+        why, cure = (
+            (error.strerror, "put that right") if error.errno not in _FULL else ("the disk is full", "make room")
+        )
+        raise IncompleteRun(f"{path}: {why}. Nothing is lost: {cure}, then start the same command again.") from error
 
 
 def _temporary(path: Path) -> Path:

@@ -144,7 +144,9 @@ def _translated(call: Call) -> Iterator[None]:
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         sent = not isinstance(error, _NOT_SENT)
         reason = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else type(error).__name__
-        raise TransportError(f"{call.method}: no complete answer from the service ({reason})", sent=sent) from error
+        what = "the connection broke before a complete answer came" if sent else "the service cannot be reached"
+        # Without its cause, which may quote the request with all its headers.
+        raise TransportError(f"{what} ({reason})", sent=sent) from None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

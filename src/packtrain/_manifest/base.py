@@ -36,7 +36,7 @@ class Manifest(Protocol):
         ...
 
     async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
-        """Store what the inputs look like, the first time; afterwards return what was stored then."""
+        """Store what the inputs look like, as long as no shard is cut from them; return what is stored."""
         ...
 
     async def seal(self, shard: Shard, cursor: Cursor) -> None:

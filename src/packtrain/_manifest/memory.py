@@ -96,7 +96,8 @@ class MemoryManifest:
     async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
         await checkpoint_if_cancelled()
         memory = self._memory(run)
-        memory.marks = memory.marks or list(marks)
+        if not memory.cursor.shards:
+            memory.marks = list(marks)
         return list(memory.marks)
 
     async def seal(self, shard: Shard, cursor: Cursor) -> None:

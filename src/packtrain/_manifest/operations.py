@@ -141,11 +141,11 @@ def publish(run: str, sha256: str, connection: Connection) -> None:
 
 
 def mark_sources(run: str, marks: Sequence[SourceMark], connection: Connection) -> list[SourceMark]:
-    cursor(run, connection)
-    stored = connection.execute(SELECT_SOURCES, (run,)).fetchall()
-    if stored:
+    if cursor(run, connection).shards:
+        stored = connection.execute(SELECT_SOURCES, (run,)).fetchall()
         return [SourceMark(fsdecode(name), size, mtime_ns) for name, size, mtime_ns in stored]
     values = [(run, at, fsencode(mark.name), mark.size, mark.mtime_ns) for at, mark in enumerate(marks)]
+    connection.execute("DELETE FROM sources WHERE run = ?", (run,))
     connection.executemany(INSERT_SOURCE, values)
     return list(marks)
 

@@ -149,10 +149,12 @@ class Quarantined(Event, frozen=True, kw_only=True):
     reason: str
 
 
-TABLE: dict[type[Event], tuple[frozenset[State], State]] = {
+#: In which states an event may occur, and where it leads; None stays. Once a finalize was intended the attempt stays
+#: FINALIZING, whatever becomes of its sessions: a file that shows up late is then known for ours.
+TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     UploadIntended: (frozenset({S.SEALED}), S.UPLOADING),
-    UploadOpened: (frozenset({S.UPLOADING}), S.UPLOADING),
-    UploadLost: (frozenset({S.UPLOADING, S.FINALIZING}), S.UPLOADING),
+    UploadOpened: (frozenset({S.UPLOADING, S.FINALIZING}), None),
+    UploadLost: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     FinalizeIntended: (frozenset({S.UPLOADING}), S.FINALIZING),
     FileReady: (frozenset({S.UPLOADING, S.FINALIZING}), S.UPLOADED),
     FileSpoiled: (frozenset({S.UPLOADING, S.FINALIZING, S.UPLOADED, S.CREATE_INTENT}), S.SEALED),
@@ -194,7 +196,7 @@ def advance(job: Job, event: Event) -> Job:
         raise ManifestError(
             f"shard {job.shard}: {type(event).__name__} cannot follow {job.state}; start the run again to read anew"
         )
-    return msgspec.structs.replace(job, state=after, **msgspec.structs.asdict(event))
+    return msgspec.structs.replace(job, state=after or job.state, **msgspec.structs.asdict(event))
 
 
 def detail(event: Event) -> str:

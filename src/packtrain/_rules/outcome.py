@@ -28,6 +28,8 @@ class Outcome(enum.Enum):
     BARRED = "barred"
     #: There is no job: the service does not take this shard.
     REFUSED = "refused"
+    #: As REFUSED, but no create of the run was accepted yet, so that it may be all of them.
+    SUSPECT = "suspect"
     #: There may be a job.
     AMBIGUOUS = "ambiguous"
 
@@ -51,6 +53,6 @@ def _refusal(error: ApiError, *, file: str, proven: bool) -> Outcome:
         return Outcome.FILE_GONE
     if error.code == "FAILED_PRECONDITION" and "ACTIVE" in text:
         return Outcome.THROTTLED
-    if error.status == 400 and proven:
-        return Outcome.REFUSED
+    if error.status == 400 and "API key" not in text:
+        return Outcome.REFUSED if proven else Outcome.SUSPECT
     return Outcome.BARRED

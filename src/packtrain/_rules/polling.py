@@ -26,14 +26,16 @@ class Search(Struct, frozen=True):
     passes: int = 0
     controlled: int = 0
     last: float = 0.0
+    last_controlled: float = 0.0
 
     def after(self, now: float, *, controlled: bool) -> Search:
-        return Search(self.since, self.passes + 1, self.controlled + controlled, now)
+        last_controlled = now if controlled else self.last_controlled
+        return Search(self.since, self.passes + 1, self.controlled + controlled, now, last_controlled)
 
     def absent(self, settle: float) -> bool:
         """The job was not made, as far as looking can tell."""
-        waited = self.last - self.since
-        return (self.controlled >= 3 and waited >= settle) or (self.passes >= 5 and waited >= 2 * settle)
+        by_control = self.controlled >= 3 and self.last_controlled - self.since >= settle
+        return by_control or (self.passes >= 5 and self.last - self.since >= 2 * settle)
 
     def next_look(self, settle: float) -> float:
         """Seconds from one pass to the next: short at first, so that a job is found soon."""

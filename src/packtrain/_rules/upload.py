@@ -6,7 +6,7 @@ Source: Google's resumable protocol (``X-Goog-Upload-*``) as its own client libr
 2. After a lost reply, a missing status header or any refusal, no byte goes before a query has been answered.
 3. ``final`` with 200 is success, also as the answer to a query; its body describes the file.
 4. ``final`` with anything else, ``cancelled``, and refusals that no query can clear end the session.
-5. Recoveries in a row without progress are counted, and are few; progress resets the count.
+5. Recoveries in a row without progress are counted, and are few before the upload rests; progress resets them.
 """
 
 from __future__ import annotations
@@ -55,13 +55,19 @@ class Finished(Struct, frozen=True):
     """The file stands at the service."""
 
 
+class Stuck(Struct, frozen=True):
+    """The service gives no answer that helps; the session may be good still, and is taken up again later."""
+
+    reason: str
+
+
 class Dead(Struct, frozen=True):
     """This session will bring no file."""
 
     reason: str
 
 
-Action = Start | Send | Query | Finished | Dead
+Action = Start | Send | Query | Finished | Stuck | Dead
 
 
 def next_action(upload: Upload, chunk_bytes: int) -> Action:
@@ -69,6 +75,8 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
         return Finished()
     if upload.dead is not None:
         return Dead(upload.dead)
+    if upload.stalls > UPLOAD_STALLS:
+        return Stuck(f"the upload has not moved in {UPLOAD_STALLS} recoveries")
     if upload.url is None:
         return Start()
     if upload.doubtful:
@@ -139,8 +147,6 @@ def _settled(upload: Upload, answer: Answer) -> Upload:
 
 
 def _stalled(upload: Upload) -> Upload:
-    if upload.stalls >= UPLOAD_STALLS:
-        return _dead(upload, f"no byte forward in {UPLOAD_STALLS} recoveries")
     return msgspec.structs.replace(upload, stalls=upload.stalls + 1)
 
 

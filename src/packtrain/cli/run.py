@@ -80,7 +80,10 @@ async def run(
 
     async def work(interrupts: Interrupts) -> Summary:
         # A finished run is told from its manifest alone, before anything that a service needs is loaded.
-        if done := await finished(where, service=chosen, model=model, out=out, task=task, join=join, options=options):
+        done = await finished(
+            where, inputs=inputs, service=chosen, model=model, out=out, task=task, join=join, options=options
+        )
+        if done is not None:
             return done
         from packtrain import open_client
 

@@ -87,12 +87,14 @@ class RunSuite:
                 with pytest.raises(ManifestError, match="nobody"):
                     await refused
 
-    async def test_sources_keep_the_first_marks(self, manifest: OpenManifest) -> None:
-        """What the inputs looked like first is what every later start gets; a name need not be Unicode."""
+    async def test_sources_keep_the_marks_that_shards_were_cut_from(self, manifest: OpenManifest) -> None:
+        """Until there is a shard the inputs may still be put right; a name need not be Unicode."""
         first = [SourceMark("b.jsonl", 7, 1_700_000_000_123_456_789), SourceMark("a\udcff.jsonl"), SourceMark("-")]
         async with manifest() as held:
             await held.open_run(RUN)
+            assert await held.mark_sources(RUN.id, [SourceMark("b.jsonl", 6, 5)]) == [SourceMark("b.jsonl", 6, 5)]
             assert await held.mark_sources(RUN.id, first) == first
+            await held.seal(shard(0), Cursor(shards=1))
         async with manifest() as again:
             assert await again.mark_sources(RUN.id, [SourceMark("b.jsonl", 8, 9)]) == first
 

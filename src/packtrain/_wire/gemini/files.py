@@ -86,10 +86,6 @@ def query_upload(url: str) -> Call:
     return Call(method="POST", target=url, headers=(("X-Goog-Upload-Command", "query"),), body=b"")
 
 
-def cancel_upload(url: str) -> Call:
-    return Call(method="POST", target=url, headers=(("X-Goog-Upload-Command", "cancel"),), body=b"")
-
-
 def get_file(name: str) -> Call:
     return Call(method="GET", target=f"/{VERSION}/{checked(name)}")
 
