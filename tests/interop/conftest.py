@@ -1,0 +1,21 @@
+"""The service in a thread of its own, for clients that block and for clients that do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from packtrain.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[str]:
+    """The address of a service that keeps its things in ``tmp_path / "service"``."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving(tmp_path / "service")) as found:
+        yield found

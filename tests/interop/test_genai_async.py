@@ -1,0 +1,188 @@
+"""The published google-genai package, unmodified, in its asynchronous form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio import to_thread
+from google.genai import errors, types
+from pydantic import BaseModel
+
+from .genai_calls import (
+    BIG,
+    EMBEDDER,
+    MODEL,
+    big_file,
+    client,
+    digest,
+    embed_file,
+    generate_file,
+    inline_requests,
+    is_over,
+    keys,
+    named,
+    result_name,
+    texts,
+    vectors,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from google.genai.client import AsyncClient
+
+# The package says of its embedding jobs that they are experimental, makes its session in a way that aiohttp
+# discourages, and gives it the chunks of uploads as bytes.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*experimental"),
+    pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"),
+]
+
+
+@pytest.fixture
+async def sdk(origin: str) -> AsyncIterator[AsyncClient]:
+    async with client(origin).aio as found:
+        yield found
+
+
+async def ended(sdk: AsyncClient, job: types.BatchJob) -> types.BatchJob:
+    with anyio.fail_after(30):
+        while not is_over(job):
+            job = await sdk.batches.get(name=named(job.name))
+    return job
+
+
+async def upload(sdk: AsyncClient, path: str, name: str | None = None) -> types.File:
+    return await sdk.files.upload(file=path, config={"mime_type": "jsonl", "display_name": "in", "name": name})
+
+
+async def test_job_from_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
+    """Upload, create, get until it ends, download: every key is answered."""
+    file = await upload(sdk, generate_file(tmp_path / "in.jsonl"))
+    assert (file.state, file.mime_type) == (types.FileState.ACTIVE, "jsonl")
+    job = await sdk.batches.create(model=MODEL, src=named(file.name), config={"display_name": "job-1"})
+    assert (job.display_name, job.model, job.done) == ("job-1", f"models/{MODEL}", False)
+    job = await ended(sdk, job)
+    assert job.state is types.JobState.JOB_STATE_SUCCEEDED
+    assert job.done
+    assert keys(await sdk.files.download(file=result_name(job))) == ["k0", "k1", "k2"]
+
+
+async def test_embedding_job_from_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
+    """The name of the file comes in snake_case here."""
+    file = await upload(sdk, embed_file(tmp_path / "in.jsonl"))
+    job = await sdk.batches.create_embeddings(model=EMBEDDER, src={"file_name": file.name})
+    assert keys(await sdk.files.download(file=result_name(await ended(sdk, job)))) == ["k0", "k1", "k2"]
+
+
+async def test_inline_job(sdk: AsyncClient) -> None:
+    """Answers and errors come back inside the job, each with its metadata."""
+    job = await ended(sdk, await sdk.batches.create(model=MODEL, src=inline_requests()))
+    assert texts(job) == ["one", "two", None]
+    assert job.dest
+    assert job.dest.inlined_responses
+    assert [row.metadata for row in job.dest.inlined_responses] == [{"key": f"m-{at}"} for at in (1, 2, 3)]
+    assert job.dest.inlined_responses[2].error
+    assert job.dest.inlined_responses[2].error.code == 3
+
+
+async def test_inline_embeddings(sdk: AsyncClient) -> None:
+    """One vector a text, of the asked dimension."""
+    source = types.EmbeddingsBatchJobSource(
+        inlined_requests=types.EmbedContentBatch(
+            contents=["one", "two"], config=types.EmbedContentConfig(output_dimensionality=8)
+        )
+    )
+    job = await ended(sdk, await sdk.batches.create_embeddings(model=EMBEDDER, src=source))
+    one, other = vectors(job)
+    assert (len(one), len(other)) == (8, 8)
+    assert one != other
+
+
+async def test_list_of_jobs_over_many_pages(sdk: AsyncClient, tmp_path: Path) -> None:
+    """Newest first, each once, whatever comes meanwhile."""
+    file = await upload(sdk, generate_file(tmp_path / "in.jsonl"))
+    made = [(await sdk.batches.create(model=MODEL, src=named(file.name))).name for _ in range(25)]
+    pager = await sdk.batches.list(config={"page_size": 4})
+    first = [job.name for job in pager.page]
+    await sdk.batches.create(model=MODEL, src=named(file.name))
+    rest = [job.name async for job in pager][len(first) :]
+    assert first + rest == made[::-1]
+
+
+async def test_files_get_list_delete(sdk: AsyncClient, tmp_path: Path) -> None:
+    """A chosen name is kept; what is deleted is forbidden, not missing."""
+    path = generate_file(tmp_path / "in.jsonl")
+    made = [named((await upload(sdk, path, name=f"mine-{at}")).name) for at in range(12)]
+    assert made[0] == "files/mine-0"
+    assert [file.name async for file in await sdk.files.list(config={"page_size": 5})] == made[::-1]
+    assert (await sdk.files.get(name=made[0])).display_name == "in"
+    await sdk.files.delete(name=made[0])
+    with pytest.raises(errors.ClientError, match="permission") as refused:
+        await sdk.files.get(name=made[0])
+    assert (refused.value.code, refused.value.status) == (403, "PERMISSION_DENIED")
+
+
+async def test_cancel_and_delete(sdk: AsyncClient, tmp_path: Path) -> None:
+    """Either is answered; a deleted job is not found, and its results are gone."""
+    file = await upload(sdk, generate_file(tmp_path / "in.jsonl", 20_000))
+    job = await sdk.batches.create(model=MODEL, src=named(file.name))
+    await sdk.batches.cancel(name=named(job.name))
+    job = await ended(sdk, job)
+    assert job.state in (types.JobState.JOB_STATE_CANCELLED, types.JobState.JOB_STATE_SUCCEEDED)
+    await sdk.batches.delete(name=named(job.name))
+    with pytest.raises(errors.ClientError) as refused:
+        await sdk.batches.get(name=named(job.name))
+    assert refused.value.code == 404
+
+
+async def test_100_megabytes_there_and_back(sdk: AsyncClient, tmp_path: Path) -> None:
+    """An upload in many chunks, byte for byte; streamed down to a destination."""
+    path = await to_thread.run_sync(big_file, tmp_path / "big.jsonl")
+    file = await upload(sdk, str(path))
+    assert file.size_bytes == BIG
+    copy = tmp_path / "copy.jsonl"
+    await sdk.files.download(file=named(file.name), destination=copy)
+    assert await to_thread.run_sync(digest, copy) == await to_thread.run_sync(digest, path)
+
+
+async def test_calls_that_are_answered_at_once(sdk: AsyncClient) -> None:
+    """Generate, embed, count."""
+    assert (await sdk.models.generate_content(model=MODEL, contents="hello")).text == "hello"
+    found = await sdk.models.embed_content(model=EMBEDDER, contents=["one", "two"], config={"output_dimensionality": 8})
+    assert found.embeddings
+    assert [len(vector.values or []) for vector in found.embeddings] == [8, 8]
+    assert (await sdk.models.count_tokens(model=MODEL, contents="12345678")).total_tokens == 2
+
+
+async def test_upload_of_nothing(sdk: AsyncClient, tmp_path: Path) -> None:
+    """A single call that finalises no bytes."""
+    path = tmp_path / "empty.jsonl"
+    path.touch()
+    assert (await upload(sdk, str(path))).state is types.FileState.ACTIVE
+
+
+async def test_errors_are_read(sdk: AsyncClient) -> None:
+    """Code, status and message arrive in the exception."""
+    with pytest.raises(errors.ClientError) as refused:
+        await sdk.batches.create(model=MODEL, src="files/none")
+    assert (refused.value.code, refused.value.status) == (404, "NOT_FOUND")
+
+
+class Recipe(BaseModel):
+    name: str
+    minutes: int
+
+
+async def test_schema_in_an_inline_job_is_taken(sdk: AsyncClient) -> None:
+    """A schema given as a class travels to the service."""
+    request: types.InlinedRequestDict = {
+        "contents": "a cake",
+        "config": {"response_mime_type": "application/json", "response_schema": list[Recipe]},
+    }
+    job = await ended(sdk, await sdk.batches.create(model=MODEL, src=[request]))
+    assert job.state is types.JobState.JOB_STATE_SUCCEEDED

@@ -1,0 +1,183 @@
+"""The published google-genai package, unmodified, in its blocking form."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from google.genai import errors, types
+from pydantic import BaseModel
+
+from .genai_calls import (
+    BIG,
+    EMBEDDER,
+    MODEL,
+    big_file,
+    client,
+    digest,
+    embed_file,
+    generate_file,
+    inline_requests,
+    is_over,
+    keys,
+    named,
+    result_name,
+    texts,
+    vectors,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from google import genai
+
+# What the package says of its embedding jobs.
+pytestmark = pytest.mark.filterwarnings("ignore:.*experimental")
+
+
+@pytest.fixture
+def sdk(origin: str) -> Iterator[genai.Client]:
+    with client(origin) as found:
+        yield found
+
+
+def ended(sdk: genai.Client, job: types.BatchJob) -> types.BatchJob:
+    deadline = time.monotonic() + 30
+    while not is_over(job):
+        assert time.monotonic() < deadline
+        job = sdk.batches.get(name=named(job.name))
+    return job
+
+
+def upload(sdk: genai.Client, path: str, name: str | None = None) -> types.File:
+    return sdk.files.upload(file=path, config={"mime_type": "jsonl", "display_name": "in", "name": name})
+
+
+def test_job_from_a_file(sdk: genai.Client, tmp_path: Path) -> None:
+    """Upload, create, get until it ends, download: every key is answered."""
+    file = upload(sdk, generate_file(tmp_path / "in.jsonl"))
+    assert (file.state, file.mime_type) == (types.FileState.ACTIVE, "jsonl")
+    job = sdk.batches.create(model=MODEL, src=named(file.name), config={"display_name": "job-1"})
+    assert (job.display_name, job.model, job.done) == ("job-1", f"models/{MODEL}", False)
+    job = ended(sdk, job)
+    assert job.state is types.JobState.JOB_STATE_SUCCEEDED
+    assert job.done
+    assert keys(sdk.files.download(file=result_name(job))) == ["k0", "k1", "k2"]
+
+
+def test_embedding_job_from_a_file(sdk: genai.Client, tmp_path: Path) -> None:
+    """The name of the file comes in snake_case here."""
+    file = upload(sdk, embed_file(tmp_path / "in.jsonl"))
+    job = sdk.batches.create_embeddings(model=EMBEDDER, src={"file_name": file.name}, config={"display_name": "e"})
+    assert keys(sdk.files.download(file=result_name(ended(sdk, job)))) == ["k0", "k1", "k2"]
+
+
+def test_inline_job(sdk: genai.Client) -> None:
+    """Answers and errors come back inside the job, each with its metadata."""
+    job = ended(sdk, sdk.batches.create(model=MODEL, src=inline_requests()))
+    assert texts(job) == ["one", "two", None]
+    assert job.dest
+    assert job.dest.inlined_responses
+    assert [row.metadata for row in job.dest.inlined_responses] == [{"key": f"m-{at}"} for at in (1, 2, 3)]
+    assert job.dest.inlined_responses[2].error
+    assert job.dest.inlined_responses[2].error.code == 3
+
+
+def test_inline_embeddings(sdk: genai.Client) -> None:
+    """One vector a text, of the asked dimension."""
+    source = types.EmbeddingsBatchJobSource(
+        inlined_requests=types.EmbedContentBatch(
+            contents=["one", "two"], config=types.EmbedContentConfig(output_dimensionality=8)
+        )
+    )
+    job = ended(sdk, sdk.batches.create_embeddings(model=EMBEDDER, src=source))
+    one, other = vectors(job)
+    assert (len(one), len(other)) == (8, 8)
+    assert one != other
+
+
+def test_list_of_jobs_over_many_pages(sdk: genai.Client, tmp_path: Path) -> None:
+    """Newest first, each once, whatever comes meanwhile."""
+    file = upload(sdk, generate_file(tmp_path / "in.jsonl"))
+    made = [sdk.batches.create(model=MODEL, src=named(file.name)).name for _ in range(25)]
+    pager = sdk.batches.list(config={"page_size": 4})
+    first = [job.name for job in pager.page]
+    sdk.batches.create(model=MODEL, src=named(file.name))
+    rest = [job.name for job in pager][len(first) :]
+    assert first + rest == made[::-1]
+
+
+def test_files_get_list_delete(sdk: genai.Client, tmp_path: Path) -> None:
+    """A chosen name is kept; what is deleted is forbidden, not missing."""
+    path = generate_file(tmp_path / "in.jsonl")
+    made = [named(upload(sdk, path, name=f"mine-{at}").name) for at in range(12)]
+    assert made[0] == "files/mine-0"
+    assert [file.name for file in sdk.files.list(config={"page_size": 5})] == made[::-1]
+    assert sdk.files.get(name=made[0]).display_name == "in"
+    sdk.files.delete(name=made[0])
+    with pytest.raises(errors.ClientError, match="permission") as refused:
+        sdk.files.get(name=made[0])
+    assert (refused.value.code, refused.value.status) == (403, "PERMISSION_DENIED")
+
+
+def test_cancel_and_delete(sdk: genai.Client, tmp_path: Path) -> None:
+    """Either is answered; a deleted job is not found, and its results are gone."""
+    file = upload(sdk, generate_file(tmp_path / "in.jsonl", 20_000))
+    job = sdk.batches.create(model=MODEL, src=named(file.name))
+    sdk.batches.cancel(name=named(job.name))
+    job = ended(sdk, job)
+    assert job.state in (types.JobState.JOB_STATE_CANCELLED, types.JobState.JOB_STATE_SUCCEEDED)
+    sdk.batches.delete(name=named(job.name))
+    with pytest.raises(errors.ClientError) as refused:
+        sdk.batches.get(name=named(job.name))
+    assert refused.value.code == 404
+
+
+def test_100_megabytes_there_and_back(sdk: genai.Client, tmp_path: Path) -> None:
+    """An upload in many chunks, byte for byte; streamed down to a destination."""
+    path = big_file(tmp_path / "big.jsonl")
+    file = upload(sdk, str(path))
+    assert file.size_bytes == BIG
+    copy = tmp_path / "copy.jsonl"
+    sdk.files.download(file=named(file.name), destination=copy)
+    assert digest(copy) == digest(path)
+
+
+def test_calls_that_are_answered_at_once(sdk: genai.Client) -> None:
+    """Generate, embed, count."""
+    assert sdk.models.generate_content(model=MODEL, contents="hello").text == "hello"
+    found = sdk.models.embed_content(model=EMBEDDER, contents=["one", "two"], config={"output_dimensionality": 8})
+    assert found.embeddings
+    assert [len(vector.values or []) for vector in found.embeddings] == [8, 8]
+    assert sdk.models.count_tokens(model=MODEL, contents="12345678").total_tokens == 2
+
+
+def test_upload_of_nothing(sdk: genai.Client, tmp_path: Path) -> None:
+    """A single call that finalises no bytes."""
+    path = tmp_path / "empty.jsonl"
+    path.touch()
+    assert upload(sdk, str(path)).state is types.FileState.ACTIVE
+
+
+def test_errors_are_read(sdk: genai.Client) -> None:
+    """Code, status and message arrive in the exception."""
+    with pytest.raises(errors.ClientError) as refused:
+        sdk.batches.create(model=MODEL, src="files/none")
+    assert (refused.value.code, refused.value.status) == (404, "NOT_FOUND")
+
+
+class Recipe(BaseModel):
+    name: str
+    minutes: int
+
+
+def test_schema_in_an_inline_job_is_taken(sdk: genai.Client) -> None:
+    """A schema given as a class travels to the service."""
+    request: types.InlinedRequestDict = {
+        "contents": "a cake",
+        "config": {"response_mime_type": "application/json", "response_schema": list[Recipe]},
+    }
+    job = ended(sdk, sdk.batches.create(model=MODEL, src=[request]))
+    assert job.state is types.JobState.JOB_STATE_SUCCEEDED
