@@ -29,6 +29,10 @@ def check_binding(host: str, key: Secret | None) -> None:
         )
 
 
+class KeyRefusal(Refusal):
+    """No key, or a wrong one."""
+
+
 class Doorkeeper:
     """Compares keys by their SHA-256 in constant time, so that not even the length shows."""
 
@@ -41,9 +45,9 @@ class Doorkeeper:
             return
         offered = list(_offered(request))
         if not offered:
-            raise Refusal(403, "A key is needed: x-goog-api-key, ?key=, or Authorization: Bearer.")
+            raise KeyRefusal(403, "A key is needed: x-goog-api-key, ?key=, or Authorization: Bearer.")
         if not any(hmac.compare_digest(_digest(text), self._digest) for text in offered):
-            raise Refusal(400, "API key not valid. Please pass a valid API key.")
+            raise KeyRefusal(400, "API key not valid. Please pass a valid API key.")
 
 
 def _offered(request: web.Request) -> Iterator[str]:

@@ -25,6 +25,8 @@ from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
 from .gemini.uploads import UploadRoutes
 from .jobs import Jobs
+from .openai.answers import deny, is_lost
+from .openai.routes import openai_routes
 from .routing import find
 from .runner import Runner
 from .store import open_store
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from .store import Store
 
 _log = logging.getLogger(__name__)
+
+#: How a call wants to be refused, once its route is known.
+_FORM: web.RequestKey[Callable[[Refusal], web.Response]] = web.RequestKey("form")
 
 #: A JSON body; data calls are streamed and have their own limits.
 MAX_JSON_BYTES = 1 * MIB
@@ -64,6 +69,7 @@ def create_app(
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         found = find(routes, request)
+        request[_FORM] = found.route.refuse
         if not found.route.keyless:
             door.admit(request)
         return await found.route.handler(request, *found.groups)
@@ -75,9 +81,11 @@ def create_app(
 
 def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Route]:
     files = Files(store)
+    downloads = FileRoutes(files, store.blobs)
     return [
+        *openai_routes(store, downloads),
         *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
-        *FileRoutes(files, store.blobs).routes(),
+        *downloads.routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
         *ModelRoutes(backend).routes(),
     ]
@@ -85,13 +93,13 @@ def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Ro
 
 @web.middleware
 async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure in Google's form, none with a traceback."""
+    """Every failure in the form of the wire it came by, none with a traceback."""
     try:
         return await handler(request)
     except Refusal as refusal:
-        return refuse(refusal)
+        return _form(request)(refusal)
     except web.HTTPException as error:
-        return refuse(Refusal(error.status, error.reason))
+        return _form(request)(Refusal(error.status, error.reason))
     except ConnectionError as error:
         _log.info("%s %s broke off: %s", request.method, request.path, error)
         if request.transport is not None:
@@ -99,7 +107,11 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         return web.Response()  # nobody is left to read it
     except Exception:  # noqa: BLE001 - the outermost edge: the log gets the fault, the client none of it
         _log.exception("%s %s failed", request.method, request.path)
-        return refuse(Refusal(500, "An internal error has occurred."))
+        return _form(request)(Refusal(500, "An internal error has occurred."))
+
+
+def _form(request: web.Request) -> Callable[[Refusal], web.Response]:
+    return request.get(_FORM) or (deny if is_lost(request) else refuse)
 
 
 @asynccontextmanager

@@ -90,10 +90,10 @@ class Jobs:
         """``requests`` are lines; they are on the disk before the job is."""
         async with self._store.scratch() as blob:
             await self._store.fill(blob, requests)
-            return await self._store.transact(lambda tx: _create(tx, new, blob))
+            return await self._store.transact(lambda tx: create_job(tx, new, blob))
 
     async def get(self, name: str) -> StoredJob | None:
-        return await self._store.transact(lambda tx: _find(tx, name))
+        return await self._store.transact(lambda tx: find_job(tx, name))
 
     async def results(self, job: StoredJob) -> StoredFile | None:
         """The results of a job that succeeded; None when their time is over."""
@@ -106,7 +106,7 @@ class Jobs:
 
     async def cancel(self, name: str) -> bool:
         """Ends a waiting job at once, a running one at its next block; False when there is no such job."""
-        return await self._store.transact(lambda tx: _cancel(tx, name))
+        return await self._store.transact(lambda tx: cancel_job(tx, name))
 
     async def delete(self, name: str) -> bool:
         """Removes the job and its results, and stops it if it runs; False when there is no such job."""
@@ -122,7 +122,7 @@ class Jobs:
 
     async def progress(self, job: StoredJob, counts: Counts) -> Wish:
         """Notes the counts, at most once a second, and says what clients want of the job."""
-        return await self._store.transact(lambda tx: _progress(tx, job, counts))
+        return await self._store.transact(lambda tx: note_progress(tx, job, counts))
 
     async def succeed(self, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
         """The results become a file, durably; nothing happens if the job was deleted."""
@@ -130,10 +130,10 @@ class Jobs:
         await self._store.transact(lambda tx: _succeed(tx, job, counts, blob, digest))
 
     async def fail(self, job: StoredJob, reason: str) -> None:
-        await self._store.transact(lambda tx: _end(tx, job.name, BatchState.FAILED, reason=reason))
+        await self._store.transact(lambda tx: end_job(tx, job.name, BatchState.FAILED, reason=reason))
 
 
-def _find(tx: Transaction, name: str) -> StoredJob | None:
+def find_job(tx: Transaction, name: str) -> StoredJob | None:
     return tx.row(StoredJob, "SELECT * FROM job WHERE name = ?", name)
 
 
@@ -141,10 +141,10 @@ def _create_from_file(tx: Transaction, new: NewJob) -> StoredJob:
     file = find_file(tx, new.file)
     if file is None:
         raise Refusal(404, f"The file {new.file} does not exist, or its time is over.")
-    return _create(tx, new, file.blob)
+    return create_job(tx, new, file.blob)
 
 
-def _create(tx: Transaction, new: NewJob, blob: str) -> StoredJob:
+def create_job(tx: Transaction, new: NewJob, blob: str) -> StoredJob:
     name = f"batches/{make_id(36)}"
     tx.change(
         "INSERT INTO job (name, display_name, model, task, file, blob, state, created, updated)"
@@ -159,29 +159,29 @@ def _create(tx: Transaction, new: NewJob, blob: str) -> StoredJob:
         tx.now,
     )
     tx.record("batch_created", name=name, displayName=new.display_name, model=new.model, file=new.file)
-    return _known(tx, name)
+    return known_job(tx, name)
 
 
-def _known(tx: Transaction, name: str) -> StoredJob:
-    job = _find(tx, name)
+def known_job(tx: Transaction, name: str) -> StoredJob:
+    job = find_job(tx, name)
     assert job is not None, name
     return job
 
 
-def _cancel(tx: Transaction, name: str) -> bool:
-    job = _find(tx, name)
+def cancel_job(tx: Transaction, name: str) -> bool:
+    job = find_job(tx, name)
     if job is None or job.ended is not None or job.cancelling:
         return job is not None
     tx.record("batch_cancelled", name=name)
     if job.state is BatchState.PENDING:
-        _end(tx, name, BatchState.CANCELLED, reason="Batch was cancelled.")
+        end_job(tx, name, BatchState.CANCELLED, reason="Batch was cancelled.")
     else:
         tx.change("UPDATE job SET cancelling = 1, updated = ? WHERE name = ?", tx.now, name)
     return True
 
 
 def _delete(tx: Transaction, name: str) -> bool:
-    job = _find(tx, name)
+    job = find_job(tx, name)
     if job is None:
         return False
     tx.change("DELETE FROM job WHERE name = ?", name)
@@ -201,8 +201,8 @@ def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
     return job
 
 
-def _progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
-    now = _find(tx, job.name)
+def note_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
+    now = find_job(tx, job.name)
     if now is None:
         return "gone"
     if tx.now - now.updated >= PROGRESS_PERIOD:
@@ -217,7 +217,7 @@ def _progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
 
 
 def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
-    if _find(tx, job.name) is None:
+    if find_job(tx, job.name) is None:
         return
     result = _result_of(job, blob, digest, tx.now)
     insert_file(tx, result)
@@ -228,7 +228,7 @@ def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest:
         counts.failed,
         job.name,
     )
-    _end(tx, job.name, BatchState.SUCCEEDED, result=result)
+    end_job(tx, job.name, BatchState.SUCCEEDED, result=result)
 
 
 def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredFile:
@@ -247,7 +247,9 @@ def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredF
     )
 
 
-def _end(tx: Transaction, name: str, state: BatchState, *, reason: str = "", result: StoredFile | None = None) -> None:
+def end_job(
+    tx: Transaction, name: str, state: BatchState, *, reason: str = "", result: StoredFile | None = None
+) -> None:
     changed = tx.change(
         "UPDATE job SET state = ?, reason = ?, result = ?, ended = ?, updated = ? WHERE name = ? AND ended IS NULL",
         state.value,
@@ -259,7 +261,7 @@ def _end(tx: Transaction, name: str, state: BatchState, *, reason: str = "", res
     )
     if not changed:
         return
-    tx.release(_known(tx, name).blob)
+    tx.release(known_job(tx, name).blob)
     tx.record(
         "batch_finished",
         name=name,

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from msgspec import Struct
 
-from .answers import Refusal
+from .answers import Refusal, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,10 @@ class Route(Struct, frozen=True, kw_only=True):
     query: str | None = None
     #: Authorised by something else than the key.
     keyless: bool = False
+    #: Which requests are its own, where two wires have the same path.
+    accepts: Callable[[web.Request], bool] | None = None
+    #: The form of its refusals.
+    refuse: Callable[[Refusal], web.Response] = refuse
 
 
 class Match(Struct, frozen=True):
@@ -41,6 +45,11 @@ def find(routes: Sequence[Route], request: web.Request) -> Match:
     path = unquote(request.raw_path.partition("?")[0])
     for route in routes:
         found = route.method == request.method and route.pattern.fullmatch(path)
-        if found and (route.query is None or route.query in request.query):
+        if found and _is_meant(route, request):
             return Match(route, found.groups())
     raise Refusal(404, f"There is nothing at {request.method} {path[:200]}.")
+
+
+def _is_meant(route: Route, request: web.Request) -> bool:
+    asked = route.query is None or route.query in request.query
+    return asked and (route.accepts is None or route.accepts(request))

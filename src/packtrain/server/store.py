@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA = 1
+#: Each brings a database to the version of its place in this row.
+SCHEMAS = ("schema.sql", "openai/schema.sql")
 #: Seconds to wait for the directory: a service that was just killed may still be dying.
 LOCK_PATIENCE = 5.0
 
@@ -235,10 +236,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _migrate(connection: sqlite3.Connection, directory: Path, truth_size: int) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA:
-        raise ManifestError(f"{directory}: written by a newer version ({version}, ours is {SCHEMA}); update packtrain")
-    if version == 0:
-        connection.executescript(Path(__file__).with_name("schema.sql").read_text())
+    if version > len(SCHEMAS):
+        raise ManifestError(
+            f"{directory}: written by a newer version ({version}, ours is {len(SCHEMAS)}); update packtrain"
+        )
+    for schema in SCHEMAS[version:]:
+        connection.executescript(Path(__file__).parent.joinpath(schema).read_text())
     if not connection.execute("SELECT 1 FROM outbox").fetchone():
         connection.execute("INSERT INTO outbox VALUES (?, x'')", (truth_size,))
 

@@ -1,0 +1,1 @@
+"""The OpenAI API: files, uploads, batches, chat completions and embeddings."""

@@ -1,0 +1,46 @@
+"""OpenAI's error body."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from ..gemini.errors import GRPC_INVALID_ARGUMENT
+
+#: HTTP status -> the type that OpenAI gives to it; other statuses of 500 and more are server errors.
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+#: gRPC's number inside a row -> the HTTP status that an interactive call would have had.
+_STATUSES = {1: 499, GRPC_INVALID_ARGUMENT: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 12: 501, 14: 503, 16: 401}
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """What is wrong. ``param`` is the member of the request at fault, ``code`` a word for programs."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class Envelope(Struct, frozen=True):
+    error: Problem
+
+
+def problem(status: int, message: str, *, param: str | None = None, code: str | None = None) -> Envelope:
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return Envelope(Problem(message=message, type=kind, param=param, code=code))
+
+
+def encode_error(status: int, message: str, *, param: str | None = None, code: str | None = None) -> bytes:
+    return msgspec.json.encode(problem(status, message, param=param, code=code))
+
+
+def status_of(code: int | None) -> int:
+    """The HTTP status for a gRPC number; 500 for one that says no more than "it went wrong"."""
+    return _STATUSES.get(code or 0, 500)
