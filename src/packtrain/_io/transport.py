@@ -18,7 +18,7 @@ from aiohttp import payload
 from yarl import URL
 
 from .._errors import ProtocolError, TransportError
-from .._options import CONNECT_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT
+from .._options import CONNECT_TIMEOUT, CREATE_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT
 from .._wire.http import Call, Reply, same_origin
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .._service import Service
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
+_CREATE_TIMEOUT = aiohttp.ClientTimeout(total=CREATE_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
@@ -41,7 +42,8 @@ class Transport:
         self._single = single
 
     async def send(self, call: Call, body: payload.Payload | None = None, *, once: bool = False) -> Reply:
-        """One exchange. ``once`` takes a connection of its own, so that no stale one can swallow the call."""
+        """One exchange. ``once`` takes a connection of its own, so that no stale one can swallow the call, and bounds
+        the whole of it."""
         async with self._exchange(call, body, self._single if once else self._pool) as response:
             return Reply(status=response.status, headers=_headers(response), body=await _read(response))
 
@@ -110,10 +112,10 @@ class FileRange(payload.Payload):
 
 @contextlib.asynccontextmanager
 async def open_transport(service: Service, *, connections: int) -> AsyncIterator[Transport]:
-    def session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def session(connector: aiohttp.TCPConnector, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=connector,
-            timeout=_TIMEOUT,
+            timeout=timeout,
             auto_decompress=False,
             trust_env=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "packtrain"},
@@ -123,8 +125,8 @@ async def open_transport(service: Service, *, connections: int) -> AsyncIterator
         )
 
     async with (
-        session(aiohttp.TCPConnector(limit=connections)) as pool,
-        session(aiohttp.TCPConnector(force_close=True)) as single,
+        session(aiohttp.TCPConnector(limit=connections), _TIMEOUT) as pool,
+        session(aiohttp.TCPConnector(force_close=True), _CREATE_TIMEOUT) as single,
     ):
         yield Transport(service, pool, single)
 

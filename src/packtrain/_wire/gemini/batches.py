@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from ..._errors import ProtocolError
 from ..._model import BatchPage, BatchState, RemoteBatch, Task
+from ..._options import CREATE_TIMEOUT
 from ..http import Call, Reply
 from .files import VERSION, checked, decode_time
 
@@ -113,7 +114,8 @@ def create(*, model: str, task: Task, display_name: str, file: str) -> Call:
     return Call(
         method="POST",
         target=f"/{VERSION}/{model}:{METHODS[task]}",
-        headers=(("Content-Type", "application/json"),),
+        # Bounds how late the service may still accept a create whose answer we no longer wait for.
+        headers=(("Content-Type", "application/json"), ("X-Server-Timeout", f"{CREATE_TIMEOUT - 5:.0f}")),
         body=msgspec.json.encode({"batch": batch}),
     )
 
