@@ -3,9 +3,10 @@
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
+import anyio.to_thread
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -13,6 +14,9 @@ from . import arguments as arg
 from .console import put
 from .credentials import find_key
 from .exits import Exit
+
+if TYPE_CHECKING:
+    from packtrain.testing import FaultPlan
 
 
 async def serve(
@@ -27,15 +31,25 @@ async def serve(
     api_key_file: Annotated[
         Path | None, Parameter(metavar="FILE", help="The key that callers must show, mode 0600.")
     ] = None,
+    faults: Annotated[
+        Path | None, Parameter(metavar="PLAN", help="Misbehave as this file says (TOML); see docs/faults.md.")
+    ] = None,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     """Run the local batch service until SIGINT or SIGTERM; it survives being killed."""
     from packtrain import serving
 
     key = None if api_key_file is None else find_key(api_key_file, os.environ)
+    plan = None if faults is None else await _read_plan(faults)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with serving(dir, host=host, port=port, backend=backend, key=key, workers=workers) as origin:
+        async with serving(dir, host=host, port=port, backend=backend, key=key, workers=workers, faults=plan) as origin:
             put(f"listening on {origin}")
             async for _ in signals:
                 break
     return Exit.COMPLETE
+
+
+async def _read_plan(path: Path) -> "FaultPlan":
+    from packtrain.testing import read_plan
+
+    return await anyio.to_thread.run_sync(read_plan, path)

@@ -25,6 +25,7 @@ from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
 from .gemini.uploads import UploadRoutes
 from .jobs import Jobs
+from .mischief import Mischief
 from .openai.answers import deny, is_lost
 from .openai.routes import openai_routes
 from .routing import find
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from .._model import Secret
     from .backends import Backend
+    from .faults import FaultPlan
     from .routing import Route
     from .store import Store
 
@@ -58,7 +60,12 @@ SWEEP_PERIOD = 3600.0
 
 
 def create_app(
-    store: Store, *, backend: Backend, wake: Callable[[], None], key: Secret | None = None
+    store: Store,
+    *,
+    backend: Backend,
+    wake: Callable[[], None],
+    key: Secret | None = None,
+    mischief: Mischief | None = None,
 ) -> web.Application:
     """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good.
 
@@ -66,12 +73,16 @@ def create_app(
     """
     routes = _routes(store, backend, wake)
     door = Doorkeeper(key)
+    if mischief:
+        mischief.check(route.name for route in routes)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         found = find(routes, request)
         request[_FORM] = found.route.refuse
         if not found.route.keyless:
             door.admit(request)
+        if mischief:
+            return await mischief.perform(found.route, request, lambda r: found.route.handler(r, *found.groups))
         return await found.route.handler(request, *found.groups)
 
     app = web.Application(client_max_size=MAX_JSON_BYTES, middlewares=[_answering])
@@ -123,11 +134,13 @@ async def serving(
     backend: str = "echo",
     key: Secret | None = None,
     workers: int = 2,
+    faults: FaultPlan | None = None,
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
-    ``port`` 0 picks a free one; ``workers`` jobs run at a time. Raises InputError for an address that cannot
-    be listened on or would let others in without a key, ManifestError for a directory that cannot be used.
+    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``faults`` makes it misbehave. Raises InputError for
+    an address that cannot be listened on or would let others in without a key, and for a plan about routes that
+    there are not, ManifestError for a directory that cannot be used.
     """
     check_binding(host, key)
     answerer = open_backend(backend)
@@ -136,7 +149,11 @@ async def serving(
         tasks.start_soon(store.watch)
         tasks.start_soon(_sweeping, Files(store))
         tasks.start_soon(runner.run)
-        async with _listening(create_app(store, backend=answerer, wake=runner.wake, key=key), host, port) as origin:
+        mischief = Mischief(faults, store) if faults else None
+        app = create_app(store, backend=answerer, wake=runner.wake, key=key, mischief=mischief)
+        if mischief:
+            tasks.start_soon(mischief.run)
+        async with _listening(app, host, port) as origin:
             yield origin
         tasks.cancel_scope.cancel()
 

@@ -98,7 +98,7 @@ class Reception:
 
     def __init__(self, blobs: Blobs, blob: str) -> None:
         self._blobs = blobs
-        self._blob = blob
+        self.blob = blob
         self._digest: Digest | None = None
         self._lock = anyio.Lock()
         self._turn: CancelScope | None = None
@@ -121,18 +121,18 @@ class Reception:
     async def received(self) -> int:
         if self._digest:
             return self._digest.bytes
-        return await to_thread.run_sync(self._blobs.size, self._blob)
+        return await to_thread.run_sync(self._blobs.size, self.blob)
 
     async def digest(self) -> Digest:
         """Of all bytes received; read from the disk again after a restart or an error."""
         if self._digest is None:
-            self._digest = await to_thread.run_sync(self._blobs.digest, self._blob)
+            self._digest = await to_thread.run_sync(self._blobs.digest, self.blob)
         return self._digest
 
     async def append(self, body: Body) -> None:
         """Stores the body as far as it comes. Raises Refusal when it breaks off, or cannot be stored."""
         digest = await self.digest()
-        with await to_thread.run_sync(self._blobs.appender, self._blob, digest) as file:
+        with await to_thread.run_sync(self._blobs.appender, self.blob, digest) as file:
             try:
                 while await body.gather():
                     await to_thread.run_sync(self._store, file, body.take())
@@ -191,4 +191,8 @@ class Uploads:
         return session
 
     def _reception(self, upload_id: str, session: Session) -> Reception:
-        return self._receptions.setdefault(upload_id, Reception(self._blobs, session.blob))
+        """The row says where the bytes are; a reception that says otherwise is out of date."""
+        known = self._receptions.get(upload_id)
+        if known is None or known.blob != session.blob:
+            known = self._receptions[upload_id] = Reception(self._blobs, session.blob)
+        return known

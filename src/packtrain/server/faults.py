@@ -1,0 +1,210 @@
+"""Plans of faults: how the service shall misbehave, as values. A plan is written in TOML or in Python.
+
+    seed = 7
+    list_lag = 2.0
+
+    [[rules]]
+    do = "drop"                 # the job is made, and the answer lost
+    route = "batches.create"
+    calls = [1]
+    acted = true
+
+A rule says what (``do``), where (``route``) and when. Every rule that strikes is written to truth.jsonl as a
+``fault``; apart from that the log tells what really happened, whatever the client was told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from .._errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag=str.lower):
+    """When: of the calls that it is about those in ``calls``, or a ``share`` of them, at most so many ``times``."""
+
+    #: The name of a route, as in ``batches.create``; ``*`` stands for any part of it.
+    route: str
+    #: Of upload.data: the command, as in ``query`` or ``upload, finalize``.
+    command: str = ""
+    #: Which of these calls, counted from 1 since the start of the service; empty for all.
+    calls: tuple[int, ...] = ()
+    #: The probability, drawn with the plan's seed.
+    share: float = 1.0
+    times: int | None = None
+
+
+class Drop(Fault, frozen=True, kw_only=True):
+    """The connection breaks without an answer: before the call is acted on, or afterwards."""
+
+    acted: bool = False
+
+
+class Delay(Fault, frozen=True, kw_only=True):
+    """The call waits before it is acted on: ``seconds``, or until a call of the route ``until`` has ended."""
+
+    seconds: float = 0.0
+    until: str = ""
+
+
+class Late(Fault, frozen=True, kw_only=True):
+    """The connection breaks at once, and the call is acted on later all the same. The wait is as in Delay."""
+
+    seconds: float = 0.0
+    until: str = ""
+
+
+class Duplicate(Fault, frozen=True, kw_only=True):
+    """The call is acted on twice, as if a proxy had sent it again."""
+
+
+class Status(Fault, frozen=True, kw_only=True):
+    """Another answer: with Google's error JSON, as a proxy's page, or empty; with or without having acted."""
+
+    status: int
+    message: str = "A fault was asked for."
+    form: Literal["google", "html", "empty"] = "google"
+    headers: dict[str, str] = {}
+    acted: bool = False
+
+
+class Header(Fault, frozen=True, kw_only=True):
+    """A header of the answer is set, or left out without a ``value``."""
+
+    name: str
+    value: str | UnsetType = UNSET
+
+
+class Edit(Fault, frozen=True, kw_only=True):
+    """A member of the answer's JSON is set, or left out without a ``value``.
+
+    ``member`` is a path as in ``metadata.state``; ``*`` stands for every item of a list.
+    """
+
+    member: str
+    value: str | int | float | bool | list[object] | dict[str, object] | UnsetType = UNSET
+
+
+class Garble(Fault, frozen=True, kw_only=True):
+    """The body of the answer becomes rubbish of the same length."""
+
+
+class Truncate(Fault, frozen=True, kw_only=True):
+    """The body ends after ``at`` bytes, and with it the connection.
+
+    Without ``length`` there is no Content-Length either, so that HTTP takes the end for a good one.
+    """
+
+    at: int
+    length: bool = True
+
+
+class Slow(Fault, frozen=True, kw_only=True):
+    """The body comes at this many bytes per second."""
+
+    rate: float
+
+
+class List(Fault, frozen=True, kw_only=True):
+    """A page of a list: without items, with every item twice, in disorder, or with a token that never ends."""
+
+    how: Literal["empty", "doubled", "shuffled", "looping"]
+
+
+class Expire(Fault, frozen=True, kw_only=True):
+    """Before the call, what it names is gone: the upload of upload.data, the file of any other call."""
+
+
+class Rewind(Fault, frozen=True, kw_only=True):
+    """After the data call, the service has lost its last ``bytes``."""
+
+    bytes: int
+
+
+class Overrun(Fault, frozen=True, kw_only=True):
+    """The answer of the data call claims that so many ``bytes`` more are stored."""
+
+    bytes: int
+
+
+class Flip(Fault, frozen=True, kw_only=True):
+    """One bit of the file that the call has finished turns; its hash is that of the bytes stored."""
+
+    bit: int = 0
+
+
+class Results(Fault, frozen=True, kw_only=True):
+    """Before the download, the lines of the results change on the disk, once a file.
+
+    ``conflicting`` puts an error row before a good one of the same key.
+    """
+
+    how: Literal["shuffled", "reversed", "repeated", "conflicting", "missing", "unknown", "crlf"]
+
+
+Rule = (
+    Drop
+    | Delay
+    | Late
+    | Duplicate
+    | Status
+    | Header
+    | Edit
+    | Garble
+    | Truncate
+    | Slow
+    | List
+    | Expire
+    | Rewind
+    | Overrun
+    | Flip
+    | Results
+)
+
+
+class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A state that a job is said to be in, for so many ``looks``; 0 is for ever."""
+
+    #: As in ``RUNNING``, or with a prefix as in ``JOB_STATE_RUNNING``; any word will do. The output is not shown.
+    state: str
+    looks: int = 1
+
+
+class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is told of ``jobs``, counted from 1 in the order of their creation, empty for all; then the truth."""
+
+    jobs: tuple[int, ...] = ()
+    steps: tuple[Step, ...]
+
+
+class FaultPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it. Times in seconds."""
+
+    seed: int = 0
+    rules: tuple[Rule, ...] = ()
+    scripts: tuple[Script, ...] = ()
+    #: A create whose input file is gone: ``strict`` refuses it, ``lazy`` accepts it, and the job fails later.
+    missing_input: Literal["strict", "lazy"] = "strict"
+    #: Whether the names are taken that clients choose for their files.
+    chosen_names: bool = True
+    #: Whether downloads honour Range.
+    ranges: bool = True
+    #: How long a new job is not in the list yet, and a new file not found by its name.
+    list_lag: float = 0.0
+    file_lag: float = 0.0
+    #: The largest page of a list, whatever the client asks for.
+    page_size: int | None = None
+
+
+def read_plan(path: Path) -> FaultPlan:
+    """Reads TOML. Raises InputError for a file that is not there or not a plan."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=FaultPlan)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a plan of faults: {error}") from error

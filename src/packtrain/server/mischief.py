@@ -1,0 +1,242 @@
+"""The service misbehaves by plan: rules are matched with calls, and what they ask for is done around the handler."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from fnmatch import fnmatchcase
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+from aiohttp import web
+
+from .._errors import InputError
+from .._wire.gemini.files import encode_hash
+from . import lies, wires
+from .answers import Refusal, refuse
+from .damage import Damage, file_in
+from .faults import Delay, Drop, Duplicate, Expire, Flip, Late, Results, Rewind, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .faults import FaultPlan, Rule
+    from .routing import Route
+    from .store import Store
+    from .transactions import Transaction
+
+#: The rest of a call: its handler, with the groups of the route.
+Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Watched:
+    """A rule, the calls that it has seen, and its own luck."""
+
+    def __init__(self, rule: Rule, seed: str) -> None:
+        self.rule = rule
+        self.random = Random(seed)  # noqa: S311 - a schedule needs a seed, not a secret
+        self._calls = 0
+        self._strikes = 0
+
+    def strikes(self, route: str, command: str) -> bool:
+        """Whether it is about this call, which it counts, and the call's turn has come."""
+        rule = self.rule
+        if not fnmatchcase(route, rule.route) or rule.command not in ("", command):
+            return False
+        self._calls += 1
+        chosen = not rule.calls or self._calls in rule.calls
+        struck = chosen and self.random.random() < rule.share and self._strikes != rule.times
+        self._strikes += struck
+        return struck
+
+
+class Mischief:
+    """Carries one plan out, over one store. ``run`` works beside the service."""
+
+    def __init__(self, plan: FaultPlan, store: Store) -> None:
+        self._plan = plan
+        self._store = store
+        self._damage = Damage(store)
+        self._lies = lies.Lies(plan)
+        self._rules = [Watched(rule, f"{plan.seed}/{number}") for number, rule in enumerate(plan.rules)]
+        self._ended: Counter[str] = Counter()
+        self._end = anyio.Event()
+        self._late: list[Callable[[], Coroutine[None, None, None]]] = []
+        self._postponed = anyio.Event()
+
+    def check(self, routes: Iterable[str]) -> None:
+        """Raises InputError for a rule about a route that there is not."""
+        known = sorted(set(routes))
+        for rule in self._plan.rules:
+            if not any(fnmatchcase(route, rule.route) for route in known):
+                raise InputError(f"plan of faults: there is no route {rule.route!r}; there are: {', '.join(known)}")
+
+    async def run(self) -> None:
+        """Until cancelled: acts on the calls that come late."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                postponed = self._postponed
+                while self._late:
+                    tasks.start_soon(self._late.pop(0))
+                await postponed.wait()
+
+    async def perform(self, route: Route, request: web.Request, act: Act) -> web.StreamResponse:
+        """The call, with all that the plan has in store for it."""
+        command = request.headers.get("X-Goog-Upload-Command", "")
+        struck = [watched for watched in self._rules if watched.strikes(route.name, command)]
+        await self._record(route.name, request, [watched.rule for watched in struck])
+        try:
+            return await self._perform(route.name, request, _answering(act, route), struck)
+        finally:
+            self._ended[route.name] += 1
+            self._end.set()
+            self._end = anyio.Event()
+
+    async def _perform(
+        self, route: str, request: web.Request, act: Act, struck: Sequence[Watched]
+    ) -> web.StreamResponse:
+        rules = [watched.rule for watched in struck]
+        wires.spoil(request, rules)
+        seen = self._lies.disguise(route, request)
+        for watched in struck:
+            before = await self._before(watched, route, seen, act)
+            if isinstance(before, web.Response):
+                return before
+            seen = before
+        response = self._lies.tell(route, await self._act(route, seen, act, rules))
+        for watched in struck:
+            response = await self._after(watched, route, request, response)
+        return response
+
+    async def _record(self, route: str, request: web.Request, rules: Sequence[Rule]) -> None:
+        def record(tx: Transaction) -> None:
+            for rule in rules:
+                tx.record("fault", do=type(rule).__name__.lower(), route=route, path=request.path)
+
+        if rules:
+            await self._store.transact(record)
+
+    async def _before(self, watched: Watched, route: str, request: web.Request, act: Act) -> web.Request | web.Response:
+        """The request to act on, or an answer already. Raises ConnectionError when there will be none."""
+        match watched.rule:
+            case Drop(acted=False):
+                raise ConnectionAbortedError("broken on demand, before anything was done")
+            case Late() as rule:
+                await self._postpone(rule, route, request, act)
+            case Delay() as rule:
+                await self._wait(rule)
+            case Status(acted=False) as rule:
+                return _say(rule)
+            case Expire():
+                return await self._expire(request)
+            case Results(how=how):
+                await self._damage.results(file_in(request.path), how, watched.random)
+            case _:
+                pass
+        return request
+
+    async def _act(self, route: str, request: web.Request, act: Act, rules: Sequence[Rule]) -> web.StreamResponse:
+        repeated = any(isinstance(rule, Duplicate) for rule in rules)
+        if not (repeated or self._rewritten(route)):
+            return await act(request)
+        body = await wires.take_body(request)
+        if repeated:
+            await self._act_on(route, request, act, body)
+        return await self._act_on(route, request, act, body)
+
+    async def _after(
+        self, watched: Watched, route: str, request: web.Request, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        match watched.rule:
+            case Drop():
+                raise ConnectionAbortedError("broken on demand, after all was done")
+            case Status() as rule:
+                return _say(rule)
+            case Flip(bit=bit):
+                await self._flip(response, bit)
+            case Rewind(bytes=count):
+                await self._damage.rewind(request.query.get("upload_id", ""), count)
+            case rule:
+                lies.tell(rule, route, response, watched.random)
+        return response
+
+    # What takes more than a line
+
+    async def _postpone(self, rule: Late, route: str, request: web.Request, act: Act) -> None:
+        body = await wires.take_body(request)
+
+        async def come() -> None:
+            await self._wait(rule)
+            self._lies.tell(route, await self._act_on(route, request, act, body))
+
+        self._late.append(come)
+        self._postponed.set()
+        self._postponed = anyio.Event()
+        raise ConnectionAbortedError("broken on demand; the call comes later")
+
+    async def _wait(self, rule: Delay | Late) -> None:
+        await anyio.sleep(rule.seconds)
+        before = self._ended[rule.until]
+        while rule.until and self._ended[rule.until] == before:
+            await self._end.wait()
+
+    async def _expire(self, request: web.Request) -> web.Request:
+        if upload_id := request.query.get("upload_id"):
+            await self._damage.lose_upload(upload_id)
+            return request
+        body = await wires.take_body(request)
+        await self._damage.lose_file(file_in(request.path) or file_in(body.decode("utf-8", "replace")))
+        return wires.with_body(request, body)
+
+    async def _flip(self, response: web.StreamResponse, bit: int) -> None:
+        body = lies.read_json(response)
+        if body is None or "file" not in body or not isinstance(response, web.Response):
+            return
+        body["file"]["sha256Hash"] = encode_hash(await self._damage.flip(body["file"]["name"], bit))
+        response.body = msgspec.json.encode(body)
+
+    # The switches that change what a call brings about
+
+    def _rewritten(self, route: str) -> bool:
+        lazy = route == "batches.create" and self._plan.missing_input == "lazy"
+        return lazy or (route == "upload.start" and not self._plan.chosen_names)
+
+    def _rewrite(self, route: str, body: bytes) -> bytes:
+        if route != "upload.start" or self._plan.chosen_names or not body.strip():
+            return body
+        wish = msgspec.json.decode(body)
+        wish.get("file", {}).pop("name", None)
+        return msgspec.json.encode(wish)
+
+    async def _act_on(self, route: str, request: web.Request, act: Act, body: bytes) -> web.StreamResponse:
+        """The call; where the service is lazy, a missing input file is not missed before the job runs."""
+        request = wires.with_body(request, self._rewrite(route, body))
+        name = file_in(body.decode("utf-8", "replace"))
+        lazy = route == "batches.create" and self._plan.missing_input == "lazy" and name
+        pretended = lazy and await self._damage.pretend_file(name)
+        try:
+            return await act(request)
+        finally:
+            if pretended:
+                await self._damage.drop_row(name)
+
+
+def _answering(act: Act, route: Route) -> Act:
+    """Refusals are answers too, and can be lost or changed like any other."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await act(request)
+        except Refusal as refusal:
+            return route.refuse(refusal)
+
+    return answer
+
+
+def _say(rule: Status) -> web.Response:
+    if rule.form == "google":
+        return refuse(Refusal(rule.status, rule.message, headers=rule.headers))
+    text = f"<html><body>{rule.message}</body></html>" if rule.form == "html" else ""
+    return web.Response(status=rule.status, text=text, content_type="text/html", headers=rule.headers)
