@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 from openai import AsyncOpenAI
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 MOUNTS = ("/v1", "/v1beta/openai")
-CHAT = "/v1/chat/completions"
-EMBEDDINGS = "/v1/embeddings"
+CHAT: Final = "/v1/chat/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
+Endpoint = Literal["/v1/chat/completions", "/v1/embeddings"]
 
 
 def client_of(origin: str, mount: str = "/v1") -> AsyncOpenAI:
@@ -37,9 +38,9 @@ async def put(client: AsyncOpenAI, data: bytes) -> str:
     return (await client.files.create(file=("in.jsonl", data), purpose="batch")).id
 
 
-async def start(client: AsyncOpenAI, data: bytes, endpoint: str = CHAT) -> Batch:
+async def start(client: AsyncOpenAI, data: bytes, endpoint: Endpoint = CHAT) -> Batch:
     file = await put(client, data)
-    return await client.batches.create(input_file_id=file, endpoint=endpoint, completion_window="24h")  # type: ignore[arg-type]  # a literal of many
+    return await client.batches.create(input_file_id=file, endpoint=endpoint, completion_window="24h")
 
 
 async def ended(client: AsyncOpenAI, batch: Batch) -> Batch:

@@ -28,6 +28,8 @@ from .jobs import Jobs
 from .mischief import Mischief
 from .openai.answers import deny, is_lost
 from .openai.routes import openai_routes
+from .openai.runs import BatchRuns
+from .openai.stored_batches import Batches
 from .routing import find
 from .runner import Runner
 from .store import open_store
@@ -94,7 +96,7 @@ def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Ro
     files = Files(store)
     downloads = FileRoutes(files, store.blobs)
     return [
-        *openai_routes(store, downloads),
+        *openai_routes(store, downloads, wake),
         *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
         *downloads.routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
@@ -145,7 +147,8 @@ async def serving(
     check_binding(host, key)
     answerer = open_backend(backend)
     async with open_store(directory) as store, _alone(), anyio.create_task_group() as tasks:
-        runner = Runner(Jobs(store), store.blobs, answerer, workers=workers)
+        openai = BatchRuns(Batches(store), store.blobs, answerer)
+        runner = Runner(Jobs(store), store.blobs, answerer, openai, workers=workers)
         tasks.start_soon(store.watch)
         tasks.start_soon(_sweeping, Files(store))
         tasks.start_soon(runner.run)

@@ -7,7 +7,7 @@ off by a crash begins again with a new blob; the next start of the service remov
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio import to_thread
@@ -26,13 +26,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+class Specialist(Protocol):
+    """Serves the jobs of one kind."""
+
+    async def serve(self, job: StoredJob) -> bool:
+        """False when the job is not of its kind; else it was served to its end. Raises as a backend does."""
+        ...
+
+
 class Runner:
     """Jobs in the order of their creation, at most ``workers`` at a time."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, backend: Backend, *, workers: int) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, backend: Backend, specialist: Specialist, *, workers: int) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._backend = backend
+        self._specialist = specialist
         self._workers = workers
         self._claiming = anyio.Lock()
         self._busy: set[str] = set()
@@ -70,7 +79,8 @@ class Runner:
 
     async def _serve(self, job: StoredJob) -> None:
         try:
-            await self._answer(job)
+            if not await self._specialist.serve(job):
+                await self._answer(job)
         except ManifestError:
             raise
         except (PacktrainError, OSError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from ..gemini.errors import GRPC_INVALID_ARGUMENT
+from ..gemini.errors import HTTP_STATUS
 
 #: HTTP status -> the type that OpenAI gives to it; other statuses of 500 and more are server errors.
 TYPES = {
@@ -14,9 +14,6 @@ TYPES = {
     404: "invalid_request_error",
     429: "rate_limit_error",
 }
-
-#: gRPC's number inside a row -> the HTTP status that an interactive call would have had.
-_STATUSES = {1: 499, GRPC_INVALID_ARGUMENT: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 12: 501, 14: 503, 16: 401}
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -42,5 +39,5 @@ def encode_error(status: int, message: str, *, param: str | None = None, code: s
 
 
 def status_of(code: int | None) -> int:
-    """The HTTP status for a gRPC number; 500 for one that says no more than "it went wrong"."""
-    return _STATUSES.get(code or 0, 500)
+    """The HTTP status for a gRPC number; 500 for one that says no more than that it went wrong."""
+    return HTTP_STATUS.get(code or 0, 500)

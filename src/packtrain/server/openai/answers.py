@@ -53,6 +53,14 @@ def deny(refusal: Refusal) -> web.Response:
     )
 
 
+def deny_once(refusal: Refusal) -> web.Response:
+    """For a call that must not be made twice: the SDK repeats it after a 500, and with it what was done already."""
+    response = deny(refusal)
+    if response.status >= 500:
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
 def shows_bearer(request: web.Request) -> bool:
     """Whether the client shows its key as OpenAI's do, and has nothing of Google's."""
     scheme = request.headers.get("Authorization", "").partition(" ")[0]

@@ -16,18 +16,20 @@ CREATE VIEW openai_files AS
 
 -- metadata and errors are JSON. The times are of the states that a job has not.
 CREATE TABLE openai_batch (
-    name       TEXT PRIMARY KEY,
-    endpoint   TEXT NOT NULL,
-    metadata   TEXT NOT NULL,
-    life       REAL NOT NULL,
-    errors     TEXT,
-    error_file TEXT,
-    started    REAL,
-    finalizing REAL,
+    name          TEXT PRIMARY KEY,
+    endpoint      TEXT NOT NULL,
+    metadata      TEXT NOT NULL,
+    life          REAL NOT NULL,
+    errors        TEXT,
+    error_file    TEXT,
+    started       REAL,
+    finalizing    REAL,
     cancelling_at REAL
 );
 CREATE TRIGGER openai_batch_gone AFTER DELETE ON job
     BEGIN DELETE FROM openai_batch WHERE name = OLD.name; END;
+
+CREATE VIEW openai_batches AS SELECT * FROM job JOIN openai_batch USING (name);
 
 CREATE TABLE openai_upload (
     id        TEXT PRIMARY KEY,
