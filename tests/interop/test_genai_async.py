@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio import to_thread
 from google.genai import errors, types
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from .genai_calls import (
     BIG,
@@ -178,11 +178,12 @@ class Recipe(BaseModel):
     minutes: int
 
 
-async def test_schema_in_an_inline_job_is_taken(sdk: AsyncClient) -> None:
-    """A schema given as a class travels to the service."""
+async def test_schema_in_an_inline_job_is_met(sdk: AsyncClient) -> None:
+    """A schema given as a class travels to the service; the answer validates against it."""
     request: types.InlinedRequestDict = {
         "contents": "a cake",
         "config": {"response_mime_type": "application/json", "response_schema": list[Recipe]},
     }
-    job = await ended(sdk, await sdk.batches.create(model=MODEL, src=[request]))
-    assert job.state is types.JobState.JOB_STATE_SUCCEEDED
+    (text,) = texts(await ended(sdk, await sdk.batches.create(model=MODEL, src=[request])))
+    (recipe,) = TypeAdapter(list[Recipe]).validate_json(text or "")
+    assert recipe.name == "a cake"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.genai import errors, types
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from .genai_calls import (
     BIG,
@@ -173,11 +173,12 @@ class Recipe(BaseModel):
     minutes: int
 
 
-def test_schema_in_an_inline_job_is_taken(sdk: genai.Client) -> None:
-    """A schema given as a class travels to the service."""
+def test_schema_in_an_inline_job_is_met(sdk: genai.Client) -> None:
+    """A schema given as a class travels to the service; the answer validates against it."""
     request: types.InlinedRequestDict = {
         "contents": "a cake",
         "config": {"response_mime_type": "application/json", "response_schema": list[Recipe]},
     }
-    job = ended(sdk, sdk.batches.create(model=MODEL, src=[request]))
-    assert job.state is types.JobState.JOB_STATE_SUCCEEDED
+    (text,) = texts(ended(sdk, sdk.batches.create(model=MODEL, src=[request])))
+    (recipe,) = TypeAdapter(list[Recipe]).validate_json(text or "")
+    assert recipe.name == "a cake"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,10 @@ async def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535), help="0 picks a free one.")] = 8787,
-    backend: Annotated[str, Parameter(help="Who answers: echo.")] = "echo",
+    backend: Annotated[str, Parameter(help="Who answers: echo, forward:URL, or module:function.")] = "echo",
+    backend_key_file: Annotated[
+        Path | None, Parameter(metavar="FILE", help="The key that forward:URL's endpoint wants, mode 0600.")
+    ] = None,
     workers: Annotated[int, Parameter(metavar="N", validator=Number(gte=1), help="Jobs run side by side.")] = 2,
     api_key_file: Annotated[
         Path | None, Parameter(metavar="FILE", help="The key that callers must show, mode 0600.")
@@ -40,9 +44,20 @@ async def serve(
     from packtrain import serving
 
     key = None if api_key_file is None else find_key(api_key_file, os.environ)
+    backend_key = None if backend_key_file is None else find_key(backend_key_file, os.environ)
+    sys.path.insert(0, str(Path.cwd()))  # where module:function is looked for, too
     plan = None if faults is None else await _read_plan(faults)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with serving(dir, host=host, port=port, backend=backend, key=key, workers=workers, faults=plan) as origin:
+        async with serving(
+            dir,
+            host=host,
+            port=port,
+            backend=backend,
+            backend_key=backend_key,
+            key=key,
+            workers=workers,
+            faults=plan,
+        ) as origin:
             put(f"listening on {origin}")
             async for _ in signals:
                 break

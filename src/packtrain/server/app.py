@@ -133,20 +133,27 @@ async def serving(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    backend: str = "echo",
+    backend: str | Backend = "echo",
+    backend_key: Secret | None = None,
     key: Secret | None = None,
     workers: int = 2,
     faults: FaultPlan | None = None,
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
-    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``faults`` makes it misbehave. Raises InputError for
-    an address that cannot be listened on or would let others in without a key, and for a plan about routes that
-    there are not, ManifestError for a directory that cannot be used.
+    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``backend`` is a name (``echo``, ``forward:URL``,
+    ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants to see; ``faults`` makes it
+    misbehave. Raises InputError for an address that cannot be listened on or would let others in without a key, for
+    a backend that cannot be had, and for a plan about routes that there are not, ManifestError for a directory that
+    cannot be used.
     """
     check_binding(host, key)
-    answerer = open_backend(backend)
-    async with open_store(directory) as store, _alone(), anyio.create_task_group() as tasks:
+    async with (
+        open_backend(backend, backend_key) as answerer,
+        open_store(directory) as store,
+        _alone(),
+        anyio.create_task_group() as tasks,
+    ):
         openai = BatchRuns(Batches(store), store.blobs, answerer)
         runner = Runner(Jobs(store), store.blobs, answerer, openai, workers=workers)
         tasks.start_soon(store.watch)

@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from anyio import to_thread
@@ -18,6 +18,8 @@ from msgspec import Raw, Struct
 
 from .._model import RowError, Task
 from .._wire.gemini.errors import GRPC_INVALID_ARGUMENT
+from .._wire.gemini.schemas import to_json_schema
+from .samples import sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +51,37 @@ class Content(Struct, frozen=True, omit_defaults=True):
         return "".join([part.text for part in self.parts])
 
 
-class GenerateRequest(Struct, frozen=True):
+class Config(Struct, frozen=True, kw_only=True):
+    """What of a generation's settings makes a difference here: the form of the answer."""
+
+    mime_type: str = msgspec.field(default="", name="responseMimeType")
+    mime_type_snake: str = msgspec.field(default="", name="response_mime_type")
+    schema: Any = msgspec.field(default=None, name="responseSchema")
+    schema_snake: Any = msgspec.field(default=None, name="response_schema")
+    json_schema: Any = msgspec.field(default=None, name="responseJsonSchema")
+    json_schema_snake: Any = msgspec.field(default=None, name="response_json_schema")
+
+    def answer(self, text: str) -> str:
+        """JSON where that is asked for. Raises ValueError for a schema that cannot be met."""
+        if schema := self.json_schema or self.json_schema_snake:
+            return _json(sample(schema, text))
+        if schema := self.schema or self.schema_snake:
+            return _json(sample(to_json_schema(schema), text))
+        return _json(text) if "application/json" in (self.mime_type, self.mime_type_snake) else text
+
+
+class GenerateRequest(Struct, frozen=True, kw_only=True):
     contents: list[Content] = []
+    config: Config | None = msgspec.field(default=None, name="generationConfig")
+    config_snake: Config | None = msgspec.field(default=None, name="generation_config")
+
+    def answer(self) -> str:
+        text, config = self.contents[-1].text, self.config or self.config_snake
+        return config.answer(text) if config else text
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 class EmbedRequest(Struct, frozen=True, kw_only=True):
@@ -90,8 +121,11 @@ class EmbedResponse(Struct, frozen=True, rename="camel"):
 class Echo:
     """Answers a generate request with the text of its last content, an embed request with ``embed`` of it.
 
+    A request that asks for JSON of a schema gets a value that validates, with that text in its strings.
     The same request gives the same answer, always and everywhere.
     """
+
+    rows = None
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[bytes | RowError]:
         return await to_thread.run_sync(_answer_all, requests, task, model.rpartition("/")[2])
@@ -105,7 +139,7 @@ def _answer_all(requests: Sequence[Raw], task: Task, model: str) -> list[bytes |
 def _checked(answer: Callable[[Raw], bytes], request: Raw) -> bytes | RowError:
     try:
         return answer(request)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, AttributeError) as error:  # bad schemas: all
         return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be answered: {error}.")
 
 
@@ -113,15 +147,15 @@ def _generator(model: str) -> Callable[[Raw], bytes]:
     decode, encode = msgspec.json.Decoder(GenerateRequest).decode, msgspec.json.Encoder().encode
 
     def generate(request: Raw) -> bytes:
-        contents = decode(request).contents
-        if not contents:
+        asked = decode(request)
+        if not asked.contents:
             raise ValueError("contents is missing or empty")
-        text = contents[-1].text
-        tokens = count_tokens(text)
+        text = asked.answer()
+        tokens, given = count_tokens(asked.contents[-1].text), count_tokens(text)
         return encode(
             GenerateResponse(
                 candidates=[Candidate(Content(parts=[Part(text)], role="model"), "STOP", 0)],
-                usage_metadata=Usage(tokens, tokens, 2 * tokens),
+                usage_metadata=Usage(tokens, given, tokens + given),
                 model_version=model,
                 response_id=hashlib.blake2b(request, digest_size=12).hexdigest(),
             )

@@ -101,11 +101,11 @@ class Requests:
         self._form = form
         self._number = 0
 
-    def block(self) -> Block:
-        """The next rows; none at the end of the file."""
+    def block(self, most: int | None = None) -> Block:
+        """The next rows, ``most`` of them at the most; none at the end of the file."""
         rows: list[Row] = []
         size = 0
-        while (size < BLOCK_BYTES or not rows) and (line := self._file.readline(MAX_LINE_BYTES)):
+        while (size < BLOCK_BYTES or not rows) and len(rows) != most and (line := self._file.readline(MAX_LINE_BYTES)):
             self._number += 1
             size += len(line)
             if line.isspace():

@@ -104,7 +104,7 @@ class Runner:
         """Until the end of the file, or until the job is gone. The rest of a cancelled job is not served."""
         backend = self._backend
         wish: Wish = "go on"
-        while wish != "gone" and (block := await to_thread.run_sync(requests.block)).rows:
+        while wish != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
             answers = await backend.answer(block.requests, task=job.task, model=job.model)
             await to_thread.run_sync(results.write, block, answers)
             wish = await self._jobs.progress(job, results.counts)

@@ -32,7 +32,7 @@ STATUS_NAMES = {
 
 
 #: gRPC's numbers, as they stand inside jobs and rows. A job cancelled before it began says "internal".
-GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL = 1, 3, 13
+GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL, GRPC_UNAVAILABLE = 1, 3, 13, 14
 
 
 #: gRPC's number -> HTTP status, where a row's error becomes the answer to a call.
@@ -50,6 +50,10 @@ HTTP_STATUS = {
     14: 503,
     16: 401,
 }
+
+
+#: And back, where another endpoint's answer becomes a row's error.
+GRPC_CODE = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 409: 10, 413: 3, 422: 3, 429: 8, 499: 1, 501: 12, 503: 14, 504: 4}
 
 
 class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):

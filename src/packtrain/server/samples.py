@@ -1,0 +1,139 @@
+"""A value that validates against a JSON Schema, made of a text: what the echo says when it is asked for JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Beyond this depth optional members are left out and lists are as short as they may be, so that a schema which
+#: contains itself comes to an end; beyond the other one there is none.
+OPTIONAL_DEPTH, MAX_DEPTH = 4, 64
+
+_FORMATS = {
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "duration": "PT1S",
+    "email": "somebody@example.org",
+    "hostname": "example.org",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.org/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def sample(schema: Any, text: str) -> Any:
+    """Raises ValueError for a schema that has no such value, or asks for a pattern, which is not understood here."""
+    return _Sampler(schema, text).value(schema, 0)
+
+
+class _Sampler:
+    def __init__(self, root: Any, text: str) -> None:
+        self._root = root
+        self._text = text
+
+    def value(self, schema: Any, depth: int) -> Any:
+        if depth > MAX_DEPTH:
+            raise ValueError("the schema contains itself without an end")
+        if schema is True or schema == {}:
+            return self._text
+        if not isinstance(schema, dict):
+            raise ValueError("the schema, or a part of it, is not an object")
+        if "$ref" in schema:
+            return self.value(self._resolved(schema["$ref"]), depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return schema["enum"][0]
+        for choice in ("anyOf", "oneOf"):
+            if schema.get(choice):
+                return self.value(self._simplest(schema[choice], depth), depth + 1)
+        if schema.get("allOf"):
+            return self.value(_merged(schema), depth + 1)
+        return self._typed(schema, depth)
+
+    def _simplest(self, choices: list[Any], depth: int) -> Any:
+        plain = (choice for choice in choices if isinstance(choice, dict) and choice.get("type") == "null")
+        return next(plain, choices[0]) if depth >= OPTIONAL_DEPTH else choices[0]
+
+    def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
+        kind = schema.get("type") or ("object" if "properties" in schema else "string")
+        match kind[0] if isinstance(kind, list) else kind:
+            case "object":
+                return self._object(schema, depth)
+            case "array":
+                return self._array(schema, depth)
+            case "string":
+                return self._string(schema)
+            case "integer" | "number" as number:
+                return _number(schema, whole=number == "integer")
+            case "boolean":
+                return True
+            case "null":
+                return None
+            case other:
+                raise ValueError(f"the schema has a type {other!r} that is not known")
+
+    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties, required = schema.get("properties", {}), schema.get("required", [])
+        wanted = [name for name in properties if name in required or depth < OPTIONAL_DEPTH]
+        wanted += [name for name in required if name not in properties]
+        return {name: self.value(properties.get(name, True), depth + 1) for name in wanted}
+
+    def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
+        least = schema.get("minItems", 0)
+        count = least if depth >= OPTIONAL_DEPTH else max(least, min(1, schema.get("maxItems", 1)))
+        fixed = schema.get("prefixItems", [])[:count]
+        rest = [schema.get("items", True)] * (count - len(fixed))
+        return [self.value(item, depth + 1) for item in [*fixed, *rest]]
+
+    def _string(self, schema: Mapping[str, Any]) -> str:
+        if "pattern" in schema:
+            raise ValueError("the schema asks for a pattern; this backend cannot invent text that fits one")
+        text: str = _FORMATS.get(schema.get("format", ""), self._text)
+        return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+
+    def _resolved(self, reference: object) -> Any:
+        found = self._root
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            raise ValueError(f"the schema refers to {reference!r}, which is not inside it")
+        for name in reference.removeprefix("#").split("/")[1:]:
+            name = name.replace("~1", "/").replace("~0", "~")
+            if not isinstance(found, dict) or name not in found:
+                raise ValueError(f"the schema refers to {reference!r}, which is not inside it")
+            found = found[name]
+        return found
+
+
+def _merged(schema: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {name: value for name, value in schema.items() if name != "allOf"}
+    for part in schema["allOf"]:
+        for name, value in part.items():
+            known = merged.get(name)
+            if isinstance(known, dict) and isinstance(value, dict):
+                merged[name] = {**known, **value}
+            elif isinstance(known, list) and isinstance(value, list):
+                merged[name] = [*known, *value]
+            else:
+                merged[name] = value
+    return merged
+
+
+def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
+    """The least that is allowed, or the most, or 0 where that is allowed."""
+    step = schema.get("multipleOf", 1 if whole else 0.5)
+    low = schema.get("minimum", -math.inf)
+    high = schema.get("maximum", math.inf)
+    if "exclusiveMinimum" in schema:
+        low = max(low, schema["exclusiveMinimum"] + step)
+    if "exclusiveMaximum" in schema:
+        high = min(high, schema["exclusiveMaximum"] - step)
+    near = min(max(0, low), high)
+    found = (math.ceil if near > 0 else math.floor)(near / step) * step if step else near
+    if not low <= found <= high:
+        raise ValueError("the schema asks for a number that there is not")
+    return int(found) if whole else found
