@@ -96,7 +96,7 @@ def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Ro
     files = Files(store)
     downloads = FileRoutes(files, store.blobs)
     return [
-        *openai_routes(store, downloads, wake),
+        *openai_routes(store, backend, downloads, wake),
         *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
         *downloads.routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
