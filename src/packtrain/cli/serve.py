@@ -38,10 +38,14 @@ async def serve(
     faults: Annotated[
         Path | None, Parameter(metavar="PLAN", help="Misbehave as this file says (TOML); see docs/faults.md.")
     ] = None,
+    quotas: Annotated[
+        bool, Parameter(negative="", help="Refuse with 429 what goes beyond the limits of the real service.")
+    ] = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     """Run the local batch service until SIGINT or SIGTERM; it survives being killed."""
     from packtrain import serving
+    from packtrain.server import GEMINI_QUOTAS, Quotas
 
     key = None if api_key_file is None else find_key(api_key_file, os.environ)
     backend_key = None if backend_key_file is None else find_key(backend_key_file, os.environ)
@@ -57,6 +61,7 @@ async def serve(
             key=key,
             workers=workers,
             faults=plan,
+            quotas=GEMINI_QUOTAS if quotas else Quotas(),
         ) as origin:
             put(f"listening on {origin}")
             async for _ in signals:

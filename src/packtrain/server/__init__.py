@@ -1,6 +1,7 @@
 """The local batch service: a real one, on one machine, with files and jobs that survive its own kill -9."""
 
 from .app import create_app, serving
+from .quotas import GEMINI_QUOTAS, Quotas
 from .store import Store, open_store
 
-__all__ = ["Store", "create_app", "open_store", "serving"]
+__all__ = ["GEMINI_QUOTAS", "Quotas", "Store", "create_app", "open_store", "serving"]

@@ -17,13 +17,20 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
     """The service says no. ``status`` is the HTTP status, ``name`` Google's word for it where not the usual one."""
 
     def __init__(
-        self, status: int, message: str, *, name: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        details: object = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.name = name
         self.headers = headers
+        self.details = details
 
 
 def answer(value: object, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -33,7 +40,7 @@ def answer(value: object, headers: Mapping[str, str] | None = None) -> web.Respo
 def refuse(refusal: Refusal) -> web.Response:
     return web.Response(
         status=refusal.status,
-        body=encode_error(refusal.status, refusal.message, name=refusal.name),
+        body=encode_error(refusal.status, refusal.message, name=refusal.name, details=refusal.details),
         content_type="application/json",
         headers=refusal.headers,
     )

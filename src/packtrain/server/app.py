@@ -32,7 +32,7 @@ from .openai.runs import BatchRuns
 from .openai.stored_batches import Batches
 from .routing import find
 from .runner import Runner
-from .store import open_store
+from .store import NO_QUOTAS, open_store
 from .uploads import Uploads
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .._model import Secret
     from .backends import Backend
     from .faults import FaultPlan
+    from .quotas import Quotas
     from .routing import Route
     from .store import Store
 
@@ -137,27 +138,30 @@ async def serving(
     backend_key: Secret | None = None,
     key: Secret | None = None,
     workers: int = 2,
+    quotas: Quotas = NO_QUOTAS,
     faults: FaultPlan | None = None,
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
-    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``backend`` is a name (``echo``, ``forward:URL``,
-    ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants to see; ``faults`` makes it
-    misbehave. Raises InputError for an address that cannot be listened on or would let others in without a key, for
-    a backend that cannot be had, and for a plan about routes that there are not, ManifestError for a directory that
-    cannot be used.
+    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``quotas`` is what clients may have; ``backend`` is a
+    name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants
+    to see; ``faults`` makes it misbehave.
+
+    Raises InputError for an address that cannot be listened on or would let others in without a key, for a backend
+    that cannot be had, and for a plan about routes that there are not, ManifestError for a directory that cannot be
+    used.
     """
     check_binding(host, key)
     async with (
         open_backend(backend, backend_key) as answerer,
-        open_store(directory) as store,
+        open_store(directory, quotas=quotas) as store,
         _alone(),
         anyio.create_task_group() as tasks,
     ):
         openai = BatchRuns(Batches(store), store.blobs, answerer)
         runner = Runner(Jobs(store), store.blobs, answerer, openai, workers=workers)
         tasks.start_soon(store.watch)
-        tasks.start_soon(_sweeping, Files(store))
+        tasks.start_soon(_sweeping, Files(store), Jobs(store))
         tasks.start_soon(runner.run)
         mischief = Mischief(faults, store) if faults else None
         app = create_app(store, backend=answerer, wake=runner.wake, key=key, mischief=mischief)
@@ -180,9 +184,10 @@ async def _alone() -> AsyncIterator[None]:
         raise error from error.__cause__
 
 
-async def _sweeping(files: Files) -> None:
+async def _sweeping(files: Files, jobs: Jobs) -> None:
     while True:
         await files.sweep()
+        await jobs.sweep()
         await anyio.sleep(SWEEP_PERIOD)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from .answers import Refusal
+from .quotas import admit_file
 
 if TYPE_CHECKING:
     from .blobs import Digest
@@ -144,6 +145,7 @@ def _start(tx: Transaction, new: NewUpload, blob: str) -> Session:
     name = new.name or f"files/{make_id(12)}"
     if find_file(tx, name):
         raise taken(name)
+    admit_file(tx, new.size or 0)
     session = Session(
         id=secrets.token_urlsafe(32),
         name=name,
@@ -182,6 +184,7 @@ def _finalise(tx: Transaction, session: Session, digest: Digest) -> StoredFile |
         return None
     if former:
         _expire(tx, former)
+    admit_file(tx, digest.bytes)
     file = _file_of(session, digest, tx.now)
     insert_file(tx, file)
     tx.change("UPDATE upload SET state = 'final' WHERE id = ?", session.id)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from .._model import BatchState, Task
 from .answers import Refusal
 from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
+from .quotas import admit_job
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 #: Seconds between two writes of a running job's counts.
 PROGRESS_PERIOD = 1.0
+#: Seconds after which a job that has not ended is over, without results.
+JOB_LIFE = 48 * 3600.0
 
-#: What clients want of a running job; "gone": it was deleted.
+#: What clients want of a running job; "gone": it was deleted, or its time is over.
 Wish = Literal["go on", "cancelled", "gone"]
 
 _LIVE = "SELECT * FROM job WHERE ended IS NULL ORDER BY seq LIMIT ?"
@@ -90,7 +93,7 @@ class Jobs:
         """``requests`` are lines; they are on the disk before the job is."""
         async with self._store.scratch() as blob:
             await self._store.fill(blob, requests)
-            return await self._store.transact(lambda tx: create_job(tx, new, blob))
+            return await self._store.transact(lambda tx: create_job(tx, new, blob, len(requests)))
 
     async def get(self, name: str) -> StoredJob | None:
         return await self._store.transact(lambda tx: find_job(tx, name))
@@ -132,6 +135,10 @@ class Jobs:
     async def fail(self, job: StoredJob, reason: str) -> None:
         await self._store.transact(lambda tx: end_job(tx, job.name, BatchState.FAILED, reason=reason))
 
+    async def sweep(self) -> None:
+        """Ends the jobs whose time is over."""
+        await self._store.transact(_sweep)
+
 
 def find_job(tx: Transaction, name: str) -> StoredJob | None:
     return tx.row(StoredJob, "SELECT * FROM job WHERE name = ?", name)
@@ -141,20 +148,23 @@ def _create_from_file(tx: Transaction, new: NewJob) -> StoredJob:
     file = find_file(tx, new.file)
     if file is None:
         raise Refusal(404, f"The file {new.file} does not exist, or its time is over.")
-    return create_job(tx, new, file.blob)
+    return create_job(tx, new, file.blob, file.bytes)
 
 
-def create_job(tx: Transaction, new: NewJob, blob: str) -> StoredJob:
+def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
+    """``size`` is that of the blob. Raises Refusal 429 beyond a quota."""
+    admit_job(tx, new.model, size)
     name = f"batches/{make_id(36)}"
     tx.change(
-        "INSERT INTO job (name, display_name, model, task, file, blob, state, created, updated)"
-        " VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        "INSERT INTO job (name, display_name, model, task, file, blob, bytes, state, created, updated)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         name,
         new.display_name,
         new.model,
         new.task,
         new.file,
         blob,
+        size,
         tx.now,
         tx.now,
     )
@@ -203,7 +213,7 @@ def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
 
 def note_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
     now = find_job(tx, job.name)
-    if now is None:
+    if now is None or now.ended is not None:
         return "gone"
     if tx.now - now.updated >= PROGRESS_PERIOD:
         tx.change(
@@ -217,7 +227,8 @@ def note_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
 
 
 def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
-    if find_job(tx, job.name) is None:
+    now = find_job(tx, job.name)
+    if now is None or now.ended is not None:
         return
     result = _result_of(job, blob, digest, tx.now)
     insert_file(tx, result)
@@ -245,6 +256,13 @@ def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredF
         source="GENERATED",
         blob=blob,
     )
+
+
+def _sweep(tx: Transaction) -> None:
+    # The other wire keeps what its jobs have done until then, and ends them itself.
+    overdue = "SELECT * FROM job WHERE ended IS NULL AND created <= ? AND name NOT IN (SELECT name FROM openai_batch)"
+    for job in tx.rows(StoredJob, overdue, tx.now - JOB_LIFE):
+        end_job(tx, job.name, BatchState.EXPIRED, reason="Batch expired.")
 
 
 def end_job(

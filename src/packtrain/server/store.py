@@ -22,6 +22,7 @@ from anyio import CancelScope, to_thread
 
 from .._errors import ManifestError
 from .blobs import Blobs
+from .quotas import Quotas
 from .transactions import Ticket, Transaction
 from .truth import Truth
 
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Each brings a database to the version of its place in this row.
-SCHEMAS = ("schema.sql", "openai/schema.sql")
+SCHEMAS = ("schema.sql", "openai/schema.sql", "quotas.sql")
 #: Seconds to wait for the directory: a service that was just killed may still be dying.
 LOCK_PATIENCE = 5.0
+NO_QUOTAS = Quotas()
 
 
 class Store:
@@ -43,7 +45,8 @@ class Store:
     a second try could lie. Every later call raises ManifestError, and so does ``watch``.
     """
 
-    def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], float], quotas: Quotas) -> None:
+        self._quotas = quotas
         self.blobs = Blobs(directory / "blobs")
         self._directory = directory
         self._clock = clock
@@ -128,7 +131,7 @@ class Store:
         with self._connection:
             self._connection.execute("BEGIN")
             for ticket in tickets:
-                transaction = Transaction(self._connection, now)
+                transaction = Transaction(self._connection, now, self._quotas)
                 if ticket.run(transaction):
                     facts += transaction.facts
                     released += transaction.released
@@ -148,7 +151,11 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    directory: Path, *, clock: Callable[[], float] = time.time, patience: float = LOCK_PATIENCE
+    directory: Path,
+    *,
+    quotas: Quotas = NO_QUOTAS,
+    clock: Callable[[], float] = time.time,
+    patience: float = LOCK_PATIENCE,
 ) -> AsyncIterator[Store]:
     """Opens, or begins, the store in ``directory``.
 
@@ -157,7 +164,7 @@ async def open_store(
     """
     lock = await _lock(directory, patience)
     try:
-        store = await to_thread.run_sync(_open, directory, clock)
+        store = await to_thread.run_sync(_open, directory, clock, quotas)
         try:
             yield store
         finally:
@@ -167,9 +174,9 @@ async def open_store(
         os.close(lock)
 
 
-def _open(directory: Path, clock: Callable[[], float]) -> Store:
+def _open(directory: Path, clock: Callable[[], float], quotas: Quotas) -> Store:
     with _translated(directory):
-        store = Store(directory, clock)
+        store = Store(directory, clock, quotas)
         try:
             store.restore()
         except BaseException:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from .quotas import Quotas
     from .truth import Fact
 
 T = TypeVar("T")
@@ -23,8 +24,9 @@ Value = str | int | float | bytes | None
 class Transaction:
     """What one change may do: SQL, and the facts and deletions that come with its commit."""
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, quotas: Quotas) -> None:
         self._connection = connection
+        self.quotas = quotas
         self.released: list[str] = []
         self.facts = b""
         self.now = now
@@ -39,6 +41,11 @@ class Transaction:
 
     def row(self, kind: type[T], sql: str, *parameters: Value) -> T | None:
         return next(iter(self.rows(kind, sql, *parameters)), None)
+
+    def number(self, sql: str, *parameters: Value) -> int:
+        """What a statement counts."""
+        (found,) = self._connection.execute(sql, parameters).fetchone()
+        return int(found)
 
     def record(self, what: str, **facts: Fact) -> None:
         self.facts += encode_fact(self.now, what, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -62,6 +62,7 @@ class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: int = 0
     message: str = ""
     status: str | None = None
+    details: Any = None
 
 
 class Envelope(Struct, frozen=True):
@@ -71,8 +72,9 @@ class Envelope(Struct, frozen=True):
 _decoder = msgspec.json.Decoder(Envelope)
 
 
-def encode_error(status: int, message: str, *, name: str | None = None) -> bytes:
-    error = Status(code=status, message=message, status=name or STATUS_NAMES.get(status, "UNKNOWN"))
+def encode_error(status: int, message: str, *, name: str | None = None, details: object = None) -> bytes:
+    name = name or STATUS_NAMES.get(status, "UNKNOWN")
+    error = Status(code=status, message=message, status=name, details=details)
     return msgspec.json.encode(Envelope(error))
 
 

@@ -126,7 +126,7 @@ def _create(tx: Transaction, plan: Plan) -> StoredBatch:
     file = find_file(tx, plan.file)
     if file is None:
         raise Denial(404, f"No such File object: {plan.file}", param="input_file_id")
-    job = create_job(tx, NewJob(model="", task=plan.task, display_name="", file=file.name), file.blob)
+    job = create_job(tx, NewJob(model="", task=plan.task, display_name="", file=file.name), file.blob, file.bytes)
     tx.change(
         "INSERT INTO openai_batch (name, endpoint, metadata, life) VALUES (?, ?, ?, ?)",
         job.name,

@@ -1,0 +1,79 @@
+"""What a project may have at a time, and the refusal where it wants more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from .._options import GB
+from .answers import Refusal
+
+if TYPE_CHECKING:
+    from .transactions import Transaction
+
+#: The real service's own words, the same for every quota.
+MESSAGE = (
+    "You exceeded your current quota, please check your plan and billing details. "
+    "For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits."
+)
+HELP = (
+    {
+        "@type": "type.googleapis.com/google.rpc.Help",
+        "links": [
+            {
+                "description": "Learn more about Gemini API quotas",
+                "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
+            }
+        ],
+    },
+)
+#: A guess that needs no tokenizer.
+BYTES_PER_TOKEN = 4
+
+
+class Quotas(Struct, frozen=True, kw_only=True):
+    """None, and a model that is not named, mean no limit."""
+
+    live_jobs: int | None = None
+    #: Finished files, results among them.
+    stored_bytes: int | None = None
+    #: Tokens in the inputs of all live jobs of a model, by names as in ``models/gemini-2.5-flash``.
+    enqueued_tokens: Mapping[str, int] = {}
+
+
+#: As documented for a project of the lowest paid tier; what the tiers allow changes often.
+GEMINI_QUOTAS = Quotas(
+    live_jobs=100,
+    stored_bytes=20 * GB,
+    enqueued_tokens={
+        "models/gemini-2.5-pro": 5_000_000,
+        "models/gemini-2.5-flash": 3_000_000,
+        "models/gemini-2.5-flash-lite": 10_000_000,
+        "models/gemini-embedding-001": 500_000,
+    },
+)
+
+
+def admit_job(tx: Transaction, model: str, size: int) -> None:
+    """``size`` is that of its input in bytes. Raises Refusal 429."""
+    quotas = tx.quotas
+    if quotas.live_jobs is not None:
+        _admit(tx.number("SELECT count(*) FROM job WHERE ended IS NULL") + 1, quotas.live_jobs)
+    most = quotas.enqueued_tokens.get(model)
+    if most is not None:
+        queued = tx.number("SELECT coalesce(sum(bytes), 0) FROM job WHERE ended IS NULL AND model = ?", model)
+        _admit((queued + size) // BYTES_PER_TOKEN, most)
+
+
+def admit_file(tx: Transaction, size: int) -> None:
+    """Raises Refusal 429 when ``size`` bytes more are too many."""
+    most = tx.quotas.stored_bytes
+    if most is not None:
+        _admit(tx.number("SELECT coalesce(sum(bytes), 0) FROM file WHERE expires > ?", tx.now) + size, most)
+
+
+def _admit(wanted: int, most: int) -> None:
+    if wanted > most:
+        raise Refusal(429, MESSAGE, details=HELP)
