@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ..blobs import Appender
     from .stored_batches import StoredBatch
 
+#: Requests of one block: a short text may have a long vector.
+BLOCK_REQUESTS = 4096
+
 _decode = msgspec.json.Decoder(RequestLine).decode
 
 
@@ -45,14 +48,15 @@ class BatchLines:
         self._file = read_lines(file)
         self._batch = batch
 
-    def block(self) -> list[Line]:
-        """The next lines; none at the end of the file."""
+    def block(self, most: int | None = None) -> list[Line]:
+        """The next lines, until they have ``most`` requests; none at the end of the file."""
         lines: list[Line] = []
-        size = 0
+        size = requests = 0
         for number, line in self._file:
-            lines.append(self._line(number, line))
+            lines.append(found := self._line(number, line))
             size += len(line)
-            if size >= BLOCK_BYTES:
+            requests += len(found.asked.requests) if isinstance(found.asked, Asked) else 0
+            if size >= BLOCK_BYTES or requests >= min(most or BLOCK_REQUESTS, BLOCK_REQUESTS):
                 break
         return lines
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def openai_routes(store: Store, backend: Backend, downloads: FileRoutes, wake: Callable[[], None]) -> list[Route]:
     """``backend`` answers the calls that do not wait for a batch, ``downloads`` sends the bytes of files.
 
-    ``wake`` is called when a batch was made.
-    They go before the routes of the other wire, whose lists would hide ours.
+    ``wake`` is called when a batch was made. They go before the routes of the other wire, whose lists would hide ours.
     """
     files = KeptFiles(store)
     return [

@@ -72,7 +72,7 @@ class BatchRuns:
     ) -> Literal["go on", "cancelled", "expired", "gone"]:
         """Until the end of the file, or until nobody wants the rest."""
         wish = await self._batches.progress(batch, results.counts)
-        while wish == "go on" and (block := await to_thread.run_sync(lines.block)):
+        while wish == "go on" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
             answers = await self._backend.answer(requests_of(block), task=batch.task, model=model)
             await to_thread.run_sync(results.write, block, answers)
             wish = await self._batches.progress(batch, results.counts)

@@ -1,0 +1,183 @@
+"""What only a stopped clock or a killed service shows of the OpenAI wire."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import pytest
+from aiohttp import ClientSession
+from anyio import to_thread
+
+from packtrain._wire.openai.files import NewUpload
+from packtrain.server.echo import Echo
+from packtrain.server.jobs import Jobs
+from packtrain.server.openai.answers import Denial
+from packtrain.server.openai.limits import LIMITS
+from packtrain.server.openai.runs import BatchRuns
+from packtrain.server.openai.stored_batches import Batches, Plan, StoredBatch
+from packtrain.server.openai.stored_files import KeptFiles, NewFile
+from packtrain.server.openai.stored_uploads import PartUploads
+from packtrain.server.store import open_store
+
+from .service_calls import Calls, blobs, child, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from msgspec import Raw
+
+    from packtrain._model import Task
+    from packtrain.server.backends import Answer
+    from packtrain.server.blobs import Digest
+    from packtrain.server.store import Store
+
+CHAT = "/v1/chat/completions"
+MANY = 30_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow:
+    """Takes one request at a time, and so long that a batch's time is over after three."""
+
+    rows = 1
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._echo = Echo()
+
+    async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
+        self._clock.now += LIMITS.window / 3
+        return await self._echo.answer(requests, task=task, model=model)
+
+
+def chat_lines(count: int) -> bytes:
+    bodies = ({"model": "m", "messages": [{"role": "user", "content": f"hello {at}"}]} for at in range(count))
+    lines = ({"custom_id": f"r{at}", "method": "POST", "url": CHAT, "body": body} for at, body in enumerate(bodies))
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+async def keep(store: Store, data: bytes) -> str:
+    async with store.scratch() as blob:
+        digest = await fill(store, blob, data)
+        new = NewFile(filename="in.jsonl", mime_type="", purpose="batch", life=LIMITS.file_life)
+        return (await KeptFiles(store).add(new, blob, digest)).name
+
+
+async def fill(store: Store, blob: str, data: bytes) -> Digest:
+    await store.fill(blob, data)
+    return await to_thread.run_sync(store.blobs.digest, blob)
+
+
+async def rows(store: Store, name: str | None) -> list[Any]:
+    file = await KeptFiles(store).get(name or "")
+    assert file
+    with await to_thread.run_sync(store.blobs.reader, file.blob) as lines:
+        return [json.loads(line) for line in await to_thread.run_sync(lines.readlines)]
+
+
+async def run(store: Store, clock: Clock, data: bytes, late: float = 0.0) -> StoredBatch:
+    """A batch served by a slow backend, ``late`` seconds after it was made."""
+    batches = Batches(store)
+    plan = Plan(file=await keep(store, data), endpoint=CHAT, task="generate", metadata="null", life=LIMITS.file_life)
+    made = await batches.create(plan)
+    clock.now += late
+    job = await Jobs(store).claim([])
+    assert job
+    assert await BatchRuns(batches, store.blobs, Slow(clock)).serve(job)
+    batch = await batches.get(made.name)
+    assert batch
+    return batch
+
+
+async def test_expired_batch_keeps_what_is_done(directory: Path) -> None:
+    """After its window a batch asks no more: the rest is in the error file as batch_expired."""
+    clock = Clock()
+    async with open_store(directory, clock=clock) as store:
+        batch = await run(store, clock, chat_lines(5))
+        assert batch.state == "expired"
+        assert (batch.requests, batch.succeeded, batch.failed) == (5, 3, 2)
+        assert [row["custom_id"] for row in await rows(store, batch.result)] == ["r0", "r1", "r2"]
+        left = await rows(store, batch.error_file)
+        assert [(row["custom_id"], row["response"], row["error"]["code"]) for row in left] == [
+            ("r3", None, "batch_expired"),
+            ("r4", None, "batch_expired"),
+        ]
+
+
+async def test_batch_that_never_had_its_turn_expires(directory: Path) -> None:
+    """Nothing of it is asked."""
+    clock = Clock()
+    async with open_store(directory, clock=clock) as store:
+        batch = await run(store, clock, chat_lines(2), late=LIMITS.window)
+        assert (batch.state, batch.result, batch.failed) == ("expired", None, 2)
+
+
+async def test_upload_that_nobody_completes(directory: Path) -> None:
+    """After an hour it takes nothing more, and its parts go when the next one begins."""
+    clock = Clock()
+    async with open_store(directory, clock=clock) as store:
+        uploads = PartUploads(store)
+        new = NewUpload(bytes=3, filename="f", mime_type="t", purpose="batch")
+        upload = await uploads.start(new)
+        async with uploads.scratch() as blob:
+            part = await uploads.add(upload.id, blob, await fill(store, blob, b"abc"))
+        assert len(blobs(directory)) == 1
+        clock.now += LIMITS.upload_life
+        with pytest.raises(Denial, match="expired"):
+            await uploads.parts(upload.id, [part.id])
+        await uploads.start(new)
+        assert blobs(directory) == []
+
+
+async def test_input_beyond_the_limit(directory: Path) -> None:
+    """A file of the other wire may be larger than a batch takes."""
+    clock = Clock()
+    async with open_store(directory, clock=clock) as store:
+        batch = await run(store, clock, b"\n" * (LIMITS.batch_bytes + 1))
+        assert batch.state == "failed"
+        assert [error["code"] for error in msgspec.json.decode(batch.errors or "")] == ["file_too_large"]
+
+
+async def test_killed_in_a_batch(directory: Path) -> None:
+    """After kill -9 and a new start the batch completes, with each line once and one batch in the log."""
+    async with child(directory) as service, ClientSession() as session:
+        calls = Calls(session, service.origin)
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        file = (await calls.call("POST", "/v1/files", data=_form(chat_lines(MANY)), headers=headers)).json["id"]
+        body = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
+        batch = (await calls.call("POST", "/v1/batches", json=body)).json["id"]
+        await _until(calls, batch, "in_progress")
+        service.kill()
+    async with child(directory) as service, ClientSession() as session:
+        calls = Calls(session, service.origin)
+        done = await _until(calls, batch, "completed")
+        content = await calls.call("GET", f"/v1/files/{done['output_file_id']}/content")
+        found = [json.loads(line)["custom_id"] for line in content.body.splitlines()]
+        assert found == [f"r{at}" for at in range(MANY)]
+    assert [fact["what"] for fact in truth(directory)] == ["file_finalised", "batch_created", "batch_finished"]
+    assert len(blobs(directory)) == 2
+
+
+def _form(data: bytes) -> bytes:
+    def part(head: str, content: bytes) -> bytes:
+        return f"--b\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
+
+    return part('name="purpose"', b"batch") + part('name="file"; filename="in.jsonl"', data) + b"--b--\r\n"
+
+
+async def _until(calls: Calls, batch: str, status: str) -> Any:
+    with anyio.fail_after(30):
+        while (found := (await calls.call("GET", f"/v1/batches/{batch}")).json)["status"] != status:
+            assert found["status"] in ("validating", "in_progress", "finalizing"), found
+    return found
