@@ -66,10 +66,13 @@ def text_of(number: int, size: int) -> str:
     return f"prompt number {number}\u2028and\u0085on " + "x" * size
 
 
-async def run(root: Path, faults: FaultPlan, *, shards: int = 2, size: int = 0) -> tuple[Place, Summary]:
-    """Five keys a shard, each with a text of about ``size`` bytes."""
+async def run(
+    root: Path, faults: FaultPlan, *, shards: int = 2, size: int = 0, name: str = "state"
+) -> tuple[Place, Summary]:
+    """Five keys a shard, each with a text of about ``size`` bytes. ``name`` is the state directory's."""
     async with serving(root / "service", faults=faults) as origin:
         place = Place(root, origin)
+        place.state, place.out = root / name, root / f"{name}.jsonl"
         rows = [request_line(n, text_of(n, size)) for n in range(5 * shards)]
         source = write_lines(root / "in.jsonl", rows)
         options = Options(shard_requests=5, chunk_bytes=256 * KIB)
@@ -116,12 +119,13 @@ CREATES = {
     "26 twice in the list, in disorder": plan(
         LOST, List(route=LIST, how="doubled"), List(route=LIST, how="shuffled"), page_size=1
     ),
+    "31 429 with Retry-After": plan(Status(route=CREATE, calls=(1,), status=429, headers={"Retry-After": "1"})),
     "31 429 with Retry-After below zero": plan(
-        Status(route=CREATE, calls=(1, 2), status=429, headers={"Retry-After": "-5"})
+        Status(route=CREATE, calls=(1,), status=429, headers={"Retry-After": "-5"})
     ),
-    "31 429 without": plan(Status(route=CREATE, calls=(1,), status=429)),
-    "32 400 by a proxy, accepted": plan(Status(route=CREATE, calls=(1,), status=400, form="html", acted=True)),
-    "32 400 by a proxy, not accepted": plan(Status(route=CREATE, calls=(1,), status=400, form="html")),
+    "31 429 without, and accepted": plan(Status(route=CREATE, calls=(1,), status=429, acted=True)),
+    "32 400 by a proxy, accepted": plan(Status(route=CREATE, calls=(2,), status=400, form="html", acted=True)),
+    "32 400 by a proxy, not accepted": plan(Status(route=CREATE, calls=(2,), status=400, form="html")),
     "35 file expired before the create": plan(Expire(route=CREATE, calls=(1,))),
     "list lags": plan(LOST, list_lag=0.25),
 }
@@ -177,6 +181,17 @@ async def test_a_disturbed_upload_brings_the_whole_file(tmp_path: Path, faults: 
     place, summary = await run(tmp_path, faults, shards=1, size=250_000)
     assert_struck(place, faults)
     assert_whole(place, summary, shards=1, size=250_000)
+    assert len(place.truth("file_finalised")) <= 2
+
+
+GOES_ON = ("41", "42", "43", "44 ahead", "45 data", "47", "50", "503", "56 PROCESSING")
+
+
+@pytest.mark.parametrize("name", [name for name in UPLOADS if name.startswith(GOES_ON)])
+async def test_an_upload_that_can_go_on_does_not_start_anew(tmp_path: Path, name: str) -> None:
+    """What the service holds is not sent again; one session, one file."""
+    place, _ = await run(tmp_path, UPLOADS[name], shards=1, size=250_000)
+    assert len(place.truth("upload_started")) == len(place.truth("file_finalised")) == 1
 
 
 POLLS = {
@@ -211,6 +226,10 @@ DOWNLOADS = {
         Truncate(route=DOWNLOAD, at=90_000, calls=(1,)),
         Header(route=DOWNLOAD, calls=(2, 3), name="Content-Range", value="bytes 80000-90000/90001"),
     ),
+    "71 start beyond what is here": plan(
+        Truncate(route=DOWNLOAD, at=90_000, calls=(1,)),
+        Header(route=DOWNLOAD, calls=(2, 3), name="Content-Range", value="bytes 95000-126000/126001"),
+    ),
     "72 shuffled": plan(Results(route=DOWNLOAD, how="shuffled")),
     "72 reversed": plan(Results(route=DOWNLOAD, how="reversed")),
     "73 a line twice": plan(Results(route=DOWNLOAD, how="repeated")),
@@ -242,7 +261,7 @@ async def test_74_a_missing_row_is_a_failed_key(tmp_path: Path) -> None:
     """After a second copy said the same."""
     place, summary = await run(tmp_path, plan(Results(route=DOWNLOAD, how="missing")))
     assert (summary.complete, summary.answered, summary.failed) == (True, 8, 2)
-    failed = read_lines(tmp_path / "out.jsonl.failed.jsonl")
+    failed = read_lines(tmp_path / "state.jsonl.failed.jsonl")
     assert [row["key"] for row in failed] == ["key-0", "key-5"]
     assert set(jobs_by_shard(place).values()) == {1}
 
@@ -250,7 +269,7 @@ async def test_74_a_missing_row_is_a_failed_key(tmp_path: Path) -> None:
 async def test_75_unknown_keys_are_kept_apart(tmp_path: Path) -> None:
     """They never enter the output, and are not thrown away."""
     await run(tmp_path, plan(Results(route=DOWNLOAD, how="unknown")))
-    assert [row["key"] for row in read_lines(tmp_path / "out.jsonl.unknown.jsonl")] == ["nobody-asked"] * 2
+    assert [row["key"] for row in read_lines(tmp_path / "state.jsonl.unknown.jsonl")] == ["nobody-asked"] * 2
 
 
 @pytest.mark.xfail(strict=True, reason="_flow/collect gives a copy that ends in the middle of a line one more try only")
@@ -265,7 +284,7 @@ async def test_64_a_job_that_expired_fails_its_lines_with_the_reason(tmp_path: P
     faults = FaultPlan(scripts=(Script(jobs=(1,), steps=(Step(state="EXPIRED", looks=0),)),))
     place, summary = await run(tmp_path, faults)
     assert (summary.complete, summary.answered, summary.failed) == (True, 5, 5)
-    assert all("expired" in str(row) for row in read_lines(tmp_path / "out.jsonl.failed.jsonl"))
+    assert all("expired" in str(row) for row in read_lines(tmp_path / "state.jsonl.failed.jsonl"))
     assert set(jobs_by_shard(place).values()) == {1}
 
 
@@ -274,6 +293,24 @@ async def test_32_a_definite_refusal_of_the_first_create_ends_the_run(tmp_path: 
     with pytest.raises(ApiError, match="A fault was asked for"):
         await run(tmp_path, plan(Status(route=CREATE, status=400)))
     assert Place(tmp_path, "").truth("batch_created") == []
+
+
+async def test_32_a_definite_refusal_of_a_later_create_fails_its_lines(tmp_path: Path) -> None:
+    """The others are answered; nothing is sent again."""
+    place, summary = await run(tmp_path, plan(Status(route=CREATE, calls=(2,), status=400)))
+    assert (summary.complete, summary.answered, summary.failed) == (True, 5, 5)
+    assert len(place.truth("batch_created")) == 1
+
+
+async def test_26_jobs_of_another_run_are_not_taken_for_ours(tmp_path: Path) -> None:
+    """Nor their answers, although shard and content are the same."""
+    for name in ("theirs", "ours"):
+        place, summary = await run(tmp_path, plan(LOST), name=name)
+        assert (summary.answered, summary.failed) == (10, 0)
+        assert summary.jobs_created == 2
+    tags = [entry["displayName"] for entry in place.truth("batch_created")]
+    assert len(set(tags)) == 4
+    assert len({tag.split(".")[1] for tag in tags}) == 2
 
 
 async def test_h5_a_service_that_ignores_chosen_names_makes_no_job(tmp_path: Path) -> None:
