@@ -12,9 +12,10 @@ from aiohttp import ClientSession
 from anyio import to_thread
 
 from packtrain._wire.openai.files import NewUpload
+from packtrain.server.answers import Refusal
 from packtrain.server.echo import Echo
 from packtrain.server.jobs import Jobs
-from packtrain.server.openai.answers import Denial
+from packtrain.server.openai.answers import Denial, deny, deny_once
 from packtrain.server.openai.limits import LIMITS
 from packtrain.server.openai.runs import BatchRuns
 from packtrain.server.openai.stored_batches import Batches, Plan, StoredBatch
@@ -147,6 +148,13 @@ async def test_input_beyond_the_limit(directory: Path) -> None:
         batch = await run(store, clock, b"\n" * (LIMITS.batch_bytes + 1))
         assert batch.state == "failed"
         assert [error["code"] for error in msgspec.json.decode(batch.errors or "")] == ["file_too_large"]
+
+
+def test_create_that_fails_is_not_repeated() -> None:
+    """The SDK would make a second batch; of a refusal it knows itself."""
+    assert deny_once(Refusal(500, "down")).headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in deny_once(Refusal(400, "no")).headers
+    assert "x-should-retry" not in deny(Refusal(500, "down")).headers
 
 
 async def test_killed_in_a_batch(directory: Path) -> None:
