@@ -32,7 +32,7 @@ from ..inline import SEPARATOR, Item, inline_lines
 from ..jobs import NewJob
 from ..paging import next_token, read_window
 from ..routing import Route
-from .bodies import VERSION, check_text, inner, member, members, read_body
+from .bodies import VERSION, check_text, inner, member, members, read_body, strict_json
 from .files import send_blob
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Order(Struct, frozen=True, kw_only=True):
 def _read_order(body: bytes) -> Order:
     """Raises Refusal 400."""
     check_text(body)
-    batch = inner(members(body), "batch")
+    batch = inner(members(strict_json(body)), "batch")
     config = inner(batch, "inputConfig")
     file = member(config, "fileName", str, "")
     if bool(file) is ("requests" in config):

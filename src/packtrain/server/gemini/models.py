@@ -15,7 +15,7 @@ from ..._wire.gemini.errors import HTTP_STATUS
 from ..answers import Refusal, answer
 from ..echo import Content, count_tokens
 from ..routing import Route
-from .bodies import VERSION, check_text, inner, member, members, read_body
+from .bodies import VERSION, check_text, inner, member, members, read_body, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +78,7 @@ class ModelRoutes:
         return answer({"totalTokens": sum(count_tokens(content.text) for content in contents)})
 
     async def _one(self, request: web.Request, task: Task, model: str) -> web.Response:
-        body = await read_body(request, MAX_CALL_BYTES)
-        check_text(body)
+        body = await _read(request)
         (found,) = await self._answer([Raw(body)], task, model)
         return answer(Raw(found))
 
@@ -95,6 +94,10 @@ def _given(found: bytes | RowError) -> bytes:
 
 
 async def _members(request: web.Request) -> dict[str, Raw]:
+    return dict(await to_thread.run_sync(members, await _read(request)))
+
+
+async def _read(request: web.Request) -> bytes:
     body = await read_body(request, MAX_CALL_BYTES)
     check_text(body)
-    return dict(await to_thread.run_sync(members, body))
+    return await to_thread.run_sync(strict_json, body)

@@ -14,7 +14,7 @@ from ..answers import Refusal, answer
 from ..files import NewUpload
 from ..routing import Route
 from ..uploads import GRANULARITY, MAX_FILE_BYTES, Body, admit
-from .bodies import VERSION, inner, member, members
+from .bodies import VERSION, inner, member, members, strict_json
 from .files import file_body, origin
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _number(request: web.Request, header: str) -> int | None:
 
 def _wish(request: web.Request, body: bytes) -> NewUpload:
     """Raises Refusal 400 for a name, a size or a display name that the Files API does not take."""
-    file = inner(members(body), "file") if body.strip() else {}
+    file = inner(members(strict_json(body)), "file") if body.strip() else {}
     name = member(file, "name", str, "") or None
     if name and not CHOSEN_NAME.fullmatch(name):
         raise Refusal(
