@@ -23,6 +23,7 @@ from .files import Files
 from .gemini.batches import BatchRoutes
 from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
+from .gemini.single import SingleUploadRoutes
 from .gemini.uploads import UploadRoutes
 from .jobs import Jobs
 from .mischief import Mischief
@@ -95,10 +96,12 @@ def create_app(
 
 def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Route]:
     files = Files(store)
+    uploads = Uploads(files, store.blobs)
     downloads = FileRoutes(files, store.blobs)
     return [
         *openai_routes(store, backend, downloads, wake),
-        *UploadRoutes(files, Uploads(files, store.blobs)).routes(),
+        *SingleUploadRoutes(files, uploads).routes(),
+        *UploadRoutes(files, uploads).routes(),
         *downloads.routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
         *ModelRoutes(backend).routes(),

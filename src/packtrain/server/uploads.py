@@ -8,7 +8,7 @@ as that has stored what is there.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
 from aiohttp import ClientError, web
@@ -20,8 +20,6 @@ from .files import taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from aiohttp import StreamReader
 
     from .blobs import Appender, Blobs, Digest
     from .files import Files, Session, StoredFile
@@ -56,6 +54,12 @@ def admit(
     return "append"
 
 
+class Source(Protocol):
+    """Where bytes come from; empty at the end."""
+
+    async def readany(self) -> bytes: ...
+
+
 class Body:
     """The bytes of a data call, gathered so that a hop to a thread is worth it.
 
@@ -63,7 +67,7 @@ class Body:
     that takes time, and what was gathered before a break is handed out like the rest.
     """
 
-    def __init__(self, stream: StreamReader) -> None:
+    def __init__(self, stream: Source) -> None:
         self._stream = stream
         self._pieces: list[bytes] = []
         #: Why there will be no more, when that is not the end.

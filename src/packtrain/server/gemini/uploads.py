@@ -47,7 +47,7 @@ class UploadRoutes:
     async def start(self, request: web.Request) -> web.Response:
         if _commands(request) != {"start"}:
             raise Refusal(400, "An upload begins with X-Goog-Upload-Protocol: resumable and command start.")
-        session = await self._files.start(_wish(request, await request.read()))
+        session = await self._files.start(read_wish(request, await request.read()))
         query = urlencode({"upload_id": session.id, "upload_protocol": "resumable"})
         url = f"{origin(request)}{request.path}?{query}"
         headers = {
@@ -139,7 +139,7 @@ def _number(request: web.Request, header: str) -> int | None:
     return int(text)
 
 
-def _wish(request: web.Request, body: bytes) -> NewUpload:
+def read_wish(request: web.Request, body: bytes) -> NewUpload:
     """Raises Refusal 400 for a name, a size or a display name that the Files API does not take."""
     file = inner(members(strict_json(body)), "file") if body.strip() else {}
     name = member(file, "name", str, "") or None
