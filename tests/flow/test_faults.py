@@ -267,7 +267,6 @@ async def test_75_unknown_keys_are_kept_apart(tmp_path: Path) -> None:
     assert [row["key"] for row in read_lines(tmp_path / "state.jsonl.unknown.jsonl")] == ["nobody-asked"] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="_flow/collect gives a copy that ends in the middle of a line one more try only")
 async def test_69_two_cut_copies_in_a_row_are_no_reason_to_give_up(tmp_path: Path) -> None:
     """The answers are paid for, and the third copy would be whole."""
     faults = plan(Truncate(route=DOWNLOAD, at=97, length=False, times=2))

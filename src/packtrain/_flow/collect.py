@@ -55,33 +55,25 @@ async def _land(ctx: Context, job: Job) -> Job:
 
 
 async def _account(ctx: Context, job: Job, shard: Shard) -> Tally:
-    """The shard's keys accounted for. Rows that are missing count as such when two copies agree: not every
-    transport tells a body that was cut from one that was whole."""
-    part, seen = ctx.spool.part(job), None
+    """The shard's keys accounted for. Missing rows are believed when two copies of the results agree, and a copy that
+    ends in the middle of a row never: not every transport tells a body that was cut from one that was whole."""
+    if not job.result:
+        return await anyio.to_thread.run_sync(_join, ctx, job, shard, limiter=ctx.joining)
+    part, seen, fault = ctx.spool.part(job), None, None
     for _ in range(_COPIES):
-        tally = await _fetch_and_join(ctx, job, shard)
-        if not tally.missing or not job.result:
-            return tally
-        digest = await anyio.to_thread.run_sync(digest_of, part)
-        if digest == seen:
-            return tally
-        seen = digest
-        await anyio.to_thread.run_sync(remove, part)
-    raise TransportError(f"shard {job.shard}: its results came down differently {_COPIES} times; see the network")
-
-
-async def _fetch_and_join(ctx: Context, job: Job, shard: Shard) -> Tally:
-    if job.result:
-        await fetch(ctx, job.result, ctx.spool.part(job))
-    for attempt in range(2):
+        await fetch(ctx, job.result, part)
         try:
-            return await anyio.to_thread.run_sync(_join, ctx, job, shard, limiter=ctx.joining)
-        except IntegrityError:
-            if attempt or not job.result:
-                raise
-            await anyio.to_thread.run_sync(remove, ctx.spool.part(job))
-            await fetch(ctx, job.result, ctx.spool.part(job))
-    raise AssertionError("unreachable: the second attempt raises")
+            tally = await anyio.to_thread.run_sync(_join, ctx, job, shard, limiter=ctx.joining)
+        except IntegrityError as error:
+            fault = error
+        else:
+            digest = await anyio.to_thread.run_sync(digest_of, part)
+            if not tally.missing or digest == seen:
+                return tally
+            seen = digest
+        await anyio.to_thread.run_sync(remove, part)
+    reason = f"its results came down differently {_COPIES} times; see the network"
+    raise fault or TransportError(f"shard {job.shard}: {reason}")
 
 
 async def _missed(ctx: Context, job: Job, error: ApiError) -> Job:
