@@ -69,12 +69,13 @@ async def merge(ctx: Context, output: Output) -> None:
     """Publish what all shards of the run have come to, record it, and let go of the copies."""
     jobs = await ctx.manifest.jobs(ctx.run.id)
     spool = ctx.spool
+    await _publish_some(jobs, spool.failed, output.beside("failed"))
+    await _publish_some(jobs, spool.unknown, output.beside("unknown"))
+    # Last, for whoever waits for it reads the others next.
     if output.parts:
         await anyio.to_thread.run_sync(touch, output.path / "_SUCCESS")
     else:
         await anyio.to_thread.run_sync(publish, [spool.answers(job) for job in jobs], output.path)
-    await _publish_some(jobs, spool.failed, output.beside("failed"))
-    await _publish_some(jobs, spool.unknown, output.beside("unknown"))
     digest = hashlib.sha256("".join(job.tally.sha256 for job in jobs if job.tally).encode()).hexdigest()
     await ctx.manifest.publish(ctx.run.id, digest)
     await anyio.to_thread.run_sync(spool.discard_results)
