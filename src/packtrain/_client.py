@@ -264,7 +264,7 @@ class Client:
         statistics = await self._manifest.statistics(ctx.run.id)
         if not _settled(statistics):
             return
-        stuck = list(await self._manifest.jobs(ctx.run.id, {State.QUARANTINED}))
+        stuck = await self._manifest.jobs(ctx.run.id, {State.QUARANTINED})
         if stuck:
             reasons = "; ".join(f"shard {job.shard}: {job.reason}" for job in stuck[:5])
             raise IncompleteRun(
