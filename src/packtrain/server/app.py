@@ -19,8 +19,10 @@ from .._options import MIB, PIECE_BYTES
 from .access import Doorkeeper, check_binding
 from .answers import Refusal, refuse
 from .backends import open_backend
+from .description import DescriptionRoutes
 from .files import Files
 from .gemini.batches import BatchRoutes
+from .gemini.description import GEMINI
 from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
 from .gemini.single import SingleUploadRoutes
@@ -28,6 +30,7 @@ from .gemini.uploads import UploadRoutes
 from .jobs import Jobs
 from .mischief import Mischief
 from .openai.answers import deny, is_lost
+from .openai.description import OPENAI
 from .openai.routes import openai_routes
 from .openai.runs import BatchRuns
 from .openai.stored_batches import Batches
@@ -75,7 +78,7 @@ def create_app(
 
     ``backend`` answers the calls that do not wait for a job.
     """
-    routes = _routes(store, backend, wake)
+    routes = all_routes(store, backend, wake)
     door = Doorkeeper(key)
     if mischief:
         mischief.check(route.name for route in routes)
@@ -94,7 +97,8 @@ def create_app(
     return app
 
 
-def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Route]:
+def all_routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Route]:
+    """Each is described in the table of operations of its wire; see ``description``."""
     files = Files(store)
     uploads = Uploads(files, store.blobs)
     downloads = FileRoutes(files, store.blobs)
@@ -105,6 +109,7 @@ def _routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Ro
         *downloads.routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
         *ModelRoutes(backend).routes(),
+        *DescriptionRoutes((GEMINI, OPENAI)).routes(),
     ]
 
 

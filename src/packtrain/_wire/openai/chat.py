@@ -30,12 +30,13 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Schema(Struct, frozen=True, kw_only=True):
-    schema: Raw = Raw(b"{}")
+    # Factories, here and below: a default that is raw JSON cannot be told in the schema of this struct.
+    schema: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
 
 
 class ResponseFormat(Struct, frozen=True, kw_only=True):
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: Schema = Schema()
+    json_schema: Schema = msgspec.field(default_factory=Schema)
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):

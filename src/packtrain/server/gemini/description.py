@@ -1,0 +1,189 @@
+"""What the operations of this wire take and give. Every member is taken in camelCase and in snake_case.
+
+The structs here say what handlers read member by member, in either spelling.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ..._wire.gemini.batches import METHODS, OperationPage
+from ..._wire.gemini.batches import Operation as Job
+from ..._wire.gemini.errors import Envelope
+from ..._wire.gemini.files import CHOSEN_NAME, FileBody, FilePage, Uploaded
+from ..description import BYTES, JSON, NOTHING, OCTETS, RANGE, TEXT, Operation, Parameter, Wire
+from ..echo import Content, Embedding, EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse
+from .models import MAX_EMBEDDINGS
+from .uploads import MAX_DISPLAY_NAME
+
+
+class NewFile(Struct, frozen=True, kw_only=True, rename="camel"):
+    name: Annotated[str, Meta(pattern=f"^{CHOSEN_NAME.pattern}$")] | UnsetType = UNSET
+    display_name: Annotated[str, Meta(max_length=MAX_DISPLAY_NAME)] = ""
+    mime_type: str = ""
+    size_bytes: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class NewUpload(Struct, frozen=True):
+    file: NewFile | UnsetType = UNSET
+
+
+class Received(Struct, frozen=True):
+    """The file, once it is whole."""
+
+    file: FileBody | UnsetType = UNSET
+
+
+class InlineRequest(Struct, frozen=True):
+    """``metadata`` comes back with the answer."""
+
+    request: dict[str, Any]
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class InlineRequests(Struct, frozen=True):
+    requests: Annotated[list[InlineRequest], Meta(min_length=1)]
+
+
+class JobInput(Struct, frozen=True, rename="camel"):
+    """One of the two."""
+
+    file_name: str | UnsetType = UNSET
+    requests: InlineRequests | UnsetType = UNSET
+
+
+class NewJob(Struct, frozen=True, rename="camel"):
+    input_config: JobInput
+    display_name: str = ""
+
+
+class NewBatch(Struct, frozen=True):
+    batch: NewJob
+
+
+class EmbedRequests(Struct, frozen=True):
+    requests: Annotated[list[EmbedRequest], Meta(min_length=1, max_length=MAX_EMBEDDINGS)]
+
+
+class Embeddings(Struct, frozen=True):
+    embeddings: list[Embedding]
+
+
+class CountRequest(Struct, frozen=True, rename="camel"):
+    """Either; ``generateContentRequest`` counts for more."""
+
+    contents: list[Content] = []
+    generate_content_request: GenerateRequest | UnsetType = UNSET
+
+
+class TokenCount(Struct, frozen=True, rename="camel"):
+    total_tokens: int
+
+
+PAGE = (
+    Parameter("pageSize", "query", {"type": "integer", "minimum": 0}, description="10 when left out, at most 100."),
+    Parameter("pageToken", "query", TEXT, description="The nextPageToken of the page before."),
+)
+UPLOAD_ID = Parameter("upload_id", "query", TEXT, required=True)
+OFFSET = Parameter("X-Goog-Upload-Offset", "header", {"type": "integer", "minimum": 0})
+
+
+def _one_of(name: str, place: Any, *words: str) -> Parameter:
+    return Parameter(name, place, {"type": "string", "enum": [*words]}, required=True)
+
+
+OPERATIONS = {
+    "upload.start": Operation(
+        at="POST /upload/v1beta/files",
+        says="Begin a resumable upload; the answer's headers say where its bytes go",
+        takes=[_one_of("X-Goog-Upload-Command", "header", "start")],
+        sends=(JSON, NewUpload),
+        gives=NOTHING,
+        heads=["X-Goog-Upload-URL", "X-Goog-Upload-Status", "X-Goog-Upload-Chunk-Granularity"],
+    ),
+    "upload.data": Operation(
+        at="POST /upload/v1beta/files#data",
+        says="Send bytes of an upload, finish it, cancel it, or ask how far it is; the upload's id is the key",
+        takes=[
+            UPLOAD_ID,
+            _one_of("X-Goog-Upload-Command", "header", "upload", "upload, finalize", "finalize", "query", "cancel"),
+            OFFSET,
+        ],
+        sends=(OCTETS, BYTES),
+        gives=Received,
+        heads=["X-Goog-Upload-Status"],
+        keyless=True,
+    ),
+    "upload.raw": Operation(
+        at="POST /upload/v1beta/files#raw",
+        says="A file in one call, of the bytes alone",
+        takes=[
+            _one_of("X-Goog-Upload-Protocol", "header", "raw"),
+            Parameter("X-Goog-Upload-File-Name", "header", TEXT),
+        ],
+        sends=(OCTETS, BYTES),
+        gives=Uploaded,
+    ),
+    "upload.multipart": Operation(
+        at="POST /upload/v1beta/files#multipart",
+        says="A file in one call, its description in JSON before the bytes",
+        takes=[_one_of("X-Goog-Upload-Protocol", "header", "multipart")],
+        sends=("multipart/related", BYTES),
+        gives=Uploaded,
+    ),
+    "files.list": Operation(at="GET /v1beta/files", says="Files, newest first", takes=PAGE, gives=FilePage),
+    "files.get": Operation(at="GET /v1beta/files/{file}", says="One file", gives=FileBody),
+    "files.delete": Operation(at="DELETE /v1beta/files/{file}", says="Delete a file", gives=NOTHING),
+    "files.download": Operation(
+        at="GET /v1beta/files/{file}:download", says="The bytes of a file", takes=[RANGE], gives=None
+    ),
+    "batches.create": Operation(
+        at="POST /v1beta/models/{model}:{method}", says="Make a job", sends=(JSON, NewBatch), gives=Job
+    ),
+    "batches.list": Operation(at="GET /v1beta/batches", says="Jobs, newest first", takes=PAGE, gives=OperationPage),
+    "batches.get": Operation(
+        at="GET /v1beta/batches/{batch}", says="One job, with its inline results twice", gives=Job
+    ),
+    "batches.cancel": Operation(at="POST /v1beta/batches/{batch}:cancel", says="Cancel a job", gives=NOTHING),
+    "batches.delete": Operation(
+        at="DELETE /v1beta/batches/{batch}", says="Delete a job and its results", gives=NOTHING
+    ),
+    "models.generateContent": Operation(
+        at="POST /v1beta/models/{model}:generateContent",
+        says="An answer at once; a backend gets the body as it came",
+        sends=(JSON, GenerateRequest),
+        gives=GenerateResponse,
+    ),
+    "models.embedContent": Operation(
+        at="POST /v1beta/models/{model}:embedContent",
+        says="A vector at once",
+        sends=(JSON, EmbedRequest),
+        gives=EmbedResponse,
+    ),
+    "models.batchEmbedContents": Operation(
+        at="POST /v1beta/models/{model}:batchEmbedContents",
+        says="Several vectors at once",
+        sends=(JSON, EmbedRequests),
+        gives=Embeddings,
+    ),
+    "models.countTokens": Operation(
+        at="POST /v1beta/models/{model}:countTokens",
+        says="An estimate of the tokens",
+        sends=(JSON, CountRequest),
+        gives=TokenCount,
+    ),
+}
+
+GEMINI = Wire(
+    name="Gemini",
+    operations=OPERATIONS,
+    error=Envelope,
+    parts={
+        "file": {"type": "string", "pattern": "^[^/:]+$"},
+        "batch": {"type": "string", "pattern": "^[^/:]+$"},
+        "model": {"type": "string", "pattern": "^[^/:]+$"},
+        "method": {"type": "string", "enum": [*METHODS.values()]},
+    },
+)
