@@ -15,7 +15,7 @@ from aiohttp import web
 from anyio import CancelScope
 
 from .._errors import InputError
-from .._options import MIB, PIECE_BYTES
+from .._options import MIB
 from .access import Doorkeeper, check_binding
 from .answers import Refusal, refuse
 from .backends import open_backend
@@ -27,6 +27,7 @@ from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
 from .gemini.single import SingleUploadRoutes
 from .gemini.uploads import UploadRoutes
+from .intake import SIP_BYTES, SPENT
 from .jobs import Jobs
 from .mischief import Mischief
 from .openai.answers import deny, is_lost
@@ -115,6 +116,14 @@ def all_routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list
 
 @web.middleware
 async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Ends the connection where it cannot be used again."""
+    response = await _formed(request, handler)
+    if request.get(SPENT):
+        response.force_close()
+    return response
+
+
+async def _formed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure in the form of the wire it came by, none with a traceback."""
     try:
         return await handler(request)
@@ -205,7 +214,7 @@ async def _listening(app: web.Application, host: str, port: int) -> AsyncIterato
         app,
         access_log=None,
         shutdown_timeout=DRAIN_SECONDS,
-        read_bufsize=PIECE_BYTES,
+        read_bufsize=SIP_BYTES,
         auto_decompress=False,  # bytes of files are kept as they come
     )
     try:

@@ -24,7 +24,7 @@ class Digest:
         self._hash = hashlib.sha256()
         self.bytes = 0
 
-    def update(self, piece: bytes) -> None:
+    def update(self, piece: bytes | memoryview) -> None:
         self._hash.update(piece)
         self.bytes += len(piece)
 
@@ -47,7 +47,7 @@ class Appender:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """The bytes are in the file when this returns, though not yet on the disk."""
         view = memoryview(piece)
         while view:

@@ -8,13 +8,12 @@ as that has stored what is there.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import anyio
-from aiohttp import ClientError, web
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
-from .._options import GB, KIB, PIECE_BYTES
+from .._options import GB, KIB
 from .answers import Refusal
 from .files import taken
 
@@ -23,12 +22,13 @@ if TYPE_CHECKING:
 
     from .blobs import Appender, Blobs, Digest
     from .files import Files, Session, StoredFile
+    from .intake import Body, Tap
 
 #: Every data call but the last brings a multiple of this.
 GRANULARITY = 256 * KIB
 MAX_FILE_BYTES = 2 * GB
-#: Seconds without a single byte after which a data call is over.
-IDLE_TIMEOUT = 60.0
+#: Threads that hash and store; more of them than this wait for each other.
+THREADS = 8
 #: Seconds for which a call may still take in what has arrived, once a newer one wants its turn.
 HANDOVER = 0.25
 
@@ -54,54 +54,12 @@ def admit(
     return "append"
 
 
-class Source(Protocol):
-    """Where bytes come from; empty at the end."""
-
-    async def readany(self) -> bytes: ...
-
-
-class Body:
-    """The bytes of a data call, gathered so that a hop to a thread is worth it.
-
-    aiohttp forgets what it has buffered when a connection breaks. So a call gathers before it does anything
-    that takes time, and what was gathered before a break is handed out like the rest.
-    """
-
-    def __init__(self, stream: Source) -> None:
-        self._stream = stream
-        self._pieces: list[bytes] = []
-        #: Why there will be no more, when that is not the end.
-        self.broken: Refusal | None = None
-
-    async def gather(self) -> bool:
-        """Reads until there is a piece's worth, the end, or a break; False when there is nothing to take."""
-        while self.broken is None and sum(map(len, self._pieces)) < PIECE_BYTES:
-            piece = await self._read()
-            if not piece:
-                break
-            self._pieces.append(piece)
-        return bool(self._pieces)
-
-    def take(self) -> list[bytes]:
-        taken, self._pieces = self._pieces, []
-        return taken
-
-    async def _read(self) -> bytes:
-        try:
-            with anyio.fail_after(IDLE_TIMEOUT):
-                return await self._stream.readany()
-        except TimeoutError:
-            self.broken = Refusal(408, f"No byte came for {IDLE_TIMEOUT:.0f} seconds; query, and go on from there.")
-        except (ConnectionError, ClientError, web.RequestPayloadError) as error:
-            self.broken = Refusal(400, f"The connection broke: {error}; query, and go on from there.")
-        return b""
-
-
 class Reception:
     """One upload as this process knows it."""
 
-    def __init__(self, blobs: Blobs, blob: str) -> None:
+    def __init__(self, blobs: Blobs, blob: str, threads: CapacityLimiter) -> None:
         self._blobs = blobs
+        self._threads = threads
         self.blob = blob
         self._digest: Digest | None = None
         self._lock = anyio.Lock()
@@ -133,23 +91,22 @@ class Reception:
             self._digest = await to_thread.run_sync(self._blobs.digest, self.blob)
         return self._digest
 
-    async def append(self, body: Body) -> None:
+    async def append(self, body: Body | Tap) -> None:
         """Stores the body as far as it comes. Raises Refusal when it breaks off, or cannot be stored."""
         digest = await self.digest()
         with await to_thread.run_sync(self._blobs.appender, self.blob, digest) as file:
             try:
                 while await body.gather():
-                    await to_thread.run_sync(self._store, file, body.take())
+                    await to_thread.run_sync(self._store, file, body, limiter=self._threads)
             finally:
                 with CancelScope(shield=True):
-                    await to_thread.run_sync(self._store, file, body.take())
+                    await to_thread.run_sync(self._store, file, body, limiter=self._threads)
         if body.broken:
             raise body.broken
 
-    def _store(self, file: Appender, pieces: list[bytes]) -> None:
+    def _store(self, file: Appender, body: Body | Tap) -> None:
         try:
-            for piece in pieces:
-                file.write(piece)
+            body.pour(file.write)
         except OSError as error:
             self._digest = None
             raise Refusal(503, f"The bytes cannot be stored: {error.strerror}.") from error
@@ -162,6 +119,8 @@ class Uploads:
         self._files = files
         self._blobs = blobs
         self._receptions: dict[str, Reception] = {}
+        # Of their own, so that however many uploads there are, no other call waits for a thread.
+        self._threads = CapacityLimiter(THREADS)
 
     @asynccontextmanager
     async def turn(self, upload_id: str) -> AsyncIterator[tuple[Session, Reception]]:
@@ -198,5 +157,5 @@ class Uploads:
         """The row says where the bytes are; a reception that says otherwise is out of date."""
         known = self._receptions.get(upload_id)
         if known is None or known.blob != session.blob:
-            known = self._receptions[upload_id] = Reception(self._blobs, session.blob)
+            known = self._receptions[upload_id] = Reception(self._blobs, session.blob, self._threads)
         return known

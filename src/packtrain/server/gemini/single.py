@@ -12,8 +12,9 @@ from ..._options import MIB, PIECE_BYTES
 from ..._wire.gemini.files import Uploaded
 from ..answers import Refusal, answer
 from ..files import NewUpload
+from ..intake import Body
 from ..routing import Route
-from ..uploads import MAX_FILE_BYTES, Body
+from ..uploads import MAX_FILE_BYTES
 from .bodies import VERSION
 from .files import file_body, origin
 from .uploads import read_wish
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from aiohttp import MultipartReader, web
 
     from ..files import Files, StoredFile
-    from ..uploads import Source, Uploads
+    from ..intake import Source
+    from ..uploads import Uploads
 
 MAX_DESCRIPTION_BYTES = 1 * MIB
 

@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 from ..._wire.gemini.files import CHOSEN_NAME, Uploaded
 from ..answers import Refusal, answer
 from ..files import NewUpload
+from ..intake import Body, Tap, is_large
 from ..routing import Route
-from ..uploads import GRANULARITY, MAX_FILE_BYTES, Body, admit
+from ..uploads import GRANULARITY, MAX_FILE_BYTES, admit
 from .bodies import VERSION, inner, member, members, strict_json
 from .files import file_body, origin
 
@@ -99,7 +100,12 @@ class UploadRoutes:
 async def _receive(
     request: web.Request, body: Body, session: Session, reception: Reception, commands: frozenset[str]
 ) -> None:
-    if _admit(request, await reception.received(), session.size, commands) == "append":
+    if _admit(request, await reception.received(), session.size, commands) == "replay":
+        return
+    if is_large(request):
+        with Tap(request, body) as tap:
+            await reception.append(tap)
+    else:
         await reception.append(body)
 
 

@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from ..._options import KIB, PIECE_BYTES
 from ..blobs import Digest
-from ..uploads import IDLE_TIMEOUT
+from ..intake import IDLE_TIMEOUT
 from .answers import Denial
 
 if TYPE_CHECKING:
