@@ -1,0 +1,51 @@
+"""Search the model and print its tables as they stand in docs/model.md; ends with 1 if a cell is not as expected.
+
+usage: python -m tests.model [--largest]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from .protocols import LARGEST, REFINEMENTS, TABLE, WITHOUT_FILE_CHECK, WORLDS, Cell, Row
+from .search import explore
+
+
+def line(row: Row, cells: tuple[Cell, ...]) -> str:
+    """One row of a table in Markdown."""
+    protocol, bounds = row
+    shown = (f"**YES** in {cell.steps}" if cell.steps else f"no, {cell.states:,} states" for cell in cells)
+    return f"| {protocol.name} | {bounds.drivers} | {bounds.crashes} | " + " | ".join(shown) + " |"
+
+
+def found(row: Row, cells: tuple[Cell, ...], *, checks_file: bool = True) -> tuple[Cell, ...]:
+    """What the search finds; it goes through all states where the expectation says how many there are."""
+    protocol, bounds = row
+    seen: list[Cell] = []
+    for world, expected in zip(WORLDS.values(), cells, strict=True):
+        world = world._replace(checks_file=checks_file)
+        findings = explore(protocol, world, bounds, whole=expected.states is not None)
+        way = findings.counterexample
+        seen.append(Cell(len(way)) if way else Cell(None, findings.states))
+    return tuple(seen)
+
+
+def main(arguments: list[str]) -> int:
+    tables = {"two live jobs?": TABLE, "without the file check": WITHOUT_FILE_CHECK, "refinements": REFINEMENTS}
+    if "--largest" in arguments:
+        tables |= {"three drivers": LARGEST}
+    wrong = 0
+    for title, table in tables.items():
+        began = time.monotonic()
+        print(f"{title}\n| protocol | drivers | crashes | {' | '.join(WORLDS)} |\n|---|---|---|---|---|---|---|")
+        for row, cells in table.items():
+            seen = found(row, cells, checks_file=table is not WITHOUT_FILE_CHECK)
+            wrong += seen != cells
+            print(line(row, seen) + ("" if seen == cells else f"  EXPECTED {cells}"), flush=True)
+        print(f"({time.monotonic() - began:.0f} s)\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
