@@ -8,6 +8,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from google import genai
+from google.oauth2.credentials import Credentials
+
+from .genai_features import has
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,10 @@ ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_
 
 def client(origin: str) -> genai.Client:
     return genai.Client(api_key="any", http_options={"base_url": origin})
+
+
+def credentials() -> Credentials:
+    return Credentials(token="any")  # type: ignore[no-untyped-call]  # the package has no types
 
 
 def generate_file(path: Path, count: int = 3) -> str:
@@ -50,15 +57,18 @@ def digest(path: Path) -> str:
 
 
 def inline_requests() -> list[types.InlinedRequestDict]:
-    return [
-        {"contents": [{"parts": [{"text": "one"}], "role": "user"}], "metadata": {"key": "m-1"}},
+    requests: list[types.InlinedRequestDict] = [
+        {"contents": [{"parts": [{"text": "one"}], "role": "user"}]},
         {
             "contents": [{"parts": [{"text": "two"}], "role": "user"}],
-            "metadata": {"key": "m-2"},
             "config": {"system_instruction": {"parts": [{"text": "be a cat"}]}, "temperature": 0.2},
         },
-        {"metadata": {"key": "m-3"}, "config": {"temperature": 0.2}},  # contents are missing
+        {"config": {"temperature": 0.2}},  # contents are missing
     ]
+    if has("sends metadata"):
+        for number, request in enumerate(requests, start=1):
+            request["metadata"] = {"key": f"m-{number}"}
+    return requests
 
 
 def vectors(job: types.BatchJob) -> list[list[float]]:
@@ -80,13 +90,22 @@ def keys(data: bytes | None) -> list[str]:
 
 
 def is_over(job: types.BatchJob) -> bool:
-    return job.state is not None and job.state.value in ENDED
+    return state(job) in ENDED
+
+
+def state(job: types.BatchJob) -> str:
+    """In the words of newer versions; older ones pass some of the service's own on."""
+    return named(job.state).replace("BATCH_", "JOB_")
+
+
+def inlined(job: types.BatchJob) -> list[types.InlinedResponse]:
+    assert job.dest
+    assert job.dest.inlined_responses
+    return job.dest.inlined_responses
 
 
 def texts(job: types.BatchJob) -> list[str | None]:
-    assert job.dest
-    assert job.dest.inlined_responses
-    return [row.response.text if row.response else None for row in job.dest.inlined_responses]
+    return [row.response.text if row.response else None for row in inlined(job)]
 
 
 def result_name(job: types.BatchJob) -> str:

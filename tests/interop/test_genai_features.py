@@ -1,0 +1,19 @@
+"""The table of what versions of google-genai know."""
+
+from __future__ import annotations
+
+import pytest
+
+from .genai_features import FEATURES, FIRST, VERSION, has
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_no_test_is_left_out_for_what_the_package_has(feature: str) -> None:
+    """The installed package has what its version promises, and nothing that came later."""
+    _, seen = FEATURES[feature]
+    assert seen() is has(feature)
+
+
+def test_version_has_batches() -> None:
+    """Older ones know batches of another service alone."""
+    assert VERSION >= FIRST
