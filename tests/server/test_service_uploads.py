@@ -45,11 +45,11 @@ async def test_start_answers_with_an_absolute_url_from_the_host_header(calls: Ca
 
 
 async def test_start_goes_without_a_body(calls: Calls) -> None:
-    """Name, size and the rest are optional; the service then chooses a name of 12 characters."""
+    """Name, size and the rest are optional; the service then chooses a name of 25 characters."""
     headers = {"X-Goog-Upload-Protocol": "resumable", "X-Goog-Upload-Command": "start"}
     url = (await calls.call("POST", "/upload/v1/files", headers=headers)).headers["X-Goog-Upload-URL"]
     answer = await calls.command(url, "upload, finalize", offset=0, data=b"x")
-    assert len(answer.json["file"]["name"]) == len("files/") + 12
+    assert len(answer.json["file"]["name"]) == len("files/") + 25
 
 
 async def test_chunks_query_and_finalize(calls: Calls) -> None:

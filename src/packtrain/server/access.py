@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import TYPE_CHECKING
 
 from .._errors import InputError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .._model import Secret
 
 MIN_KEY_BYTES = 32
+#: What a service on loopback is called by those who mean it. Any page can give its own name our address.
+_HERE = re.compile(r"(?:https?://)?(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 def check_binding(host: str, key: Secret | None) -> None:
@@ -34,10 +37,24 @@ class KeyRefusal(Refusal):
 
 
 class Doorkeeper:
-    """Compares keys by their SHA-256 in constant time, so that not even the length shows."""
+    """Compares keys by their SHA-256 in constant time, so that not even the length shows.
 
-    def __init__(self, key: Secret | None) -> None:
+    Where the service listens on loopback, ``local``, it serves no page of another site: neither one whose name was
+    bound to our address, nor one that sends its visitors' browsers here. Elsewhere the key, which no page has, is
+    all that counts, because the names by which others reach us are not known.
+    """
+
+    def __init__(self, key: Secret | None, *, local: bool) -> None:
         self._digest = _digest(key.reveal()) if key else None
+        self._local = local
+
+    def check_origin(self, request: web.Request) -> None:
+        """Raises Refusal 403."""
+        if not self._local:
+            return
+        hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
+        if len(hosts) != 1 or not all(_HERE.fullmatch(text) for text in (*hosts, *origins)):
+            raise Refusal(403, "This service is for localhost alone; the request was meant for, or sent by, another.")
 
     def admit(self, request: web.Request) -> None:
         """Raises Refusal as the real service does: 403 without a key, 400 with a wrong one."""

@@ -6,19 +6,21 @@ async with serving(Path("batch-service")) as origin:
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
 from aiohttp import web
 from anyio import CancelScope
 
-from .._errors import InputError
-from .._options import MIB
+from .._errors import InputError, ManifestError
+from .._service import is_loopback
 from .access import Doorkeeper, check_binding
 from .answers import Refusal, refuse
 from .backends import open_backend
+from .connections import HEADERS, Connection, Stalled, connect, watch
 from .description import DescriptionRoutes
 from .files import Files
 from .gemini.batches import BatchRoutes
@@ -27,8 +29,9 @@ from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
 from .gemini.single import SingleUploadRoutes
 from .gemini.uploads import UploadRoutes
-from .intake import SIP_BYTES, SPENT
+from .intake import SPENT
 from .jobs import Jobs
+from .limits import APPLIED, LIMITS
 from .mischief import Mischief
 from .openai.answers import deny, is_lost
 from .openai.description import OPENAI
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from .._model import Secret
     from .backends import Backend
     from .faults import FaultPlan
+    from .limits import Limits
     from .quotas import Quotas
     from .routing import Route
     from .store import Store
@@ -58,11 +62,11 @@ _log = logging.getLogger(__name__)
 #: How a call wants to be refused, once its route is known.
 _FORM: web.RequestKey[Callable[[Refusal], web.Response]] = web.RequestKey("form")
 
-#: A JSON body; data calls are streamed and have their own limits.
-MAX_JSON_BYTES = 1 * MIB
 #: Seconds: for calls under way when the service stops, and for all of the stopping.
 DRAIN_SECONDS = 1.0
 STOP_SECONDS = 3.0
+#: Connections that may wait to be accepted.
+BACKLOG = 128
 #: Seconds between two sweeps of what has expired.
 SWEEP_PERIOD = 3600.0
 
@@ -74,26 +78,34 @@ def create_app(
     wake: Callable[[], None],
     key: Secret | None = None,
     mischief: Mischief | None = None,
+    limits: Limits = LIMITS,
+    local: bool = True,
 ) -> web.Application:
     """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good.
 
-    ``backend`` answers the calls that do not wait for a job.
+    ``backend`` answers the calls that do not wait for a job. A ``local`` service is for this machine alone, and known
+    by no other name than ``localhost`` and the loopback addresses.
     """
     routes = all_routes(store, backend, wake)
-    door = Doorkeeper(key)
+    door = Doorkeeper(key, local=local)
     if mischief:
         mischief.check(route.name for route in routes)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         found = find(routes, request)
         request[_FORM] = found.route.refuse
+        door.check_origin(request)
         if not found.route.keyless:
             door.admit(request)
+        if found.route.bulk and isinstance(request.protocol, Connection):
+            request.protocol.be_patient()
         if mischief:
             return await mischief.perform(found.route, request, lambda r: found.route.handler(r, *found.groups))
         return await found.route.handler(request, *found.groups)
 
-    app = web.Application(client_max_size=MAX_JSON_BYTES, middlewares=[_answering])
+    app = web.Application(client_max_size=limits.body_bytes, middlewares=[_attending, _answering])
+    app[APPLIED] = limits
+    app.on_response_prepare.append(_label)
     app.router.add_route("*", "/{path:.*}", dispatch)
     return app
 
@@ -114,6 +126,18 @@ def all_routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list
     ]
 
 
+async def _label(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+
+
+@web.middleware
+async def _attending(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tells the connection from when to when it is being served."""
+    connection = request.protocol
+    with connection.attend(request) if isinstance(connection, Connection) else nullcontext():
+        return await handler(request)
+
+
 @web.middleware
 async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Ends the connection where it cannot be used again."""
@@ -131,6 +155,12 @@ async def _formed(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _form(request)(refusal)
     except web.HTTPException as error:
         return _form(request)(Refusal(error.status, error.reason))
+    except Stalled as error:
+        response = _form(request)(Refusal(408, f"{error}."))
+        response.force_close()
+        return response
+    except ManifestError as error:
+        return _form(request)(Refusal(503, f"The service is about to end: {error}."))
     except ConnectionError as error:
         _log.info("%s %s broke off: %s", request.method, request.path, error)
         if request.transport is not None:
@@ -157,12 +187,13 @@ async def serving(
     workers: int = 2,
     quotas: Quotas = NO_QUOTAS,
     faults: FaultPlan | None = None,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
     ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``quotas`` is what clients may have; ``backend`` is a
     name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants
-    to see; ``faults`` makes it misbehave.
+    to see; ``faults`` makes it misbehave; ``limits`` is what one client may take of its time and memory.
 
     Raises InputError for an address that cannot be listened on or would let others in without a key, for a backend
     that cannot be had, and for a plan about routes that there are not, ManifestError for a directory that cannot be
@@ -181,10 +212,13 @@ async def serving(
         tasks.start_soon(_sweeping, Files(store), Jobs(store))
         tasks.start_soon(runner.run)
         mischief = Mischief(faults, store) if faults else None
-        app = create_app(store, backend=answerer, wake=runner.wake, key=key, mischief=mischief)
+        local = is_loopback(host)
+        app = create_app(
+            store, backend=answerer, wake=runner.wake, key=key, mischief=mischief, limits=limits, local=local
+        )
         if mischief:
             tasks.start_soon(mischief.run)
-        async with _listening(app, host, port) as origin:
+        async with _listening(app, host, port, limits) as origin:
             yield origin
         tasks.cancel_scope.cancel()
 
@@ -209,21 +243,25 @@ async def _sweeping(files: Files, jobs: Jobs) -> None:
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=DRAIN_SECONDS,
-        read_bufsize=SIP_BYTES,
-        auto_decompress=False,  # bytes of files are kept as they come
-    )
+async def _listening(app: web.Application, host: str, port: int, limits: Limits) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, shutdown_timeout=DRAIN_SECONDS)
     try:
         await runner.setup()
+        server = runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
         try:
-            await web.TCPSite(runner, host, port).start()
+            listener = await loop.create_server(lambda: connect(server, limits), host, port, backlog=BACKLOG)
         except OSError as error:
             raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another one") from error
-        yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch, server, limits)
+                bound = listener.sockets[0].getsockname()[1]
+                yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+                tasks.cancel_scope.cancel()
+        finally:
+            listener.close()
     finally:
         with CancelScope(shield=True), anyio.move_on_after(STOP_SECONDS):
             await runner.cleanup()

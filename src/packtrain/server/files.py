@@ -23,6 +23,9 @@ UPLOAD_LIFE = 7 * 24 * 3600.0
 #: How the names of files begin that no client sees: the results of jobs with inline requests.
 HIDDEN = "inline/"
 
+#: Characters of a name that nobody guesses (129 bits), and short enough for the service to delete (40).
+ID_LENGTH = 25
+
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -142,7 +145,7 @@ def _session(tx: Transaction, upload_id: str) -> Session | None:
 
 
 def _start(tx: Transaction, new: NewUpload, blob: str) -> Session:
-    name = new.name or f"files/{make_id(12)}"
+    name = new.name or f"files/{make_id(ID_LENGTH)}"
     if find_file(tx, name):
         raise taken(name)
     admit_file(tx, new.size or 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from select import POLLIN, poll
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,12 +18,12 @@ from aiohttp import ClientError, web
 
 from .._options import KIB, MIB, PIECE_BYTES
 from .answers import Refusal
+from .limits import APPLIED
+from .pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds without a single byte after which a data call is over.
-IDLE_TIMEOUT = 60.0
 #: A body of which this much is still to come is worth a connection.
 TAP_BYTES = 4 * MIB
 #: What is read from a socket at once: it is still in the processor's cache when it is hashed and written.
@@ -73,10 +74,9 @@ class Body:
 
     async def _read(self) -> bytes:
         try:
-            with anyio.fail_after(IDLE_TIMEOUT):
-                return await self._source.readany()
-        except TimeoutError:
-            self.broken = silent()
+            return await self._source.readany()
+        except TimeoutError as error:
+            self.broken = late(error)
         except (ConnectionError, ClientError, web.RequestPayloadError) as error:
             self.broken = broken(error)
         return b""
@@ -96,6 +96,8 @@ class Tap:
         request[SPENT] = True
         # The event loop watches its own descriptor of this socket; another one may be watched beside it.
         self._socket = socket.socket(fileno=os.dup(request.transport.get_extra_info("socket").fileno()))
+        self._limits = request.app[APPLIED]
+        self._pace = Pace(self._limits, time.monotonic())
         self.broken: Refusal | None = None
 
     def __enter__(self) -> Tap:
@@ -108,11 +110,11 @@ class Tap:
         """Waits for bytes; False when there is nothing to pour."""
         if self._head or not self._left or self.broken:
             return bool(self._head)
-        try:
-            with anyio.fail_after(IDLE_TIMEOUT):
-                await anyio.wait_readable(self._socket)
-        except TimeoutError:
-            self.broken = silent()
+        with anyio.move_on_after(self._limits.idle_time):
+            await anyio.wait_readable(self._socket)
+            self._pace.moved(1, time.monotonic())
+        if fault := self._pace.fault(time.monotonic()):
+            self.broken = late(fault)
         return not self.broken
 
     def pour(self, write: Callable[[bytes | memoryview], None]) -> None:
@@ -131,6 +133,7 @@ class Tap:
                     raise ConnectionResetError("the client closed it")
                 self._left -= count
                 write(buffer[:count])
+                self._pace.moved(count, time.monotonic())
         except ConnectionError as error:
             self.broken = broken(error)
 
@@ -141,8 +144,8 @@ def is_large(request: web.Request) -> bool:
     return left >= TAP_BYTES and request.transport is not None and request.content.exception() is None
 
 
-def silent() -> Refusal:
-    return Refusal(408, f"No byte came for {IDLE_TIMEOUT:.0f} seconds; query, and go on from there.")
+def late(fault: TimeoutError | str) -> Refusal:
+    return Refusal(408, f"{fault}; query, and go on from there.")
 
 
 def broken(error: Exception) -> Refusal:

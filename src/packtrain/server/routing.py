@@ -29,6 +29,8 @@ class Route(Struct, frozen=True, kw_only=True):
     query: str | None = None
     #: Authorised by something else than the key.
     keyless: bool = False
+    #: Its body is a file's bytes, and may take as long as it keeps coming.
+    bulk: bool = False
     #: Which requests are its own, where two wires have the same path.
     accepts: Callable[[web.Request], bool] | None = None
     #: The form of its refusals.

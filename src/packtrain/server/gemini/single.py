@@ -39,8 +39,15 @@ class SingleUploadRoutes:
     def routes(self) -> list[Route]:
         path = re.compile(f"/upload{VERSION}/files")
         return [
-            Route(name="upload.raw", method="POST", pattern=path, handler=self.raw, accepts=_is_raw),
-            Route(name="upload.multipart", method="POST", pattern=path, handler=self.multipart, accepts=_is_multipart),
+            Route(name="upload.raw", method="POST", pattern=path, handler=self.raw, accepts=_is_raw, bulk=True),
+            Route(
+                name="upload.multipart",
+                method="POST",
+                pattern=path,
+                handler=self.multipart,
+                accepts=_is_multipart,
+                bulk=True,
+            ),
         ]
 
     async def raw(self, request: web.Request) -> web.Response:

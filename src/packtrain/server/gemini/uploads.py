@@ -41,7 +41,15 @@ class UploadRoutes:
         path = re.compile(f"/upload{VERSION}/files")
         return [
             # Authorised by the upload id, which nobody can guess: the SDKs send no key along.
-            Route(name="upload.data", method="POST", pattern=path, handler=self.data, query="upload_id", keyless=True),
+            Route(
+                name="upload.data",
+                method="POST",
+                pattern=path,
+                handler=self.data,
+                query="upload_id",
+                keyless=True,
+                bulk=True,
+            ),
             Route(name="upload.start", method="POST", pattern=path, handler=self.start),
         ]
 

@@ -52,7 +52,7 @@ class OpenAIFileRoutes:
         content, listed = re.compile(f"{BASE}/files/{ID}/content"), re.compile("/v1beta/openai/files")
         shared, get = re.compile("/v1/files"), self.get
         return [
-            Route(name="openai.files.create", method="POST", pattern=many, handler=self.create, refuse=deny),
+            Route(name="openai.files.create", method="POST", pattern=many, handler=self.create, refuse=deny, bulk=True),
             Route(name="openai.files.list", method="GET", pattern=listed, handler=self.page, refuse=deny),
             Route(
                 name="openai.files.list",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
 from aiohttp import BodyPartReader, ClientError, web
 from anyio import to_thread
 
 from ..._options import KIB, PIECE_BYTES
 from ..blobs import Digest
-from ..intake import IDLE_TIMEOUT
 from .answers import Denial
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, l
             else:
                 await _note(form, part)
     except TimeoutError as error:
-        raise Denial(408, f"No byte came for {IDLE_TIMEOUT:.0f} seconds.") from error
+        raise Denial(408, f"{error}.") from error
     except (ValueError, ConnectionError, ClientError, web.RequestPayloadError) as error:
         raise Denial(400, f"The form is not whole: {error}.") from error
     if form.digest is None:
@@ -68,8 +66,7 @@ async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, l
 
 async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
     for _ in range(MAX_FIELDS):
-        with anyio.fail_after(IDLE_TIMEOUT):
-            part = await reader.next()
+        part = await reader.next()
         if part is None:
             return
         if not isinstance(part, BodyPartReader):
@@ -96,8 +93,7 @@ async def _gather(part: BodyPartReader) -> list[bytes]:
     pieces: list[bytes] = []
     size = 0
     while size < PIECE_BYTES and not part.at_eof():
-        with anyio.fail_after(IDLE_TIMEOUT):
-            piece = await part.read_chunk(PIECE_BYTES)
+        piece = await part.read_chunk(PIECE_BYTES)
         if piece:
             pieces.append(piece)
             size += len(piece)
@@ -115,8 +111,7 @@ def _store(file: Appender, pieces: list[bytes]) -> None:
 async def _note(form: Form, part: BodyPartReader) -> None:
     value = b""
     while not part.at_eof() and len(value) <= MAX_FIELD_BYTES:
-        with anyio.fail_after(IDLE_TIMEOUT):
-            value += await part.read_chunk()
+        value += await part.read_chunk()
     if len(value) > MAX_FIELD_BYTES:
         raise Denial(400, f"The field {part.name} is longer than {MAX_FIELD_BYTES} bytes.")
     form.fields[part.name or ""] = value.decode("utf-8")

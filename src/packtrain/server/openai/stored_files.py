@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ..files import StoredFile, find_file, insert_file, make_id, remove_file
+from ..files import ID_LENGTH, StoredFile, find_file, insert_file, make_id, remove_file
 from .paging import Page, fetch_page
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def find_kept(tx: Transaction, name: str) -> KeptFile | None:
 def add_file(tx: Transaction, new: NewFile, blob: str, digest: Digest) -> KeptFile:
     file = StoredFile(
         seq=0,
-        name=f"files/{make_id(12)}",
+        name=f"files/{make_id(ID_LENGTH)}",
         display_name=new.filename,
         mime_type=new.mime_type,
         bytes=digest.bytes,

@@ -55,6 +55,7 @@ class OpenAIUploadRoutes:
                 pattern=re.compile(f"{BASE}/uploads{path}"),
                 handler=handler,
                 refuse=deny,
+                bulk=verb == "part",
             )
             for verb, (path, handler) in handlers.items()
         ]

@@ -1,0 +1,85 @@
+"""Sockets without a client library: bytes as they are, at a time of our choice."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import SocketStream
+
+#: Seconds after which a wire on which nothing happens fails its test.
+PATIENCE = 10.0
+
+
+class Wire:
+    def __init__(self, stream: SocketStream) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes) -> bool:
+        """False when the other end is closed."""
+        try:
+            await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return False
+        return True
+
+    async def trickle(self, data: bytes, period: float) -> None:
+        """Byte by byte, until the other end is closed."""
+        for at in range(len(data)):
+            if not await self.send(data[at : at + 1]):
+                return
+            await anyio.sleep(period)
+        raise AssertionError("all of it was taken")
+
+    async def some(self) -> bytes:
+        """What comes next; empty at the end of the connection, however it came."""
+        try:
+            return await self._stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return b""
+
+    async def rest(self) -> bytes:
+        """All that comes until the other end is closed."""
+        found = b""
+        with anyio.fail_after(PATIENCE):
+            while piece := await self.some():
+                found += piece
+        return found
+
+
+@asynccontextmanager
+async def wire(origin: str) -> AsyncIterator[Wire]:
+    parts = urlsplit(origin)
+    assert parts.hostname and parts.port
+    async with await anyio.connect_tcp(parts.hostname, parts.port) as stream:
+        yield Wire(stream)
+
+
+async def exchange(origin: str, data: bytes) -> bytes:
+    """All that is answered to ``data`` until the other end closes, which one of the requests has to ask for."""
+    async with wire(origin) as line:
+        await line.send(data)
+        return await line.rest()
+
+
+def head(method: str, path: str, *fields: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *fields]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Of one answer after the other."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answers)]
+
+
+def error_of(answer: bytes) -> Any:
+    """The error in the body of an only answer."""
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
