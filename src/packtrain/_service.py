@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -59,4 +60,8 @@ def Gemini(api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN) 
 
 
 def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether it is this machine. A name that only looks like an address, as in ``127.evil.example``, is not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
