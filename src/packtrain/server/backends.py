@@ -33,13 +33,15 @@ class Backend(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """Requests that it wants at a time; None for a megabyte of them. A cancel is seen between two times."""
+        """Requests that it wants at a time; None for a megabyte of them."""
         ...
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
         """One answer for each request, in their order. ``model`` is as in ``models/gemini-2.5-flash``.
 
-        What is wrong with one request is its RowError; an exception of _errors.py fails the whole job.
+        What is wrong with one request is its RowError; an exception of _errors.py fails the whole job. Is cancelled
+        when nobody wants the answers any more. A job whose answers are all "not there" (code 14), "too much" (8) or
+        "too late" (4) waits and asks again.
         """
         ...
 
@@ -50,7 +52,11 @@ class Cancelled:
     rows = None
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
-        return [RowError(code=GRPC_CANCELLED)] * len(requests)
+        return cancelled(requests)
+
+
+def cancelled(requests: Sequence[Raw]) -> Sequence[Answer]:
+    return [RowError(code=GRPC_CANCELLED)] * len(requests)
 
 
 class Guarded:

@@ -13,7 +13,8 @@ import anyio
 from anyio import to_thread
 
 from .._errors import ManifestError, PacktrainError
-from .backends import Cancelled
+from .asking import ask_block
+from .backends import Cancelled, cancelled
 from .blobs import Digest
 from .inline import InlineForm
 from .lines import FileForm, Requests, Results, count_lines
@@ -102,11 +103,15 @@ class Runner:
 
     async def _copy(self, job: StoredJob, requests: Requests, results: Results) -> Wish:
         """Until the end of the file, or until the job is gone. The rest of a cancelled job is not served."""
+
+        async def wanted() -> bool:
+            return await self._jobs.progress(job, results.counts) == "go on"
+
         backend = self._backend
         wish: Wish = "go on"
         while wish != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
-            answers = await backend.answer(block.requests, task=job.task, model=job.model)
-            await to_thread.run_sync(results.write, block, answers)
+            answers = await ask_block(backend, block.requests, task=job.task, model=job.model, wanted=wanted)
+            await to_thread.run_sync(results.write, block, answers or cancelled(block.requests))
             wish = await self._jobs.progress(job, results.counts)
             backend = Cancelled() if wish == "cancelled" else backend
         return wish

@@ -54,7 +54,22 @@ HTTP_STATUS = {
 
 
 #: And back, where another endpoint's answer becomes a row's error.
-GRPC_CODE = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 409: 10, 413: 3, 422: 3, 429: 8, 499: 1, 501: 12, 503: 14, 504: 4}
+GRPC_CODE = {
+    400: 3,
+    401: 16,
+    403: 7,
+    404: 5,
+    408: 4,
+    409: 10,
+    413: 3,
+    422: 3,
+    429: 8,
+    499: 1,
+    501: 12,
+    502: 14,
+    503: 14,
+    504: 4,
+}
 
 
 class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):

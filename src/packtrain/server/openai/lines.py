@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -107,9 +108,9 @@ class BatchResults:
         self.counts.succeeded += len(output)
         self.counts.failed += len(errors)
 
-    def abandon(self, lines: BatchLines, failure: RowFailure) -> None:
-        """All lines that are left get the same reason."""
-        for tag, custom_id in lines.rest():
+    def abandon(self, block: Sequence[Line], lines: BatchLines, failure: RowFailure) -> None:
+        """A block that was not answered and all lines that are left get the same reason."""
+        for tag, custom_id in chain(((line.tag, line.custom_id) for line in block), lines.rest()):
             self._errors.write(encode_row(ResultLine(id=f"batch_req_{tag}", custom_id=custom_id, error=failure)))
             self.counts.failed += 1
 

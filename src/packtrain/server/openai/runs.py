@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from anyio import to_thread
 
 from ..._wire.openai.batches import CANCELLED, EXPIRED, RowFailure
+from ..asking import ask_block
 from ..blobs import Digest
 from .limits import LIMITS
 from .lines import BatchLines, BatchResults, requests_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..backends import Backend
     from ..blobs import Blobs
     from ..jobs import StoredJob
+    from .lines import Line
     from .stored_batches import Batches, StoredBatch
 
 #: Why the rest of a batch was not asked.
@@ -71,11 +73,18 @@ class BatchRuns:
         self, batch: StoredBatch, model: str, lines: BatchLines, results: BatchResults
     ) -> Literal["go on", "cancelled", "expired", "gone"]:
         """Until the end of the file, or until nobody wants the rest."""
+
+        async def wanted() -> bool:
+            return await self._batches.progress(batch, results.counts) == "go on"
+
+        block: list[Line] = []
         wish = await self._batches.progress(batch, results.counts)
         while wish == "go on" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
-            answers = await self._backend.answer(requests_of(block), task=batch.task, model=model)
-            await to_thread.run_sync(results.write, block, answers)
+            answers = await ask_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
+            if answers is not None:
+                await to_thread.run_sync(results.write, block, answers)
+                block = []
             wish = await self._batches.progress(batch, results.counts)
         if wish in _FAILURES:
-            await to_thread.run_sync(results.abandon, lines, _FAILURES[wish])
+            await to_thread.run_sync(results.abandon, block, lines, _FAILURES[wish])
         return wish

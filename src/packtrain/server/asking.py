@@ -1,0 +1,86 @@
+"""Asking a backend for a block of a job's answers: as long as somebody wants them, and not into the void.
+
+A block of which the backend answers nothing because it is away (a dead endpoint, one that is overloaded) is asked again
+after ever longer waits. One that answers some of it is there, and what is left are the errors of these rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .._errors import PacktrainError
+from .._io.clock import SystemClock
+from .._model import RowError
+from .._rules.retrying import backoff
+from .._wire.gemini.errors import GRPC_UNAVAILABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from msgspec import Raw
+
+    from .._io.base import Clock
+    from .._model import Task
+    from .backends import Answer, Backend
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether the answers are still wanted.
+LOOK_PERIOD = 0.5
+#: Seconds without an answer, after which a block's errors stand: it may be the requests that nobody survives.
+OUTAGE = 3600.0
+#: Too late, too much, not there.
+_AWAY = frozenset({4, 8, GRPC_UNAVAILABLE})
+
+
+async def ask_block(
+    backend: Backend,
+    requests: Sequence[Raw],
+    *,
+    task: Task,
+    model: str,
+    wanted: Callable[[], Awaitable[bool]],
+    clock: Clock | None = None,
+) -> Sequence[Answer] | None:
+    """One answer for each request; None as soon as they are no longer ``wanted``, whatever was answered by then.
+
+    Raises what the backend raises.
+    """
+    answers: Sequence[Answer] | None = None
+    failure: PacktrainError | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch, wanted, tasks.cancel_scope)
+        try:
+            answers = await _insist(backend, requests, task, model, clock or SystemClock())
+        except PacktrainError as error:  # taken out of the group as it is
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure:
+        raise failure
+    return answers
+
+
+async def _watch(wanted: Callable[[], Awaitable[bool]], scope: anyio.CancelScope) -> None:
+    while not scope.cancel_called:
+        await anyio.sleep(LOOK_PERIOD)
+        if not await wanted():
+            scope.cancel()
+
+
+async def _insist(backend: Backend, requests: Sequence[Raw], task: Task, model: str, clock: Clock) -> Sequence[Answer]:
+    started, failures = clock.now(), 0
+    answers = await backend.answer(requests, task=task, model=model)
+    while _is_away(answers) and clock.now() - started < OUTAGE:
+        delay = backoff(failures, clock.jitter())
+        _log.warning("the backend answers nobody; trying again in %.0f s", delay, extra={"action": "backend_away"})
+        await clock.sleep(delay)
+        failures += 1
+        answers = await backend.answer(requests, task=task, model=model)
+    return answers
+
+
+def _is_away(answers: Sequence[Answer]) -> bool:
+    return bool(answers) and all(isinstance(found, RowError) and found.code in _AWAY for found in answers)
