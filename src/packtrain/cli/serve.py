@@ -41,6 +41,16 @@ async def serve(
     quotas: Annotated[
         bool, Parameter(negative="", help="Refuse with 429 what goes beyond the limits of the real service.")
     ] = False,
+    webhooks_to: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            metavar="ORIGIN",
+            show_default=False,
+            help="Where events of jobs may be sent, as in https://host:8443; may be repeated. Default: this machine, "
+            "and nowhere for a service that listens on another address.",
+        ),
+    ] = (),
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     """Run the local batch service until SIGINT or SIGTERM; it survives being killed."""
@@ -62,6 +72,7 @@ async def serve(
             workers=workers,
             faults=plan,
             quotas=GEMINI_QUOTAS if quotas else Quotas(),
+            webhooks_to=webhooks_to,
         ) as origin:
             put(f"listening on {origin}")
             async for _ in signals:

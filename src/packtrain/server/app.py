@@ -29,6 +29,7 @@ from .gemini.files import FileRoutes
 from .gemini.models import ModelRoutes
 from .gemini.single import SingleUploadRoutes
 from .gemini.uploads import UploadRoutes
+from .gemini.webhooks import WebhookRoutes
 from .intake import SPENT
 from .jobs import Jobs
 from .limits import APPLIED, LIMITS
@@ -42,9 +43,14 @@ from .routing import find
 from .runner import Runner
 from .store import NO_QUOTAS, open_store
 from .uploads import Uploads
+from .webhooks.courier import Courier
+from .webhooks.deliveries import Deliveries
+from .webhooks.destinations import LOOPBACK, Destinations
+from .webhooks.keys import Keys
+from .webhooks.stored import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -80,13 +86,14 @@ def create_app(
     mischief: Mischief | None = None,
     limits: Limits = LIMITS,
     local: bool = True,
+    destinations: Destinations = LOOPBACK,
 ) -> web.Application:
     """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good.
 
-    ``backend`` answers the calls that do not wait for a job. A ``local`` service is for this machine alone, and known
-    by no other name than ``localhost`` and the loopback addresses.
+    ``backend`` answers the calls that do not wait for a job; events go to ``destinations`` alone. A ``local`` service
+    is for this machine alone, and known by no other name than ``localhost`` and the loopback addresses.
     """
-    routes = all_routes(store, backend, wake)
+    routes = all_routes(store, backend, wake, destinations)
     door = Doorkeeper(key, local=local)
     if mischief:
         mischief.check(route.name for route in routes)
@@ -110,17 +117,21 @@ def create_app(
     return app
 
 
-def all_routes(store: Store, backend: Backend, wake: Callable[[], None]) -> list[Route]:
+def all_routes(
+    store: Store, backend: Backend, wake: Callable[[], None], destinations: Destinations = LOOPBACK
+) -> list[Route]:
     """Each is described in the table of operations of its wire; see ``description``."""
     files = Files(store)
     uploads = Uploads(files, store.blobs)
     downloads = FileRoutes(files, store.blobs)
+    keys = Keys(store)
     return [
         *openai_routes(store, backend, downloads, wake),
         *SingleUploadRoutes(files, uploads).routes(),
         *UploadRoutes(files, uploads).routes(),
         *downloads.routes(),
-        *BatchRoutes(Jobs(store), store.blobs, wake).routes(),
+        *BatchRoutes(Jobs(store), store.blobs, wake, keys=keys, destinations=destinations).routes(),
+        *WebhookRoutes(Webhooks(store), keys, destinations).routes(),
         *ModelRoutes(backend).routes(),
         *DescriptionRoutes((GEMINI, OPENAI)).routes(),
     ]
@@ -188,18 +199,23 @@ async def serving(
     quotas: Quotas = NO_QUOTAS,
     faults: FaultPlan | None = None,
     limits: Limits = LIMITS,
+    webhooks_to: Sequence[str] = (),
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
     ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``quotas`` is what clients may have; ``backend`` is a
     name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants
-    to see; ``faults`` makes it misbehave; ``limits`` is what one client may take of its time and memory.
+    to see; ``faults`` makes it misbehave; ``webhooks_to`` are the origins that events may be sent to, as in
+    ``https://host:8443``. Without any, a service that listens on loopback sends them to loopback addresses, another
+    one nowhere. ``limits`` is what one client may take of its time and memory.
 
     Raises InputError for an address that cannot be listened on or would let others in without a key, for a backend
-    that cannot be had, and for a plan about routes that there are not, ManifestError for a directory that cannot be
-    used.
+    that cannot be had, for a plan about routes that there are not, and for what is not an origin, ManifestError for a
+    directory that cannot be used.
     """
     check_binding(host, key)
+    local = is_loopback(host)
+    destinations = Destinations(webhooks_to, loopback=local)
     async with (
         open_backend(backend, backend_key) as answerer,
         open_store(directory, quotas=quotas) as store,
@@ -211,10 +227,17 @@ async def serving(
         tasks.start_soon(store.watch)
         tasks.start_soon(_sweeping, Files(store), Jobs(store))
         tasks.start_soon(runner.run)
+        tasks.start_soon(Courier(store, Deliveries(store), Keys(store), destinations).run)
         mischief = Mischief(faults, store) if faults else None
-        local = is_loopback(host)
         app = create_app(
-            store, backend=answerer, wake=runner.wake, key=key, mischief=mischief, limits=limits, local=local
+            store,
+            backend=answerer,
+            wake=runner.wake,
+            key=key,
+            mischief=mischief,
+            limits=limits,
+            local=local,
+            destinations=destinations,
         )
         if mischief:
             tasks.start_soon(mischief.run)

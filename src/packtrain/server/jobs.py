@@ -10,6 +10,7 @@ from .._model import BatchState, Task
 from .answers import Refusal
 from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
 from .quotas import admit_job
+from .webhooks.events import announce
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,6 +54,8 @@ class StoredJob(Struct, frozen=True, kw_only=True):
     ended: float | None
     result: str | None
     reason: str
+    #: Who shall hear of its end, as JSON; empty when its maker did not say.
+    webhooks: str
 
     @property
     def inline(self) -> bool:
@@ -66,6 +69,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     display_name: str
     #: The input file; empty for a job with inline requests.
     file: str = ""
+    #: As in StoredJob.
+    webhooks: str = ""
 
 
 class Counts(Struct):
@@ -156,8 +161,8 @@ def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
     admit_job(tx, new.model, size)
     name = f"batches/{make_id(36)}"
     tx.change(
-        "INSERT INTO job (name, display_name, model, task, file, blob, bytes, state, created, updated)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        "INSERT INTO job (name, display_name, model, task, file, blob, bytes, webhooks, state, created, updated)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         name,
         new.display_name,
         new.model,
@@ -165,6 +170,7 @@ def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
         new.file,
         blob,
         size,
+        new.webhooks,
         tx.now,
         tx.now,
     )
@@ -279,7 +285,8 @@ def end_job(
     )
     if not changed:
         return
-    tx.release(known_job(tx, name).blob)
+    job = known_job(tx, name)
+    tx.release(job.blob)
     tx.record(
         "batch_finished",
         name=name,
@@ -288,3 +295,4 @@ def end_job(
         bytes=result.bytes if result else None,
         sha256=result.sha256 if result else None,
     )
+    announce(tx, job)

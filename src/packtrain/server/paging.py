@@ -37,13 +37,13 @@ class Window(Struct, frozen=True):
     before: int
 
 
-def read_window(query: Mapping[str, str]) -> Window:
+def read_window(query: Mapping[str, str], *, default: int = DEFAULT_SIZE, most: int = MAX_SIZE) -> Window:
     """Raises Refusal. Sizes above the limit count as the limit."""
     size = query.get("pageSize") or query.get("page_size") or "0"
     if not (size.isascii() and size.isdigit()):
         raise Refusal(400, f"pageSize {size[:20]!r} is not a number of items")
     token = query.get("pageToken") or query.get("page_token")
-    return Window(min(int(size[:9]) or DEFAULT_SIZE, MAX_SIZE), _read_token(token) if token else _START)
+    return Window(min(int(size[:9]) or default, most), _read_token(token) if token else _START)
 
 
 def next_token(items: Sequence[Item], window: Window) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Each brings a database to the version of its place in this row.
-SCHEMAS = ("schema.sql", "openai/schema.sql", "quotas.sql")
+SCHEMAS = ("schema.sql", "openai/schema.sql", "quotas.sql", "webhooks/schema.sql")
 #: Seconds to wait for the directory: a service that was just killed may still be dying.
 LOCK_PATIENCE = 5.0
 NO_QUOTAS = Quotas()
@@ -56,6 +56,8 @@ class Store:
         self._writing = anyio.Lock()
         self._broken = anyio.Event()
         self._failure: ManifestError | None = None
+        #: Set, and replaced by a new one, when a change has put something up for others.
+        self.news = anyio.Event()
 
     async def transact(self, change: Callable[[Transaction], T]) -> T:
         """Runs ``change`` whole or not at all; what it did and its facts are on the disk when this returns.
@@ -68,7 +70,9 @@ class Store:
             async with self._writing:
                 if not ticket.done:
                     batch = [other for other in self._waiting if not other.done]
-                    await self._guarded(lambda: self._write(batch))
+                    if await self._guarded(lambda: self._write(batch)):
+                        self.news.set()
+                        self.news = anyio.Event()
         finally:
             self._waiting = [other for other in self._waiting if not other.done and other is not ticket]
         return ticket.result()
@@ -126,8 +130,9 @@ class Store:
         if self._failure:
             raise self._failure
 
-    def _write(self, tickets: Sequence[Ticket[Any]]) -> None:
-        now, facts, released = self._clock(), b"", list[str]()
+    def _write(self, tickets: Sequence[Ticket[Any]]) -> bool:
+        """Whether there is news."""
+        now, facts, released, news = self._clock(), b"", list[str](), False
         with self._connection:
             self._connection.execute("BEGIN")
             for ticket in tickets:
@@ -135,6 +140,7 @@ class Store:
                 if ticket.run(transaction):
                     facts += transaction.facts
                     released += transaction.released
+                    news = news or transaction.posted
             garbage = [blob for blob in released if not self._is_held(blob)]
             if facts:
                 outbox = "UPDATE outbox SET position = ?, lines = ?"
@@ -144,6 +150,7 @@ class Store:
         self.blobs.remove(garbage)
         for ticket in tickets:
             ticket.done = True
+        return news
 
     def _is_held(self, blob: str) -> bool:
         return self._connection.execute("SELECT 1 FROM held WHERE blob = ?", (blob,)).fetchone() is not None

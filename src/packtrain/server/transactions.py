@@ -29,6 +29,8 @@ class Transaction:
         self.quotas = quotas
         self.released: list[str] = []
         self.facts = b""
+        #: It has put something up that others wait for.
+        self.posted = False
         self.now = now
 
     def change(self, sql: str, *parameters: Value) -> int:

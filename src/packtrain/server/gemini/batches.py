@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,6 +35,7 @@ from ..paging import next_token, read_window
 from ..routing import Route
 from .bodies import VERSION, check_text, inner, member, members, read_body, strict_json
 from .files import send_blob
+from .webhooks import read_wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from ..blobs import Blobs
     from ..files import StoredFile
     from ..jobs import Jobs, StoredJob
+    from ..webhooks.destinations import Destinations
+    from ..webhooks.keys import Keys
 
 #: Of a create with inline requests, as the real service has it.
 MAX_CREATE_BYTES = 20 * MIB
@@ -106,10 +110,14 @@ def _count(number: int) -> str:
 class BatchRoutes:
     """The handlers. ``wake`` tells the runner that there is work."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, jobs: Jobs, blobs: Blobs, wake: Callable[[], None], *, keys: Keys, destinations: Destinations
+    ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._wake = wake
+        self._keys = keys
+        self._destinations = destinations
 
     def routes(self) -> list[Route]:
         one, many = re.compile(VERSION + BATCH), re.compile(VERSION + "/batches")
@@ -125,10 +133,19 @@ class BatchRoutes:
 
     async def create(self, request: web.Request, model: str, method: str) -> web.Response:
         order = await to_thread.run_sync(_read_order, await read_body(request, MAX_CREATE_BYTES))
-        new = NewJob(model=model, task=_TASKS[method], display_name=order.display_name, file=order.file)
+        webhooks = await self._webhooks(order.webhooks)
+        name, file = order.display_name, order.file
+        new = NewJob(model=model, task=_TASKS[method], display_name=name, file=file, webhooks=webhooks)
         job = await (self._jobs.create(new) if new.file else self._jobs.create_inline(new, order.requests))
         self._wake()
         return answer(operation_of(job))
+
+    async def _webhooks(self, config: Mapping[str, Raw]) -> str:
+        """As the job keeps them. Raises Refusal."""
+        wish = read_wish(config, self._destinations)
+        if wish.uris:
+            await self._keys.prepare()
+        return msgspec.json.encode(wish).decode() if config else ""
 
     async def get(self, request: web.Request, name: str) -> web.StreamResponse:
         job = await self._jobs.get(name)
@@ -175,6 +192,7 @@ class Order(Struct, frozen=True, kw_only=True):
     display_name: str
     file: str
     requests: bytes
+    webhooks: Mapping[str, Raw]
 
 
 def _read_order(body: bytes) -> Order:
@@ -187,7 +205,10 @@ def _read_order(body: bytes) -> Order:
         raise Refusal(400, "batch.inputConfig: give either fileName or requests.")
     items = member(inner(config, "requests"), "requests", list[Item], [])
     return Order(
-        display_name=member(batch, "displayName", str, ""), file=file, requests=b"" if file else inline_lines(items)
+        display_name=member(batch, "displayName", str, ""),
+        file=file,
+        requests=b"" if file else inline_lines(items),
+        webhooks=inner(batch, "webhookConfig"),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ..answers import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from aiohttp import web
 
@@ -79,6 +79,27 @@ def member(found: Mapping[str, msgspec.Raw], name: str, kind: type[T], default: 
 
 def inner(found: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, msgspec.Raw]:
     return members(found[name]) if name in found else {}
+
+
+def shaped(found: Mapping[str, msgspec.Raw], kind: type[T]) -> T:
+    """All members at once. Raises Refusal 400."""
+    return _decode(msgspec.json.encode(found), kind, "the body")
+
+
+def masked(
+    found: Mapping[str, msgspec.Raw], query: Mapping[str, str], allowed: Collection[str]
+) -> Mapping[str, msgspec.Raw]:
+    """What an update is to change: what ``updateMask`` names, or without one all there is that may be changed.
+
+    Raises Refusal 400 for a name that may not be changed, and for one that the body does not have.
+    """
+    mask = query.get("updateMask") or query.get("update_mask") or "*"
+    names = {_camel(name.strip()) for name in mask.split(",")} if mask != "*" else set(found) & set(allowed)
+    if not names <= set(allowed):
+        raise Refusal(400, f"updateMask: what can be changed is {', '.join(allowed)}.")
+    if not names <= set(found):
+        raise Refusal(400, f"updateMask names {', '.join(sorted(names - set(found)))}, which the body does not have.")
+    return {name: found[name] for name in names}
 
 
 def _decode(raw: bytes | msgspec.Raw, kind: type[T], what: str) -> T:

@@ -17,6 +17,7 @@ from ..description import BYTES, JSON, NOTHING, OCTETS, RANGE, TEXT, Operation, 
 from ..echo import Content, Embedding, EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse
 from .models import MAX_EMBEDDINGS
 from .uploads import MAX_DISPLAY_NAME
+from .webhook_operations import WEBHOOK_OPERATIONS, WebhookConfig
 
 
 class NewFile(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -57,6 +58,7 @@ class JobInput(Struct, frozen=True, rename="camel"):
 class NewJob(Struct, frozen=True, rename="camel"):
     input_config: JobInput
     display_name: str = ""
+    webhook_config: WebhookConfig | UnsetType = UNSET
 
 
 class NewBatch(Struct, frozen=True):
@@ -178,12 +180,13 @@ OPERATIONS = {
 
 GEMINI = Wire(
     name="Gemini",
-    operations=OPERATIONS,
+    operations=OPERATIONS | WEBHOOK_OPERATIONS,
     error=Envelope,
     parts={
         "file": {"type": "string", "pattern": "^[^/:]+$"},
         "batch": {"type": "string", "pattern": "^[^/:]+$"},
         "model": {"type": "string", "pattern": "^[^/:]+$"},
+        "webhook": {"type": "string", "pattern": "^[^/:]+$"},
         "method": {"type": "string", "enum": [*METHODS.values()]},
     },
 )

@@ -1,0 +1,61 @@
+"""Where events may go. A client names an address, and the service must not become its tool for calling others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..._errors import InputError
+from ..._service import is_loopback
+from ..answers import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_URI = 2048
+_PORTS = {"http": 80, "https": 443}
+
+
+class Destinations:
+    """The origins that the operator allows; without any, the addresses of this machine if ``loopback``."""
+
+    def __init__(self, origins: Iterable[str] = (), *, loopback: bool = True) -> None:
+        """Raises InputError for what is not an origin, as in ``https://host:8443``."""
+        self._origins = frozenset(map(_origin, origins))
+        self._loopback = loopback and not self._origins
+
+    def allow(self, uri: str) -> bool:
+        try:
+            scheme, host, port = _split(uri)
+        except ValueError:
+            return False
+        return (scheme, host, port) in self._origins or (self._loopback and is_loopback(host))
+
+    def check(self, uri: str) -> None:
+        """Raises Refusal 400."""
+        if not self.allow(uri):
+            raise Refusal(400, f"{uri[:200]}: no events are sent there; the operator names origins with --webhooks-to.")
+
+
+def _origin(text: str) -> tuple[str, str, int]:
+    try:
+        found = _split(text)
+    except ValueError as error:
+        raise InputError(f"webhooks to {text!r}: {error}; give an origin, as in https://host:8443") from error
+    if text.rstrip("/").count("/") != 2 or urlsplit(text).query:
+        raise InputError(f"webhooks to {text!r}: give scheme, host and port alone, as in https://host:8443")
+    return found
+
+
+def _split(uri: str) -> tuple[str, str, int]:
+    """Scheme, host, port. Raises ValueError for what is no address, and for one with a user name or a fragment."""
+    if len(uri) > MAX_URI or not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
+        raise ValueError("not an address")
+    parts = urlsplit(uri)
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError("not an address of a web server")
+    return parts.scheme, parts.hostname, parts.port if parts.port is not None else _PORTS[parts.scheme]
+
+
+#: This machine alone.
+LOOPBACK = Destinations()

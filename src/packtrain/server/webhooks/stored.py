@@ -1,0 +1,166 @@
+"""The registered webhooks: what the store knows of them, and the verbs that change it."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import Struct
+
+from ..._wire.gemini.webhooks import SECRET, WebhookState
+from ..files import make_id
+from .events import ping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..paging import Window
+    from ..store import Store
+    from ..transactions import Transaction
+
+#: Seconds for which a former secret may still be needed after a rotation.
+GRACE = 24 * 3600.0
+SECRET_BYTES = 32
+
+
+class StoredSecret(Struct, frozen=True):
+    """``expires`` is None for the newest."""
+
+    secret: str
+    expires: float | None = None
+
+
+class StoredWebhook(Struct, frozen=True, kw_only=True):
+    """``events`` and ``secrets`` are JSON."""
+
+    seq: int
+    id: str
+    name: str
+    uri: str
+    events: str
+    state: WebhookState
+    secrets: str
+    created: float
+    updated: float
+
+    @property
+    def subscribed(self) -> list[str]:
+        return msgspec.json.decode(self.events, type=list[str])
+
+    def secrets_at(self, now: float) -> list[StoredSecret]:
+        """Those that are good then, the newest first."""
+        known = msgspec.json.decode(self.secrets, type=list[StoredSecret])
+        return [secret for secret in known if secret.expires is None or secret.expires > now]
+
+
+class Changes(Struct, frozen=True, kw_only=True, rename="camel"):
+    """None stays as it is."""
+
+    name: str | None = None
+    uri: str | None = None
+    subscribed_events: list[str] | None = None
+    state: Literal["enabled", "disabled"] | None = None
+
+
+class Webhooks:
+    """The verbs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def create(self, *, name: str, uri: str, events: Sequence[str]) -> StoredWebhook:
+        return await self._store.transact(lambda tx: _create(tx, name, uri, events))
+
+    async def get(self, id: str) -> StoredWebhook | None:
+        return await self._store.transact(lambda tx: find_webhook(tx, id))
+
+    async def page(self, window: Window) -> list[StoredWebhook]:
+        """One more than the window takes, where there are more."""
+        newest = "SELECT * FROM webhook WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+        return await self._store.transact(lambda tx: tx.rows(StoredWebhook, newest, window.before, window.size + 1))
+
+    async def update(self, id: str, changes: Changes) -> StoredWebhook | None:
+        """None when there is no such webhook. What waits to be sent goes to the new address."""
+        return await self._store.transact(lambda tx: _update(tx, id, changes))
+
+    async def delete(self, id: str) -> bool:
+        """Also forgets what waits to be sent there; False when there is no such webhook."""
+        return await self._store.transact(lambda tx: bool(tx.change("DELETE FROM webhook WHERE id = ?", id)))
+
+    async def ping(self, id: str) -> bool:
+        """Puts an event up for it; False when there is no such webhook."""
+        return await self._store.transact(lambda tx: _ping(tx, id))
+
+    async def rotate(self, id: str, *, at_once: bool) -> str | None:
+        """A new secret; the former ones are void after a day, or ``at_once``. None when there is no such webhook."""
+        return await self._store.transact(lambda tx: _rotate(tx, id, at_once=at_once))
+
+
+def find_webhook(tx: Transaction, id: str) -> StoredWebhook | None:
+    return tx.row(StoredWebhook, "SELECT * FROM webhook WHERE id = ?", id)
+
+
+def _create(tx: Transaction, name: str, uri: str, events: Sequence[str]) -> StoredWebhook:
+    id = make_id(24)
+    tx.change(
+        "INSERT INTO webhook (id, name, uri, events, state, secrets, created, updated)"
+        " VALUES (?, ?, ?, ?, 'enabled', ?, ?, ?)",
+        id,
+        name,
+        uri,
+        _text(list(events)),
+        _text([StoredSecret(_make_secret())]),
+        tx.now,
+        tx.now,
+    )
+    tx.record("webhook_created", id=id, name=name)
+    webhook = find_webhook(tx, id)
+    assert webhook is not None, id
+    return webhook
+
+
+def _update(tx: Transaction, id: str, changes: Changes) -> StoredWebhook | None:
+    tx.change(
+        "UPDATE webhook SET name = coalesce(?, name), uri = coalesce(?, uri), events = coalesce(?, events),"
+        " state = coalesce(?, state), updated = ? WHERE id = ?",
+        changes.name,
+        changes.uri,
+        None if changes.subscribed_events is None else _text(changes.subscribed_events),
+        changes.state,
+        tx.now,
+        id,
+    )
+    tx.change("UPDATE delivery SET uri = coalesce(?, uri) WHERE webhook = ?", changes.uri, id)
+    return find_webhook(tx, id)
+
+
+def _ping(tx: Transaction, id: str) -> bool:
+    webhook = find_webhook(tx, id)
+    if webhook:
+        ping(tx, webhook.id, webhook.uri)
+    return webhook is not None
+
+
+def _rotate(tx: Transaction, id: str, *, at_once: bool) -> str | None:
+    webhook = find_webhook(tx, id)
+    if webhook is None:
+        return None
+    new = _make_secret()
+    former = [] if at_once else [_ending(secret, tx.now + GRACE) for secret in webhook.secrets_at(tx.now)]
+    known = _text([StoredSecret(new), *former])
+    tx.change("UPDATE webhook SET secrets = ?, updated = ? WHERE id = ?", known, tx.now, id)
+    return new
+
+
+def _ending(secret: StoredSecret, end: float) -> StoredSecret:
+    return secret if secret.expires is not None else StoredSecret(secret.secret, end)
+
+
+def _make_secret() -> str:
+    return SECRET + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
