@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
-from tests.crash.harness import Bench
+from tests.crash.run import Bench
+from tests.crash.service import Torment, audit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,3 +26,14 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path, seed: in
     tags = bench.jobs()
     assert len(tags) == bench.shards
     assert {tag.split(".")[2] for tag in tags} == {str(index) for index in range(bench.shards)}
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_killed_service_keeps_what_it_told_of(tmp_path: Path) -> None:
+    """Every file and job that a client was told of is there once, and the directory is what the truth log says."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    torment = Torment(tmp_path / "service", kills=6, seed=seed, longest_life=1.0)
+    await torment.run()
+    assert torment.told.jobs
+    assert await anyio.to_thread.run_sync(audit, tmp_path / "service", torment.told) == []

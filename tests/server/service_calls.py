@@ -74,8 +74,8 @@ class Calls:
             headers["X-Goog-Upload-Header-Content-Length"] = str(size)
         return await self.call("POST", f"/upload/{version}/files", headers=headers, json={"file": file})
 
-    async def url(self, *, size: int, name: str | None = None) -> str:
-        answer = await (self.start(size=size, name=name) if name else self.start(size=size))
+    async def url(self, *, size: int, **file: str) -> str:
+        answer = await self.start(size=size, **file)
         assert answer.status == 200, answer.body
         return answer.headers["X-Goog-Upload-URL"]
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 from aiohttp import ClientError, ClientSession
-
-from packtrain.server.jobs import Jobs
-from packtrain.server.paging import Window
-from packtrain.server.store import open_store
 
 from .service_calls import GRANULARITY, Calls, blobs, child, digest_of, generate_lines, sha256, truth
 
@@ -86,40 +81,6 @@ async def test_killed_during_jobs(directory: Path) -> None:
                 assert operation["metadata"]["batchStats"]["successfulRequestCount"] == str(LINES)
     assert sorted(line["name"] for line in truth(directory, "batch_finished")) == sorted(jobs)
     assert len(blobs(directory)) == 4
-
-
-async def test_killed_at_random_instants(directory: Path) -> None:
-    """After each kill: what a client was told of exists, and truth and store tell of the same jobs."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    told: list[str] = []
-    async with ClientSession() as session:
-        for _ in range(6):
-            async with child(directory) as process, anyio.create_task_group() as tasks:
-                calls = Calls(session, process.origin)
-                await calls.call("DELETE", "/v1beta/files/in")
-                await calls.upload(generate_lines(5), name="files/in")
-                tasks.start_soon(_create, calls, told)
-                enough = len(told) + chance.randrange(1, 40)
-                with anyio.fail_after(20):
-                    while len(told) < enough:
-                        await anyio.lowlevel.checkpoint()
-                process.kill()
-    async with open_store(directory) as store:
-        known = {job.name for job in await Jobs(store).page(Window(10_000, 10**9))}
-    created = {line["name"] for line in truth(directory, "batch_created")}
-    assert set(told) <= known
-    assert known == created
-    assert (directory / "truth.jsonl").read_bytes().endswith(b"\n")
-
-
-async def _create(calls: Calls, told: list[str]) -> None:
-    try:
-        while True:
-            told.append(await calls.job("files/in"))
-    except (ClientError, OSError, json.JSONDecodeError):
-        return
 
 
 async def test_interrupt_stops_within_seconds(directory: Path) -> None:

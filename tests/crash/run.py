@@ -1,6 +1,6 @@
 """Kill a run again and again, and see whether anybody can tell from its output.
 
-``python -m tests.crash.harness --lines 1000000 --shards 8 --kills 60`` is the long form. Client and service are
+``python -m tests.crash.run --lines 1000000 --shards 8 --kills 60`` is the long form. Client and service are
 processes of their own; at random instants one of them, or both, get SIGKILL and are started again. At the end
 the output must be, byte for byte, that of a run that nobody disturbed, and the service's own record must show
 one job for each shard.
@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,14 +144,18 @@ def _free_port() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
     parser.add_argument("--longest-life", type=float, help="seconds between two kills at the most")
     chosen = parser.parse_args(arguments)
-    bench = Bench(chosen.root, lines=chosen.lines, shards=chosen.shards)
+    with tempfile.TemporaryDirectory() as root:
+        return torture(Path(root), chosen)
+
+
+def torture(root: Path, chosen: argparse.Namespace) -> int:
+    bench = Bench(root, lines=chosen.lines, shards=chosen.shards)
     calm, seconds = bench.undisturbed()
     torn, kills = bench.disturbed(chosen.kills, chosen.seed, chosen.longest_life or seconds / 8)
     jobs = bench.jobs()
