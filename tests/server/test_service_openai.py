@@ -14,6 +14,7 @@ from anyio import to_thread
 from packtrain._wire.openai.files import NewUpload
 from packtrain.server.answers import Refusal
 from packtrain.server.echo import Echo
+from packtrain.server.files import UPLOAD_LIFE
 from packtrain.server.jobs import Jobs
 from packtrain.server.openai.answers import Denial, deny, deny_once
 from packtrain.server.openai.limits import LIMITS
@@ -116,6 +117,19 @@ async def test_expired_batch_keeps_what_is_done(directory: Path) -> None:
         ]
 
 
+async def test_delete_removes_both_outputs(directory: Path) -> None:
+    """Answers and errors; the input stays."""
+    clock = Clock()
+    async with open_store(directory, clock=clock) as store:
+        batch = await run(store, clock, chat_lines(5))
+        assert batch.result
+        assert batch.error_file
+        assert len(blobs(directory)) == 3
+        assert await Jobs(store).delete(batch.name)
+        assert [await KeptFiles(store).get(name) for name in (batch.result, batch.error_file)] == [None, None]
+        assert len(blobs(directory)) == 1
+
+
 async def test_batch_that_never_had_its_turn_expires(directory: Path) -> None:
     """Nothing of it is asked."""
     clock = Clock()
@@ -125,7 +139,7 @@ async def test_batch_that_never_had_its_turn_expires(directory: Path) -> None:
 
 
 async def test_upload_that_nobody_completes(directory: Path) -> None:
-    """After an hour it takes nothing more, and its parts go when the next one begins."""
+    """After an hour it takes nothing more and its parts go; its client is told so for a week."""
     clock = Clock()
     async with open_store(directory, clock=clock) as store:
         uploads = PartUploads(store)
@@ -137,8 +151,16 @@ async def test_upload_that_nobody_completes(directory: Path) -> None:
         clock.now += LIMITS.upload_life
         with pytest.raises(Denial, match="expired"):
             await uploads.parts(upload.id, [part.id])
-        await uploads.start(new)
+        await uploads.sweep()
         assert blobs(directory) == []
+        clock.now += UPLOAD_LIFE - LIMITS.upload_life - 1
+        await uploads.sweep()
+        with pytest.raises(Denial, match="expired"):
+            await uploads.pending(upload.id)
+        clock.now += 1
+        await uploads.sweep()
+        with pytest.raises(Denial, match="No such Upload"):
+            await uploads.pending(upload.id)
 
 
 async def test_input_beyond_the_limit(directory: Path) -> None:

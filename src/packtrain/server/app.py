@@ -39,6 +39,7 @@ from .openai.description import OPENAI
 from .openai.routes import openai_routes
 from .openai.runs import BatchRuns
 from .openai.stored_batches import Batches
+from .openai.stored_uploads import PartUploads
 from .routing import find
 from .runner import Runner
 from .store import NO_QUOTAS, open_store
@@ -50,7 +51,7 @@ from .webhooks.keys import Keys
 from .webhooks.stored import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -225,7 +226,7 @@ async def serving(
         openai = BatchRuns(Batches(store), store.blobs, answerer)
         runner = Runner(Jobs(store), store.blobs, answerer, openai, workers=workers)
         tasks.start_soon(store.watch)
-        tasks.start_soon(_sweeping, Files(store), Jobs(store))
+        tasks.start_soon(_sweeping, Files(store).sweep, Jobs(store).sweep, PartUploads(store).sweep)
         tasks.start_soon(runner.run)
         tasks.start_soon(Courier(store, Deliveries(store), Keys(store), destinations).run)
         mischief = Mischief(faults, store) if faults else None
@@ -258,10 +259,10 @@ async def _alone() -> AsyncIterator[None]:
         raise error from error.__cause__
 
 
-async def _sweeping(files: Files, jobs: Jobs) -> None:
+async def _sweeping(*sweeps: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await files.sweep()
-        await jobs.sweep()
+        for sweep in sweeps:
+            await sweep()
         await anyio.sleep(SWEEP_PERIOD)
 
 

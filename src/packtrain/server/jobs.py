@@ -29,7 +29,9 @@ JOB_LIFE = 48 * 3600.0
 #: What clients want of a running job; "gone": it was deleted, or its time is over.
 Wish = Literal["go on", "cancelled", "gone"]
 
-_LIVE = "SELECT * FROM job WHERE ended IS NULL ORDER BY seq LIMIT ?"
+_FIRST = "SELECT * FROM job WHERE ended IS NULL ORDER BY priority DESC, seq LIMIT ?"
+#: On the other wire a job has a file of errors as well.
+_RESULTS = "SELECT * FROM file WHERE name = ? OR name = (SELECT error_file FROM openai_batch WHERE name = ?)"
 
 
 class StoredJob(Struct, frozen=True, kw_only=True):
@@ -56,6 +58,8 @@ class StoredJob(Struct, frozen=True, kw_only=True):
     reason: str
     #: Who shall hear of its end, as JSON; empty when its maker did not say.
     webhooks: str
+    #: Jobs with a higher one run first.
+    priority: int
 
     @property
     def inline(self) -> bool:
@@ -71,6 +75,14 @@ class NewJob(Struct, frozen=True, kw_only=True):
     file: str = ""
     #: As in StoredJob.
     webhooks: str = ""
+    priority: int = 0
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """None stays as it is."""
+
+    display_name: str | None = None
+    priority: int | None = None
 
 
 class Counts(Struct):
@@ -112,16 +124,20 @@ class Jobs:
         newest = "SELECT * FROM job WHERE seq < ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(lambda tx: tx.rows(StoredJob, newest, window.before, window.size + 1))
 
+    async def update(self, name: str, task: Task, changes: Changes) -> StoredJob | None:
+        """None when there is no such job of that kind."""
+        return await self._store.transact(lambda tx: _update(tx, name, task, changes))
+
     async def cancel(self, name: str) -> bool:
         """Ends a waiting job at once, a running one at its next block; False when there is no such job."""
         return await self._store.transact(lambda tx: cancel_job(tx, name))
 
     async def delete(self, name: str) -> bool:
-        """Removes the job and its results, and stops it if it runs; False when there is no such job."""
+        """Removes the job and all its results, and stops it if it runs; False when there is no such job."""
         return await self._store.transact(lambda tx: _delete(tx, name))
 
     async def claim(self, busy: Collection[str]) -> StoredJob | None:
-        """The oldest live job that is not among ``busy``; from now on it runs."""
+        """The first live job by priority and age that is not among ``busy``; from now on it runs."""
         return await self._store.transact(lambda tx: _claim(tx, busy))
 
     async def counted(self, job: StoredJob, requests: int) -> None:
@@ -161,8 +177,9 @@ def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
     admit_job(tx, new.model, size)
     name = f"batches/{make_id(36)}"
     tx.change(
-        "INSERT INTO job (name, display_name, model, task, file, blob, bytes, webhooks, state, created, updated)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        "INSERT INTO job"
+        " (name, display_name, model, task, file, blob, bytes, webhooks, priority, state, created, updated)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         name,
         new.display_name,
         new.model,
@@ -171,6 +188,7 @@ def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
         blob,
         size,
         new.webhooks,
+        new.priority,
         tx.now,
         tx.now,
     )
@@ -181,6 +199,23 @@ def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
 def known_job(tx: Transaction, name: str) -> StoredJob:
     job = find_job(tx, name)
     assert job is not None, name
+    return job
+
+
+def _update(tx: Transaction, name: str, task: Task, changes: Changes) -> StoredJob | None:
+    changed = tx.change(
+        "UPDATE job SET display_name = coalesce(?, display_name), priority = coalesce(?, priority), updated = ?"
+        " WHERE name = ? AND task = ?",
+        changes.display_name,
+        changes.priority,
+        tx.now,
+        name,
+        task,
+    )
+    if not changed:
+        return None
+    job = known_job(tx, name)
+    tx.record("batch_updated", name=name, displayName=job.display_name, priority=job.priority)
     return job
 
 
@@ -200,18 +235,19 @@ def _delete(tx: Transaction, name: str) -> bool:
     job = find_job(tx, name)
     if job is None:
         return False
+    results = tx.rows(StoredFile, _RESULTS, job.result, name)  # before the job, whose rows of the other wire go with it
     tx.change("DELETE FROM job WHERE name = ?", name)
     tx.release(job.blob)
-    result = tx.row(StoredFile, "SELECT * FROM file WHERE name = ?", job.result)
-    if result:
-        remove_file(tx, result)
-    tx.record("batch_deleted", name=name, result=result.name if result else None)
+    for file in results:
+        remove_file(tx, file)
+    result = next((file.name for file in results if file.name == job.result), None)
+    tx.record("batch_deleted", name=name, result=result)
     return True
 
 
 def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
-    oldest = tx.rows(StoredJob, _LIVE, len(busy) + 1)
-    job = next((job for job in oldest if job.name not in busy), None)
+    first = tx.rows(StoredJob, _FIRST, len(busy) + 1)
+    job = next((job for job in first if job.name not in busy), None)
     if job and job.state is BatchState.PENDING:
         tx.change("UPDATE job SET state = 'running', updated = ? WHERE name = ?", tx.now, job.name)
     return job

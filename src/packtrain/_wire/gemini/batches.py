@@ -66,6 +66,7 @@ class Metadata(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     model: str = ""
     display_name: str = ""
     input_config: InputConfig = InputConfig()
+    priority: int | str = ""
     output: Output | None = None
     create_time: str = ""
     update_time: str = ""

@@ -1,4 +1,4 @@
-"""Batch jobs: create, get, list, cancel, delete."""
+"""Batch jobs: create, get, list, update, cancel, delete."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ from ..._wire.gemini.errors import GRPC_INTERNAL
 from ..._wire.gemini.files import encode_time
 from ..answers import Refusal, answer
 from ..inline import SEPARATOR, Item, inline_lines
-from ..jobs import NewJob
+from ..jobs import Changes, NewJob
 from ..paging import next_token, read_window
 from ..routing import Route
-from .bodies import VERSION, check_text, inner, member, members, read_body, strict_json
+from .bodies import VERSION, check_text, inner, masked, member, members, read_body, strict_json
 from .files import send_blob
 from .webhooks import read_wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..._model import Task
     from ..blobs import Blobs
     from ..files import StoredFile
     from ..jobs import Jobs, StoredJob
@@ -52,6 +53,10 @@ BATCH = r"/(batches/[^/:]+)"
 PACKAGE = "type.googleapis.com/google.ai.generativelanguage.v1main."
 
 _TASKS = {method: task for task, method in METHODS.items()}
+_UPDATES: dict[str, Task] = {f"update{TYPES[task]}": task for task in METHODS}
+CHANGEABLE = ("displayName", "priority")
+#: What an int64 holds.
+MAX_PRIORITY = 2**63 - 1
 
 
 #: Stands for the inside of a list of results. No JSON text has this byte.
@@ -70,6 +75,7 @@ def operation(job: StoredJob, output: Output | None = None) -> Operation:
             model=job.model,
             display_name=job.display_name,
             input_config=InputConfig(file_name=job.file),
+            priority=_count(job.priority),
             output=output,
             create_time=encode_time(job.created),
             update_time=encode_time(job.updated),
@@ -122,11 +128,13 @@ class BatchRoutes:
     def routes(self) -> list[Route]:
         one, many = re.compile(VERSION + BATCH), re.compile(VERSION + "/batches")
         cancel = re.compile(rf"{VERSION}{BATCH}:cancel")
+        update = re.compile(rf"{VERSION}{BATCH}:({'|'.join(_UPDATES)})")
         create = re.compile(rf"{VERSION}/((?:models|tunedModels)/[^/:]+):({'|'.join(_TASKS)})")
         return [
             Route(name="batches.create", method="POST", pattern=create, handler=self.create),
             Route(name="batches.list", method="GET", pattern=many, handler=self.page),
             Route(name="batches.get", method="GET", pattern=one, handler=self.get),
+            Route(name="batches.update", method="PATCH", pattern=update, handler=self.update),
             Route(name="batches.cancel", method="POST", pattern=cancel, handler=self.cancel),
             Route(name="batches.delete", method="DELETE", pattern=one, handler=self.delete),
         ]
@@ -134,8 +142,14 @@ class BatchRoutes:
     async def create(self, request: web.Request, model: str, method: str) -> web.Response:
         order = await to_thread.run_sync(_read_order, await read_body(request, MAX_CREATE_BYTES))
         webhooks = await self._webhooks(order.webhooks)
-        name, file = order.display_name, order.file
-        new = NewJob(model=model, task=_TASKS[method], display_name=name, file=file, webhooks=webhooks)
+        new = NewJob(
+            model=model,
+            task=_TASKS[method],
+            display_name=order.display_name,
+            file=order.file,
+            webhooks=webhooks,
+            priority=order.priority,
+        )
         job = await (self._jobs.create(new) if new.file else self._jobs.create_inline(new, order.requests))
         self._wake()
         return answer(operation_of(job))
@@ -175,6 +189,19 @@ class BatchRoutes:
         operations = [operation_of(job) for job in found[: window.size]]
         return answer(OperationPage(operations=operations, next_page_token=next_token(found, window)))
 
+    async def update(self, request: web.Request, name: str, method: str) -> web.Response:
+        body = strict_json(await request.read())
+        check_text(body)
+        found = masked(members(body), request.query, CHANGEABLE)
+        changes = Changes(
+            display_name=member(found, "displayName", str, "") if "displayName" in found else None,
+            priority=_read_priority(found) if "priority" in found else None,
+        )
+        job = await self._jobs.update(name, _UPDATES[method], changes)
+        if job is None:
+            raise _missing(name)
+        return answer(msgspec.structs.replace(operation_of(job).metadata, type=""))
+
     async def cancel(self, request: web.Request, name: str) -> web.Response:
         if not await self._jobs.cancel(name):
             raise _missing(name)
@@ -192,6 +219,7 @@ class Order(Struct, frozen=True, kw_only=True):
     display_name: str
     file: str
     requests: bytes
+    priority: int
     webhooks: Mapping[str, Raw]
 
 
@@ -208,8 +236,17 @@ def _read_order(body: bytes) -> Order:
         display_name=member(batch, "displayName", str, ""),
         file=file,
         requests=b"" if file else inline_lines(items),
+        priority=_read_priority(batch),
         webhooks=inner(batch, "webhookConfig"),
     )
+
+
+def _read_priority(found: Mapping[str, Raw]) -> int:
+    """An int64, as a number or as text. Raises Refusal 400."""
+    text = bytes(found.get("priority", b"0")).strip(b'"')
+    if not re.fullmatch(b"-?[0-9]{1,19}", text) or abs(priority := int(text)) > MAX_PRIORITY:
+        raise Refusal(400, "batch.priority is not an int64.")
+    return priority
 
 
 def _missing(name: str) -> Refusal:

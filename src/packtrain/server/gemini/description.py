@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..._wire.gemini.batches import METHODS, OperationPage
+from ..._wire.gemini.batches import METHODS, Metadata, OperationPage
 from ..._wire.gemini.batches import Operation as Job
 from ..._wire.gemini.errors import Envelope
 from ..._wire.gemini.files import CHOSEN_NAME, FileBody, FilePage, Uploaded
@@ -48,6 +48,10 @@ class InlineRequests(Struct, frozen=True):
     requests: Annotated[list[InlineRequest], Meta(min_length=1)]
 
 
+#: An int64, higher ones first.
+Priority = int | Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")]
+
+
 class JobInput(Struct, frozen=True, rename="camel"):
     """One of the two."""
 
@@ -58,7 +62,13 @@ class JobInput(Struct, frozen=True, rename="camel"):
 class NewJob(Struct, frozen=True, rename="camel"):
     input_config: JobInput
     display_name: str = ""
+    priority: Priority | UnsetType = UNSET
     webhook_config: WebhookConfig | UnsetType = UNSET
+
+
+class JobUpdate(Struct, frozen=True, rename="camel"):
+    display_name: str | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
 
 
 class NewBatch(Struct, frozen=True):
@@ -147,6 +157,15 @@ OPERATIONS = {
     "batches.list": Operation(at="GET /v1beta/batches", says="Jobs, newest first", takes=PAGE, gives=OperationPage),
     "batches.get": Operation(
         at="GET /v1beta/batches/{batch}", says="One job, with its inline results twice", gives=Job
+    ),
+    "batches.update": Operation(
+        at="PATCH /v1beta/batches/{batch}:updateGenerateContentBatch",
+        says="Change a job's name or priority; updateEmbedContentBatch for a job of embeddings",
+        takes=[
+            Parameter("updateMask", "query", TEXT, description="displayName, priority, or both; all when left out.")
+        ],
+        sends=(JSON, JobUpdate),
+        gives=Metadata,
     ),
     "batches.cancel": Operation(at="POST /v1beta/batches/{batch}:cancel", says="Cancel a job", gives=NOTHING),
     "batches.delete": Operation(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from ..files import UPLOAD_LIFE
 from .answers import Denial
 from .limits import LIMITS
 from .stored_files import KeptFile, NewFile, add_file, find_kept
@@ -50,6 +51,10 @@ class PartUploads:
     def scratch(self) -> AbstractAsyncContextManager[str]:
         """A blob for a part, or for the whole."""
         return self._store.scratch()
+
+    async def sweep(self) -> None:
+        """Removes the parts of uploads whose time is over, and later on the uploads."""
+        await self._store.transact(_sweep)
 
     async def start(self, new: NewUpload) -> StoredUpload:
         return await self._store.transact(lambda tx: _start(tx, new))
@@ -97,7 +102,6 @@ def _pending(tx: Transaction, upload_id: str) -> StoredUpload:
 
 
 def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
-    _sweep(tx)
     upload = StoredUpload(
         id=f"upload_{secrets.token_hex(16)}",
         filename=new.filename,
@@ -125,10 +129,11 @@ def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
 
 
 def _sweep(tx: Transaction) -> None:
-    """The parts of expired uploads go when the next one begins; the rows tell their clients what happened."""
+    """For some time the rows tell their clients what happened."""
     expired = "SELECT * FROM openai_upload WHERE state = 'pending' AND expires <= ?"
     for upload in tx.rows(StoredUpload, expired, tx.now):
         _release(tx, upload.id)
+    tx.change("DELETE FROM openai_upload WHERE created <= ?", tx.now - UPLOAD_LIFE)
 
 
 def _release(tx: Transaction, upload_id: str) -> None:

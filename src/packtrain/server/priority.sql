@@ -1,0 +1,7 @@
+-- Of the jobs that wait, those with the highest priority come first.
+BEGIN;
+ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+DROP INDEX job_live;
+CREATE INDEX job_live ON job (priority DESC, seq) WHERE ended IS NULL;
+PRAGMA user_version = 5;
+COMMIT;
