@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
 from anyio import to_thread
 
+from .._model import BatchState
 from .blobs import Digest
 from .files import FILE_LIFE, Session, StoredFile, find_file, insert_file, remove_file
+from .jobs import StoredJob, end_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from random import Random
 
     from .blobs import Blobs
     from .store import Store
     from .transactions import Transaction
 
-_FILE = re.compile(r"files/[a-z0-9-]+")
+#: In the paths of the OpenAI wire, which has /files/ before the whole name, the name alone.
+_FILE = re.compile(r"files/(?!files/)[a-z0-9-]+")
 
 
 def file_in(text: str) -> str:
@@ -36,6 +40,7 @@ class Damage:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._changed: set[str] = set()
+        self._remembered: dict[str, bytes] = {}
 
     async def lose_file(self, name: str) -> None:
         """As if its time were over."""
@@ -73,12 +78,33 @@ class Damage:
             await self._fill(blob, content[: max(0, len(content) - count)])
             await self._store.transact(lambda tx: _move_upload(tx, session, blob))
 
-    async def pretend_file(self, name: str) -> bool:
-        """A row without bytes, so that a job can be made of a file that is gone; False when there is one."""
-        return await self._store.transact(lambda tx: _pretend(tx, name))
+    async def find(self, name: str) -> StoredFile | None:
+        return await self._store.transact(lambda tx: find_file(tx, name))
 
-    async def drop_row(self, name: str) -> None:
-        await self._store.transact(lambda tx: tx.change("DELETE FROM file WHERE name = ?", name))
+    async def remember(self, name: str) -> None:
+        """Its bytes, for a service that does not notice that they were deleted."""
+        file = await self.find(name)
+        if file:
+            self._remembered[name] = await to_thread.run_sync(_content, self._store.blobs, file.blob)
+
+    @asynccontextmanager
+    async def pretended(self, name: str) -> AsyncIterator[None]:
+        """Inside, there is a file of that name: the real one, what is remembered of it, or one without bytes."""
+        if await self.find(name):
+            yield
+            return
+        async with self._store.scratch() as scratch:
+            blob = scratch if name in self._remembered else secrets.token_hex(16)
+            await self._store.fill(scratch, self._remembered.get(name, b""))
+            await self._store.transact(lambda tx: _pretend(tx, name, blob))
+            try:
+                yield
+            finally:
+                await self._store.transact(lambda tx: tx.change("DELETE FROM file WHERE name = ?", name))
+
+    async def fail_jobs_of(self, name: str) -> None:
+        """Those that have not ended."""
+        await self._store.transact(lambda tx: _fail_jobs(tx, name))
 
     async def _rewrite(self, name: str, change: Callable[[bytes], bytes]) -> StoredFile | None:
         file = await self._store.transact(lambda tx: find_file(tx, name))
@@ -116,14 +142,26 @@ def _rearranged(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]
         case "missing":
             return lines[1:]
         case "unknown":
-            return [b'{"key":"nobody-asked","response":{}}\n', *lines]
+            return [_of_nobody(first), *lines]
         case _:
             return [line.rstrip(b"\n") + b"\r\n" for line in lines]
 
 
 def _failed(line: bytes) -> bytes:
-    key = msgspec.json.decode(line)["key"]
-    return msgspec.json.encode({"key": key, "error": {"code": 13, "message": "A fault was asked for."}}) + b"\n"
+    row = msgspec.json.decode(line)
+    reason = "A fault was asked for."
+    if "custom_id" in row:
+        return _line({**row, "response": None, "error": {"code": "server_error", "message": reason}})
+    return _line({"key": row["key"], "error": {"code": 13, "message": reason}})
+
+
+def _of_nobody(line: bytes) -> bytes:
+    row = msgspec.json.decode(line)
+    return _line({**row, "custom_id" if "custom_id" in row else "key": "nobody-asked"})
+
+
+def _line(row: object) -> bytes:
+    return msgspec.json.encode(row) + b"\n"
 
 
 def _content(blobs: Blobs, blob: str) -> bytes:
@@ -168,9 +206,7 @@ def _move_file(tx: Transaction, file: StoredFile, changed: StoredFile) -> None:
     tx.record("file_changed", name=file.name, bytes=changed.bytes, sha256=changed.sha256)
 
 
-def _pretend(tx: Transaction, name: str) -> bool:
-    if find_file(tx, name):
-        return False
+def _pretend(tx: Transaction, name: str, blob: str) -> None:
     tx.change("DELETE FROM file WHERE name = ?", name)
     insert_file(
         tx,
@@ -184,7 +220,11 @@ def _pretend(tx: Transaction, name: str) -> bool:
             created=tx.now,
             expires=tx.now + FILE_LIFE,
             source="UPLOADED",
-            blob=secrets.token_hex(16),
+            blob=blob,
         ),
     )
-    return True
+
+
+def _fail_jobs(tx: Transaction, file: str) -> None:
+    for job in tx.rows(StoredJob, "SELECT * FROM job WHERE file = ? AND ended IS NULL", file):
+        end_job(tx, job.name, BatchState.FAILED, reason=f"The file {file} was deleted.")

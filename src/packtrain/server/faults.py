@@ -65,7 +65,8 @@ class Duplicate(Fault, frozen=True, kw_only=True):
 
 
 class Status(Fault, frozen=True, kw_only=True):
-    """Another answer: with Google's error JSON, as a proxy's page, or empty; with or without having acted."""
+    """Another answer: with the error JSON of Google, or of OpenAI on its wire, as a proxy's page, or empty; with or
+    without having acted."""
 
     status: int
     message: str = "A fault was asked for."
@@ -189,15 +190,27 @@ class FaultPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
     rules: tuple[Rule, ...] = ()
     scripts: tuple[Script, ...] = ()
-    #: A create whose input file is gone: ``strict`` refuses it, ``lazy`` accepts it, and the job fails later.
-    missing_input: Literal["strict", "lazy"] = "strict"
+    #: A create whose input file is gone: ``strict`` refuses it, ``lazy`` accepts it, and the job fails later; ``blind``
+    #: has not noticed, and the job succeeds on what was deleted.
+    missing_input: Literal["strict", "lazy", "blind"] = "strict"
+    #: A job whose input file is deleted before it ended: it keeps it, or ``fails``.
+    deleted_input: Literal["kept", "fails"] = "kept"
+    #: The very same create once more makes a job ``again``, or answers with the ``same``.
+    repeated_create: Literal["again", "same"] = "again"
     #: Whether the names are taken that clients choose for their files.
     chosen_names: bool = True
+    #: The chosen name of a file that there is: ``refused`` with 409, or ``ignored``, so that it gets another one.
+    taken_names: Literal["refused", "ignored"] = "refused"
+    #: Whether a ``late`` call comes to nothing after the seconds of its X-Server-Timeout.
+    server_timeout: bool = False
+    #: How sha256Hash is written.
+    hash_form: Literal["base64-hex", "base64", "hex"] = "base64-hex"
     #: Whether downloads honour Range.
     ranges: bool = True
-    #: How long a new job is not in the list yet, and a new file not found by its name.
+    #: How long a new job is not in the list yet, a new file not found by its name, and a deleted one still found.
     list_lag: float = 0.0
     file_lag: float = 0.0
+    delete_lag: float = 0.0
     #: The largest page of a list, whatever the client asks for.
     page_size: int | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UnsetType
 
-from .._wire.gemini.files import decode_time
+from .._wire.gemini.files import decode_hash, decode_time
 from .answers import Refusal, refuse
 from .faults import Edit, Garble, List, Overrun
 
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 #: JSON as the parser gives it.
 Json = Any
 
-LISTS = {"batches.list": "operations", "files.list": "files"}
+LISTS = {
+    "batches.list": "operations",
+    "files.list": "files",
+    "openai.batches.list": "data",
+    "openai.files.list": "data",
+}
 _ENDS = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _RECEIVED = "X-Goog-Upload-Size-Received"
 
@@ -59,6 +65,9 @@ class Lies:
         elif route in ("batches.get", "batches.list"):
             self._tell_jobs(body)
             response.body = msgspec.json.encode(body)
+        if self._plan.hash_form != "base64-hex":
+            _rehash(body, self._plan.hash_form)
+            response.body = msgspec.json.encode(body)
         return response
 
     def _tell_jobs(self, body: Json) -> None:
@@ -83,6 +92,12 @@ class Lies:
 
     def _is_new(self, created: str, lag: float) -> bool:
         return lag > 0 and (decode_time(created) or 0.0) > time.time() - lag
+
+
+def _rehash(body: Json, form: str) -> None:
+    for file in (body, body.get("file") or {}, *body.get("files", [])):
+        if digest := decode_hash(file.get("sha256Hash", "")):
+            file["sha256Hash"] = digest if form == "hex" else base64.b64encode(bytes.fromhex(digest)).decode()
 
 
 def state_at(script: Script, look: int) -> str:
@@ -158,12 +173,16 @@ def _places(value: Json, path: list[str]) -> Iterator[dict[str, Json]]:
 def _tell_list(body: Json, member: str, rule: List, random: Random) -> None:
     items = body.get(member, [])
     match rule.how:
+        case "empty" if member == "data":
+            body |= {"data": [], "has_more": False}
         case "empty":
             body.clear()
         case "doubled":
             body[member] = items + items
         case "shuffled":
             random.shuffle(items)
+        case "looping" if member == "data":
+            body["has_more"] = True
         case "looping":
             body["nextPageToken"] = _FIRST_PAGE
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from fnmatch import fnmatchcase
@@ -15,9 +17,10 @@ from aiohttp import web
 from .._errors import InputError
 from .._wire.gemini.files import encode_hash
 from . import lies, wires
-from .answers import Refusal, refuse
+from .answers import Refusal
 from .damage import Damage, file_in
 from .faults import Delay, Drop, Duplicate, Expire, Flip, Late, Results, Rewind, Status
+from .switches import ROUTES, Switches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +63,7 @@ class Mischief:
         self._store = store
         self._damage = Damage(store)
         self._lies = lies.Lies(plan)
+        self._switches = Switches(plan, self._damage)
         self._rules = [Watched(rule, f"{plan.seed}/{number}") for number, rule in enumerate(plan.rules)]
         self._ended: Counter[str] = Counter()
         self._end = anyio.Event()
@@ -88,24 +92,24 @@ class Mischief:
         struck = [watched for watched in self._rules if watched.strikes(route.name, command)]
         await self._record(route.name, request, [watched.rule for watched in struck])
         try:
-            return await self._perform(route.name, request, _answering(act, route), struck)
+            return await self._perform(route, request, _answering(act, route), struck)
         finally:
             self._ended[route.name] += 1
             self._end.set()
             self._end = anyio.Event()
 
     async def _perform(
-        self, route: str, request: web.Request, act: Act, struck: Sequence[Watched]
+        self, route: Route, request: web.Request, act: Act, struck: Sequence[Watched]
     ) -> web.StreamResponse:
         rules = [watched.rule for watched in struck]
         wires.spoil(request, rules)
-        seen = self._lies.disguise(route, request)
+        seen = self._lies.disguise(route.name, request)
         for watched in struck:
             before = await self._before(watched, route, seen, act)
             if isinstance(before, web.Response):
                 return before
             seen = before
-        response = self._lies.tell(route, await self._act(route, seen, act, rules))
+        response = self._lies.tell(route.name, await self._act(route.name, seen, act, rules))
         for watched in struck:
             response = await self._after(watched, route, request, response)
         return response
@@ -118,17 +122,19 @@ class Mischief:
         if rules:
             await self._store.transact(record)
 
-    async def _before(self, watched: Watched, route: str, request: web.Request, act: Act) -> web.Request | web.Response:
+    async def _before(
+        self, watched: Watched, route: Route, request: web.Request, act: Act
+    ) -> web.Request | web.Response:
         """The request to act on, or an answer already. Raises ConnectionError when there will be none."""
         match watched.rule:
             case Drop(acted=False):
                 raise ConnectionAbortedError("broken on demand, before anything was done")
             case Late() as rule:
-                await self._postpone(rule, route, request, act)
+                await self._postpone(rule, route.name, request, act)
             case Delay() as rule:
                 await self._wait(rule)
             case Status(acted=False) as rule:
-                return _say(rule)
+                return _say(rule, route)
             case Expire():
                 return await self._expire(request)
             case Results(how=how):
@@ -139,37 +145,40 @@ class Mischief:
 
     async def _act(self, route: str, request: web.Request, act: Act, rules: Sequence[Rule]) -> web.StreamResponse:
         repeated = any(isinstance(rule, Duplicate) for rule in rules)
-        if not (repeated or self._rewritten(route)):
+        if not repeated and route not in ROUTES:
             return await act(request)
         body = await wires.take_body(request)
         if repeated:
-            await self._act_on(route, request, act, body)
-        return await self._act_on(route, request, act, body)
+            await self._switches.act(route, request, act, body)
+        return await self._switches.act(route, request, act, body)
 
     async def _after(
-        self, watched: Watched, route: str, request: web.Request, response: web.StreamResponse
+        self, watched: Watched, route: Route, request: web.Request, response: web.StreamResponse
     ) -> web.StreamResponse:
         match watched.rule:
             case Drop():
                 raise ConnectionAbortedError("broken on demand, after all was done")
             case Status() as rule:
-                return _say(rule)
+                return _say(rule, route)
             case Flip(bit=bit):
                 await self._flip(response, bit)
             case Rewind(bytes=count):
                 await self._damage.rewind(request.query.get("upload_id", ""), count)
             case rule:
-                lies.tell(rule, route, response, watched.random)
+                lies.tell(rule, route.name, response, watched.random)
         return response
 
     # What takes more than a line
 
     async def _postpone(self, rule: Late, route: str, request: web.Request, act: Act) -> None:
         body = await wires.take_body(request)
+        limit = float(request.headers.get("X-Server-Timeout", "inf")) if self._plan.server_timeout else math.inf
+        started = time.monotonic()
 
         async def come() -> None:
             await self._wait(rule)
-            self._lies.tell(route, await self._act_on(route, request, act, body))
+            if time.monotonic() - started < limit:
+                self._lies.tell(route, await self._switches.act(route, request, act, body))
 
         self._late.append(come)
         self._postponed.set()
@@ -197,31 +206,6 @@ class Mischief:
         body["file"]["sha256Hash"] = encode_hash(await self._damage.flip(body["file"]["name"], bit))
         response.body = msgspec.json.encode(body)
 
-    # The switches that change what a call brings about
-
-    def _rewritten(self, route: str) -> bool:
-        lazy = route == "batches.create" and self._plan.missing_input == "lazy"
-        return lazy or (route == "upload.start" and not self._plan.chosen_names)
-
-    def _rewrite(self, route: str, body: bytes) -> bytes:
-        if route != "upload.start" or self._plan.chosen_names or not body.strip():
-            return body
-        wish = msgspec.json.decode(body)
-        wish.get("file", {}).pop("name", None)
-        return msgspec.json.encode(wish)
-
-    async def _act_on(self, route: str, request: web.Request, act: Act, body: bytes) -> web.StreamResponse:
-        """The call; where the service is lazy, a missing input file is not missed before the job runs."""
-        request = wires.with_body(request, self._rewrite(route, body))
-        name = file_in(body.decode("utf-8", "replace"))
-        lazy = route == "batches.create" and self._plan.missing_input == "lazy" and name
-        pretended = lazy and await self._damage.pretend_file(name)
-        try:
-            return await act(request)
-        finally:
-            if pretended:
-                await self._damage.drop_row(name)
-
 
 def _answering(act: Act, route: Route) -> Act:
     """Refusals are answers too, and can be lost or changed like any other."""
@@ -235,8 +219,8 @@ def _answering(act: Act, route: Route) -> Act:
     return answer
 
 
-def _say(rule: Status) -> web.Response:
+def _say(rule: Status, route: Route) -> web.Response:
     if rule.form == "google":
-        return refuse(Refusal(rule.status, rule.message, headers=rule.headers))
+        return route.refuse(Refusal(rule.status, rule.message, headers=rule.headers))
     text = f"<html><body>{rule.message}</body></html>" if rule.form == "html" else ""
     return web.Response(status=rule.status, text=text, content_type="text/html", headers=rule.headers)
