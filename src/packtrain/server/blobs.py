@@ -48,10 +48,14 @@ class Appender:
         os.close(self._fd)
 
     def write(self, piece: bytes | memoryview) -> None:
-        """The bytes are in the file when this returns, though not yet on the disk."""
+        """The bytes are in the file when this returns, though not yet on the disk. When it raises, none of them is."""
         view = memoryview(piece)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            os.ftruncate(self._fd, self.digest.bytes)
+            raise
         self.digest.update(piece)
         if self.digest.bytes - self._pushed >= PUSH_BYTES:
             self._push()

@@ -110,7 +110,7 @@ class Files:
 
     async def sweep(self) -> None:
         """Removes files and uploads whose time is over."""
-        await self._store.transact(_sweep)
+        await self._store.insist(_sweep)
 
 
 def find_file(tx: Transaction, name: str) -> StoredFile | None:

@@ -138,27 +138,27 @@ class Jobs:
 
     async def claim(self, busy: Collection[str]) -> StoredJob | None:
         """The first live job by priority and age that is not among ``busy``; from now on it runs."""
-        return await self._store.transact(lambda tx: _claim(tx, busy))
+        return await self._store.insist(lambda tx: _claim(tx, busy))
 
     async def counted(self, job: StoredJob, requests: int) -> None:
         sql = "UPDATE job SET requests = ? WHERE name = ?"
-        await self._store.transact(lambda tx: tx.change(sql, requests, job.name))
+        await self._store.insist(lambda tx: tx.change(sql, requests, job.name))
 
     async def progress(self, job: StoredJob, counts: Counts) -> Wish:
         """Notes the counts, at most once a second, and says what clients want of the job."""
-        return await self._store.transact(lambda tx: note_progress(tx, job, counts))
+        return await self._store.insist(lambda tx: note_progress(tx, job, counts))
 
     async def succeed(self, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
         """The results become a file, durably; nothing happens if the job was deleted."""
         await self._store.sync(blob)
-        await self._store.transact(lambda tx: _succeed(tx, job, counts, blob, digest))
+        await self._store.insist(lambda tx: _succeed(tx, job, counts, blob, digest))
 
     async def fail(self, job: StoredJob, reason: str) -> None:
-        await self._store.transact(lambda tx: end_job(tx, job.name, BatchState.FAILED, reason=reason))
+        await self._store.insist(lambda tx: end_job(tx, job.name, BatchState.FAILED, reason=reason))
 
     async def sweep(self) -> None:
         """Ends the jobs whose time is over."""
-        await self._store.transact(_sweep)
+        await self._store.insist(_sweep)
 
 
 def find_job(tx: Transaction, name: str) -> StoredJob | None:

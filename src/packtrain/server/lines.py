@@ -129,19 +129,19 @@ class Results:
         self.counts = Counts()
 
     def write(self, block: Block, answers: Sequence[Answer]) -> None:
-        """``answers`` belong to the block's requests. Raises ProtocolError when they are not as many."""
+        """``answers`` belong to the block's requests. Raises ProtocolError when they are not as many.
+
+        When it raises, nothing of them was written.
+        """
         if len(answers) != len(block.requests):
             raise ProtocolError(f"the backend gave {len(answers)} answers to {len(block.requests)} requests")
         given = iter(answers)
-        lines = [self._line(row, next(given) if isinstance(row.request, Raw) else row.request) for row in block.rows]
+        found = [next(given) if isinstance(row.request, Raw) else row.request for row in block.rows]
+        lines = [self._form.write(row.key, answer) for row, answer in zip(block.rows, found, strict=True)]
         self._file.write(b"".join(lines))
-
-    def _line(self, row: Row, answer: Answer) -> bytes:
-        if isinstance(answer, RowError):
-            self.counts.failed += 1
-        else:
-            self.counts.succeeded += 1
-        return self._form.write(row.key, answer)
+        failed = sum(isinstance(answer, RowError) for answer in found)
+        self.counts.failed += failed
+        self.counts.succeeded += len(found) - failed
 
 
 def encode_result(key: Raw, answer: Answer) -> bytes:

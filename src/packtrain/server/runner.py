@@ -7,6 +7,7 @@ off by a crash begins again with a new blob; the next start of the service remov
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -18,6 +19,7 @@ from .backends import Cancelled, cancelled
 from .blobs import Digest
 from .inline import InlineForm
 from .lines import FileForm, Requests, Results, count_lines
+from .room import PAUSE, DiskFull, with_room
 
 if TYPE_CHECKING:
     from .backends import Backend
@@ -84,6 +86,9 @@ class Runner:
                 await self._answer(job)
         except ManifestError:
             raise
+        except DiskFull as refusal:  # nothing was asked yet; the job is still there, and begins again
+            _log.warning("%s waits: %s", job.name, refusal, extra={"action": "disk_full"})
+            await anyio.sleep(PAUSE)
         except (PacktrainError, OSError) as error:
             _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
             await self._jobs.fail(job, str(error))
@@ -111,7 +116,8 @@ class Runner:
         wish: Wish = "go on"
         while wish != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
             answers = await ask_block(backend, block.requests, task=job.task, model=job.model, wanted=wanted)
-            await to_thread.run_sync(results.write, block, answers or cancelled(block.requests))
+            found = answers or cancelled(block.requests)
+            await with_room(partial(to_thread.run_sync, results.write, block, found))
             wish = await self._jobs.progress(job, results.counts)
             backend = Cancelled() if wish == "cancelled" else backend
         return wish

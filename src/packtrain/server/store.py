@@ -23,6 +23,7 @@ from anyio import CancelScope, to_thread
 from .._errors import ManifestError
 from .blobs import Blobs
 from .quotas import Quotas
+from .room import DiskFull, is_full, refusing_full, with_room
 from .transactions import Ticket, Transaction
 from .truth import Truth
 
@@ -41,8 +42,9 @@ NO_QUOTAS = Quotas()
 class Store:
     """Use ``open_store``. Its verbs stand in ``files`` and ``jobs``; here is what they rest on.
 
-    An error of a commit or an fsync ends the store: whether the bytes are on the disk is then unknown, and
-    a second try could lie. Every later call raises ManifestError, and so does ``watch``.
+    A disk without room refuses with 503 what would write, and nothing else. Every other error of a commit or an fsync
+    ends the store: whether the bytes are on the disk is then unknown, and a second try could lie. Every later call
+    raises ManifestError, and so does ``watch``.
     """
 
     def __init__(self, directory: Path, clock: Callable[[], float], quotas: Quotas) -> None:
@@ -62,7 +64,8 @@ class Store:
     async def transact(self, change: Callable[[Transaction], T]) -> T:
         """Runs ``change`` whole or not at all; what it did and its facts are on the disk when this returns.
 
-        Changes that come while others are being written wait, and go to the disk together.
+        Raises Refusal 503 when the disk is full. Changes that come while others are being written wait, and go to
+        the disk together.
         """
         ticket = Ticket(change)
         self._waiting.append(ticket)
@@ -70,17 +73,22 @@ class Store:
             async with self._writing:
                 if not ticket.done:
                     batch = [other for other in self._waiting if not other.done]
-                    if await self._guarded(lambda: self._write(batch)):
+                    if await self._guarded(lambda: self._commit(batch)):
                         self.news.set()
                         self.news = anyio.Event()
         finally:
             self._waiting = [other for other in self._waiting if not other.done and other is not ticket]
         return ticket.result()
 
+    async def insist(self, change: Callable[[Transaction], T]) -> T:
+        """As ``transact``, for work that no client waits for: it waits until the disk has room."""
+        return await with_room(lambda: self.transact(change))
+
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[str]:
         """A new blob. It is removed in the end unless a row names it by then."""
-        blob = await to_thread.run_sync(self.blobs.create)
+        with refusing_full():
+            blob = await to_thread.run_sync(self.blobs.create)
         try:
             yield blob
         finally:
@@ -89,7 +97,12 @@ class Store:
 
     async def fill(self, blob: str, content: bytes) -> None:
         """``content`` is on the disk when this returns."""
-        await self._guarded(lambda: self.blobs.fill(blob, content))
+
+        def work() -> None:
+            with refusing_full():
+                self.blobs.fill(blob, content)
+
+        await self._guarded(work)
 
     async def sync(self, blob: str) -> None:
         await self._guarded(lambda: self.blobs.sync(blob))
@@ -130,6 +143,25 @@ class Store:
         if self._failure:
             raise self._failure
 
+    def _commit(self, batch: Sequence[Ticket[Any]]) -> bool:
+        """All at once; on a full disk one by one, so that what writes nothing goes on. Whether there is news."""
+        try:
+            return self._write(batch)
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
+                raise
+        news = [self._try(ticket) for ticket in batch]
+        return any(news)
+
+    def _try(self, ticket: Ticket[Any]) -> bool:
+        try:
+            return self._write([ticket])
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
+                raise
+            ticket.refuse(DiskFull(error))
+            return False
+
     def _write(self, tickets: Sequence[Ticket[Any]]) -> bool:
         """Whether there is news."""
         now, facts, released, news = self._clock(), b"", list[str](), False
@@ -143,14 +175,26 @@ class Store:
                     news = news or transaction.posted
             garbage = [blob for blob in released if not self._is_held(blob)]
             if facts:
+                self._truth.settle()
                 outbox = "UPDATE outbox SET position = ?, lines = ?"
                 self._connection.execute(outbox, (self._truth.size, facts))
-        if facts:
-            self._truth.append(facts)
         self.blobs.remove(garbage)
         for ticket in tickets:
             ticket.done = True
+        if facts:
+            self._tell(facts, tickets)
         return news
+
+    def _tell(self, facts: bytes, tickets: Sequence[Ticket[Any]]) -> None:
+        """Nobody is promised what the log cannot tell, although it is done: the next change tells it first."""
+        try:
+            self._truth.append(facts)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            for ticket in tickets:
+                if ticket.tells:
+                    ticket.refuse(DiskFull(error))
 
     def _is_held(self, blob: str) -> bool:
         return self._connection.execute("SELECT 1 FROM held WHERE blob = ?", (blob,)).fetchone() is not None

@@ -64,11 +64,14 @@ class Ticket(Generic[T]):
         self._change = change
         self._values: list[T] = []
         self._error: PacktrainError | Refusal | None = None
+        #: What it did is to be told in the log.
+        self.tells = False
         #: It is on the disk, or refused.
         self.done = False
 
     def run(self, transaction: Transaction) -> bool:
         """False when the change was refused, which undoes it alone."""
+        self._error = None
         transaction.change("SAVEPOINT one")
         try:
             self._values = [self._change(transaction)]
@@ -76,7 +79,12 @@ class Ticket(Generic[T]):
             self._error = error
             transaction.change("ROLLBACK TO one")
         transaction.change("RELEASE one")
+        self.tells = bool(transaction.facts) and self._error is None
         return self._error is None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """It could not be written, or not be told."""
+        self._error, self.done = refusal, True
 
     def result(self) -> T:
         if self._error:

@@ -8,6 +8,7 @@ their place in the file, and writing them there again changes nothing when they 
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Truth:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._fd).st_size
+        self._owed = b""
 
     def heal(self, position: int, lines: bytes) -> None:
         """Makes the log end with ``lines`` at ``position``. Raises ManifestError when older lines are missing."""
@@ -45,11 +47,21 @@ class Truth:
         self.append(lines)
 
     def append(self, lines: bytes) -> None:
-        view = memoryview(lines)
-        while view:
-            written = os.pwrite(self._fd, view, self.size)
-            view, self.size = view[written:], self.size + written
-        os.fsync(self._fd)
+        """Durable when this returns. What a full disk does not take is owed, and raises OSError."""
+        self._owed += lines
+        self.settle()
+
+    def settle(self) -> None:
+        """Writes what is owed; until then, nothing else may be told."""
+        if not self._owed:
+            return
+        while self._owed:
+            written = os.pwrite(self._fd, self._owed, self.size)
+            self._owed, self.size = self._owed[written:], self.size + written
+        try:
+            os.fsync(self._fd)
+        except OSError as error:  # whatever its number: what is on the disk is not known now
+            raise OSError(errno.EIO, f"{self._path} cannot be synced: {error.strerror}") from error
 
     def close(self) -> None:
         os.close(self._fd)

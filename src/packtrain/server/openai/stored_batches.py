@@ -91,25 +91,25 @@ class Batches:
 
     async def reject(self, batch: StoredBatch, errors: Sequence[BatchError]) -> None:
         """Its file is not valid."""
-        await self._store.transact(lambda tx: _reject(tx, batch, errors))
+        await self._store.insist(lambda tx: _reject(tx, batch, errors))
 
     async def begin(self, batch: StoredBatch, model: str, requests: int) -> None:
         """Its file is valid."""
-        await self._store.transact(lambda tx: _begin(tx, batch, model, requests))
+        await self._store.insist(lambda tx: _begin(tx, batch, model, requests))
 
     async def progress(self, batch: StoredBatch, counts: Counts) -> Wish | Literal["expired"]:
         """Notes the counts, at most once a second, and says what is wanted of the batch."""
-        return await self._store.transact(lambda tx: _progress(tx, batch, counts))
+        return await self._store.insist(lambda tx: _progress(tx, batch, counts))
 
     async def finish(
         self, batch: StoredBatch, ending: Ending, counts: Counts, output: Product, errors: Product
     ) -> None:
         """The results become files, durably; nothing happens if the batch was deleted."""
         sql = "UPDATE openai_batch SET finalizing = ? WHERE name = ?"
-        await self._store.transact(lambda tx: tx.change(sql, tx.now, batch.name))
+        await self._store.insist(lambda tx: tx.change(sql, tx.now, batch.name))
         await self._store.sync(output.blob)
         await self._store.sync(errors.blob)
-        await self._store.transact(lambda tx: _finish(tx, batch, ending, counts, output, errors))
+        await self._store.insist(lambda tx: _finish(tx, batch, ending, counts, output, errors))
 
 
 def _find(tx: Transaction, name: str) -> StoredBatch | None:

@@ -40,22 +40,22 @@ class Deliveries:
 
     async def next(self, busy: Collection[str]) -> Delivery | None:
         """The one that is due longest, to an address that is not among ``busy``."""
-        return await self._store.transact(lambda tx: _next(tx, busy))
+        return await self._store.insist(lambda tx: _next(tx, busy))
 
     async def pause(self, busy: Collection[str]) -> float | None:
         """Seconds until another one is due; None when there is none."""
-        return await self._store.transact(lambda tx: _pause(tx, busy))
+        return await self._store.insist(lambda tx: _pause(tx, busy))
 
     async def secrets(self, delivery: Delivery) -> list[str]:
         """Those of its webhook, the newest first; none for a delivery that a job asked for."""
-        return await self._store.transact(lambda tx: _secrets(tx, delivery))
+        return await self._store.insist(lambda tx: _secrets(tx, delivery))
 
     async def arrived(self, delivery: Delivery) -> None:
-        await self._store.transact(lambda tx: _end(tx, delivery, "webhook_delivered"))
+        await self._store.insist(lambda tx: _end(tx, delivery, "webhook_delivered"))
 
     async def failed(self, delivery: Delivery, jitter: float) -> None:
         """It is tried again later; a webhook whose events cannot be delivered for a day gets no more."""
-        await self._store.transact(lambda tx: _failed(tx, delivery, jitter))
+        await self._store.insist(lambda tx: _failed(tx, delivery, jitter))
 
 
 _NEXT = """
