@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession
@@ -100,3 +101,20 @@ async def test_jobs_expire(directory: Path) -> None:
         assert [job.state for job in found if job] == [BatchState.EXPIRED, BatchState.EXPIRED, BatchState.PENDING]
         assert {job.result for job in found if job} == {None}
     assert len(blobs(directory)) == 1
+
+
+async def test_uploads_under_way_are_bounded_without_any_quota(directory: Path) -> None:
+    """Those of both wires together; one that has ended makes room."""
+    assert (Quotas().open_uploads or 0) <= 10_000
+    kept = {"purpose": "batch", "filename": "f", "bytes": 1, "mime_type": "text/plain"}
+    async with calls_with(directory, Quotas(open_uploads=2)) as calls:
+        url = await calls.url(size=1)
+        assert (await calls.call("POST", "/v1/uploads", json=kept)).status == 200
+        assert (await calls.start(size=1)).error == (429, "RESOURCE_EXHAUSTED")
+        assert (await calls.call("POST", "/v1/uploads", json=kept)).status == 429
+        await calls.command(url, "upload, finalize", offset=0, data=b"x")
+        assert (await calls.start(size=1)).status == 200
+        assert (await calls.start(size=1)).status == 429
+    with closing(sqlite3.connect(directory / "service.db")) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM upload WHERE state = 'active'").fetchall()
+    assert "upload_active" in str(plan), "counting must not get slower with the uploads that are over"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from .answers import Refusal
-from .quotas import admit_file
+from .quotas import admit_file, admit_upload
 
 if TYPE_CHECKING:
     from .blobs import Digest
@@ -149,6 +149,7 @@ def _start(tx: Transaction, new: NewUpload, blob: str) -> Session:
     if find_file(tx, name):
         raise taken(name)
     admit_file(tx, new.size or 0)
+    admit_upload(tx)
     session = Session(
         id=secrets.token_urlsafe(32),
         name=name,

@@ -39,6 +39,8 @@ class Quotas(Struct, frozen=True, kw_only=True):
     live_jobs: int | None = None
     #: Finished files, results among them.
     stored_bytes: int | None = None
+    #: Begun and not ended, on both wires: each holds a file, though it may be empty, for up to a week.
+    open_uploads: int | None = 10_000
     #: Tokens in the inputs of all live jobs of a model, by names as in ``models/gemini-2.5-flash``.
     enqueued_tokens: Mapping[str, int] = {}
 
@@ -72,6 +74,15 @@ def admit_file(tx: Transaction, size: int) -> None:
     most = tx.quotas.stored_bytes
     if most is not None:
         _admit(tx.number("SELECT coalesce(sum(bytes), 0) FROM file WHERE expires > ?", tx.now) + size, most)
+
+
+def admit_upload(tx: Transaction) -> None:
+    """Raises Refusal 429 when too many are under way already."""
+    most = tx.quotas.open_uploads
+    if most is not None:
+        ours = tx.number("SELECT count(*) FROM upload WHERE state = 'active'")
+        parted = tx.number("SELECT count(*) FROM openai_upload WHERE state = 'pending' AND expires > ?", tx.now)
+        _admit(ours + parted + 1, most)
 
 
 def _admit(wanted: int, most: int) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Each brings a database to the version of its place in this row.
-SCHEMAS = ("schema.sql", "openai/schema.sql", "quotas.sql", "webhooks/schema.sql", "priority.sql")
+SCHEMAS = ("schema.sql", "openai/schema.sql", "quotas.sql", "webhooks/schema.sql", "priority.sql", "open_uploads.sql")
 #: Seconds to wait for the directory: a service that was just killed may still be dying.
 LOCK_PATIENCE = 5.0
 NO_QUOTAS = Quotas()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from ..files import UPLOAD_LIFE
+from ..quotas import admit_upload
 from .answers import Denial
 from .limits import LIMITS
 from .stored_files import KeptFile, NewFile, add_file, find_kept
@@ -54,7 +55,7 @@ class PartUploads:
 
     async def sweep(self) -> None:
         """Removes the parts of uploads whose time is over, and later on the uploads."""
-        await self._store.transact(_sweep)
+        await self._store.insist(_sweep)
 
     async def start(self, new: NewUpload) -> StoredUpload:
         return await self._store.transact(lambda tx: _start(tx, new))
@@ -102,6 +103,7 @@ def _pending(tx: Transaction, upload_id: str) -> StoredUpload:
 
 
 def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
+    admit_upload(tx)
     upload = StoredUpload(
         id=f"upload_{secrets.token_hex(16)}",
         filename=new.filename,
