@@ -129,7 +129,7 @@ class Jobs:
         return await self._store.transact(lambda tx: _update(tx, name, task, changes))
 
     async def cancel(self, name: str) -> bool:
-        """Ends a waiting job at once, a running one at its next block; False when there is no such job."""
+        """Ends a waiting job at once, a running one within a second; False when there is no such job."""
         return await self._store.transact(lambda tx: cancel_job(tx, name))
 
     async def delete(self, name: str) -> bool:
