@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from .._options import GB
 from .answers import Refusal
+from .openai.limits import LIMITS, OpenAILimits
 
 if TYPE_CHECKING:
     from .transactions import Transaction
@@ -29,6 +30,7 @@ HELP = (
         ],
     },
 )
+_QUEUED = "SELECT coalesce(sum(bytes), 0) FROM job WHERE ended IS NULL AND (model = ? OR 'models/' || model = ?)"
 #: A guess that needs no tokenizer.
 BYTES_PER_TOKEN = 4
 
@@ -43,6 +45,12 @@ class Quotas(Struct, frozen=True, kw_only=True):
     open_uploads: int | None = 10_000
     #: Tokens in the inputs of all live jobs of a model, by names as in ``models/gemini-2.5-flash``.
     enqueued_tokens: Mapping[str, int] = {}
+    #: What holds on the OpenAI wire with or without quotas.
+    openai: OpenAILimits = LIMITS
+
+
+class QuotaRefusal(Refusal):
+    """More than a quota allows."""
 
 
 #: As documented for a project of the lowest paid tier; what the tiers allow changes often.
@@ -63,10 +71,18 @@ def admit_job(tx: Transaction, model: str, size: int) -> None:
     quotas = tx.quotas
     if quotas.live_jobs is not None:
         _admit(tx.number("SELECT count(*) FROM job WHERE ended IS NULL") + 1, quotas.live_jobs)
-    most = quotas.enqueued_tokens.get(model)
-    if most is not None:
-        queued = tx.number("SELECT coalesce(sum(bytes), 0) FROM job WHERE ended IS NULL AND model = ?", model)
-        _admit((queued + size) // BYTES_PER_TOKEN, most)
+    if tokens_exceeded(tx, model, size) is not None:
+        raise _refusal()
+
+
+def tokens_exceeded(tx: Transaction, model: str, size: int) -> int | None:
+    """The most tokens that the model may have enqueued, if ``size`` bytes more of input would go beyond it."""
+    most = tx.quotas.enqueued_tokens.get(model)
+    if most is None:
+        return None
+    # The other wire names models as its clients do, with or without what stands before.
+    queued = tx.number(_QUEUED, model, model)
+    return most if (queued + size) // BYTES_PER_TOKEN > most else None
 
 
 def admit_file(tx: Transaction, size: int) -> None:
@@ -87,4 +103,8 @@ def admit_upload(tx: Transaction) -> None:
 
 def _admit(wanted: int, most: int) -> None:
     if wanted > most:
-        raise Refusal(429, MESSAGE, details=HELP)
+        raise _refusal()
+
+
+def _refusal() -> QuotaRefusal:
+    return QuotaRefusal(429, MESSAGE, details=HELP)

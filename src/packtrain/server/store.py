@@ -48,7 +48,7 @@ class Store:
     """
 
     def __init__(self, directory: Path, clock: Callable[[], float], quotas: Quotas) -> None:
-        self._quotas = quotas
+        self.quotas = quotas
         self.blobs = Blobs(directory / "blobs")
         self._directory = directory
         self._clock = clock
@@ -168,7 +168,7 @@ class Store:
         with self._connection:
             self._connection.execute("BEGIN")
             for ticket in tickets:
-                transaction = Transaction(self._connection, now, self._quotas)
+                transaction = Transaction(self._connection, now, self.quotas)
                 if ticket.run(transaction):
                     facts += transaction.facts
                     released += transaction.released

@@ -16,6 +16,10 @@ TYPES = {
 }
 
 
+#: The word for programs, where it is the type as well.
+QUOTA = "insufficient_quota"
+
+
 class Problem(Struct, frozen=True, kw_only=True):
     """What is wrong. ``param`` is the member of the request at fault, ``code`` a word for programs."""
 
@@ -30,7 +34,7 @@ class Envelope(Struct, frozen=True):
 
 
 def problem(status: int, message: str, *, param: str | None = None, code: str | None = None) -> Envelope:
-    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    kind = QUOTA if code == QUOTA else TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return Envelope(Problem(message=message, type=kind, param=param, code=code))
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from aiohttp import web
 
-from ..._wire.openai.errors import encode_error
+from ..._wire.openai.errors import QUOTA, encode_error
 from ..access import KeyRefusal
 from ..answers import Refusal
+from ..quotas import QuotaRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: The real service's own words.
+_EXCEEDED = (
+    "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
+    "read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."
+)
 _GOOGLE = ("key", "pageSize", "page_size", "pageToken", "page_token")
 
 
@@ -40,14 +46,16 @@ class Denial(Refusal):
 
 def deny(refusal: Refusal) -> web.Response:
     """The answer for a refusal, whichever room of the service it comes from."""
-    status, param, code = refusal.status, None, None
+    status, message, param, code = refusal.status, refusal.message, None, None
     if isinstance(refusal, KeyRefusal):
         status, code = 401, "invalid_api_key"
+    if isinstance(refusal, QuotaRefusal):
+        message, code = _EXCEEDED, QUOTA
     if isinstance(refusal, Denial):
         param, code = refusal.param, refusal.code
     return web.Response(
         status=status,
-        body=encode_error(status, refusal.message, param=param, code=code),
+        body=encode_error(status, message, param=param, code=code),
         content_type="application/json",
         headers=refusal.headers,
     )

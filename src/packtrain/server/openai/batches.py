@@ -22,7 +22,6 @@ from ..answers import answer
 from ..routing import Route
 from .answers import Denial, decode, deny, deny_once, shows_bearer
 from .files import BASE, read_life
-from .limits import LIMITS
 from .paging import read_window
 from .stored_batches import Plan
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ..._wire.openai.batches import Status
+    from .limits import OpenAILimits
     from .stored_batches import Batches, StoredBatch
 
 ID = "(batches/[^/:]+)"
@@ -45,7 +45,7 @@ _ENDED: dict[BatchState, Status] = {
 }
 
 
-def batch_object(batch: StoredBatch) -> Batch:
+def batch_object(batch: StoredBatch, limits: OpenAILimits) -> Batch:
     return Batch(
         id=batch.name,
         endpoint=batch.endpoint,
@@ -58,7 +58,7 @@ def batch_object(batch: StoredBatch) -> Batch:
         error_file_id=batch.error_file,
         created_at=int(batch.created),
         in_progress_at=_second(batch.started),
-        expires_at=int(batch.created + LIMITS.window),
+        expires_at=int(batch.created + limits.window),
         finalizing_at=_second(batch.finalizing),
         completed_at=_end(batch, BatchState.SUCCEEDED),
         failed_at=_end(batch, BatchState.FAILED),
@@ -123,20 +123,24 @@ class OpenAIBatchRoutes:
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        batch = await self._batches.create(_plan(decode(await request.read(), NewBatch)))
+        plan = _plan(decode(await request.read(), NewBatch), self._batches.limits)
+        batch = await self._batches.create(plan)
         self._wake()
-        return answer(batch_object(batch))
+        return self._answer(batch)
 
     async def get(self, request: web.Request, name: str) -> web.Response:
-        return answer(batch_object(_known(name, await self._batches.get(name))))
+        return self._answer(_known(name, await self._batches.get(name)))
 
     async def page(self, request: web.Request) -> web.Response:
         page = await self._batches.page(read_window(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT))
-        data = [batch_object(batch) for batch in page.items]
+        data = [batch_object(batch, self._batches.limits) for batch in page.items]
         return answer(BatchPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 
     async def cancel(self, request: web.Request, name: str) -> web.Response:
-        return answer(batch_object(_known(name, await self._batches.cancel(name))))
+        return self._answer(_known(name, await self._batches.cancel(name)))
+
+    def _answer(self, batch: StoredBatch) -> web.Response:
+        return answer(batch_object(batch, self._batches.limits))
 
 
 def _known(name: str, batch: StoredBatch | None) -> StoredBatch:
@@ -145,7 +149,7 @@ def _known(name: str, batch: StoredBatch | None) -> StoredBatch:
     return batch
 
 
-def _plan(new: NewBatch) -> Plan:
+def _plan(new: NewBatch, limits: OpenAILimits) -> Plan:
     """Raises Denial."""
     if new.endpoint not in ENDPOINTS:
         raise Denial(400, f"endpoint: this service answers {' and '.join(ENDPOINTS)}.", param="endpoint")
@@ -156,17 +160,17 @@ def _plan(new: NewBatch) -> Plan:
         file=new.input_file_id,
         endpoint=new.endpoint,
         task=ENDPOINTS[new.endpoint],
-        metadata=_metadata(new.metadata),
-        life=read_life(life.anchor, str(life.seconds)) if life else LIMITS.file_life,
+        metadata=_metadata(new.metadata, limits),
+        life=read_life(life.anchor, str(life.seconds), limits) if life else limits.file_life,
     )
 
 
-def _metadata(found: dict[str, str] | None) -> str:
+def _metadata(found: dict[str, str] | None, limits: OpenAILimits) -> str:
     """As JSON. Raises Denial for more than OpenAI takes."""
     for key, value in (found or {}).items():
-        if len(key) > LIMITS.metadata_key or len(value) > LIMITS.metadata_value:
-            longest = f"{LIMITS.metadata_key} and {LIMITS.metadata_value} characters"
+        if len(key) > limits.metadata_key or len(value) > limits.metadata_value:
+            longest = f"{limits.metadata_key} and {limits.metadata_value} characters"
             raise Denial(400, f"metadata: a key and a value have at most {longest}.", param="metadata")
-    if len(found or {}) > LIMITS.metadata_pairs:
-        raise Denial(400, f"metadata: there are at most {LIMITS.metadata_pairs} pairs.", param="metadata")
+    if len(found or {}) > limits.metadata_pairs:
+        raise Denial(400, f"metadata: there are at most {limits.metadata_pairs} pairs.", param="metadata")
     return msgspec.json.encode(found).decode()

@@ -10,7 +10,6 @@ from ..answers import answer
 from ..routing import Route
 from .answers import Denial, deny, shows_bearer
 from .forms import receive
-from .limits import LIMITS
 from .paging import read_window
 from .stored_files import NewFile
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..blobs import Blobs
     from ..gemini.files import FileRoutes
     from .forms import Form
+    from .limits import OpenAILimits
     from .stored_files import KeptFile, KeptFiles
 
 BASE = "/v1(?:beta/openai)?"
@@ -69,9 +69,10 @@ class OpenAIFileRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         async with self._files.scratch() as blob:
-            form = await receive(request, name="file", blobs=self._blobs, blob=blob, limit=LIMITS.file_bytes)
+            limits = self._files.limits
+            form = await receive(request, name="file", blobs=self._blobs, blob=blob, limit=limits.file_bytes)
             assert form.digest
-            return answer(file_object(await self._files.add(_wish(form), blob, form.digest)))
+            return answer(file_object(await self._files.add(_wish(form, limits), blob, form.digest)))
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
@@ -110,24 +111,21 @@ def check_purpose(purpose: str) -> str:
     return purpose
 
 
-def _wish(form: Form) -> NewFile:
+def _wish(form: Form, limits: OpenAILimits) -> NewFile:
     purpose = check_purpose(form.field("purpose"))
-    assert form.digest
-    if purpose == "batch" and form.digest.bytes > LIMITS.batch_bytes:
-        raise Denial(413, f"A file for a batch has at most {LIMITS.batch_bytes} bytes.", param="file")
-    life = read_life(form.fields.get("expires_after[anchor]"), form.fields.get("expires_after[seconds]"))
+    life = read_life(form.fields.get("expires_after[anchor]"), form.fields.get("expires_after[seconds]"), limits)
     return NewFile(filename=form.filename, mime_type=form.mime_type, purpose=purpose, life=life)
 
 
-def read_life(anchor: str | None, seconds: str | None) -> float:
+def read_life(anchor: str | None, seconds: str | None, limits: OpenAILimits) -> float:
     """Seconds. Raises Denial when they are out of bounds, or not counted from the making of the file."""
     if anchor is None and seconds is None:
-        return LIMITS.file_life
+        return limits.file_life
     if anchor != "created_at":
         raise Denial(400, "expires_after: the anchor is created_at.", param="expires_after[anchor]")
     if not re.fullmatch("[0-9]{1,9}", seconds or "") or not (
-        LIMITS.shortest_life <= int(seconds or 0) <= LIMITS.longest_life
+        limits.shortest_life <= int(seconds or 0) <= limits.longest_life
     ):
-        span = f"{LIMITS.shortest_life:.0f} to {LIMITS.longest_life:.0f}"
+        span = f"{limits.shortest_life:.0f} to {limits.longest_life:.0f}"
         raise Denial(400, f"expires_after: seconds is not a number from {span}.", param="expires_after[seconds]")
     return float(seconds or 0)

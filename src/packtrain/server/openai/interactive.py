@@ -17,7 +17,6 @@ from ..answers import answer
 from ..gemini.bodies import read_body
 from ..routing import Route
 from .answers import Denial, deny
-from .limits import LIMITS
 from .translation import ask, settle
 
 if TYPE_CHECKING:
@@ -25,13 +24,15 @@ if TYPE_CHECKING:
 
     from ..._model import Task
     from ..backends import Backend
+    from .limits import OpenAILimits
 
 
 class InteractiveRoutes:
     """The handlers."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, limits: OpenAILimits) -> None:
         self._backend = backend
+        self._limits = limits
 
     def routes(self) -> list[Route]:
         base = "/v1beta/openai|/v1"
@@ -48,7 +49,7 @@ class InteractiveRoutes:
 
     async def ask(self, request: web.Request, endpoint: str) -> web.Response:
         task = ENDPOINTS[f"/v1/{endpoint}"]
-        body = await read_body(request, LIMITS.body_bytes)
+        body = await read_body(request, self._limits.body_bytes)
         tag, now = secrets.token_hex(16), int(time.time())
         return answer(Raw(await self._answer(task, body, f"chatcmpl-{tag}", now)), {"x-request-id": f"req_{tag}"})
 

@@ -7,16 +7,17 @@ from msgspec import Struct
 from ..._options import GB, MB, MIB
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """OpenAI's own figures."""
+class OpenAILimits(Struct, frozen=True, kw_only=True):
+    """OpenAI's own figures where nothing else is said."""
 
     #: Lines of one batch, and texts of all its lines where these ask for embeddings.
     requests: int = 50_000
-    #: The input file of a batch.
-    batch_bytes: int = 200 * MB
-    #: A file sent in one piece, one put together from parts, and one part.
+    #: The input file of a batch, as the real service's refusal names it.
+    batch_bytes: int = 200 * MIB
+    #: A file sent in one piece; one put together from parts, which the other wire must be able to show (OpenAI's own
+    #: figure is 8 GB); and one part.
     file_bytes: int = 512 * MB
-    upload_bytes: int = 8 * GB
+    upload_bytes: int = 2 * GB
     part_bytes: int = 64 * MIB
     parts: int = 10_000
     metadata_pairs: int = 16
@@ -36,4 +37,4 @@ class Limits(Struct, frozen=True, kw_only=True):
     errors: int = 100
 
 
-LIMITS = Limits()
+LIMITS = OpenAILimits()

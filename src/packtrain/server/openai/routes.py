@@ -30,6 +30,6 @@ def openai_routes(store: Store, backend: Backend, downloads: FileRoutes, wake: C
     return [
         *OpenAIFileRoutes(files, store.blobs, downloads).routes(),
         *OpenAIUploadRoutes(PartUploads(store), store.blobs).routes(),
-        *InteractiveRoutes(backend).routes(),
+        *InteractiveRoutes(backend, store.quotas.openai).routes(),
         *OpenAIBatchRoutes(Batches(store), wake).routes(),
     ]

@@ -12,7 +12,6 @@ from anyio import to_thread
 from ..._wire.openai.batches import CANCELLED, EXPIRED, RowFailure
 from ..asking import ask_block
 from ..blobs import Digest
-from .limits import LIMITS
 from .lines import BatchLines, BatchResults, requests_of
 from .stored_batches import Product
 from .translation import resource
@@ -49,11 +48,10 @@ class BatchRuns:
             return False
         with await to_thread.run_sync(self._blobs.reader, batch.blob) as file:
             size = await to_thread.run_sync(self._blobs.size, batch.blob)
-            found = await to_thread.run_sync(validate, file, size, batch.endpoint, LIMITS)
+            found = await to_thread.run_sync(validate, file, size, batch.endpoint, self._batches.limits)
             if found.errors:
                 await self._batches.reject(batch, found.errors)
-            else:
-                await self._batches.begin(batch, found.model, found.requests)
+            elif await self._batches.begin(batch, found.model, found.requests):
                 await self._answer(batch, resource(found.model), file)
         return True
 

@@ -8,21 +8,23 @@ import msgspec
 from msgspec import Struct
 
 from ..._model import BatchState, Task
+from ..._wire.openai.batches import BatchError
 from ..blobs import Digest
 from ..files import StoredFile, find_file, insert_file
 from ..jobs import NewJob, StoredJob, cancel_job, create_job, end_job, find_job, note_progress
+from ..quotas import tokens_exceeded
 from .answers import Denial
-from .limits import LIMITS
 from .paging import Page, fetch_page
+from .translation import resource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from ..._wire.openai.batches import BatchError
     from ..jobs import Counts, Wish
     from ..store import Store
     from ..transactions import Transaction
+    from .limits import OpenAILimits
     from .paging import Window
 
 
@@ -56,6 +58,12 @@ class Product(Struct, frozen=True):
     digest: Digest
 
 
+#: The real service's own words; the organization is ours.
+_TOKENS = (
+    "Enqueued token limit reached for {} in organization org-local. Limit: {:,} enqueued tokens. "
+    "Please try again once some in_progress batches have been completed."
+)
+
 Ending = Literal["go on", "cancelled", "expired"]
 
 _STATES: dict[Ending, BatchState] = {
@@ -70,6 +78,10 @@ class Batches:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def limits(self) -> OpenAILimits:
+        return self._store.quotas.openai
 
     def scratch(self) -> AbstractAsyncContextManager[str]:
         """A blob for results."""
@@ -93,9 +105,9 @@ class Batches:
         """Its file is not valid."""
         await self._store.insist(lambda tx: _reject(tx, batch, errors))
 
-    async def begin(self, batch: StoredBatch, model: str, requests: int) -> None:
-        """Its file is valid."""
-        await self._store.insist(lambda tx: _begin(tx, batch, model, requests))
+    async def begin(self, batch: StoredBatch, model: str, requests: int) -> bool:
+        """Its file is valid; False when its model has too many tokens enqueued, which ends the batch."""
+        return await self._store.insist(lambda tx: _begin(tx, batch, model, requests))
 
     async def progress(self, batch: StoredBatch, counts: Counts) -> Wish | Literal["expired"]:
         """Notes the counts, at most once a second, and says what is wanted of the batch."""
@@ -155,14 +167,20 @@ def _reject(tx: Transaction, batch: StoredBatch, errors: Sequence[BatchError]) -
     end_job(tx, batch.name, BatchState.FAILED, reason=errors[0].message)
 
 
-def _begin(tx: Transaction, batch: StoredBatch, model: str, requests: int) -> None:
+def _begin(tx: Transaction, batch: StoredBatch, model: str, requests: int) -> bool:
+    size = tx.number("SELECT coalesce(sum(bytes), 0) FROM job WHERE name = ? AND model = ''", batch.name)
+    most = tokens_exceeded(tx, resource(model), size)
+    if most is not None:
+        _reject(tx, batch, [BatchError(code="token_limit_exceeded", message=_TOKENS.format(model, most))])
+        return False
     tx.change("UPDATE job SET model = ?, requests = ? WHERE name = ?", model, requests, batch.name)
     tx.change("UPDATE openai_batch SET started = ?, finalizing = NULL WHERE name = ?", tx.now, batch.name)
+    return True
 
 
 def _progress(tx: Transaction, batch: StoredBatch, counts: Counts) -> Wish | Literal["expired"]:
     wish = note_progress(tx, batch, counts)
-    return "expired" if wish == "go on" and tx.now >= batch.created + LIMITS.window else wish
+    return "expired" if wish == "go on" and tx.now >= batch.created + tx.quotas.openai.window else wish
 
 
 def _finish(

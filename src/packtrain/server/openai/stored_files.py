@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ..files import ID_LENGTH, StoredFile, find_file, insert_file, make_id, remove_file
+from ..quotas import admit_file
 from .paging import Page, fetch_page
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..blobs import Digest
     from ..store import Store
     from ..transactions import Transaction
+    from .limits import OpenAILimits
     from .paging import Window
 
 
@@ -36,12 +38,16 @@ class KeptFiles:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def limits(self) -> OpenAILimits:
+        return self._store.quotas.openai
+
     def scratch(self) -> AbstractAsyncContextManager[str]:
         """A blob for a new file."""
         return self._store.scratch()
 
     async def add(self, new: NewFile, blob: str, digest: Digest) -> KeptFile:
-        """The bytes become a file, durably."""
+        """The bytes become a file, durably. Raises Refusal 429 beyond a quota."""
         await self._store.sync(blob)
         return await self._store.transact(lambda tx: add_file(tx, new, blob, digest))
 
@@ -63,6 +69,7 @@ def find_kept(tx: Transaction, name: str) -> KeptFile | None:
 
 
 def add_file(tx: Transaction, new: NewFile, blob: str, digest: Digest) -> KeptFile:
+    admit_file(tx, digest.bytes)
     file = StoredFile(
         seq=0,
         name=f"files/{make_id(ID_LENGTH)}",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from ..files import UPLOAD_LIFE
-from ..quotas import admit_upload
+from ..quotas import admit_file, admit_upload
 from .answers import Denial
-from .limits import LIMITS
 from .stored_files import KeptFile, NewFile, add_file, find_kept
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..blobs import Digest
     from ..store import Store
     from ..transactions import Transaction
+    from .limits import OpenAILimits
 
 
 class StoredUpload(Struct, frozen=True, kw_only=True):
@@ -49,6 +49,10 @@ class PartUploads:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def limits(self) -> OpenAILimits:
+        return self._store.quotas.openai
+
     def scratch(self) -> AbstractAsyncContextManager[str]:
         """A blob for a part, or for the whole."""
         return self._store.scratch()
@@ -58,6 +62,7 @@ class PartUploads:
         await self._store.insist(_sweep)
 
     async def start(self, new: NewUpload) -> StoredUpload:
+        """Raises Refusal 429 beyond a quota."""
         return await self._store.transact(lambda tx: _start(tx, new))
 
     async def pending(self, upload_id: str) -> StoredUpload:
@@ -104,6 +109,7 @@ def _pending(tx: Transaction, upload_id: str) -> StoredUpload:
 
 def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
     admit_upload(tx)
+    admit_file(tx, new.bytes)
     upload = StoredUpload(
         id=f"upload_{secrets.token_hex(16)}",
         filename=new.filename,
@@ -111,7 +117,7 @@ def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
         purpose=new.purpose,
         bytes=new.bytes,
         created=tx.now,
-        expires=tx.now + LIMITS.upload_life,
+        expires=tx.now + tx.quotas.openai.upload_life,
         state="pending",
         file=None,
     )
@@ -146,8 +152,9 @@ def _release(tx: Transaction, upload_id: str) -> None:
 
 def _add(tx: Transaction, upload_id: str, blob: str, digest: Digest) -> StoredPart:
     _pending(tx, upload_id)
-    if len(tx.rows(StoredPart, "SELECT * FROM openai_part WHERE upload = ?", upload_id)) >= LIMITS.parts:
-        raise Denial(400, f"An upload has at most {LIMITS.parts} parts.")
+    most = tx.quotas.openai.parts
+    if len(tx.rows(StoredPart, "SELECT * FROM openai_part WHERE upload = ?", upload_id)) >= most:
+        raise Denial(400, f"An upload has at most {most} parts.")
     part_id = f"part_{secrets.token_hex(16)}"
     part = StoredPart(id=part_id, upload=upload_id, bytes=digest.bytes, created=tx.now, blob=blob)
     tx.change(
@@ -189,7 +196,8 @@ def _complete(tx: Transaction, upload_id: str, blob: str, digest: Digest) -> tup
     if found := _completed(tx, upload_id):
         return found
     upload = _pending(tx, upload_id)
-    new = NewFile(filename=upload.filename, mime_type=upload.mime_type, purpose=upload.purpose, life=LIMITS.file_life)
+    life = tx.quotas.openai.file_life
+    new = NewFile(filename=upload.filename, mime_type=upload.mime_type, purpose=upload.purpose, life=life)
     file = add_file(tx, new, blob, digest)
     tx.change("UPDATE openai_upload SET state = 'completed', file = ? WHERE id = ?", file.name, upload_id)
     _release(tx, upload_id)

@@ -17,7 +17,6 @@ from ..routing import Route
 from .answers import Denial, decode, deny
 from .files import BASE, check_purpose, file_object
 from .forms import receive
-from .limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +61,8 @@ class OpenAIUploadRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         new = decode(await request.read(), NewUpload)
-        purpose = check_purpose(new.purpose)
-        most = LIMITS.batch_bytes if purpose == "batch" else LIMITS.upload_bytes
+        check_purpose(new.purpose)
+        most = self._uploads.limits.upload_bytes
         if not 0 < new.bytes <= most:
             raise Denial(400, f"bytes: {new.bytes} is not a number from 1 to {most}.", param="bytes")
         return answer(_object(await self._uploads.start(new), "pending"))
@@ -71,7 +70,8 @@ class OpenAIUploadRoutes:
     async def part(self, request: web.Request, upload_id: str) -> web.Response:
         await self._uploads.pending(upload_id)
         async with self._uploads.scratch() as blob:
-            form = await receive(request, name="data", blobs=self._blobs, blob=blob, limit=LIMITS.part_bytes)
+            limit = self._uploads.limits.part_bytes
+            form = await receive(request, name="data", blobs=self._blobs, blob=blob, limit=limit)
             assert form.digest
             part = await self._uploads.add(upload_id, blob, form.digest)
         return answer(Part(id=part.id, created_at=int(part.created), upload_id=upload_id))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from .limits import Limits
+    from .limits import OpenAILimits
 
 
 class Findings(Struct):
@@ -30,6 +30,10 @@ class _Body(Struct):
     model: str = ""
     input: Raw = Raw()
 
+
+#: The real service's own words.
+_SMALLER = "Please try again with a smaller batch."
+_NOT_JSON = "This line is not parseable as valid JSON."
 
 _decode_line = msgspec.json.Decoder(RequestLine).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -48,10 +52,11 @@ def read_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def validate(file: BinaryIO, size: int, endpoint: str, limits: Limits) -> Findings:
+def validate(file: BinaryIO, size: int, endpoint: str, limits: OpenAILimits) -> Findings:
     """Blocks. The file is at its start again afterwards."""
     if size > limits.batch_bytes:
-        return Findings([_whole("file_too_large", f"The file has {size} bytes, more than {limits.batch_bytes}.")])
+        message = f"The batch input file is larger than the {limits.batch_bytes} maximum. {_SMALLER}"
+        return Findings([_whole("file_too_large", message)])
     check = _Check(endpoint, limits)
     for number, line in read_lines(file):
         check.line(number, line)
@@ -70,7 +75,7 @@ def _whole(code: str, message: str) -> BatchError:
 class _Check:
     """The lines seen so far."""
 
-    def __init__(self, endpoint: str, limits: Limits) -> None:
+    def __init__(self, endpoint: str, limits: OpenAILimits) -> None:
         self.findings = Findings([])
         self.full = False
         self._endpoint = endpoint
@@ -83,8 +88,10 @@ class _Check:
             str(line, "utf-8")
             found = _decode_line(line)
             body = _decode_body(found.body) if bytes(found.body) else None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except msgspec.ValidationError as error:
             return self._wrong(number, "invalid_json_line", f"This line is not a request: {error}.")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._wrong(number, "invalid_json_line", _NOT_JSON)
         self.findings.requests += 1
         self._check_members(number, found)
         if body is None:
