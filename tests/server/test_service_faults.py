@@ -306,6 +306,21 @@ async def test_results_are_changed_once_on_the_disk(directory: Path, how: Any, k
     assert (b"\r\n" in body) == (how == "crlf")
 
 
+async def test_results_come_shuffled(directory: Path) -> None:
+    """All of them, in an order that the seed decides."""
+    orders = []
+    for number, seed in enumerate((7, 7, 8)):
+        plan = FaultPlan(seed=seed, rules=(Results(route="files.download", how="shuffled"),))
+        async with serving(directory / str(number), faults=plan) as origin, ClientSession() as session:
+            calls = Calls(session, origin)
+            file = await calls.upload(generate_lines(20))
+            orders.append([row["key"] for row in await calls.results(await calls.ended(await calls.job(file["name"])))])
+    keys = [f"k{at}" for at in range(20)]
+    assert [sorted(order) == sorted(keys) for order in orders] == [True] * 3
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in (keys, orders[0], orders[2])}) == 3
+
+
 async def test_a_share_of_the_calls_is_the_same_with_the_same_seed(directory: Path) -> None:
     """And no rule's luck rests on another's."""
     struck = []
