@@ -1,0 +1,157 @@
+"""One running service: its store, its background work, and the socket that it listens on.
+
+async with serving(Path("batch-service")) as origin:
+    ...  # any client of the Gemini Batch API, against ``origin``
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from aiohttp import web
+from anyio import CancelScope
+
+from .._errors import InputError
+from .._service import is_loopback
+from .access import check_binding
+from .app import create_app
+from .backends import open_backend
+from .connections import connect, watch
+from .files import Files
+from .jobs import Jobs
+from .limits import LIMITS
+from .mischief import Mischief
+from .openai.runs import BatchRuns
+from .openai.stored_batches import Batches
+from .openai.stored_uploads import PartUploads
+from .runner import Runner
+from .store import NO_QUOTAS, open_store
+from .webhooks.courier import Courier
+from .webhooks.deliveries import Deliveries
+from .webhooks.destinations import Destinations
+from .webhooks.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from .._model import Secret
+    from .backends import Backend
+    from .faults import FaultPlan
+    from .limits import Limits
+    from .quotas import Quotas
+
+#: Seconds: for calls under way when the service stops, and for all of the stopping.
+DRAIN_SECONDS = 1.0
+STOP_SECONDS = 3.0
+#: Connections that may wait to be accepted.
+BACKLOG = 128
+#: Seconds between two sweeps of what has expired.
+SWEEP_PERIOD = 3600.0
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    backend: str | Backend = "echo",
+    backend_key: Secret | None = None,
+    key: Secret | None = None,
+    workers: int = 2,
+    quotas: Quotas = NO_QUOTAS,
+    faults: FaultPlan | None = None,
+    limits: Limits = LIMITS,
+    webhooks_to: Sequence[str] = (),
+) -> AsyncIterator[str]:
+    """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
+
+    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``quotas`` is what clients may have; ``backend`` is a
+    name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants
+    to see; ``faults`` makes it misbehave; ``webhooks_to`` are the origins that events may be sent to, as in
+    ``https://host:8443``. Without any, a service that listens on loopback sends them to loopback addresses, another
+    one nowhere. ``limits`` is what one client may take of its time and memory.
+
+    Raises InputError for an address that cannot be listened on or would let others in without a key, for a backend
+    that cannot be had, for a plan about routes that there are not, and for what is not an origin, ManifestError for a
+    directory that cannot be used.
+    """
+    check_binding(host, key)
+    local = is_loopback(host)
+    destinations = Destinations(webhooks_to, loopback=local)
+    async with (
+        open_backend(backend, backend_key) as answerer,
+        open_store(directory, quotas=quotas) as store,
+        _alone(),
+        anyio.create_task_group() as tasks,
+    ):
+        openai = BatchRuns(Batches(store), store.blobs, answerer)
+        runner = Runner(Jobs(store), store.blobs, answerer, openai, workers=workers)
+        tasks.start_soon(store.watch)
+        tasks.start_soon(_sweeping, Files(store).sweep, Jobs(store).sweep, PartUploads(store).sweep)
+        tasks.start_soon(runner.run)
+        tasks.start_soon(Courier(store, Deliveries(store), Keys(store), destinations).run)
+        mischief = Mischief(faults, store) if faults else None
+        app = create_app(
+            store,
+            backend=answerer,
+            wake=runner.wake,
+            key=key,
+            mischief=mischief,
+            limits=limits,
+            local=local,
+            destinations=destinations,
+        )
+        if mischief:
+            tasks.start_soon(mischief.run)
+        async with _listening(app, host, port, limits) as origin:
+            yield origin
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """An error that comes out of task groups alone comes out as itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from error.__cause__
+
+
+async def _sweeping(*sweeps: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        for sweep in sweeps:
+            await sweep()
+        await anyio.sleep(SWEEP_PERIOD)
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int, limits: Limits) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, shutdown_timeout=DRAIN_SECONDS)
+    try:
+        await runner.setup()
+        server = runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
+        try:
+            listener = await loop.create_server(lambda: connect(server, limits), host, port, backlog=BACKLOG)
+        except OSError as error:
+            raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another one") from error
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch, server, limits)
+                bound = listener.sockets[0].getsockname()[1]
+                yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+                tasks.cancel_scope.cancel()
+        finally:
+            listener.close()
+    finally:
+        with CancelScope(shield=True), anyio.move_on_after(STOP_SECONDS):
+            await runner.cleanup()
