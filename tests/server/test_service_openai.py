@@ -199,6 +199,35 @@ async def test_killed_in_a_batch(directory: Path) -> None:
     assert len(blobs(directory)) == 2
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        b'--b\r\nContent-Disposition: form-data; name="\x07"\r\n\r\nx\r\n--b--\r\n',
+        b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n",
+    ],
+)
+async def test_form_with_a_header_that_is_none_is_refused(calls: Calls, form: bytes) -> None:
+    """In the words of this wire."""
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = await calls.call("POST", "/v1/files", data=form, headers=headers)
+    assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_filename_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls: Calls) -> None:
+    """It comes from a header as bytes; it is stored and told as text."""
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    form = _form(b"x").replace(b"in.jsonl", b"a\xff").replace(b"\r\n\r\nx", b"\r\nContent-Type: t/\xff\r\n\r\nx")
+    answer = await calls.call("POST", "/v1/files", data=form, headers=headers)
+    assert (answer.status, answer.json["filename"]) == (200, "a\ufffd")
+
+
+@pytest.mark.parametrize("limit", ["0", "10001", "00000000010001", "000000001" + "0" * 5000])
+async def test_limit_out_of_bounds_is_refused(calls: Calls, limit: str) -> None:
+    """However many digits it is written with."""
+    answer = await calls.call("GET", f"/v1beta/openai/files?limit={limit}")
+    assert (answer.status, answer.json["error"]["param"]) == (400, "limit")
+
+
 def _form(data: bytes) -> bytes:
     def part(head: str, content: bytes) -> bytes:
         return f"--b\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import Raw, json
 
 from packtrain._model import RowError
-from packtrain.server.echo import Echo
-from packtrain.server.samples import sample
+from packtrain.server.echo import Echo, answer_all
+from packtrain.server.samples import OPTIONAL_DEPTH, sample
 
 TREE = {
     "$ref": "#/$defs/node",
@@ -97,3 +99,56 @@ async def test_schema_in_the_dialect_of_the_api(config: str, member: str) -> Non
     assert isinstance(answer, bytes)
     text = json.decode(answer)["candidates"][0]["content"]["parts"][0]["text"]
     assert json.decode(text) == {"tags": ["x", "x"]}
+
+
+def _list(size: int) -> dict[str, Any]:
+    return {"type": "array", "minItems": size}
+
+
+def _inside(schema: Any, depth: int) -> Any:
+    return schema if depth == 0 else {**_list(1), "items": _inside(schema, depth - 1)}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _list(10**9),
+        {"type": "string", "minLength": 10**12},
+        _inside({**_list(2), "prefixItems": [_list(-(10**9)), _list(10**6)]}, OPTIONAL_DEPTH),
+        {**_list(1000), "items": _list(1000)},
+        {**_list(1000), "items": {"const": "x" * 100_000}},
+    ],
+)
+def test_schema_that_asks_for_too_much_is_refused(schema: Any) -> None:
+    """Some hundred bytes of schema must not fill the memory."""
+    with pytest.raises(ValueError, match="more than is sent"):
+        sample(schema, "text")
+
+
+# fmt: off
+_NAMES = st.sampled_from([
+    "type", "properties", "required", "items", "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "const", "enum", "format",
+    "anyOf", "oneOf", "allOf", "$ref", "$defs", "pattern", "a",
+])
+# fmt: on
+_LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["object", "array", "string", "integer", "number", "#", "#/properties/a", "a"]),
+)
+_SCHEMAS = st.dictionaries(
+    _NAMES,
+    st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=4)),
+)
+
+
+@given(schema=_SCHEMAS, member=st.sampled_from(["responseSchema", "responseJsonSchema"]))
+@settings(max_examples=300, deadline=None)
+def test_whatever_stands_for_a_schema_gets_an_answer_or_a_refusal(schema: Any, member: str) -> None:
+    """Never an exception, which would be a failure of the service."""
+    request = {"contents": [{"parts": [{"text": "text"}]}], "generationConfig": {member: schema}}
+    (found,) = answer_all([Raw(json.encode(request))], "generate", "m")
+    assert isinstance(found, bytes | RowError)

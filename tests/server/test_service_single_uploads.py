@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .service_calls import blobs, digest_of, sha256
+from .wires import exchange, head, statuses
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .service_calls import Calls
 
+PATH = "/upload/v1beta/files"
 DATA = bytes(range(256)) * 20_000
 RELATED = (
     b'--b\r\nContent-Type: application/json\r\n\r\n{"file": {"display_name": "d"}}\r\n'
@@ -49,3 +51,39 @@ async def test_what_is_no_multipart_is_refused(calls: Calls, directory: Path, bo
     answer = await calls.call("POST", "/upload/v1beta/files", data=body, headers=headers)
     assert answer.error == (400, "INVALID_ARGUMENT")
     assert blobs(directory) == []
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "multipart/related"])
+async def test_multipart_upload_without_a_boundary_is_refused(calls: Calls, kind: str | None) -> None:
+    """A Content-Type that says nothing of parts, and none at all."""
+    headers = {"X-Goog-Upload-Protocol": "multipart", **({"Content-Type": kind} if kind else {})}
+    answer = await calls.call(
+        "POST", "/upload/v1beta/files", data=RELATED % DATA, headers=headers, skip_auto_headers=["Content-Type"]
+    )
+    assert answer.error == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("at", [0, 1])
+async def test_part_with_a_header_that_is_none_is_refused(calls: Calls, directory: Path, at: int) -> None:
+    """Whichever part it is; nothing is left behind."""
+    pieces = (RELATED % b"x").split(b"Content-Type: ")
+    pieces[at] += b"X-Control: \x07\r\n"
+    headers = {"X-Goog-Upload-Protocol": "multipart", "Content-Type": "multipart/related; boundary=b"}
+    data = b"Content-Type: ".join(pieces)
+    answer = await calls.call("POST", "/upload/v1beta/files", data=data, headers=headers)
+    assert answer.error == (400, "INVALID_ARGUMENT")
+    assert blobs(directory) == []
+
+
+async def test_header_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls: Calls) -> None:
+    """Names and types come from headers as bytes; they are stored and told as text."""
+    close, one = "Connection: close", "Content-Length: 1"
+    request = head("POST", PATH, "X-Goog-Upload-Protocol: raw", "X-Goog-Upload-File-Name: a?", one, close)
+    answer = await exchange(calls.origin, request.replace(b"a?", b"a\xff") + b"x")
+    assert '"displayName":"a\ufffd"' in answer.decode()
+    request = head("POST", PATH, "X-Goog-Upload-Command: start", "X-Goog-Upload-Header-Content-Type: t/?", close)
+    assert statuses(await exchange(calls.origin, request.replace(b"t/?", b"t/\xff"))) == [200]
+    headers = {"X-Goog-Upload-Protocol": "multipart", "Content-Type": "multipart/related; boundary=b"}
+    data = RELATED.replace(b"application/jsonl", b"t/\xff") % b"x"
+    done = await calls.call("POST", PATH, data=data, headers=headers)
+    assert done.json["file"]["mimeType"] == "t/\ufffd"

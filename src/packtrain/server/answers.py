@@ -27,10 +27,15 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = readable(message)
         self.name = name
         self.headers = headers
         self.details = details
+
+
+def readable(text: str) -> str:
+    """Text of a header, where bytes that are not UTF-8 stand as halves of characters, as it can be kept and sent."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def answer(value: object, headers: Mapping[str, str] | None = None) -> web.Response:

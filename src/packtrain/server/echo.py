@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DEFAULT_DIMENSIONS = 256
 MAX_DIMENSIONS = 4096
 
+#: What a schema that is none comes to.
+_BAD_SCHEMA = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+
 _WORD = re.compile(r"[^\W_]+")
 #: Words that stand in every English text and tell nothing of it.
 # fmt: off
@@ -128,10 +131,10 @@ class Echo:
     rows = None
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[bytes | RowError]:
-        return await to_thread.run_sync(_answer_all, requests, task, model.rpartition("/")[2])
+        return await to_thread.run_sync(answer_all, requests, task, model.rpartition("/")[2])
 
 
-def _answer_all(requests: Sequence[Raw], task: Task, model: str) -> list[bytes | RowError]:
+def answer_all(requests: Sequence[Raw], task: Task, model: str) -> list[bytes | RowError]:
     answer = _generator(model) if task == "generate" else _embedder()
     return [_checked(answer, request) for request in requests]
 
@@ -139,7 +142,7 @@ def _answer_all(requests: Sequence[Raw], task: Task, model: str) -> list[bytes |
 def _checked(answer: Callable[[Raw], bytes], request: Raw) -> bytes | RowError:
     try:
         return answer(request)
-    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, AttributeError) as error:  # bad schemas: all
+    except (msgspec.DecodeError, RecursionError, *_BAD_SCHEMA) as error:
         return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be answered: {error}.")
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Beyond this depth optional members are left out and lists are as short as they may be, so that a schema which
 #: contains itself comes to an end; beyond the other one there is none.
 OPTIONAL_DEPTH, MAX_DEPTH = 4, 64
+#: Values in one sample; so many characters of a text weigh as much as one more.
+MAX_VALUES, TEXT_WEIGHT = 100_000, 256
 
 _FORMATS = {
     "date": "2026-01-01",
@@ -35,20 +39,22 @@ class _Sampler:
     def __init__(self, root: Any, text: str) -> None:
         self._root = root
         self._text = text
+        self._left = MAX_VALUES
 
     def value(self, schema: Any, depth: int) -> Any:
+        self._spend(1)
         if depth > MAX_DEPTH:
             raise ValueError("the schema contains itself without an end")
         if schema is True or schema == {}:
-            return self._text
+            return self._said(self._text)
         if not isinstance(schema, dict):
             raise ValueError("the schema, or a part of it, is not an object")
         if "$ref" in schema:
             return self.value(self._resolved(schema["$ref"]), depth + 1)
         if "const" in schema:
-            return schema["const"]
+            return self._given(schema["const"])
         if schema.get("enum"):
-            return schema["enum"][0]
+            return self._given(schema["enum"][0])
         for choice in ("anyOf", "oneOf"):
             if schema.get(choice):
                 return self.value(self._simplest(schema[choice], depth), depth + 1)
@@ -87,6 +93,7 @@ class _Sampler:
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
         least = schema.get("minItems", 0)
         count = least if depth >= OPTIONAL_DEPTH else max(least, min(1, schema.get("maxItems", 1)))
+        self._spend(count)
         fixed = schema.get("prefixItems", [])[:count]
         rest = [schema.get("items", True)] * (count - len(fixed))
         return [self.value(item, depth + 1) for item in [*fixed, *rest]]
@@ -95,7 +102,22 @@ class _Sampler:
         if "pattern" in schema:
             raise ValueError("the schema asks for a pattern; this backend cannot invent text that fits one")
         text: str = _FORMATS.get(schema.get("format", ""), self._text)
-        return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+        least = schema.get("minLength", 0)
+        self._spend(least // TEXT_WEIGHT)
+        return self._said(text.ljust(least, ".")[: schema.get("maxLength")])
+
+    def _said(self, text: str) -> str:
+        self._spend(len(text) // TEXT_WEIGHT)
+        return text
+
+    def _given(self, value: Any) -> Any:
+        self._spend(len(msgspec.json.encode(value)) // TEXT_WEIGHT)
+        return value
+
+    def _spend(self, values: int) -> None:
+        self._left -= max(values, 0)
+        if self._left < 0:
+            raise ValueError("the schema asks for more than is sent in one answer")
 
     def _resolved(self, reference: object) -> Any:
         found = self._root

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import BodyPartReader
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..._options import MIB, PIECE_BYTES
 from ..._wire.gemini.files import Uploaded
-from ..answers import Refusal, answer
+from ..answers import Refusal, answer, readable
 from ..files import NewUpload
 from ..intake import Body
 from ..routing import Route
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ..uploads import Uploads
 
 MAX_DESCRIPTION_BYTES = 1 * MIB
+#: The parser's own words for what it cannot read.
+_UNREADABLE = (ValueError, AssertionError, HttpProcessingError)
 
 
 class SingleUploadRoutes:
@@ -52,21 +55,23 @@ class SingleUploadRoutes:
 
     async def raw(self, request: web.Request) -> web.Response:
         _check_length(request)
-        name = request.headers.get("X-Goog-Upload-File-Name", "")
+        name = readable(request.headers.get("X-Goog-Upload-File-Name", ""))
         wish = NewUpload(name=None, display_name=name, mime_type=request.content_type, size=request.content_length)
         return _done(request, await self._store(wish, request.content))
 
     async def multipart(self, request: web.Request) -> web.Response:
         _check_length(request)
         try:
+            if "Content-Type" not in request.headers:
+                raise ValueError("there is no Content-Type")
             parts = await request.multipart()
             description = await _part(parts)
             wish = read_wish(request, await _read(description))
             content = await _part(parts)
-            mime_type = wish.mime_type or content.headers.get("Content-Type", "")
+            mime_type = wish.mime_type or readable(content.headers.get("Content-Type", ""))
             wish = msgspec.structs.replace(wish, mime_type=mime_type)
             return _done(request, await self._store(wish, _Content(content)))
-        except (ValueError, AssertionError) as error:  # the parser's own words for what it cannot read
+        except _UNREADABLE as error:
             raise Refusal(400, f"The body is not multipart/related: {error}.") from error
 
     async def _store(self, wish: NewUpload, source: Source) -> StoredFile:
@@ -75,7 +80,7 @@ class SingleUploadRoutes:
             async with self._uploads.turn(started.id) as (session, reception):
                 await reception.append(Body(source))
                 return await self._uploads.finalise(session, reception)
-        except (Refusal, ValueError, AssertionError):
+        except (Refusal, *_UNREADABLE):
             await self._files.cancel(started)
             raise
 

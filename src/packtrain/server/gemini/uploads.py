@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from ..._wire.gemini.files import CHOSEN_NAME, Uploaded
-from ..answers import Refusal, answer
+from ..answers import Refusal, answer, readable
 from ..files import NewUpload
 from ..intake import Body, Tap, is_large
 from ..routing import Route
@@ -166,7 +166,8 @@ def read_wish(request: web.Request, body: bytes) -> NewUpload:
     display_name = member(file, "displayName", str, "")
     if len(display_name) > MAX_DISPLAY_NAME:
         raise Refusal(400, f"displayName is longer than {MAX_DISPLAY_NAME} characters.")
-    mime_type = member(file, "mimeType", str, "") or request.headers.get("X-Goog-Upload-Header-Content-Type", "")
+    told = readable(request.headers.get("X-Goog-Upload-Header-Content-Type", ""))
+    mime_type = member(file, "mimeType", str, "") or told
     size = _size(_number(request, "X-Goog-Upload-Header-Content-Length"), bytes(file.get("sizeBytes", b"")))
     return NewUpload(name=name, display_name=display_name, mime_type=mime_type, size=size)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader, ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 from anyio import to_thread
 
 from ..._options import KIB, PIECE_BYTES
+from ..answers import readable
 from ..blobs import Digest
 from .answers import Denial
 
@@ -57,7 +59,7 @@ async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, l
                 await _note(form, part)
     except TimeoutError as error:
         raise Denial(408, f"{error}.") from error
-    except (ValueError, ConnectionError, ClientError, web.RequestPayloadError) as error:
+    except (ValueError, ConnectionError, ClientError, HttpProcessingError, web.RequestPayloadError) as error:
         raise Denial(400, f"The form is not whole: {error}.") from error
     if form.digest is None:
         raise Denial(400, f"The form has no file in its field {name}.", param=name)
@@ -79,8 +81,8 @@ async def _keep(form: Form, part: BodyPartReader, blobs: Blobs, blob: str, limit
     if form.digest:
         raise Denial(400, "The form has more than one file.", param=part.name)
     digest = form.digest = Digest()
-    form.filename = part.filename or ""
-    form.mime_type = part.headers.get("Content-Type", "application/octet-stream")
+    form.filename = readable(part.filename or "")
+    form.mime_type = readable(part.headers.get("Content-Type", "application/octet-stream"))
     with await to_thread.run_sync(blobs.appender, blob, digest) as file:
         while pieces := await _gather(part):
             if digest.bytes + sum(map(len, pieces)) > limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
@@ -48,7 +49,7 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
 def read_window(query: Mapping[str, str], *, default: int, most: int) -> Window:
     """Raises Denial."""
     limit, order = query.get("limit", str(default)), query.get("order", "desc")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= most):
+    if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= most):
         raise Denial(400, f"limit {limit[:20]!r} is not a number from 1 to {most}.", param="limit")
     if order not in ("asc", "desc"):
         raise Denial(400, f"order {order[:20]!r} is neither asc nor desc.", param="order")
