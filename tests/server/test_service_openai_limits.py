@@ -11,11 +11,17 @@ from aiohttp import ClientSession, FormData
 
 from packtrain.server import OpenAILimits, Quotas, serving
 
-from .service_calls import Answer, Calls, blobs, generate_lines
+from .service_calls import Answer as Reply
+from .service_calls import Calls, blobs, generate_lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
+
+    from msgspec import Raw
+
+    from packtrain._model import Task
+    from packtrain.server.backends import Answer
 
 CHAT = "/v1/chat/completions"
 
@@ -32,7 +38,7 @@ def chat_lines(count: int, model: str = "m-1") -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-async def keep(calls: Calls, data: bytes) -> Answer:
+async def keep(calls: Calls, data: bytes) -> Reply:
     form = FormData()
     form.add_field("purpose", "batch")
     form.add_field("file", data, filename="in.jsonl")
@@ -54,7 +60,7 @@ async def failed(calls: Calls, data: bytes) -> Any:
     return fault
 
 
-def is_over_quota(answer: Answer) -> bool:
+def is_over_quota(answer: Reply) -> bool:
     """The real service's own words."""
     message = (
         "You exceeded your current quota, please check your plan and billing details. For more information on this "
@@ -114,6 +120,29 @@ async def test_tokens_beyond_the_quota(directory: Path) -> None:
         new = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
         batch = (await calls.call("POST", "/v1/batches", json=new)).json["id"]
         assert (await calls.ended(batch))["metadata"]["state"] == "BATCH_STATE_SUCCEEDED"
+
+
+class Endless:
+    """Never answers."""
+
+    rows = None
+
+    async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+
+async def test_tokens_of_both_wires_are_counted_together(directory: Path) -> None:
+    """A batch that runs counts against the jobs of its model on the other wire."""
+    lines = chat_lines(10)
+    quotas = Quotas(enqueued_tokens={"models/m-1": len(lines) // 4})
+    async with serving(directory, quotas=quotas, backend=Endless()) as origin, ClientSession() as session:
+        calls = Calls(session, origin)
+        file = (await keep(calls, lines)).json["id"]
+        new = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
+        batch = (await calls.call("POST", "/v1/batches", json=new)).json["id"]
+        await calls.until(batch, lambda operation: operation["metadata"].get("model"))
+        assert (await calls.create(file)).error == (429, "RESOURCE_EXHAUSTED")
 
 
 async def test_limits_are_data(directory: Path) -> None:

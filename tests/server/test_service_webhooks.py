@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from packtrain import InputError
 from packtrain.server import open_store, serving
 from packtrain.server.webhooks.deliveries import PATIENCE, Deliveries
 from packtrain.server.webhooks.destinations import Destinations
-from packtrain.server.webhooks.stored import GRACE, Webhooks
+from packtrain.server.webhooks.keys import Keys
+from packtrain.server.webhooks.stored import GRACE, Changes, Webhooks
 
 from .service_calls import Calls, child, generate_lines, truth
 from .webhook_receiver import HANG, Receiver, receiving
@@ -223,6 +225,21 @@ async def test_a_deleted_webhook_is_gone(calls: Calls, receiver: Receiver) -> No
     assert len([call for call in receiver.received if call.path == "/hook"]) == 1
 
 
+async def test_what_waits_follows_its_webhook(directory: Path) -> None:
+    """To a new address, and into nothing when it is deleted."""
+    async with open_store(directory) as store:
+        webhooks, deliveries = Webhooks(store), Deliveries(store)
+        webhook = await webhooks.create(name="", uri="http://localhost/old", events=SUCCEEDED)
+        await webhooks.ping(webhook.id)
+        await webhooks.update(webhook.id, Changes(uri="http://localhost/new"))
+        waiting = await deliveries.next([])
+        assert waiting
+        assert waiting.uri == "http://localhost/new"
+        await webhooks.delete(webhook.id)
+        assert await deliveries.next([]) is None
+        assert await deliveries.pause([]) is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -266,6 +283,21 @@ async def test_a_job_names_its_own_webhooks(calls: Calls, receiver: Receiver) ->
     assert call.event["data"]["id"] != job
 
 
+async def test_one_key_is_made_for_all(directory: Path) -> None:
+    """However many jobs ask for the first one at once; it is kept."""
+    found = list[str]()
+
+    async def prepare(keys: Keys) -> None:
+        found.append((await keys.prepare()).id)
+
+    for _ in range(2):
+        async with open_store(directory) as store, anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(prepare, Keys(store))
+    assert len(found) == 6
+    assert len(set(found)) == 1
+
+
 async def test_metadata_alone_goes_to_the_registered_webhooks(calls: Calls, receiver: Receiver) -> None:
     """It is handed on as it came."""
     webhook = await register(calls, f"{receiver.origin}/hook")
@@ -293,6 +325,17 @@ async def test_a_job_with_a_bad_webhook_is_not_made(calls: Calls, wrong: object)
     answer = await calls.call("POST", "/v1beta/models/m:batchGenerateContent", json={"batch": batch})
     assert answer.error == (400, "INVALID_ARGUMENT")
     assert (await calls.call("GET", "/v1beta/batches")).json == {}
+
+
+async def test_without_the_extra_such_a_job_is_not_made(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal says what to install; registered webhooks need nothing."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)  # as if it were not there
+    batch = {"inputConfig": {"requests": {"requests": [{"request": {}}]}}, "webhookConfig": {"uris": ["http://[::1]"]}}
+    answer = await calls.call("POST", "/v1beta/models/m:batchGenerateContent", json={"batch": batch})
+    assert answer.error == (501, "UNIMPLEMENTED")
+    assert "packtrain[webhooks]" in answer.json["error"]["message"]
+    assert (await calls.call("GET", "/v1beta/batches")).json == {}
+    await register(calls, "http://[::1]")
 
 
 # Delivery
