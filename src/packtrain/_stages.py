@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from ._disk import disk_errors, make_directory, remove
 from ._errors import IncompleteRun, InputError
 from ._flow import upload as uploading
 from ._flow.context import Context
@@ -27,7 +28,7 @@ from ._io.gemini import GeminiRemote
 from ._io.inputs import open_sources
 from ._io.join import Outputs, join_files
 from ._io.ledger import Ledger
-from ._io.spool import RunSpool, Spool, disk_errors, land, remove
+from ._io.spool import RunSpool, Spool, land
 from ._io.transport import open_transport
 from ._manifest.lock import holder
 from ._manifest.memory import open_memory
@@ -144,7 +145,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
         cursor = await manifest.cursor(run.id)
         shards = [await manifest.shard(job) for job in await manifest.jobs(run.id)]
     if not cursor.rejected:
-        await anyio.to_thread.run_sync(remove, rejects)
+        await anyio.to_thread.run_sync(remove, "rejects", rejects)
     return SplitReport(
         shards=shards,
         files=[str(shard_path(shard.index)) for shard in shards],
@@ -158,9 +159,9 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
 def _empty(directory: Path) -> None:
     """Blocking. Take away what an earlier cut left, so that no line stands in two."""
     with disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory("shard", directory)
         for path in (*directory.glob("shard-[0-9][0-9][0-9][0-9][0-9].jsonl"), directory / "rejected.jsonl"):
-            path.unlink(missing_ok=True)
+            remove("shard", path)
 
 
 async def merge(
@@ -190,7 +191,7 @@ async def merge(
     await anyio.to_thread.run_sync(land, drafts, finals)
     for path in finals[1:]:
         if not path.stat().st_size:
-            await anyio.to_thread.run_sync(remove, path)
+            await anyio.to_thread.run_sync(remove, "results", path)
     return MergeReport(
         lines=tally.answered + tally.failed,
         answered=tally.answered,

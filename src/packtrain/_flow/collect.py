@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from .._disk import remove
 from .._errors import ApiError, IntegrityError, TransportError
 from .._io.join import Outputs, join_files
 from .._io.part import Part
 from .._io.patience import persist
-from .._io.spool import digest_of, land, remove
+from .._io.spool import digest_of, land
 from .._model import Job, State, Tally
 from .._options import JOB_PATIENCE
 from .._rules.lifecycle import Closed, Landed, Quarantined
@@ -39,7 +40,7 @@ async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
         return job
     if output is not None and output.parts:
         await publish_part(ctx, output, job)
-        await anyio.to_thread.run_sync(remove, ctx.spool.answers(job))
+        await anyio.to_thread.run_sync(remove, "results", ctx.spool.answers(job))
     return await _close(ctx, job)
 
 
@@ -71,7 +72,7 @@ async def _account(ctx: Context, job: Job, shard: Shard) -> Tally:
             if not tally.missing or digest == seen:
                 return tally
             seen = digest
-        await anyio.to_thread.run_sync(remove, part)
+        await anyio.to_thread.run_sync(remove, "part", part)
     reason = f"its results came down differently {_COPIES} times; see the network"
     raise fault or TransportError(f"shard {job.shard}: {reason}")
 
@@ -112,8 +113,8 @@ def _join(ctx: Context, job: Job, shard: Shard) -> Tally:
 
 async def _close(ctx: Context, job: Job) -> Job:
     """What is no longer needed goes, after the row that says so."""
-    for path in (ctx.spool.part(job), ctx.spool.shard(job.shard, job.generation)):
-        await anyio.to_thread.run_sync(remove, path)
+    await anyio.to_thread.run_sync(remove, "part", ctx.spool.part(job))
+    await anyio.to_thread.run_sync(remove, "shard", ctx.spool.shard(job.shard, job.generation))
     if job.file:
         await ctx.remote.delete_file(job.file)
     return await ctx.record(job, Closed())

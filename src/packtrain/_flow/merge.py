@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from .._disk import disk_errors, make_directory
 from .._errors import InputError, ManifestError
-from .._io.spool import disk_errors, publish, touch
+from .._io.spool import publish, touch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +32,7 @@ class Output:
 
         Raises InputError.
         """
-        with disk_errors(self.path):
-            (self.path if self.parts else self.path.parent).mkdir(parents=True, exist_ok=True)
+        self.make()
         if any(path.exists() and self.path.exists() and path.samefile(self.path) for path in inputs):
             raise InputError(f"{self.path} is an input; choose another --out")
         taken = any(self.path.glob("part-*.jsonl")) if self.parts else os.path.lexists(self.path)
@@ -42,6 +41,11 @@ class Output:
                 f"{self.path} exists already and is not of this run; move it away, or choose another --out. If it is "
                 "of a run whose state directory is gone, asking again would be paid for again"
             )
+
+    def make(self) -> None:
+        """Blocking. The directory that the answers go to."""
+        with disk_errors(self.path):
+            make_directory("output", self.path if self.parts else self.path.parent)
 
     def beside(self, kind: str) -> Path:
         """``OUT.failed.jsonl`` and the like."""
@@ -61,7 +65,7 @@ class Output:
 
 async def publish_part(ctx: Context, output: Output, job: Job) -> None:
     """One landed shard as a part of its own; done again after a crash, with the same result."""
-    await anyio.to_thread.run_sync(partial(output.path.mkdir, parents=True, exist_ok=True))
+    await anyio.to_thread.run_sync(output.make)
     await anyio.to_thread.run_sync(publish, [ctx.spool.answers(job)], output.part(job))
 
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 from msgspec import Raw, Struct
 
+from .._disk import disk_errors, open_private, write_all
 from .._errors import InputError, IntegrityError
 from .._model import RowError, Tally
 from .._options import JOIN_WINDOW, MIB
 from .._rules.requests import key_of
 from .._wire.gemini.batches import ResultLine, is_given
-from .spool import disk_errors, open_private, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,9 +144,9 @@ class _Writer:
 
     def __enter__(self) -> _Writer:
         with disk_errors(self._paths.answers):
-            self._answers = open_private(self._paths.answers)
-            self._failures = open_private(self._paths.failed)
-            self._strangers = open_private(self._paths.unknown)
+            self._answers = open_private("results", self._paths.answers)
+            self._failures = open_private("results", self._paths.failed)
+            self._strangers = open_private("results", self._paths.unknown)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,7 +169,7 @@ class _Writer:
     def write_unknown(self) -> None:
         with disk_errors(self._paths.unknown):
             for line in self._rows.unknown():
-                write_all(self._strangers, _ended(line))
+                write_all("results", self._strangers, _ended(line))
                 self._unknown += 1
 
     def tally(self) -> Tally:
@@ -197,8 +197,8 @@ class _Writer:
 
     def _flush(self, answers: bytearray, failures: bytearray) -> None:
         with disk_errors(self._paths.answers):
-            write_all(self._answers, answers)
-            write_all(self._failures, failures)
+            write_all("results", self._answers, answers)
+            write_all("results", self._failures, failures)
         self._bytes += len(answers)
         answers.clear()
         failures.clear()

@@ -22,11 +22,11 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from .._disk import disk_errors, make_directory, remove
 from .._errors import IntegrityError
 from .._rules.bloom import Filter
 from .._rules.keys import Span, cover, mergeable
 from .runs import SortedRun, digests_of, merged, write_run
-from .spool import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,8 @@ class Ledger:
 
         Raises IntegrityError when a run is missing or damaged.
         """
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        with disk_errors(self._directory):
+            make_directory("keys", self._directory, 0o700)
         spans = [(int(match[1]), int(match[2])) for match in map(_SEALED.fullmatch, self._names()) if match]
         chosen = cover(spans, shards)
         if chosen is None:
@@ -167,10 +168,9 @@ class Ledger:
 
     def _delete_others(self) -> None:
         kept = {run.path.name for run in self._sealed.values()}
-        with disk_errors(self._directory):
-            for name in self._names():
-                if name not in kept:
-                    (self._directory / name).unlink()
+        for name in self._names():
+            if name not in kept:
+                remove("keys", self._directory / name)
 
     def _names(self) -> list[str]:
         return [path.name for path in self._directory.iterdir() if path.name.endswith((".run", ".run.tmp"))]

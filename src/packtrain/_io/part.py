@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from .._disk import disk_errors, open_private, sync, write_all
 from .._errors import ProtocolError, TransportError
 from .._options import KIB
-from .spool import disk_errors, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,7 @@ class Part:
     def __init__(self, path: Path) -> None:
         self._path = path
         with disk_errors(path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
+            self._file = open_private("part", path, os.O_RDWR)
         self._held = os.fstat(self._file.fileno()).st_size
         self._position = 0
 
@@ -45,7 +44,7 @@ class Part:
             raise TransportError("download of results: the file changed between two tries; starting over")
         with disk_errors(self._path):
             self._file.seek(self._position + known)
-            write_all(self._file, memoryview(piece)[known:])
+            write_all("part", self._file, memoryview(piece)[known:])
         self._position += len(piece)
 
     def finish(self, total: int | None) -> None:
@@ -54,7 +53,7 @@ class Part:
             raise TransportError(f"download of results: {self._position} of {total} bytes came")
         with disk_errors(self._path):
             self._file.truncate(self._position)
-            os.fsync(self._file.fileno())
+            sync("part", self._file)
 
     def close(self) -> None:
         self._file.close()

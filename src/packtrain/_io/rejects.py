@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .spool import disk_errors, sync_directory, write_all
+from .._disk import disk_errors, open_private, sync, sync_directory, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,7 @@ class RejectsFile:
     def __init__(self, path: Path, length: int) -> None:
         self._path = path
         with disk_errors(path):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+            self._file = open_private("rejects", path, os.O_WRONLY)
             self._file.truncate(length)
             self._file.seek(length)
         self._length = length
@@ -34,14 +33,14 @@ class RejectsFile:
         lines = [msgspec.json.encode(reject) + b"\n" for reject in rejects]
         ends = list(itertools.accumulate(map(len, lines), initial=self._length))
         with disk_errors(self._path):
-            write_all(self._file, b"".join(lines))
+            write_all("rejects", self._file, b"".join(lines))
         self._length = ends[-1]
         return ends[1:]
 
     def sync(self) -> None:
         with disk_errors(self._path):
-            os.fsync(self._file.fileno())
-            sync_directory(self._path.parent)
+            sync("rejects", self._file)
+            sync_directory("rejects", self._path.parent)
 
     def close(self) -> None:
         self._file.close()

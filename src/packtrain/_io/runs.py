@@ -14,10 +14,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
+from .._disk import disk_errors, make_durable, open_private, remove, write_all
 from .._errors import IntegrityError
 from .._options import MIB
 from .._rules.keys import DIGEST_BYTES, ranges
-from .spool import disk_errors, make_durable, open_private, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -69,7 +69,7 @@ class SortedRun:
 
     def delete(self) -> None:
         self.close()
-        self.path.unlink(missing_ok=True)
+        remove("keys", self.path)
 
     def _footer(self) -> tuple[int, int]:
         size = os.fstat(self._file.fileno()).st_size
@@ -131,14 +131,14 @@ def write_run(path: Path, chunks: Iterable[bytes]) -> SortedRun:
     temporary = path.with_name(path.name + ".tmp")
     crc = count = 0
     with disk_errors(path):
-        file = open_private(temporary)
+        file = open_private("keys", temporary)
         with file:
             for chunk in chunks:
-                write_all(file, chunk)
+                write_all("keys", file, chunk)
                 crc = zlib.crc32(chunk, crc)
                 count += len(chunk) // DIGEST_BYTES
-            write_all(file, _FOOTER.pack(_MAGIC, crc, count))
-            make_durable(file, temporary, path)
+            write_all("keys", file, _FOOTER.pack(_MAGIC, crc, count))
+            make_durable("keys", file, temporary, path)
     return SortedRun(path)
 
 

@@ -1,30 +1,37 @@
-"""The state directory: where files stand, and how one comes to stand there.
-
-A file gets its name only when it is whole and durable: temporary in the same directory, write, fsync, rename,
-fsync of the directory. All functions block; call them in a worker thread.
-"""
+"""The state directory: where files stand. All functions block; call them in a worker thread."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
 from typing import TYPE_CHECKING, BinaryIO
 
-from .._errors import IncompleteRun, IntegrityError
+from .._disk import (
+    FULL,
+    disk_errors,
+    make_directory,
+    make_durable,
+    open_private,
+    remove,
+    rename,
+    sync,
+    sync_directory,
+    write_all,
+)
+from .._effects import effect
+from .._errors import IntegrityError
 from .._options import PIECE_BYTES
 from .._rules.naming import shard_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from .._model import Job
 
 _TEMPORARY = ".tmp"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Spool:
@@ -42,7 +49,7 @@ class Spool:
     def clear(self) -> None:
         """Blocking. Remove what a crash left half written; for a time when nobody writes."""
         for leftover in self.root.glob(f"*/*/*{_TEMPORARY}"):
-            leftover.unlink()
+            remove("leftover", leftover)
 
 
 class RunSpool:
@@ -57,8 +64,9 @@ class RunSpool:
     def prepare(self) -> None:
         """Blocking. Make the directories."""
         for directory in (self._shards, self._results, self.keys):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_directory(directory.parent)
+            with disk_errors(directory):
+                make_directory("spool", directory, 0o700)
+                sync_directory("spool", directory.parent)
 
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._shards / shard_file(index, generation)
@@ -80,7 +88,7 @@ class RunSpool:
         """Blocking. Let go of what has been published."""
         for path in self._results.glob("*"):
             if path != self.rejects:
-                path.unlink(missing_ok=True)
+                remove("results", path)
 
 
 class ShardWriter:
@@ -93,11 +101,11 @@ class ShardWriter:
         self._digest = hashlib.sha256()
         self._temporary = _temporary(path)
         with disk_errors(path):
-            self._file = open_private(self._temporary)
+            self._file = open_private("shard", self._temporary)
 
     def write(self, data: bytes | memoryview, lines: int) -> None:
         with disk_errors(self.path):
-            write_all(self._file, data)
+            write_all("shard", self._file, data)
         self._digest.update(data)
         self.bytes += len(data)
         self.lines += lines
@@ -105,12 +113,12 @@ class ShardWriter:
     def seal(self) -> str:
         """Give the shard its name; returns its SHA-256 in hex."""
         with disk_errors(self.path):
-            make_durable(self._file, self._temporary, self.path)
+            make_durable("shard", self._file, self._temporary, self.path)
         return self._digest.hexdigest()
 
     def discard(self) -> None:
         self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        remove("shard", self._temporary)
 
 
 class ShardCheck:
@@ -165,52 +173,23 @@ class ShardReader:
         self._file.close()
 
 
-def open_private(path: Path) -> BinaryIO:
-    """A new or emptied file that only its owner reads; a symbolic link in its place is not followed."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
-
-
-def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
-def make_durable(file: BinaryIO, temporary: Path, final: Path) -> None:
-    """Make a written file durable under its final name."""
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    temporary.rename(final)
-    sync_directory(final.parent)
-
-
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def publish(parts: Sequence[Path], final: Path) -> None:
     """The parts, one after the other, under one name, which shows up only when all are there."""
     temporary = _temporary(final)
     with disk_errors(final), contextlib.ExitStack() as stack:
-        target = stack.enter_context(open_private(temporary))
+        target = stack.enter_context(open_private("output", temporary))
         for part in parts:
-            with part.open("rb", buffering=0) as source:
+            with part.open("rb", buffering=0) as source, effect("output.write"):
                 _append(source, target)
         if target.tell() != sum(part.stat().st_size for part in parts):
             raise IntegrityError(f"{final}: the copy is not as long as its parts; nothing was published")
-        make_durable(target, temporary, final)
+        make_durable("output", target, temporary, final)
 
 
 def land(temporaries: Sequence[Path], finals: Sequence[Path]) -> str:
@@ -219,9 +198,9 @@ def land(temporaries: Sequence[Path], finals: Sequence[Path]) -> str:
         digest = digest_of(temporaries[0])
         for temporary, final in zip(temporaries, finals, strict=True):
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.rename(final)
-        sync_directory(finals[0].parent)
+                sync("results", file)
+            rename("results", temporary, final)
+        sync_directory("results", finals[0].parent)
     return digest
 
 
@@ -229,18 +208,14 @@ def replace(path: Path, content: bytes) -> None:
     """A small file for others to read: always whole, not necessarily durable."""
     temporary = _temporary(path)
     with disk_errors(path):
-        with open_private(temporary) as file:
-            write_all(file, content)
-        temporary.rename(path)
+        with open_private("status", temporary) as file:
+            write_all("status", file, content)
+        rename("status", temporary, path)
 
 
 def touch(path: Path) -> None:
     """An empty file that is durable."""
     publish([], path)
-
-
-def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def _append(source: BinaryIO, target: BinaryIO) -> None:
@@ -249,21 +224,9 @@ def _append(source: BinaryIO, target: BinaryIO) -> None:
         while os.copy_file_range(source.fileno(), target.fileno(), 1 << 30):
             pass
     except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise
         shutil.copyfileobj(source, target, PIECE_BYTES)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Translate what a disk may answer to a write."""
-    try:
-        yield
-    except OSError as error:
-        why, cure = (
-            (error.strerror, "put that right") if error.errno not in _FULL else ("the disk is full", "make room")
-        )
-        raise IncompleteRun(f"{path}: {why}. Nothing is lost: {cure}, then start the same command again.") from error
 
 
 def _temporary(path: Path) -> Path:

@@ -17,6 +17,7 @@ import anyio.to_thread
 from aiohttp import payload
 from yarl import URL
 
+from .._effects import effect
 from .._errors import ProtocolError, TransportError
 from .._options import CONNECT_TIMEOUT, CREATE_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT
 from .._wire.http import Call, Reply, same_origin
@@ -61,14 +62,17 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url, headers = self._address(call)
         with _translated(call):
-            async with session.request(
-                call.method,
-                url,
-                params=call.query,
-                headers=headers,
-                data=body if body is not None else call.body,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                effect(call.name),
+                session.request(
+                    call.method,
+                    url,
+                    params=call.query,
+                    headers=headers,
+                    data=body if body is not None else call.body,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 yield response
 
     def _address(self, call: Call) -> tuple[URL, dict[str, str]]:

@@ -8,8 +8,10 @@ from contextlib import closing, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from .._disk import disk_errors, disk_trouble, open_private, remove, rename, sync_directory
+from .._effects import effect
 from .._errors import IncompleteRun, ManifestError, PacktrainError
-from .lock import hold, sync_directory
+from .lock import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,16 +40,18 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     or as an IncompleteRun when it is the disk that refuses.
     """
     try:
-        with hold(path.parent):
+        with disk_errors(path), hold(path.parent):
             if sqlite3.sqlite_version_info < OLDEST:
                 raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with 3.37 or later")
             _create_missing(path)
             with closing(_connect(path)) as connection:
                 connection.executescript(ALONE)
                 _check(path, connection)
-                connection.executescript(SETTINGS)
+                with effect("manifest.settings"):
+                    connection.executescript(SETTINGS)
                 _migrate(path, connection)
-                connection.execute("UPDATE jobs SET claimed = 0 WHERE claimed = 1")
+                with effect("manifest.claims"):
+                    connection.execute("UPDATE jobs SET claimed = 0 WHERE claimed = 1")
                 yield connection
     except sqlite3.Error as error:
         raise _trouble(path, error) from error
@@ -62,7 +66,9 @@ def _create_missing(path: Path) -> None:
         if not path.exists():
             _create(path)
     except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}; correct that, then start the same command again") from error
+        raise disk_trouble(path, error) or ManifestError(
+            f"{path}: {error.strerror}; correct that, then start the same command again"
+        ) from error
 
 
 def _create(path: Path) -> None:
@@ -70,13 +76,13 @@ def _create(path: Path) -> None:
     if path.with_name(f"{path.name}-wal").exists():
         raise _damaged(path, "it is gone, its log is not")
     draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    remove("manifest", draft)
+    remove("manifest", draft.with_name(f"{draft.name}-journal"))
+    open_private("manifest", draft, os.O_WRONLY | os.O_EXCL).close()
     with closing(_connect(draft)) as connection:
         _migrate(draft, connection)
-    draft.rename(path)
-    sync_directory(path.parent)
+    rename("manifest", draft, path)
+    sync_directory("manifest", path.parent)
 
 
 def _check(path: Path, connection: sqlite3.Connection) -> None:
@@ -96,9 +102,10 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
             "start that version, or a later one"
         )
     for number, script in enumerate(scripts[version:], start=version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;"
-        )
+        with effect("manifest.migrate"):
+            connection.executescript(
+                f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;"
+            )
 
 
 def _version(connection: sqlite3.Connection) -> int:

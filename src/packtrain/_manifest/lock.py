@@ -12,11 +12,12 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 from msgspec import Struct
 
+from .._disk import disk_errors, disk_trouble, make_directory, open_private, write_all
 from .._errors import ManifestError
 
 if TYPE_CHECKING:
@@ -50,18 +51,16 @@ def hold(directory: Path, *, mounts: Path = MOUNTS) -> Iterator[None]:
     or on a network file system.
     """
     try:
-        _make(directory, 0o700)
+        make_directory("state", directory, 0o700)
         _inspect(directory, mounts)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock = open_private("lock", directory / "lock", os.O_RDWR)
     except OSError as error:
-        raise ManifestError(
+        raise disk_trouble(directory, error) or ManifestError(
             f"{directory}: cannot be the state directory ({error.strerror}); correct that, or give another --state"
         ) from error
-    try:
+    with lock:
         _take(directory, lock)
         yield
-    finally:
-        os.close(lock)
 
 
 def holder(directory: Path) -> str | None:
@@ -82,15 +81,6 @@ def holder(directory: Path) -> str | None:
         os.close(lock)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def file_system(device: int, mountinfo: str) -> str | None:
     """The type of the mounted file system with this device number (``st_dev``), as /proc/self/mountinfo has it."""
     number = f"{os.major(device)}:{os.minor(device)}"
@@ -99,14 +89,6 @@ def file_system(device: int, mountinfo: str) -> str | None:
         if mount.split(" ")[2] == number:
             return source.split(" ")[0]
     return None
-
-
-def _make(directory: Path, mode: int = 0o777) -> None:
-    if os.path.lexists(directory):
-        return
-    _make(directory.parent)
-    directory.mkdir(mode, exist_ok=True)
-    sync_directory(directory.parent)
 
 
 def _inspect(directory: Path, mounts: Path) -> None:
@@ -125,11 +107,13 @@ def _inspect(directory: Path, mounts: Path) -> None:
         )
 
 
-def _take(directory: Path, lock: int) -> None:
-    if not any(_locked(lock) for _ in range(TRIES)):
-        raise ManifestError(f"{directory} is in use by {_signature(lock)}; wait for it, or stop it")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, msgspec.json.encode(_myself()), 0)
+def _take(directory: Path, lock: BinaryIO) -> None:
+    handle = lock.fileno()
+    if not any(_locked(handle) for _ in range(TRIES)):
+        raise ManifestError(f"{directory} is in use by {_signature(handle)}; wait for it, or stop it")
+    with disk_errors(directory):
+        lock.truncate(0)
+        write_all("lock", lock, msgspec.json.encode(_myself()))
 
 
 def _locked(lock: int) -> bool:

@@ -48,7 +48,7 @@ class SqliteManifest:
         return self._instance
 
     async def open_run(self, run: Run) -> Run:
-        return await self._run(partial(operations.open_run, run))
+        return await self._run(partial(operations.open_run, run), "open_run")
 
     async def find_run(self, run: str) -> Run | None:
         return await self._run(partial(operations.find_run, run))
@@ -60,29 +60,29 @@ class SqliteManifest:
         return await self._run(partial(operations.cursor, run))
 
     async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
-        return await self._run(partial(operations.mark_sources, run, marks))
+        return await self._run(partial(operations.mark_sources, run, marks), "mark_sources")
 
     async def seal(self, shard: Shard, cursor: Cursor) -> None:
-        await self._run(partial(operations.seal, shard, cursor))
+        await self._run(partial(operations.seal, shard, cursor), "seal")
 
     async def move(self, run: str, cursor: Cursor) -> None:
-        await self._run(partial(operations.move, run, cursor))
+        await self._run(partial(operations.move, run, cursor), "move")
 
     async def shard(self, job: Job) -> Shard:
         return await self._run(partial(operations.shard, job))
 
     async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
-        return await self._run(partial(operations.claim, run, frozenset(states), now, limit))
+        return await self._run(partial(operations.claim, run, frozenset(states), now, limit), "claim")
 
     async def record(self, job: Job, event: Event) -> Job:
         after = advance(job, event)
-        await self._run(partial(operations.record, job, after, event, self._clock()))
+        await self._run(partial(operations.record, job, after, event, self._clock()), type(event).__name__)
         return after
 
     async def release(self, job: Job, *, not_before: float | None = None) -> None:
         # A cancelled task gives back what it holds as well.
         with CancelScope(shield=True):
-            await self._run(partial(operations.release, job, not_before))
+            await self._run(partial(operations.release, job, not_before), "release")
 
     async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
         return await self._run(partial(operations.jobs, run, states))
@@ -94,7 +94,7 @@ class SqliteManifest:
         return await self._run(partial(operations.statistics, run))
 
     async def publish(self, run: str, sha256: str) -> None:
-        await self._run(partial(operations.publish, run, sha256))
+        await self._run(partial(operations.publish, run, sha256), "publish")
 
     async def published(self, run: str) -> str | None:
         return await self._run(partial(operations.published, run))

@@ -11,12 +11,14 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, Semaphore, to_thread
 
+from .._effects import effect
 from .._errors import ManifestError, PacktrainError
 
 T = TypeVar("T")
@@ -27,10 +29,11 @@ WAITING = 1000
 
 
 class _Call:
-    __slots__ = ("answered", "error", "operation")
+    __slots__ = ("answered", "change", "error", "operation")
 
-    def __init__(self, operation: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(self, operation: Callable[[sqlite3.Connection], None], change: str | None) -> None:
         self.operation = operation
+        self.change = change
         self.answered = Event()
         self.error: PacktrainError | None = None
 
@@ -43,7 +46,7 @@ async def open_writer(connect: Connect) -> AsyncIterator[Writer]:
     PacktrainError.
     """
     writer = Writer()
-    thread = Thread(target=writer.work, args=(connect,), name="packtrain manifest")
+    thread = Thread(target=copy_context().run, args=(writer.work, connect), name="packtrain manifest")
     thread.start()
     try:
         yield writer
@@ -61,8 +64,8 @@ class Writer:
         self._group: list[_Call] = []
         self._closed = False
 
-    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """What the operation returns, once it is durable.
+    async def run(self, operation: Callable[[sqlite3.Connection], T], change: str | None = None) -> T:
+        """What the operation returns, once it is durable. ``change`` names what it changes; None when it only reads.
 
         Cancelled before it is accepted, it never runs; afterwards its outcome is awaited whatever happens.
         Raises the ManifestError of the operation; after a failed commit, its error from then on.
@@ -71,7 +74,7 @@ class Writer:
         async with self._slots:
             if self._closed:
                 raise ManifestError("this manifest was closed; open it again")
-            call = _Call(lambda connection: outcome.append(operation(connection)))
+            call = _Call(lambda connection: outcome.append(operation(connection)), change)
             self._calls.put(call)
             with CancelScope(shield=True):
                 await call.answered.wait()
@@ -123,7 +126,9 @@ def _commit(connection: sqlite3.Connection, group: list[_Call]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for call in group:
         _perform(connection, call)
-    connection.execute("COMMIT")
+    changes = {call.change for call in group if call.change}
+    with effect(*(f"manifest.{name}" for name in sorted(changes | {"commit"} if changes else ()))):
+        connection.execute("COMMIT")
 
 
 def _perform(connection: sqlite3.Connection, call: _Call) -> None:

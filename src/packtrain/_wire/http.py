@@ -13,6 +13,8 @@ Headers = Mapping[str, str]
 class Call(Struct, frozen=True, kw_only=True):
     """A request. ``target`` is a path below the service's origin, or a whole URL that the service gave."""
 
+    #: What it is called, whatever the wire, as in ``create.post``.
+    name: str
     method: str
     target: str
     query: tuple[tuple[str, str], ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from functools import partial
@@ -19,6 +20,7 @@ from .arguments import COMMON, Common, shield_stdin
 from .check import check
 from .console import say
 from .credentials import refuse_keys_in
+from .failpoints import failpoints
 from .logs import show_logs
 from .merge import merge
 from .run import run
@@ -63,7 +65,8 @@ def perform(argv: Sequence[str]) -> int:
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)
         show_logs(quiet=common.quiet, debug=common.debug)
-        return _run(command, bound)
+        with failpoints(os.environ):
+            return _run(command, bound)
     except CycloptsError as error:
         return _explain(exits.UsageError(f"{error}\nSee packtrain --help."), common)
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - see _explain

@@ -1,8 +1,9 @@
-"""For those who test: faults on demand for the local service, and conformance suites for parts of one's own.
+"""For those who test: failpoints, faults on demand for the local service, and conformance suites.
 
-The suites stand in modules of their own and need pytest and anyio's plugin for it.
+The suites, for parts of one's own, stand in modules of their own and need pytest and anyio's plugin for it.
 """
 
+from .._effects import armed
 from ..server.faults import (
     Delay,
     Drop,
@@ -46,5 +47,6 @@ __all__ = [
     "Status",
     "Step",
     "Truncate",
+    "armed",
     "read_plan",
 ]

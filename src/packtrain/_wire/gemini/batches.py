@@ -113,6 +113,7 @@ def create(*, model: str, task: Task, display_name: str, file: str) -> Call:
     model = model if "/" in model else f"models/{model}"
     batch = {"displayName": display_name, "inputConfig": {"fileName": checked(file)}}
     return Call(
+        name="create.post",
         method="POST",
         target=f"/{VERSION}/{model}:{METHODS[task]}",
         # Bounds how late the service may still accept a create whose answer we no longer wait for.
@@ -122,22 +123,22 @@ def create(*, model: str, task: Task, display_name: str, file: str) -> Call:
 
 
 def get(name: str) -> Call:
-    return Call(method="GET", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="job.get", method="GET", target=f"/{VERSION}/{checked(name)}")
 
 
 def cancel(name: str) -> Call:
-    return Call(method="POST", target=f"/{VERSION}/{checked(name)}:cancel", body=b"")
+    return Call(name="job.cancel", method="POST", target=f"/{VERSION}/{checked(name)}:cancel", body=b"")
 
 
 def delete(name: str) -> Call:
-    return Call(method="DELETE", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="job.delete", method="DELETE", target=f"/{VERSION}/{checked(name)}")
 
 
 def list_page(token: str | None) -> Call:
     query = [("pageSize", str(PAGE_SIZE))]
     if token:
         query.append(("pageToken", token))
-    return Call(method="GET", target=f"/{VERSION}/batches", query=tuple(query))
+    return Call(name="job.list", method="GET", target=f"/{VERSION}/batches", query=tuple(query))
 
 
 def read_batch(reply: Reply) -> RemoteBatch:

@@ -59,6 +59,7 @@ class FilePage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 def start_upload(*, name: str, display_name: str, size: int) -> Call:
     meta = {"file": {"name": name, "displayName": display_name, "mimeType": MIME_TYPE, "sizeBytes": size}}
     return Call(
+        name="upload.start",
         method="POST",
         target=f"/upload/{VERSION}/files",
         headers=(
@@ -76,6 +77,7 @@ def send_chunk(url: str, *, offset: int, finalize: bool) -> Call:
     """A data call; its bytes are given to the transport apart."""
     command = "upload, finalize" if finalize else "upload"
     return Call(
+        name="upload.finalize" if finalize else "upload.chunk",
         method="POST",
         target=url,
         headers=(("X-Goog-Upload-Command", command), ("X-Goog-Upload-Offset", str(offset))),
@@ -83,15 +85,15 @@ def send_chunk(url: str, *, offset: int, finalize: bool) -> Call:
 
 
 def query_upload(url: str) -> Call:
-    return Call(method="POST", target=url, headers=(("X-Goog-Upload-Command", "query"),), body=b"")
+    return Call(name="upload.query", method="POST", target=url, headers=(("X-Goog-Upload-Command", "query"),), body=b"")
 
 
 def get_file(name: str) -> Call:
-    return Call(method="GET", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="file.get", method="GET", target=f"/{VERSION}/{checked(name)}")
 
 
 def delete_file(name: str) -> Call:
-    return Call(method="DELETE", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="file.delete", method="DELETE", target=f"/{VERSION}/{checked(name)}")
 
 
 def download(name: str, *, offset: int = 0, etag: str | None = None) -> Call:
@@ -101,6 +103,7 @@ def download(name: str, *, offset: int = 0, etag: str | None = None) -> Call:
         if etag:
             headers.append(("If-Range", etag))
     return Call(
+        name="results.get",
         method="GET",
         target=f"/{VERSION}/{checked(name)}:download",
         query=(("alt", "media"),),
