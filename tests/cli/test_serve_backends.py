@@ -1,4 +1,4 @@
-"""``serve`` with its options for who answers, and what clients may have."""
+"""``serve`` with its options for who answers, what clients may have, and who may be told."""
 
 from __future__ import annotations
 
@@ -129,3 +129,19 @@ def test_quotas_are_those_of_the_real_service(terminal: Terminal, options: tuple
     status, found = call(service, "/v1beta/models/gemini-2.5-flash:batchGenerateContent", batch)
     assert status == expected
     assert found.get("error", {}).get("status") == ("RESOURCE_EXHAUSTED" if options else None)
+
+
+def test_events_go_to_the_origins_named(terminal: Terminal) -> None:
+    """Each option adds one, and loopback is none of them; what is no origin is refused."""
+    options = ("--webhooks-to", "https://hooks.example", "--webhooks-to", "http://127.0.0.1:9000")
+    origin = listening(terminal.start(*SERVE, *options)).removeprefix("http://")
+    expected = {"https://hooks.example/x": 200, "http://127.0.0.1:9000/x": 200, "http://127.0.0.1:9001/x": 400}
+    for uri, status in expected.items():
+        connection = HTTPConnection(origin)
+        body = {"uri": uri, "subscribed_events": ["batch.failed"]}
+        connection.request("POST", "/v1beta/webhooks", json.dumps(body))
+        assert connection.getresponse().status == status, uri
+        connection.close()
+    ended = terminal(*SERVE, "--webhooks-to", "hooks.example")
+    assert ended.returncode == 3
+    assert "give an origin" in ended.stderr
