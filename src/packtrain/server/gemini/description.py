@@ -5,7 +5,7 @@ The structs here say what handlers read member by member, in either spelling.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -18,6 +18,9 @@ from ..echo import Content, Embedding, EmbedRequest, EmbedResponse, GenerateRequ
 from .models import MAX_EMBEDDINGS
 from .uploads import MAX_DISPLAY_NAME
 from .webhook_operations import WEBHOOK_OPERATIONS, WebhookConfig
+
+if TYPE_CHECKING:
+    from ..description import Shape
 
 
 class NewFile(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -100,6 +103,12 @@ PAGE = (
 )
 UPLOAD_ID = Parameter("upload_id", "query", TEXT, required=True)
 OFFSET = Parameter("X-Goog-Upload-Offset", "header", {"type": "integer", "minimum": 0})
+#: In this order.
+WHOLE: Shape = {
+    "type": "object",
+    "required": ["description", "content"],
+    "properties": {"description": {"$ref": "#/components/schemas/Gemini.NewUpload"}, "content": BYTES},
+}
 
 
 def _one_of(name: str, place: Any, *words: str) -> Parameter:
@@ -142,7 +151,7 @@ OPERATIONS = {
         at="POST /upload/v1beta/files#multipart",
         says="A file in one call, its description in JSON before the bytes",
         takes=[_one_of("X-Goog-Upload-Protocol", "header", "multipart")],
-        sends=("multipart/related", BYTES),
+        sends=("multipart/related", WHOLE),
         gives=Uploaded,
     ),
     "files.list": Operation(at="GET /v1beta/files", says="Files, newest first", takes=PAGE, gives=FilePage),

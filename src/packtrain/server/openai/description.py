@@ -14,10 +14,10 @@ from .files import PURPOSES
 from .limits import LIMITS
 
 if TYPE_CHECKING:
-    from ..description import Schema
+    from ..description import Shape
 
 FORM = "multipart/form-data"
-NEW_FILE: Schema = {
+NEW_FILE: Shape = {
     "type": "object",
     "required": ["purpose", "file"],
     "properties": {
@@ -31,7 +31,7 @@ NEW_FILE: Schema = {
         },
     },
 }
-NEW_PART: Schema = {"type": "object", "required": ["data"], "properties": {"data": BYTES}}
+NEW_PART: Shape = {"type": "object", "required": ["data"], "properties": {"data": BYTES}}
 
 PAGE = (
     Parameter("limit", "query", {"type": "integer", "minimum": 1}),
