@@ -1,0 +1,224 @@
+"""The virtual service and the network to it: what happens in truth, and what a driver is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from packtrain._errors import ApiError, ProtocolError, TransportError
+from packtrain._model import BatchPage, BatchState, RemoteBatch, RemoteFile
+from packtrain._options import CREATE_TIMEOUT
+from packtrain._rules.lifecycle import CreateIntended, CreateWithdrawn, UploadIntended
+
+from .schedules import HOUR
+from .virtual import Violation, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from .schedules import Weather
+    from .virtual import Key, Ledger, Time
+
+FILE_LIFE = 48 * HOUR
+#: Jobs on a page of the list: most passes are of several.
+PAGE = 2
+
+
+class Later(Protocol):
+    """Has something called after so many seconds, whoever is dead by then."""
+
+    def __call__(self, seconds: float, call: Callable[..., object], *values: object) -> None: ...
+
+
+@dataclass
+class VirtualJob:
+    """A job as it is in truth. ``visible_at`` is when the list begins to show it."""
+
+    name: str
+    tag: str
+    file: str
+    key: Key
+    accepted_at: float
+    visible_at: float
+    ends_at: float
+    end: BatchState
+    cancelled_at: float | None = None
+
+    def state(self, now: float) -> BatchState:
+        if self.cancelled_at is not None and self.cancelled_at < self.ends_at:
+            return BatchState.CANCELLED
+        if now >= self.ends_at:
+            return self.end
+        return BatchState.PENDING if now < self.accepted_at + 60 else BatchState.RUNNING
+
+
+class VirtualService:
+    """What the service holds, and the truth about it: an account that no client can write to.
+
+    ``weather`` says what goes wrong; the service is told of each create when it arrives, on time, late, or never.
+    """
+
+    def __init__(self, time: Time, random: Random, weather: Weather, ledger: Ledger) -> None:
+        self._time = time
+        self._random = random
+        self._weather = weather
+        self._ledger = ledger
+        self.files: dict[str, float] = {}
+        self.jobs: list[VirtualJob] = []
+        #: Creates sent, by tag.
+        self.sent: dict[str, int] = {}
+
+    def put(self, name: str) -> float:
+        """A finished upload; when the file expires."""
+        self.files[name] = self._time.now + FILE_LIFE
+        return self.files[name]
+
+    def has(self, name: str) -> bool:
+        return self.files.get(name, 0.0) > self._time.now
+
+    def accept(self, tag: str, file: str) -> VirtualJob | None:
+        """A create arrives. None when it is refused for want of its file."""
+        if self._weather.checks_file and not self.has(file):
+            return None
+        now, shard, generation = self._time.now, *map(int, tag.split(".")[2:4])
+        earlier = [job for job in self.jobs if job.key == (shard, generation)]
+        if earlier and not self._weather.delivers_twice:
+            raise Violation(f"a second job for shard {shard}: {tag} after {[job.tag for job in earlier]}")
+        ends_at, end = self._weather.draw_end(self._random, now)
+        job = VirtualJob(
+            name=f"batches/b{len(self.jobs)}",
+            tag=tag,
+            file=file,
+            key=(shard, generation),
+            accepted_at=now,
+            visible_at=now + self._weather.draw_lag(self._random),
+            ends_at=ends_at,
+            end=end,
+        )
+        self.jobs.append(job)
+        return job
+
+    def shown(self, job: VirtualJob) -> RemoteBatch:
+        state = job.state(self._time.now)
+        done = state is BatchState.SUCCEEDED
+        return RemoteBatch(
+            name=job.name,
+            state=state,
+            display_name=job.tag,
+            created_at=job.accepted_at,
+            result_file=f"files/results-of-{job.name[8:]}" if done else None,
+            requests=self._ledger.shards[job.key].lines,
+        )
+
+    def expect_intent(self, tag: str, file: str) -> None:
+        """Asked as a create leaves: its intent is recorded, its file is the attempt's own, and it is sent once."""
+        key = (int(tag.split(".")[2]), int(tag.split(".")[3]))
+        intents = [event for event in self._ledger.events(key, CreateIntended) if getattr(event, "tag", None) == tag]
+        files = [getattr(event, "file", None) for event in self._ledger.events(key, UploadIntended)]
+        withdrawn = len(self._ledger.events(key, CreateWithdrawn))
+        self.sent[tag] = self.sent.get(tag, 0) + 1
+        if not intents or file not in files or self.sent[tag] > min(len(intents), 1 + withdrawn):
+            raise Violation(f"create {self.sent[tag]} of {tag} with {file}: {len(intents)} intents, files {files}")
+
+
+class VirtualRemote:
+    """One driver's way to the service, with a network between them.
+
+    ``later`` hands over what reaches the service when nobody waits for it any more, a driver killed included.
+    """
+
+    def __init__(
+        self,
+        service: VirtualService,
+        time: Time,
+        random: Random,
+        weather: Weather,
+        later: Later,
+    ) -> None:
+        self._service = service
+        self._time = time
+        self._random = random
+        self._weather = weather
+        self._later = later
+
+    async def create(self, *, model: str, task: str, tag: str, file: str) -> RemoteBatch:
+        del model, task
+        service, random, weather = self._service, self._random, self._weather
+        service.expect_intent(tag, file)
+        if random.random() >= weather.trouble:
+            return await self._accepted(tag, file, delivered=True)
+        match random.randrange(10):
+            case 0:
+                await pause(5)
+                raise TransportError("refused to connect", sent=False)
+            case 1:
+                await pause(0.2)
+                raise ApiError("quota", status=429, code="RESOURCE_EXHAUSTED", retry_after=random.choice((None, 30.0)))
+            case 2:
+                await pause(0.2)
+                raise ApiError("<html>", status=random.choice((400, 403, 502, 503)))
+            case 3:
+                await pause(0.2)
+                raise ApiError("a bad line", status=400, code="INVALID_ARGUMENT")
+            case 4:
+                await pause(CREATE_TIMEOUT)
+                raise TransportError("no answer")  # it was lost on the way there
+            case 5 | 6:
+                self._later(CREATE_TIMEOUT + weather.draw_late(random), service.accept, tag, file)
+                await pause(CREATE_TIMEOUT)
+                raise TransportError("no answer")
+            case 7 if weather.delivers_twice:
+                self._later(random.random() * 100, service.accept, tag, file)
+                return await self._accepted(tag, file, delivered=True)
+            case _:
+                return await self._accepted(tag, file, delivered=False)
+
+    async def _accepted(self, tag: str, file: str, *, delivered: bool) -> RemoteBatch:
+        # The sender may be killed while it waits; the create arrives all the same.
+        made: list[VirtualJob | None] = []
+        self._later(0.1, lambda: made.append(self._service.accept(tag, file)))
+        await pause(0.3)
+        if not made or made[0] is None:
+            raise ApiError(f"{file} was not found", status=404, code="NOT_FOUND")
+        if delivered:
+            return self._service.shown(made[0])
+        await pause(self._random.choice((0.0, CREATE_TIMEOUT)))
+        raise self._random.choice(
+            (TransportError("reset"), ApiError("unavailable", status=503, code="UNAVAILABLE"), ProtocolError("garbled"))
+        )
+
+    async def list_page(self, token: str | None) -> BatchPage:
+        await pause(0.1)
+        now = self._time.now
+        if self._weather.outage[0] <= now < self._weather.outage[1]:
+            raise ApiError("unavailable", status=503, code="UNAVAILABLE")
+        if self._random.random() < self._weather.page_trouble:
+            if self._random.random() < 0.5:
+                return BatchPage((), token or "again")
+            raise ApiError("unavailable", status=503, code="UNAVAILABLE")
+        if self._weather.lies[0] <= now < self._weather.lies[1]:
+            return BatchPage((), None)
+        begin = int(token) if token and token.isdigit() else 0
+        visible = [job for job in reversed(self._service.jobs) if job.visible_at <= now]
+        shown = tuple(self._service.shown(job) for job in visible[begin : begin + PAGE])
+        return BatchPage(shown, str(begin + PAGE) if begin + PAGE < len(visible) else None)
+
+    async def find_batch(self, name: str) -> RemoteBatch | None:
+        await pause(0.1)
+        return next((self._service.shown(job) for job in self._service.jobs if job.name == name), None)
+
+    async def find_file(self, name: str) -> RemoteFile | None:
+        await pause(0.1)
+        return RemoteFile(name=name, state="ACTIVE", bytes=1) if self._service.has(name) else None
+
+    async def delete_file(self, name: str) -> None:
+        await pause(0.1)
+        if self._random.random() < self._weather.page_trouble:
+            raise TransportError("no answer")
+        self._service.files.pop(name, None)
+
+    async def cancel(self, name: str) -> None:
+        await pause(0.1)
+        job = next(job for job in self._service.jobs if job.name == name)
+        job.cancelled_at = job.cancelled_at or self._time.now

@@ -1,0 +1,135 @@
+"""Random schedules in virtual time: create and reconcile as they are, and sown faults to see that they are seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from packtrain._errors import PacktrainError
+from packtrain._flow import create, reconcile
+from packtrain._model import State
+from packtrain._rules import naming, polling
+from packtrain._rules.lifecycle import TABLE, AttemptAbandoned, CreateWithdrawn
+from packtrain._rules.outcome import Outcome, classify
+
+from .schedules import draw
+from .simulator import RUN, simulate, simulate_all
+from .virtual import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from packtrain._flow.context import Context
+    from packtrain._model import Job
+
+    Sow = Callable[[pytest.MonkeyPatch], None]
+
+PARTS = 8
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_twenty_thousand_schedules(part: int) -> None:
+    """No second job, no create without its intent, no shard that stands still; a violation names its seed."""
+    size = 20_000 // PARTS
+    seen = simulate_all(range(part * size, (part + 1) * size))
+    assert seen["schedules"] == size
+    # Every event of the part of the life that is simulated happens, or the schedules would prove little.
+    skipped = {"UploadOpened", "UploadLost"}
+    assert {kind.__name__ for kind in TABLE} - skipped <= set(seen)
+
+
+def test_a_seed_is_a_schedule() -> None:
+    """The same seed gives the same run, event by event."""
+    assert simulate(7) == simulate(7)
+    assert draw(7)[0] == draw(7)[0] != draw(8)[0]
+
+
+def absent_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(polling.Search, "absent", lambda _, settle: settle > 0)
+
+
+def no_wait_after_the_fence(patch: pytest.MonkeyPatch) -> None:
+    settle = reconcile.Watcher._patience
+    patch.setattr(
+        reconcile.Watcher, "_patience", lambda self, job: 0 if job.state is State.FENCED else settle(self, job)
+    )
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    async def conclude(self: reconcile.Watcher, job: Job) -> bool:
+        await self._ctx.record(job, AttemptAbandoned(reason="not in the list"))
+        return True
+
+    patch.setattr(reconcile.Watcher, "_conclude", conclude)
+
+
+def a_restart_forgets_the_create(patch: pytest.MonkeyPatch) -> None:
+    async def doubt(self: create.Creator, job: Job, reason: str) -> Job:
+        return await self._ctx.record(job, CreateWithdrawn(not_before=0.0, reason=reason))
+
+    patch.setattr(create.Creator, "_doubt", doubt)
+
+
+def a_503_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
+    def throttled(error: PacktrainError, *, file: str, proven: bool) -> Outcome:
+        return Outcome.THROTTLED if getattr(error, "status", 0) == 503 else classify(error, file=file, proven=proven)
+
+    patch.setattr(create, "classify", throttled)
+
+
+def a_broken_pass_is_an_empty_list(patch: pytest.MonkeyPatch) -> None:
+    async def list_jobs(ctx: Context, **options: object) -> reconcile.Listing:
+        try:
+            return await LIST_JOBS(ctx, **options)  # type: ignore[arg-type]  # handed on as it came
+        except PacktrainError:
+            return reconcile.Listing({})
+
+    patch.setattr(reconcile, "list_jobs", list_jobs)
+
+
+def an_empty_list_is_believed(patch: pytest.MonkeyPatch) -> None:
+    def absent(search: polling.Search, settle: float) -> bool:
+        return search.passes >= 3 and search.last - search.since >= settle
+
+    patch.setattr(polling.Search, "absent", absent)
+
+
+def the_first_page_is_the_list(patch: pytest.MonkeyPatch) -> None:
+    async def first_page(ctx: Context, **_: object) -> reconcile.Listing:
+        page = await ctx.remote.list_page(None)
+        return reconcile.Listing({batch.name: batch for batch in page.batches})
+
+    patch.setattr(reconcile, "list_jobs", first_page)
+
+
+def shard_1_is_shard_10(patch: pytest.MonkeyPatch) -> None:
+    tagged = reconcile.Listing.tagged
+    patch.setattr(reconcile.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
+
+
+LIST_JOBS = reconcile.list_jobs
+SOWN = (
+    absent_at_once,
+    no_wait_after_the_fence,
+    no_fence,
+    a_restart_forgets_the_create,
+    a_503_is_a_refusal,
+    a_broken_pass_is_an_empty_list,
+    an_empty_list_is_believed,
+    the_first_page_is_the_list,
+    shard_1_is_shard_10,
+)
+
+
+@pytest.mark.parametrize("sow", SOWN, ids=lambda sow: sow.__name__)
+def test_a_sown_fault_is_seen(sow: Sow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the ways in which clients make a second job shows up within a few thousand schedules."""
+    sow(monkeypatch)
+    with pytest.raises(Violation, match="seed"):
+        simulate_all(range(6000))
+
+
+def test_names_are_those_of_the_run() -> None:
+    """The virtual service reads shard and generation from a tag."""
+    assert naming.shard_prefix(RUN.token, 10, 0).split(".")[2:4] == ["10", "0"]

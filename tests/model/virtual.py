@@ -1,0 +1,158 @@
+"""Virtual ends for the flow: a clock, a manifest and a service that live in one thread and wait for nobody.
+
+A coroutine that stands on them suspends only in ``pause``; what it yields are the seconds until it wants to go on. So
+a schedule decides what happens between any two steps, and a year passes in no time.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from packtrain._errors import ManifestError
+from packtrain._model import Cursor, Job, Run, Shard, State, Statistics
+from packtrain._rules.lifecycle import (
+    SETTLED,
+    Event,
+    JobKnown,
+    advance,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator
+    from random import Random
+
+#: When every schedule begins.
+START = 1e9
+HOUR = 3600.0
+FILE_LIFE = JOB_LIFE = 48 * HOUR
+#: Jobs on a page of the list: most passes are of several.
+PAGE = 2
+
+Key = tuple[int, int]
+
+
+class Violation(AssertionError):  # noqa: N818 - a verdict on one schedule
+    """Something happened that must never happen."""
+
+
+@types.coroutine
+def pause(seconds: float) -> Generator[float, None, None]:
+    yield seconds
+
+
+@dataclass
+class Time:
+    """Monotonic seconds, and how far the machine's clock is off them."""
+
+    now: float = START
+    skew: float = 0.0
+
+
+class VirtualClock:
+    def __init__(self, time: Time, random: Random) -> None:
+        self._time = time
+        self.jitter = random.random
+
+    def now(self) -> float:
+        return self._time.now + self._time.skew
+
+    async def sleep(self, seconds: float) -> None:
+        await pause(seconds)
+
+
+@dataclass
+class Entry:
+    """One recorded event, and the seconds in which it was."""
+
+    before: State
+    event: Event
+    after: State
+
+
+@dataclass
+class Ledger:
+    """What is durable: jobs, claims and history. It outlives every driver."""
+
+    #: Both in the order of their keys.
+    shards: dict[Key, Shard]
+    jobs: dict[Key, Job]
+    history: dict[Key, list[Entry]] = field(default_factory=dict)
+    #: Who holds a job.
+    claimed: dict[Key, object] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return all(job.state in SETTLED for job in self.jobs.values())
+
+    def events(self, key: Key, kind: type[Event]) -> list[Event]:
+        return [entry.event for entry in self.history.get(key, []) if type(entry.event) is kind]
+
+
+class VirtualManifest:
+    """One driver's handle: the verbs that create and reconcile use. Every write is conditional, as in the real ones.
+
+    ``crash`` is asked before and after each write.
+    """
+
+    instance = "0123abcd"
+
+    def __init__(self, ledger: Ledger, run: Run, crash: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._run = run
+        self._crash = crash
+        ledger.claimed.clear()  # those of earlier handles are void
+
+    async def shard(self, job: Job) -> Shard:
+        return self._ledger.shards[_key(job)]
+
+    async def jobs(self, _: str, states: Collection[State] | None = None) -> list[Job]:
+        return [job for job in self._ledger.jobs.values() if states is None or job.state in states]
+
+    async def claim(self, _: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
+        ledger = self._ledger
+        free = [key for key, job in ledger.jobs.items() if job.state in states and key not in ledger.claimed]
+        due = [key for key in free if ledger.jobs[key].not_before <= now][:limit]
+        for key in due:
+            ledger.claimed[key] = self
+            ledger.jobs[key] = msgspec.structs.replace(ledger.jobs[key], fence=ledger.jobs[key].fence + 1)
+        return [ledger.jobs[key] for key in due]
+
+    def close(self) -> None:
+        """The claims of a handle die with it."""
+        claimed = self._ledger.claimed
+        self._ledger.claimed = {key: holder for key, holder in claimed.items() if holder is not self}
+
+    async def record(self, job: Job, event: Event) -> Job:
+        self._crash()
+        await pause(0.01)
+        after = advance(job, event)
+        stored = self._ledger.jobs[_key(job)]
+        if (stored.state, stored.attempt, stored.fence) != (job.state, job.attempt, job.fence):
+            raise ManifestError(f"shard {job.shard}: stale, nothing was written")
+        self._ledger.jobs[_key(job)] = after
+        self._ledger.history.setdefault(_key(job), []).append(Entry(job.state, event, after.state))
+        self._crash()
+        return after
+
+    async def release(self, job: Job, *, not_before: float | None = None) -> None:
+        stored = self._ledger.jobs[_key(job)]
+        if stored.fence != job.fence:
+            raise ManifestError(f"shard {job.shard}: the claim was lost")
+        self._ledger.claimed.pop(_key(job), None)
+        if not_before is not None:
+            self._ledger.jobs[_key(job)] = msgspec.structs.replace(stored, not_before=not_before)
+
+    async def statistics(self, run: str) -> Statistics:
+        states = [job.state for job in self._ledger.jobs.values()]
+        created = sum(bool(self._ledger.events(key, JobKnown)) for key in self._ledger.jobs)
+        counts = {state: states.count(state) for state in set(states)}
+        return Statistics(run=run, cursor=Cursor(), states=counts, jobs_created=created)
+
+
+def _key(job: Job) -> Key:
+    return job.shard, job.generation
