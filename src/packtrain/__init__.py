@@ -17,6 +17,8 @@ from ._errors import (
 from ._model import (
     BatchState,
     Cursor,
+    Extra,
+    ExtraState,
     Job,
     Limits,
     Reject,
@@ -49,6 +51,8 @@ __all__ = (
     "CheckReport",
     "Client",
     "Cursor",
+    "Extra",
+    "ExtraState",
     "Gemini",
     "IncompleteRun",
     "InputError",

@@ -13,6 +13,7 @@ import anyio.to_thread
 from ._errors import IncompleteRun
 from ._flow.context import Context
 from ._flow.drive import Driver
+from ._flow.extras import last_sweep
 from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
 from ._flow.merge import Output, merge, publish_rejects
@@ -264,6 +265,8 @@ class Client:
         statistics = await self._manifest.statistics(ctx.run.id)
         if not _settled(statistics):
             return
+        await last_sweep(ctx, self._stop)
+        await self._reporter.refresh(ctx.run.id)
         stuck = await self._manifest.jobs(ctx.run.id, {State.QUARANTINED})
         if stuck:
             reasons = "; ".join(f"shard {job.shard}: {job.reason}" for job in stuck[:5])

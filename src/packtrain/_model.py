@@ -180,6 +180,8 @@ class RemoteBatch(Struct, frozen=True, kw_only=True):
     created_at: float | None = None
     reason: str = ""
     requests: int | None = None
+    #: As the service writes it, often ``models/...``; empty where it says none.
+    model: str = ""
 
 
 class BatchPage(Struct, frozen=True):
@@ -187,6 +189,8 @@ class BatchPage(Struct, frozen=True):
 
     batches: tuple[RemoteBatch, ...]
     next_token: str | None
+    #: The JSON of items that describe no job that we could read.
+    unreadable: tuple[str, ...] = ()
 
 
 class State(enum.StrEnum):
@@ -246,6 +250,30 @@ class Job(Struct, frozen=True, kw_only=True):
     tally: Tally | None = None
 
 
+class ExtraState(enum.StrEnum):
+    """What is to become of a job too many, or has."""
+
+    #: Its shard has no adopted job and waits for a person, who decides about this one too.
+    SEEN = "seen"
+    #: To be cancelled, again and again until it has ended.
+    CANCELLING = "cancelling"
+    #: It has ended since, at the latest by our cancel.
+    CANCELLED = "cancelled"
+    #: It had ended when it was met, and was paid for.
+    ENDED = "ended"
+
+
+class Extra(Struct, frozen=True, kw_only=True):
+    """A job at the service that bears a tag of ours, and is not the one adopted for its shard."""
+
+    batch: str
+    shard: int
+    generation: int = 0
+    #: The attempt that its tag names.
+    attempt: int
+    state: ExtraState
+
+
 class Entry(Struct, frozen=True, kw_only=True):
     """One line of a run's history."""
 
@@ -271,6 +299,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     stored_bytes: int = 0
     uploaded_bytes: int = 0
     jobs_created: int = 0
+    #: Jobs beside those that were adopted. Nothing of them enters the output.
     duplicates_healed: int = 0
     tally: Tally = Tally()
     merged: bool = False

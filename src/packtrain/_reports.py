@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ._model import Reject, Shard, State, Statistics
+from ._model import Extra, Reject, Shard, State, Statistics
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -28,6 +28,10 @@ class Status(Struct, frozen=True, kw_only=True):
     at: float
     statistics: Statistics
     progress: Progress
+    #: Jobs that bear our tags beside those that were adopted.
+    extras: list[Extra] = []
+    #: Shards that wait for a person's decision, with the reason.
+    quarantined: dict[int, str] = {}
     #: Who drives it now; None for nobody.
     holder: str | None = None
 

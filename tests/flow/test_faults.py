@@ -330,7 +330,6 @@ async def test_a_create_delivered_twice_is_answered_once(tmp_path: Path, faults:
     assert [row["key"] for row in read_lines(place.out)] == [f"key-{n}" for n in range(5)]
 
 
-@pytest.mark.xfail(strict=True, reason="nothing in the client counts jobs too many: duplicates_healed is always 0")
 @pytest.mark.parametrize("faults", TWICE.values(), ids=TWICE)
 async def test_a_create_delivered_twice_is_reported(tmp_path: Path, faults: FaultPlan) -> None:
     """That there were two jobs must be said."""

@@ -47,3 +47,21 @@ def test_the_prefix_of_one_shard_is_not_that_of_another() -> None:
     assert not naming.job_tag(TOKEN, shard(10), 1).startswith(naming.shard_prefix(TOKEN, 1, 0))
     assert naming.job_tag(TOKEN, shard(1), 2).startswith(naming.shard_prefix(TOKEN, 1, 0))
     assert naming.shard_prefix(TOKEN, 1, 0).startswith(naming.run_prefix(TOKEN))
+
+
+@given(st.integers(0, 10**6), st.integers(0, 9), st.integers(1, 9))
+def test_a_tag_says_again_what_it_was_made_of(index: int, generation: int, attempt: int) -> None:
+    """So that a job found at the service is known for what it is."""
+    made = shard(index, generation)
+    assert naming.read_tag(TOKEN, naming.job_tag(TOKEN, made, attempt)) == naming.Tag(
+        index, generation, attempt, made.sha256[:16], made.lines
+    )
+
+
+def test_other_names_are_no_tags() -> None:
+    """Of another run, cut short, or of somebody who only began like us."""
+    tag = naming.job_tag(TOKEN, shard(1), 1)
+    other = naming.token_from(bytes(16))
+    strange = (naming.job_tag(other, shard(1), 1), tag[:-2], f"{tag}.", f"{tag}.x", tag.replace("1.0.1", "1.0.-1"), "")
+    for name in strange:
+        assert naming.read_tag(TOKEN, name) is None

@@ -84,6 +84,30 @@ def test_an_empty_list_is_an_empty_object() -> None:
     assert (page.batches, page.next_token) == ((), None)
 
 
+def test_an_item_that_cannot_be_read_does_not_hide_the_others() -> None:
+    """Somebody else's job may be described in ways that nobody has met yet."""
+    odd = [
+        operation(createTime="yesterday"),
+        operation(state=7),
+        operation(batchStats={"requestCount": "many"}),
+        operation() | {"name": "../x"},
+        {},
+        "text",
+        None,
+    ]
+    page = batches.read_page(reply({"operations": [*odd[:3], operation(), *odd[3:]], "nextPageToken": "t"}))
+    assert [batch.name for batch in page.batches] == [NAME]
+    assert [json.loads(item) for item in page.unreadable] == odd
+    assert page.next_token == "t"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"operations": 1}', b'{"operations": [{"name": }]}'])
+def test_a_page_that_is_none_is_a_protocol_error(body: bytes) -> None:
+    """The whole pass is void then."""
+    with pytest.raises(ProtocolError):
+        batches.read_page(Reply(status=200, headers={}, body=body))
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b'{"name":"x"}', b'{"metadata":{"createTime":"now"},"name":"batches/a"}']
 )

@@ -18,9 +18,11 @@ from .._rules.lifecycle import (
 )
 from .._rules.outcome import Outcome, classify
 from .._rules.retrying import wait_after
-from .reconcile import find_tag
+from .extras import adopt, find_own
+from .listing import list_jobs
 
 if TYPE_CHECKING:
+    from .._model import RemoteBatch
     from .context import Context
 
 
@@ -47,11 +49,18 @@ class Creator:
             self._proven = (await self._ctx.manifest.statistics(job.run)).jobs_created > 0
         shard = await self._ctx.manifest.shard(job)
         tag = naming.job_tag(self._ctx.run.token, shard, job.attempt)
-        # A create that was refused for quota is taken to have made nothing; one look makes sure of it.
-        if job.tag == tag and (found := await find_tag(self._ctx, tag)):
-            return await self._ctx.record(job, JobKnown(batch=found.name, submitted_at=self._ctx.clock.now()))
+        if job.tag is not None and (found := await self._look_back(job)):
+            return await adopt(self._ctx, job, found)
         job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
         return await self._post(job, tag)
+
+    async def _look_back(self, job: Job) -> list[RemoteBatch]:
+        """What an earlier create of this shard has made after all, though it was refused or taken for absent."""
+        if job.attempt > 1:
+            await self._ctx.remote.delete_file(
+                naming.file_name(self._ctx.run.token, job.shard, job.generation, job.attempt - 1)
+            )
+        return await find_own(self._ctx, job, await list_jobs(self._ctx.remote, self._ctx.run.token))
 
     async def _post(self, job: Job, tag: str) -> Job:
         ctx, file = self._ctx, job.file or ""

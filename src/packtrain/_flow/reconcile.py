@@ -1,20 +1,19 @@
 """What the service's list of jobs says about ours: how far they are, and whether one in doubt was made.
 
-One pass over the list serves all jobs of a run. A pass that breaks off says nothing; absence counts only when a
-pass is complete, and is believed only after ``polling.Search`` says so. Then the attempt's input file is revoked,
-so that a create still on its way is refused, and one more look decides.
+One pass over the list serves all jobs of a run. A pass that breaks off says nothing, nor does one that shows none of
+the jobs that we know; absence is believed only after ``polling.Search`` says so. Then the attempt's input file is
+revoked, so that a create still on its way is refused, and one more look decides. Now and then a pass also looks for
+jobs too many.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from .._errors import ProtocolError
+from .._errors import PacktrainError
 from .._model import BatchState, Job, RemoteBatch, State
 from .._options import JOB_PATIENCE
-from .._rules import naming, polling
+from .._rules import polling
 from .._rules.lifecycle import (
     DOUBT,
     WATCH,
@@ -23,56 +22,25 @@ from .._rules.lifecycle import (
     Fenced,
     FenceIntended,
     JobEnded,
-    JobKnown,
     Quarantined,
 )
+from .._rules.polling import Search, Sight
+from .extras import adopt, cancelling, find_own, sweep
+from .listing import Listing, list_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from .context import Context
 
-_MAX_PAGES = 10_000
+Place = tuple[int, int]
+
 #: Seconds between two looks, whatever is due.
 _SHORTEST = 0.05
 #: A job that the list and a look-up by name both miss: so many times, over so long, before a person must look.
 _LOST_LOOKS, _LOST_SECONDS = 3, 900.0
 #: How long a job may have succeeded before its results file shows.
 _RESULT_SECONDS = 600.0
-
-
-class Listing(Struct, frozen=True):
-    """The jobs of this run that a pass showed."""
-
-    batches: dict[str, RemoteBatch]
-
-    def tagged(self, prefix: str) -> list[RemoteBatch]:
-        return [batch for batch in self.batches.values() if batch.display_name.startswith(prefix)]
-
-
-async def list_jobs(ctx: Context, *, until: Collection[str] = ()) -> Listing:
-    """One pass; it ends early when ``until``, names of jobs, have all been seen. Raises on any broken page."""
-    prefix, missing = naming.run_prefix(ctx.run.token), set(until)
-    batches: dict[str, RemoteBatch] = {}
-    tokens: set[str] = set()
-    token: str | None = None
-    while len(tokens) < _MAX_PAGES:
-        page = await ctx.remote.list_page(token)
-        batches |= {batch.name: batch for batch in page.batches if batch.display_name.startswith(prefix)}
-        missing.difference_update(batch.name for batch in page.batches)
-        token = page.next_token
-        if token is None or (until and not missing):
-            return Listing(batches)
-        if token in tokens:
-            raise ProtocolError("list of jobs: the service repeats a page for ever; the pass says nothing")
-        tokens.add(token)
-    raise ProtocolError(f"list of jobs: more than {_MAX_PAGES} pages; the pass says nothing")
-
-
-async def find_tag(ctx: Context, tag: str) -> RemoteBatch | None:
-    """The job with exactly this display name, from a complete pass."""
-    matches = (await list_jobs(ctx)).tagged(tag)
-    return polling.winner(matches) if matches else None
+#: Between two looks for jobs too many, while a job lives.
+_SWEEP_SECONDS = 600.0
 
 
 class Watcher:
@@ -80,38 +48,69 @@ class Watcher:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._searches: dict[tuple[int, int], polling.Search] = {}
+        self._searches: dict[Place, Search] = {}
         self._oddities: dict[str, tuple[float, int]] = {}
-        self._fence_at: dict[tuple[int, int], float] = {}
+        #: When to look again for a job in doubt; at once where nothing stands here.
+        self._due: dict[Place, float] = {}
         self._quiet = 0
         self._look_at = 0.0
+        self._sweep_at = 0.0
         #: Complete answers from the list so far.
         self.passes = 0
 
     async def look(self) -> float:
         """Look if it is time; returns the seconds until the next look."""
-        watched = await self._ctx.manifest.jobs(self._ctx.run.id, WATCH)
-        doubtful = await self._ctx.manifest.jobs(self._ctx.run.id, DOUBT)
+        manifest, run = self._ctx.manifest, self._ctx.run.id
+        watched, doubtful = await manifest.jobs(run, WATCH), await manifest.jobs(run, DOUBT)
+        extras = await cancelling(self._ctx)
         now = self._ctx.clock.now()
-        due = [job for job in doubtful if self._due(job) <= now]
-        if due or (watched and self._look_at <= now):
-            await self._examine(watched, due)
-        waits = [self._due(job) for job in doubtful] + ([self._look_at] if watched else [])
+        due = [job for job in doubtful if self._due.get(_place(job), 0.0) <= now]
+        sweeping = self._sweep_at <= now and await self._lives(watched or doubtful)
+        if due or sweeping or ((watched or extras) and self._look_at <= now):
+            await self._examine(watched, due, whole=sweeping or bool(extras))
+        waits = [self._due.get(_place(job), 0.0) for job in doubtful]
+        waits += [self._look_at] if watched or extras else []
+        waits += [self._sweep_at] if watched or doubtful else []
         return max(_SHORTEST, min(waits, default=now + self._ctx.service.poll[0]) - now)
 
-    async def _examine(self, watched: list[Job], doubtful: list[Job]) -> None:
-        names = {job.batch for job in watched if job.batch}
-        listing = await list_jobs(self._ctx, until=() if doubtful else names)
-        self.passes += 1
-        controlled = any(name in listing.batches for name in await self._known())
+    async def _lives(self, known: list[Job]) -> bool:
+        """A job of ours lives, or did when this program was not looking."""
+        if known or self._sweep_at:
+            return bool(known)
+        created = any(job.tag for job in await self._ctx.manifest.jobs(self._ctx.run.id))
+        if not created:
+            self._sweep_at = self._ctx.clock.now() + _SWEEP_SECONDS
+        return created
+
+    async def _examine(self, watched: list[Job], doubtful: list[Job], *, whole: bool) -> None:
+        known = await self._known()
+        listing = await self._pass(watched, doubtful, whole=whole)
         changed = [await self._progress(job, listing) for job in watched]
-        changed += [await self._search(job, listing, controlled=controlled) for job in doubtful]
+        changed += [await self._search(job, listing, known) for job in doubtful]
         self._quiet = 0 if any(changed) else self._quiet + 1
         delay = polling.next_delay(self._quiet, self._ctx.service.poll, self._ctx.clock.jitter())
         self._look_at = self._ctx.clock.now() + delay
+        if whole:
+            await sweep(self._ctx, listing.batches.values())
+            self._sweep_at = self._ctx.clock.now() + _SWEEP_SECONDS
 
-    async def _known(self) -> set[str]:
-        return {job.batch for job in await self._ctx.manifest.jobs(self._ctx.run.id) if job.batch}
+    async def _pass(self, watched: list[Job], doubtful: list[Job], *, whole: bool) -> Listing:
+        """A pass over the list: to its end, or until it has shown the jobs that are watched."""
+        names = {job.batch for job in watched if job.batch}
+        try:
+            until = () if doubtful or whole else names
+            listing = await list_jobs(self._ctx.remote, self._ctx.run.token, until=until)
+        except PacktrainError:
+            for job in doubtful:
+                await self._count(job, Sight.VOID)
+            raise
+        self.passes += 1
+        return listing
+
+    async def _known(self) -> dict[str, float]:
+        """Jobs that the list should show, each with the time since which we know it."""
+        jobs = await self._ctx.manifest.jobs(self._ctx.run.id, set(State) - {State.QUARANTINED})
+        return {job.batch: job.submitted_at or 0.0 for job in jobs if job.batch}
 
     # Jobs that exist
 
@@ -152,63 +151,73 @@ class Watcher:
 
     # Jobs in doubt
 
-    def _due(self, job: Job) -> float:
+    async def _search(self, job: Job, listing: Listing, known: dict[str, float]) -> bool:
+        """Whether the pass has brought the job in doubt a step further."""
         if job.state is State.FENCE_INTENT:
-            return self._fence_at.get((job.shard, job.generation), 0.0)
-        search = self._searches.get((job.shard, job.generation))
-        if search is None or not search.passes:
-            return 0.0
-        return search.last + search.next_look(self._patience(job))
+            return await self._fence(job)
+        if matches := await find_own(self._ctx, job, listing):
+            await adopt(self._ctx, job, matches)
+            self._forget(job)
+            return True
+        since = self._searched(job).since
+        return await self._count(job, polling.sight(frozenset(listing.batches), known, since))
+
+    async def _count(self, job: Job, worth: Sight) -> bool:
+        """One more look that did not show the job."""
+        if job.state is State.FENCE_INTENT:
+            return False
+        search = self._searched(job).after(self._ctx.clock.now(), worth)
+        if search.absent(self._patience(job)):
+            self._forget(job)
+            await self._conclude(job)
+            return True
+        if search.hopeless():
+            reason = (
+                f"whether attempt {job.attempt} made a job can't be told: the list of jobs has said nothing for a day"
+            )
+            await self._ctx.record(job, Quarantined(reason=reason))
+            return True
+        self._searches[_place(job)] = search
+        self._due[_place(job)] = search.next_look(self._patience(job), self._ctx.clock.jitter())
+        return False
+
+    def _searched(self, job: Job) -> Search:
+        return self._searches.get(_place(job)) or Search(job.doubtful_at or self._ctx.clock.now())
+
+    def _forget(self, job: Job) -> None:
+        self._searches.pop(_place(job), None)
+        self._due.pop(_place(job), None)
 
     def _patience(self, job: Job) -> float:
         settle = self._ctx.service.settle
         return settle / 3 if job.state is State.FENCED else settle
 
-    async def _search(self, job: Job, listing: Listing, *, controlled: bool) -> bool:
-        if job.state is State.FENCE_INTENT:
-            return await self._fence(job)
-        prefix = naming.shard_prefix(self._ctx.run.token, job.shard, job.generation)
-        if matches := listing.tagged(prefix):
-            await self._adopt(job, matches)
-            return True
-        place, now = (job.shard, job.generation), self._ctx.clock.now()
-        search = self._searches.get(place) or polling.Search(job.doubtful_at or now)
-        search = self._searches[place] = search.after(now, controlled=controlled)
-        if not search.absent(self._patience(job)):
-            return False
-        del self._searches[place]
-        return await self._conclude(job)
-
-    async def _conclude(self, job: Job) -> bool:
+    async def _conclude(self, job: Job) -> None:
         """No job of this attempt has shown up."""
         reason = f"the create of attempt {job.attempt} left no job in the list"
-        if job.state is State.FENCED or self._ctx.options.on_ambiguous == "settle":
+        if job.state is State.FENCED:
             await self._ctx.record(job, AttemptAbandoned(reason=reason))
-        elif self._ctx.options.on_ambiguous == "quarantine":
-            await self._ctx.record(job, Quarantined(reason=f"{reason}; nobody can say whether one was made"))
-        else:
-            await self._fence(await self._ctx.record(job, FenceIntended()))
-        return True
+            return
+        match self._ctx.options.on_ambiguous:
+            case "settle":
+                await self._ctx.record(job, AttemptAbandoned(reason=reason))
+                await self._ctx.remote.delete_file(job.file or "")
+            case "quarantine":
+                await self._ctx.record(job, Quarantined(reason=f"{reason}; nobody can say whether one was made"))
+            case "fence":
+                await self._fence(await self._ctx.record(job, FenceIntended()))
 
     async def _fence(self, job: Job) -> bool:
         """Revoke the input file, so that a create which is still on its way is refused."""
         assert job.file is not None
-        self._fence_at[job.shard, job.generation] = self._ctx.clock.now() + self._ctx.service.settle / 10
+        self._due[_place(job)] = self._ctx.clock.now() + self._ctx.service.settle / 10
         await self._ctx.remote.delete_file(job.file)
         if await self._ctx.remote.find_file(job.file):
             return False
         await self._ctx.record(job, Fenced(doubtful_at=self._ctx.clock.now()))
+        self._forget(job)
         return True
 
-    async def _adopt(self, job: Job, matches: list[RemoteBatch]) -> None:
-        shard = await self._ctx.manifest.shard(job)
-        batch = polling.winner(matches)
-        if batch.requests not in (None, shard.lines):
-            reason = f"{batch.name} bears our tag, but has {batch.requests} requests instead of {shard.lines}"
-            await self._ctx.record(job, Quarantined(reason=reason))
-            return
-        self._searches.pop((job.shard, job.generation), None)
-        await self._ctx.record(job, JobKnown(batch=batch.name, submitted_at=self._ctx.clock.now()))
-        for extra in matches:
-            if extra.name != batch.name and not extra.state.terminal:
-                await self._ctx.remote.cancel(extra.name)
+
+def _place(job: Job) -> Place:
+    return job.shard, job.generation

@@ -10,6 +10,7 @@ import anyio.to_thread
 import msgspec
 
 from .._io.spool import replace
+from .._model import State
 from .._reports import Progress, Status
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ class Reporter:
 
     async def refresh(self, run: str) -> Statistics:
         statistics = self._statistics = await self._manifest.statistics(run)
-        status = Status(at=time.time(), statistics=statistics, progress=self.progress())
+        stuck = await self._manifest.jobs(run, {State.QUARANTINED}) if statistics.count(State.QUARANTINED) else []
+        status = Status(
+            at=time.time(),
+            statistics=statistics,
+            progress=self.progress(),
+            extras=await self._manifest.extras(run),
+            quarantined={job.shard: job.reason or "" for job in stuck},
+        )
         await anyio.to_thread.run_sync(replace, self._spool.status, msgspec.json.encode(status))
         return statistics
 

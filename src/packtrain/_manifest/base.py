@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics
+    from .._model import Cursor, Entry, Extra, Job, Run, Shard, SourceMark, State, Statistics
     from .._rules.lifecycle import Event
 
 
@@ -67,6 +67,14 @@ class Manifest(Protocol):
 
     async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
         """Jobs in these states (all without), lowest shard first."""
+        ...
+
+    async def note(self, run: str, extra: Extra) -> None:
+        """Enter a job too many, or what has become of it."""
+        ...
+
+    async def extras(self, run: str) -> list[Extra]:
+        """Jobs too many, lowest shard first. One that was adopted after all is none."""
         ...
 
     async def history(self, run: str, shard: int | None = None) -> list[Entry]: ...

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics, Tally
+from .._model import Cursor, Entry, Extra, ExtraState, Job, Run, Shard, SourceMark, State, Statistics, Tally
 from .._rules.lifecycle import SPOOLED, STORED, Event, advance, detail
 from . import refusals
 
@@ -33,6 +33,7 @@ class _Memory:
     jobs: dict[Key, Job] = field(default_factory=dict)
     claimed: set[Key] = field(default_factory=set)
     entries: list[Entry] = field(default_factory=list)
+    extras: dict[str, Extra] = field(default_factory=dict)
     sha256: str | None = None
 
     def sizes(self, states: Collection[State]) -> int:
@@ -164,6 +165,18 @@ class MemoryManifest:
         found = memory.jobs.values() if memory else []
         return sorted((job for job in found if states is None or job.state in states), key=_key)
 
+    async def note(self, run: str, extra: Extra) -> None:
+        await checkpoint_if_cancelled()
+        self._memory(run).extras[extra.batch] = extra
+
+    async def extras(self, run: str) -> list[Extra]:
+        memory = self._storage.runs.get(run)
+        if memory is None:
+            return []
+        adopted = {job.batch for other in self._storage.runs.values() for job in other.jobs.values()}
+        found = (extra for extra in memory.extras.values() if extra.batch not in adopted)
+        return sorted(found, key=lambda extra: (extra.shard, extra.generation, extra.batch))
+
     async def history(self, run: str, shard: int | None = None) -> list[Entry]:
         memory = self._storage.runs.get(run)
         return [entry for entry in (memory.entries if memory else []) if shard is None or entry.shard == shard]
@@ -180,6 +193,7 @@ class MemoryManifest:
             stored_bytes=memory.sizes(STORED),
             uploaded_bytes=sum(memory.reached("FileReady")),
             jobs_created=len(memory.reached("JobKnown")),
+            duplicates_healed=sum(extra.state is not ExtraState.SEEN for extra in await self.extras(run)),
             tally=msgspec.convert({name: sum(getattr(t, name) for t in tallies) for name in TALLIED}, Tally),
             merged=memory.sha256 is not None,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics, Tally
+from .._model import Cursor, Entry, Extra, Job, Run, Shard, SourceMark, State, Statistics, Tally
 from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event
 from . import refusals, rows
 from .rows import from_json, to_json
@@ -78,6 +78,15 @@ COUNT_MILESTONES = """
 SELECT event, count(*), sum(bytes) FROM events JOIN shards USING (run, shard, generation)
 WHERE run = ? AND event IN ('FileReady', 'JobKnown') GROUP BY event
 """
+NOTE_EXTRA = """
+INSERT INTO extras (run, batch, shard, generation, attempt, state)
+VALUES (:run, :batch, :shard, :generation, :attempt, :state) ON CONFLICT DO UPDATE SET state = excluded.state
+"""
+SELECT_EXTRAS = """
+SELECT batch, shard, generation, attempt, state FROM extras
+WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = extras.batch) ORDER BY shard, generation, batch
+"""
+COUNT_EXTRAS = f"SELECT count(*) FROM ({SELECT_EXTRAS}) WHERE state != 'seen'"  # noqa: S608 - a statement of ours
 TALLIED = ("answered", "failed", "missing", "duplicates", "unknown", "bytes")
 SUM_TALLIES = """
 SELECT total(json_extract(tally, '$.answered')), total(json_extract(tally, '$.failed')),
@@ -196,6 +205,16 @@ def release(job: Job, not_before: float | None, connection: Connection) -> None:
         raise refusals.claim_lost(job)
 
 
+def note(run: str, extra: Extra, connection: Connection) -> None:
+    if find_run(run, connection) is None:
+        raise refusals.unknown_run(run)
+    connection.execute(NOTE_EXTRA, msgspec.structs.asdict(extra) | {"run": run, "state": extra.state.value})
+
+
+def extras(run: str, connection: Connection) -> list[Extra]:
+    return rows.structs(connection.execute(SELECT_EXTRAS, (run,)), Extra)
+
+
 def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
     return rows.structs(connection.execute(SELECT_EVENTS, (run, shard)), Entry)
 
@@ -212,6 +231,7 @@ def statistics(run: str, connection: Connection) -> Statistics:
         stored_bytes=sum(size for state, (_, size) in states.items() if state in STORED),
         uploaded_bytes=reached.get("FileReady", (0, 0))[1],
         jobs_created=reached.get("JobKnown", (0, 0))[0],
+        duplicates_healed=connection.execute(COUNT_EXTRAS, (run,)).fetchone()[0],
         tally=msgspec.convert(dict(zip(TALLIED, map(int, totals), strict=True)), Tally),
         merged=published(run, connection) is not None,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
-    from .._model import Cursor, Entry, Job, Run, Shard, SourceMark, State, Statistics
+    from .._model import Cursor, Entry, Extra, Job, Run, Shard, SourceMark, State, Statistics
     from .base import Manifest
 
 
@@ -86,6 +86,12 @@ class SqliteManifest:
 
     async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
         return await self._run(partial(operations.jobs, run, states))
+
+    async def note(self, run: str, extra: Extra) -> None:
+        await self._run(partial(operations.note, run, extra))
+
+    async def extras(self, run: str) -> list[Extra]:
+        return await self._run(partial(operations.extras, run))
 
     async def history(self, run: str, shard: int | None = None) -> list[Entry]:
         return await self._run(partial(operations.history, run, shard))

@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from .._model import Shard
 
 PREFIX = "pt1"
+_AFTER_RUN = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([0-9a-f]{16})\.(\d{1,12})")
+
+
+class Tag(Struct, frozen=True):
+    """What a job's display name says: which attempt it is of, and of which content."""
+
+    shard: int
+    generation: int
+    attempt: int
+    sha16: str
+    lines: int
 
 
 def token_from(random: bytes) -> str:
@@ -30,6 +44,15 @@ def file_name(token: str, shard: int, generation: int, attempt: int) -> str:
 def job_tag(token: str, shard: Shard, attempt: int) -> str:
     """The display name of the job of one attempt: binds run, shard, attempt and content. ASCII, under 128."""
     return f"{shard_prefix(token, shard.index, shard.generation)}{attempt}.{shard.sha256[:16]}.{shard.lines}"
+
+
+def read_tag(token: str, display_name: str) -> Tag | None:
+    """None for a display name that this run never gave."""
+    found = _AFTER_RUN.fullmatch(display_name.removeprefix(run_prefix(token)))
+    if found is None or not display_name.startswith(run_prefix(token)):
+        return None
+    shard, generation, attempt, sha16, lines = found.groups()
+    return Tag(int(shard), int(generation), int(attempt), sha16, int(lines))
 
 
 def file_tag(job_tag: str, instance: str) -> str:

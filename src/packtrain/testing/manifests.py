@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from .._errors import ManifestError
 from .._manifest.base import Manifest
-from .._model import Cursor, SourceMark, State, Tally, Upload
+from .._model import Cursor, Extra, ExtraState, SourceMark, State, Tally, Upload
 from .._rules import lifecycle
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
 
@@ -75,6 +75,7 @@ class RunSuite:
             assert await held.claim("nobody", set(State), now=0.0) == []
             assert await held.jobs("nobody") == []
             assert await held.history("nobody") == []
+            assert await held.extras("nobody") == []
             for refused in (
                 held.cursor("nobody"),
                 held.statistics("nobody"),
@@ -355,6 +356,36 @@ class RecordSuite:
             assert await held.jobs(RUN.id, ()) == []
 
 
+class ExtraSuite:
+    """Jobs too many."""
+
+    async def test_noted_extras_stay(self, manifest: OpenManifest) -> None:
+        """Each job once, with its latest state, of its own run alone; those that wait for a person heal nothing."""
+        first = Extra(batch="batches/y", shard=1, attempt=2, state=ExtraState.CANCELLING)
+        second = Extra(batch="batches/z", shard=0, generation=1, attempt=1, state=ExtraState.SEEN)
+        async with manifest() as held:
+            await held.open_run(RUN)
+            await held.open_run(OTHER)
+            await held.note(RUN.id, first)
+            await held.note(RUN.id, second)
+            await held.note(RUN.id, replace(first, state=ExtraState.ENDED))
+        async with manifest() as again:
+            assert await again.extras(RUN.id) == [second, replace(first, state=ExtraState.ENDED)]
+            assert await again.extras(OTHER.id) == []
+            assert (await again.statistics(RUN.id)).duplicates_healed == 1
+            with pytest.raises(ManifestError, match="nobody"):
+                await again.note("nobody", first)
+
+    async def test_an_adopted_job_is_no_extra(self, manifest: OpenManifest) -> None:
+        """Whatever was thought of it before."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            await held.note(RUN.id, Extra(batch="batches/0", shard=0, attempt=1, state=ExtraState.CANCELLING))
+            await live(held, await claimed(held), State.SUBMITTED)
+            assert await held.extras(RUN.id) == []
+            assert (await held.statistics(RUN.id)).duplicates_healed == 0
+
+
 class StatisticsSuite:
     """The snapshot of a run."""
 
@@ -397,5 +428,5 @@ class StatisticsSuite:
         assert (found.states, found.tally, found.cursor) == ({}, Tally(), Cursor())
 
 
-class ManifestSuite(RunSuite, ClaimSuite, RecordSuite, StatisticsSuite):
+class ManifestSuite(RunSuite, ClaimSuite, RecordSuite, ExtraSuite, StatisticsSuite):
     """All of it."""

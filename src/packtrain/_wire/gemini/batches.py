@@ -91,6 +91,13 @@ class OperationPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     next_page_token: str = ""
 
 
+class RawPage(Struct, frozen=True, rename="camel"):
+    """As it is read: an item that cannot be understood does not take the others along."""
+
+    operations: list[Raw] = []
+    next_page_token: str = ""
+
+
 class ResultLine(Struct, frozen=True):
     """A line of a results file; the order of its members varies. An absent member is empty, a null one is none."""
 
@@ -147,8 +154,16 @@ def read_batch(reply: Reply) -> RemoteBatch:
 
 
 def read_page(reply: Reply) -> BatchPage:
-    page = _decode(reply.body, OperationPage)
-    return BatchPage(tuple(map(to_remote, page.operations)), page.next_page_token or None)
+    """Raises ProtocolError for what is no page; items that describe no job are kept apart."""
+    page = _decode(reply.body, RawPage)
+    found: list[RemoteBatch] = []
+    unreadable: list[str] = []
+    for item in page.operations:
+        try:
+            found.append(to_remote(_decode(item, Operation)))
+        except ProtocolError:
+            unreadable.append(bytes(item).decode("utf-8", "backslashreplace"))
+    return BatchPage(tuple(found), page.next_page_token or None, tuple(unreadable))
 
 
 def to_remote(operation: Operation) -> RemoteBatch:
@@ -165,6 +180,7 @@ def to_remote(operation: Operation) -> RemoteBatch:
             created_at=decode_time(meta.create_time),
             reason=operation.error.message if operation.error else "",
             requests=int(count) if count != "" else None,
+            model=meta.model,
         )
     except ValueError as error:
         raise ProtocolError(f"the service described a job in a way that we can't read: {error}") from error
@@ -190,7 +206,7 @@ def encode_state(state: BatchState) -> str:
     return f"BATCH_STATE_{state.name}"
 
 
-def _decode(body: bytes, kind: type[T]) -> T:
+def _decode(body: bytes | Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

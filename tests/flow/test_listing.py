@@ -1,0 +1,97 @@
+"""A pass over the list of jobs says what it shows, or nothing at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from packtrain._errors import ProtocolError
+from packtrain._flow.listing import list_jobs
+from packtrain._model import BatchPage, BatchState, RemoteBatch
+from packtrain._rules import naming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from packtrain._io.base import Remote
+
+TOKEN = naming.token_from(bytes(range(16)))
+OURS, THEIRS = f"{naming.run_prefix(TOKEN)}0.0.1.{'ab' * 8}.3", "somebody else's"
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    """One loop is enough: nothing waits."""
+    return "asyncio", {"use_uvloop": False}
+
+
+class Pages:
+    """A service whose list is what a function of the page's number makes of it."""
+
+    def __init__(self, page: Callable[[int], BatchPage]) -> None:
+        self._page = page
+        self.asked: list[str | None] = []
+
+    async def list_page(self, token: str | None) -> BatchPage:
+        self.asked.append(token)
+        return self._page(len(self.asked))
+
+
+def pages(page: Callable[[int], BatchPage]) -> Remote:
+    return cast("Remote", Pages(page))
+
+
+def job(name: str, display_name: str = OURS) -> RemoteBatch:
+    return RemoteBatch(name=f"batches/{name}", state=BatchState.PENDING, display_name=display_name)
+
+
+def full(number: int, *names: str, last: int = 3) -> BatchPage:
+    return BatchPage(tuple(map(job, names)), None if number == last else f"after {number}")
+
+
+async def test_all_pages_are_read() -> None:
+    """Those of others do not count, and a job that stands on two pages is one."""
+    remote = Pages(lambda n: BatchPage((job(str(n)), job("twice"), job(f"x{n}", THEIRS)), None if n == 3 else f"t{n}"))
+    found = await list_jobs(cast("Remote", remote), TOKEN)
+    assert sorted(found.batches) == ["batches/1", "batches/2", "batches/3", "batches/twice"]
+    assert remote.asked == [None, "t1", "t2"]
+
+
+async def test_a_pass_ends_early_only_when_all_that_it_is_for_was_seen() -> None:
+    """Looking for nothing in particular, it goes to the end."""
+    for until, asked in (({"batches/1"}, 1), ({"batches/1", "batches/2"}, 2), ({"batches/9"}, 3), (set(), 3)):
+        remote = Pages(lambda n: full(n, str(n)))
+        await list_jobs(cast("Remote", remote), TOKEN, until=until)
+        assert len(remote.asked) == asked
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        lambda n: BatchPage((job(str(n)),), "the same for ever"),
+        lambda n: BatchPage((job(str(n)),), f"t{n % 7}"),
+        lambda n: BatchPage((job(str(n)),), f"t{n}"),
+        lambda n: BatchPage((job("1"),) if n < 2 else (), f"t{n}"),
+    ],
+    ids=["one token", "a circle", "no end", "nothing but tokens"],
+)
+async def test_a_list_that_does_not_end_says_nothing(page: Callable[[int], BatchPage]) -> None:
+    """It is given up after 10,000 pages, or three empty ones in a row."""
+    with pytest.raises(ProtocolError, match="says nothing"):
+        await list_jobs(pages(page), TOKEN)
+
+
+async def test_two_empty_pages_in_a_row_are_part_of_a_list() -> None:
+    """As services have them that filter after they have cut the pages."""
+    found = await list_jobs(pages(lambda n: full(n, *(["x"] if n % 3 == 0 else []), last=12)), TOKEN)
+    assert list(found.batches) == ["batches/x"]
+
+
+async def test_what_cannot_be_read_voids_the_pass_only_if_it_is_ours() -> None:
+    """A job of somebody else may look as it likes."""
+    theirs, ours = '{"metadata": {"displayName": "other"}}', f'{{"metadata": {{"displayName": "{OURS}"}}}}'
+    found = await list_jobs(pages(lambda _: BatchPage((job("x"),), None, (theirs,))), TOKEN)
+    assert list(found.batches) == ["batches/x"]
+    with pytest.raises(ProtocolError, match="one of ours"):
+        await list_jobs(pages(lambda _: BatchPage((job("x"),), None, (theirs, ours))), TOKEN)

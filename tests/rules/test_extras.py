@@ -1,0 +1,70 @@
+"""Which jobs are a shard's own, and which are too many."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from packtrain._model import BatchState, ExtraState, Job, Limits, RemoteBatch, Run, Shard, State
+from packtrain._rules import naming
+from packtrain._rules.extras import find_extras, mismatch
+
+TOKEN = naming.token_from(bytes(range(16)))
+LIMITS = Limits(shard_bytes=1, live_jobs=1, stored_bytes=1)
+RUN = Run(id="r", token=TOKEN, fingerprint="", model="m-1", task="generate", limits=LIMITS)
+SHARD = Shard(run="r", index=3, bytes=9, lines=5, sha256="ab" * 32, first=0, last=4)
+TAG = naming.job_tag(TOKEN, SHARD, 1)
+LIVE = RemoteBatch(name="batches/extra", state=BatchState.RUNNING, display_name=TAG, requests=5, model="models/m-1")
+
+
+def found(job: Job | None, batch: RemoteBatch = LIVE) -> list[ExtraState]:
+    return [extra.state for extra in find_extras(TOKEN, [batch], [job] if job else [])]
+
+
+def row(state: State, batch: str | None = None) -> Job:
+    return Job(run="r", shard=3, state=state, batch=batch, tag=TAG)
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.ENDED, State.LANDED, State.CLOSED])
+def test_a_job_beside_the_adopted_one_is_cancelled(state: State) -> None:
+    """However far the adopted one has come; what has ended already is told as it ended."""
+    job = row(state, "batches/own")
+    assert found(job) == [ExtraState.CANCELLING]
+    assert found(job, replace(LIVE, state=BatchState.CANCELLED)) == [ExtraState.CANCELLED]
+    assert found(job, replace(LIVE, state=BatchState.SUCCEEDED)) == [ExtraState.ENDED]
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.QUARANTINED, State.CLOSED, State.ENDED, State.LANDED}))
+def test_while_no_job_is_adopted_none_is_too_many(state: State) -> None:
+    """Its maker may be one commit away from recording it."""
+    assert found(row(state)) == []
+
+
+def test_what_nobody_will_adopt_waits_for_a_person() -> None:
+    """Reported, and not touched: the shard is stuck, was given up, or is not in this manifest."""
+    assert found(row(State.QUARANTINED)) == [ExtraState.SEEN]
+    assert found(row(State.QUARANTINED, "batches/own")) == [ExtraState.SEEN]
+    assert found(row(State.CLOSED)) == [ExtraState.SEEN]
+    assert found(None) == [ExtraState.SEEN]
+
+
+def test_neither_the_adopted_job_nor_those_of_others_are_extras() -> None:
+    """The adopted one is known by its name, ours by the run's token."""
+    assert found(row(State.SUBMITTED, LIVE.name)) == []
+    other = naming.job_tag(naming.token_from(bytes(16)), SHARD, 1)
+    assert found(row(State.SUBMITTED, "batches/own"), replace(LIVE, display_name=other)) == []
+
+
+def test_a_job_of_other_content_is_not_taken_for_the_shards() -> None:
+    """Lines, digest, model and number of requests must all be the shard's, as far as the service tells them."""
+    assert mismatch(LIVE, RUN, SHARD) is None
+    assert mismatch(replace(LIVE, requests=None, model=""), RUN, SHARD) is None
+    for strange in (
+        replace(LIVE, requests=4),
+        replace(LIVE, model="models/m-2"),
+        replace(LIVE, display_name=naming.job_tag(TOKEN, replace(SHARD, lines=4), 1)),
+        replace(LIVE, display_name=naming.job_tag(TOKEN, replace(SHARD, sha256="cd" * 32), 1)),
+        replace(LIVE, display_name=naming.job_tag(TOKEN, replace(SHARD, index=30), 1)),
+        replace(LIVE, display_name="renamed"),
+    ):
+        assert LIVE.name in (mismatch(strange, RUN, SHARD) or "")
