@@ -6,9 +6,11 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from anyio.abc import SocketAttribute
 
 from packtrain._errors import InputError, ProtocolError, TransportError
 from packtrain._io.transport import checked_url, open_transport
@@ -19,6 +21,8 @@ from packtrain._wire.http import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from anyio.abc import SocketStream
 
     from packtrain._io.transport import Transport
 
@@ -126,6 +130,31 @@ async def test_a_connection_that_ends_without_an_answer_counts_as_sent() -> None
         with pytest.raises(TransportError) as caught:
             await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
     assert caught.value.sent is True
+
+
+async def test_a_create_that_is_given_up_ends_in_a_reset() -> None:
+    """What is still in the buffers of this machine dies with it, instead of reaching the service later."""
+    ends: list[BaseException] = []
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        origin = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        async with open_transport(Service(origin=origin), connections=1) as transport:
+
+            async def serve(stream: SocketStream) -> None:
+                async with stream:
+                    await stream.receive(1)
+                    sending.cancel()
+                    try:
+                        while True:
+                            await stream.receive()
+                    except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+                        ends.append(error)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(listener.serve, serve)
+            with anyio.CancelScope() as sending:
+                await transport.send(Call(method="POST", target="/x", body=b"x"), once=True)
+            await anyio.sleep_forever()
+    assert [type(end) for end in ends] == [anyio.BrokenResourceError]
 
 
 @pytest.mark.parametrize("origin", ["http://example.com", "ftp://127.0.0.1", "https://h/path", "https://u:p@h", "h"])

@@ -8,6 +8,8 @@ largest size.
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -43,8 +45,8 @@ class Transport:
         self._single = single
 
     async def send(self, call: Call, body: payload.Payload | None = None, *, once: bool = False) -> Reply:
-        """One exchange. ``once`` takes a connection of its own, so that no stale one can swallow the call, and bounds
-        the whole of it."""
+        """One exchange. ``once`` takes a connection of its own, so that no stale one can swallow the call, bounds
+        the whole of it, and leaves nothing on its way when it is given up."""
         async with self._exchange(call, body, self._single if once else self._pool) as response:
             return Reply(status=response.status, headers=_headers(response), body=await _read(response))
 
@@ -130,9 +132,17 @@ async def open_transport(service: Service, *, connections: int) -> AsyncIterator
 
     async with (
         session(aiohttp.TCPConnector(limit=connections), _TIMEOUT) as pool,
-        session(aiohttp.TCPConnector(force_close=True), _CREATE_TIMEOUT) as single,
+        session(aiohttp.TCPConnector(force_close=True, socket_factory=_resetting), _CREATE_TIMEOUT) as single,
     ):
         yield Transport(service, pool, single)
+
+
+def _resetting(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket whose close is a reset: what has not left this machine by then never does."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return made
 
 
 def checked_url(url: str, origin: str) -> str:
