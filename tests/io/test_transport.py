@@ -152,7 +152,7 @@ async def test_a_create_that_is_given_up_ends_in_a_reset() -> None:
 
             tasks.start_soon(listener.serve, serve)
             with anyio.CancelScope() as sending:
-                await transport.send(Call(method="POST", target="/x", body=b"x"), once=True)
+                await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
             await anyio.sleep_forever()
     assert [type(end) for end in ends] == [anyio.BrokenResourceError]
 

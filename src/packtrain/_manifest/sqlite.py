@@ -88,7 +88,7 @@ class SqliteManifest:
         return await self._run(partial(operations.jobs, run, states))
 
     async def note(self, run: str, extra: Extra) -> None:
-        await self._run(partial(operations.note, run, extra))
+        await self._run(partial(operations.note, run, extra), "note")
 
     async def extras(self, run: str) -> list[Extra]:
         return await self._run(partial(operations.extras, run))
