@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packtrain._errors import PacktrainError
-from packtrain._flow import create, reconcile
+from packtrain._flow import create, listing, reconcile
 from packtrain._model import State
 from packtrain._rules import naming, polling
 from packtrain._rules.lifecycle import TABLE, AttemptAbandoned, CreateWithdrawn
@@ -18,9 +18,9 @@ from .simulator import RUN, simulate, simulate_all
 from .virtual import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from packtrain._flow.context import Context
+    from packtrain._io.base import Remote
     from packtrain._model import Job
 
     Sow = Callable[[pytest.MonkeyPatch], None]
@@ -57,9 +57,8 @@ def no_wait_after_the_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
-    async def conclude(self: reconcile.Watcher, job: Job) -> bool:
+    async def conclude(self: reconcile.Watcher, job: Job) -> None:
         await self._ctx.record(job, AttemptAbandoned(reason="not in the list"))
-        return True
 
     patch.setattr(reconcile.Watcher, "_conclude", conclude)
 
@@ -79,36 +78,32 @@ def a_503_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_broken_pass_is_an_empty_list(patch: pytest.MonkeyPatch) -> None:
-    async def list_jobs(ctx: Context, **options: object) -> reconcile.Listing:
+    async def broken(remote: Remote, token: str, *, until: Collection[str] = ()) -> listing.Listing:
         try:
-            return await LIST_JOBS(ctx, **options)  # type: ignore[arg-type]  # handed on as it came
+            return await listing.list_jobs(remote, token, until=until)
         except PacktrainError:
-            return reconcile.Listing({})
+            return listing.Listing({})
 
-    patch.setattr(reconcile, "list_jobs", list_jobs)
+    patch.setattr(reconcile, "list_jobs", broken)
 
 
 def an_empty_list_is_believed(patch: pytest.MonkeyPatch) -> None:
-    def absent(search: polling.Search, settle: float) -> bool:
-        return search.passes >= 3 and search.last - search.since >= settle
-
-    patch.setattr(polling.Search, "absent", absent)
+    patch.setattr(polling, "sight", lambda *_: polling.Sight.CONTROLLED)
 
 
 def the_first_page_is_the_list(patch: pytest.MonkeyPatch) -> None:
-    async def first_page(ctx: Context, **_: object) -> reconcile.Listing:
-        page = await ctx.remote.list_page(None)
-        return reconcile.Listing({batch.name: batch for batch in page.batches})
+    async def first_page(remote: Remote, _: str, **__: object) -> listing.Listing:
+        page = await remote.list_page(None)
+        return listing.Listing({batch.name: batch for batch in page.batches})
 
     patch.setattr(reconcile, "list_jobs", first_page)
 
 
 def shard_1_is_shard_10(patch: pytest.MonkeyPatch) -> None:
-    tagged = reconcile.Listing.tagged
-    patch.setattr(reconcile.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
+    tagged = listing.Listing.tagged
+    patch.setattr(listing.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
 
 
-LIST_JOBS = reconcile.list_jobs
 SOWN = (
     absent_at_once,
     no_wait_after_the_fence,

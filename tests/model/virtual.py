@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from packtrain._errors import ManifestError
-from packtrain._model import Cursor, Job, Run, Shard, State, Statistics
+from packtrain._model import Cursor, Extra, Job, Run, Shard, State, Statistics
 from packtrain._rules.lifecycle import (
     SETTLED,
     Event,
@@ -81,6 +81,8 @@ class Ledger:
     shards: dict[Key, Shard]
     jobs: dict[Key, Job]
     history: dict[Key, list[Entry]] = field(default_factory=dict)
+    #: Jobs too many, by name.
+    extras: dict[str, Extra] = field(default_factory=dict)
     #: Who holds a job.
     claimed: dict[Key, object] = field(default_factory=dict)
 
@@ -138,6 +140,15 @@ class VirtualManifest:
         self._ledger.history.setdefault(_key(job), []).append(Entry(job.state, event, after.state))
         self._crash()
         return after
+
+    async def note(self, _: str, extra: Extra) -> None:
+        self._crash()
+        await pause(0.01)
+        self._ledger.extras[extra.batch] = extra
+        self._crash()
+
+    async def extras(self, _: str) -> list[Extra]:
+        return list(self._ledger.extras.values())
 
     async def release(self, job: Job, *, not_before: float | None = None) -> None:
         stored = self._ledger.jobs[_key(job)]
