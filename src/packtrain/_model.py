@@ -69,6 +69,15 @@ class Run(Struct, frozen=True, kw_only=True):
     limits: Limits
     #: Each merged line carries the request line's members as well.
     join: bool = False
+    #: The manifest may have forgotten jobs of it: each shard that is sealed counts as in doubt.
+    recovered: bool = False
+
+
+class KeyMark(Struct, frozen=True):
+    """What tells whether a key is the one of before, and does not tell the key."""
+
+    salt: str
+    digest: str
 
 
 class SourceMark(Struct, frozen=True):

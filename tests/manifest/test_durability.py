@@ -188,7 +188,7 @@ async def test_nobody_else_can_read(path: Path) -> None:
     finally:
         os.umask(before)
     assert modes.pop("state") == 0o700
-    assert set(modes) == {"manifest.db", "manifest.db-wal", "lock"}
+    assert set(modes) == {"manifest.db", "manifest.db-wal", "manifest.run", "manifest.witness", "lock"}
     assert set(modes.values()) == {0o600}
 
 

@@ -56,6 +56,48 @@ async def test_second_handle_is_refused(state: Path) -> None:
         assert await manifest.runs() == []
 
 
+async def test_two_hundred_starts_beside_a_driver(state: Path) -> None:
+    """Each of them is refused by name, and the driver goes on."""
+    path = state / "manifest.db"
+    refused = 0
+
+    async def start() -> None:
+        nonlocal refused
+        with pytest.raises(ManifestError, match=f"in use by process {os.getpid()} "):
+            async with open_sqlite(path):
+                pass
+        refused += 1
+
+    async with open_sqlite(path) as manifest:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(200):
+                tasks.start_soon(start)
+        assert refused == 200
+        assert await manifest.runs() == []
+
+
+async def test_of_many_starts_at_once_one_drives(state: Path) -> None:
+    """Also at the first start, which makes the manifest."""
+    path, starts = state / "manifest.db", 20
+    over, ended = anyio.Event(), []
+
+    async def start() -> None:
+        try:
+            async with open_sqlite(path) as manifest:
+                ended.append(manifest.instance)
+                if len(ended) < starts:
+                    await over.wait()
+        except ManifestError:
+            ended.append("refused")
+        if len(ended) == starts:
+            over.set()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(starts):
+            tasks.start_soon(start)
+    assert ended.count("refused") == starts - 1
+
+
 def test_holder_without_a_name(state: Path) -> None:
     """A lock file that says nothing yet does not hide that the directory is held."""
     with hold(state):

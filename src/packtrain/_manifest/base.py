@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .._model import Cursor, Entry, Extra, Job, Run, Shard, SourceMark, State, Statistics
+    from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics
     from .._rules.lifecycle import Event
 
 
@@ -22,6 +22,12 @@ class Manifest(Protocol):
     def instance(self) -> str:
         """8 hex digits made once for this manifest; they stand in the display name of every input file."""
         ...
+
+    async def key_mark(self) -> KeyMark | None:
+        """Of the key that the runs were last driven with; None before the first."""
+        ...
+
+    async def mark_key(self, mark: KeyMark) -> None: ...
 
     async def open_run(self, run: Run) -> Run:
         """Create the run, or take up the stored one with the same id. Raises ManifestError on another fingerprint."""
@@ -39,8 +45,11 @@ class Manifest(Protocol):
         """Store what the inputs look like, as long as no shard is cut from them; return what is stored."""
         ...
 
-    async def seal(self, shard: Shard, cursor: Cursor) -> None:
-        """Enter a shard, whose file is durable, together with the position that it reaches."""
+    async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
+        """Enter a shard, whose file is durable, together with the position that it reaches.
+
+        The events are what is known of it already; no claim comes before them.
+        """
         ...
 
     async def move(self, run: str, cursor: Cursor) -> None:

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 from .._disk import disk_errors, disk_trouble, open_private, remove, rename, sync_directory
 from .._effects import effect
 from .._errors import IncompleteRun, ManifestError, PacktrainError
+from .admission import admit
+from .identity import identify
 from .lock import hold
+from .witness import read_tokens, tokens_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from .identity import Identity
+
+    Admission = Callable[[Path, Identity, sqlite3.Connection], None]
 
 #: Strict tables came with this version.
 OLDEST = (3, 37, 0)
@@ -33,23 +40,25 @@ PRAGMA secure_delete = ON;
 
 
 @contextmanager
-def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+def open_database(path: Path, admission: Admission = admit) -> Iterator[sqlite3.Connection]:
     """The one connection to the manifest at ``path``, made if missing; blocks, so it belongs in a thread.
 
-    It holds the directory of ``path``. Every sqlite3.Error in the block leaves it as a ManifestError,
-    or as an IncompleteRun when it is the disk that refuses.
+    It holds the directory of ``path``; ``admission`` may refuse a manifest that is whole. Every sqlite3.Error in the
+    block leaves it as a ManifestError, or as an IncompleteRun when it is the disk that refuses.
     """
     try:
         with disk_errors(path), hold(path.parent):
             if sqlite3.sqlite_version_info < OLDEST:
                 raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with 3.37 or later")
             _create_missing(path)
+            identity = identify(path)
             with closing(_connect(path)) as connection:
                 connection.executescript(ALONE)
                 _check(path, connection)
                 with effect("manifest.settings"):
                     connection.executescript(SETTINGS)
                 _migrate(path, connection)
+                admission(path, identity, connection)
                 with effect("manifest.claims"):
                     connection.execute("UPDATE jobs SET claimed = 0 WHERE claimed = 1")
                 yield connection
@@ -75,6 +84,8 @@ def _create(path: Path) -> None:
     """Under another name first, so that a file with the right name was complete once."""
     if path.with_name(f"{path.name}-wal").exists():
         raise _damaged(path, "it is gone, its log is not")
+    if tokens_of(path).exists():
+        raise _lost(path)
     draft = path.with_name(f"{path.name}.new")
     remove("manifest", draft)
     remove("manifest", draft.with_name(f"{draft.name}-journal"))
@@ -116,7 +127,15 @@ def _version(connection: sqlite3.Connection) -> int:
 def _damaged(path: Path, what: str) -> ManifestError:
     return ManifestError(
         f"{path}: damaged ({what}); do not delete the state directory, it names jobs that may still run and cost "
-        "money; copy it aside, check the disk, then see `packtrain recover`"
+        f"money; check the disk, move {path.name} and {path.name}-wal aside, then `packtrain recover` makes it anew"
+    )
+
+
+def _lost(path: Path) -> ManifestError:
+    runs = " and ".join(f"--run {token.run} (model {token.model})" for token in read_tokens(path))
+    return ManifestError(
+        f"{path}: is gone, and with it the knowledge of jobs that may still run and cost money; put it back, or let "
+        f"`packtrain recover` make it anew from the input and the service's list of jobs, with {runs or '--run'}"
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .._model import Cursor, Entry, Extra, ExtraState, Job, Run, Shard, SourceMark, State, Statistics, Tally
+from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
 from .._rules.lifecycle import SPOOLED, STORED, Event, advance, detail
 from . import refusals
 
@@ -50,6 +50,7 @@ class Storage:
 
     instance: str = field(default_factory=lambda: secrets.token_hex(4))
     runs: dict[str, _Memory] = field(default_factory=dict)
+    key_mark: KeyMark | None = None
 
 
 @asynccontextmanager
@@ -73,6 +74,13 @@ class MemoryManifest:
     @property
     def instance(self) -> str:
         return self._storage.instance
+
+    async def key_mark(self) -> KeyMark | None:
+        return self._storage.key_mark
+
+    async def mark_key(self, mark: KeyMark) -> None:
+        await checkpoint_if_cancelled()
+        self._storage.key_mark = mark
 
     async def open_run(self, run: Run) -> Run:
         await checkpoint_if_cancelled()
@@ -101,13 +109,15 @@ class MemoryManifest:
             memory.marks = list(marks)
         return list(memory.marks)
 
-    async def seal(self, shard: Shard, cursor: Cursor) -> None:
+    async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
         await checkpoint_if_cancelled()
         memory, key = self._memory(shard.run), (shard.index, shard.generation)
         if key in memory.shards:
             raise refusals.sealed_already(shard)
         memory.shards[key] = shard
-        memory.jobs[key] = Job(run=shard.run, shard=shard.index, generation=shard.generation)
+        job = memory.jobs[key] = Job(run=shard.run, shard=shard.index, generation=shard.generation)
+        for event in events:
+            job = self._apply(memory, job, event)
         memory.cursor = cursor
 
     async def move(self, run: str, cursor: Cursor) -> None:
@@ -133,8 +143,11 @@ class MemoryManifest:
 
     async def record(self, job: Job, event: Event) -> Job:
         await checkpoint_if_cancelled()
+        advance(job, event)
+        return self._apply(self._held(job), job, event)
+
+    def _apply(self, memory: _Memory, job: Job, event: Event) -> Job:
         after = advance(job, event)
-        memory = self._held(job)
         self._refuse_taken(job, after)
         memory.jobs[_key(job)] = after
         memory.entries.append(

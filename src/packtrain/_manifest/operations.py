@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._model import Cursor, Entry, Extra, Job, Run, Shard, SourceMark, State, Statistics, Tally
-from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event
+from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
+from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event, Suspected, advance
+from .._rules.recovery import suspicion
 from . import refusals, rows
 from .rows import from_json, to_json
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 Key = tuple[str, int, int]
 
 INSERT_RUN = """
-INSERT INTO runs (id, token, fingerprint, model, task, limits, joined, cursor)
-VALUES (:id, :token, :fingerprint, :model, :task, :limits, :join, :cursor)
+INSERT INTO runs (id, token, fingerprint, model, task, limits, joined, recovered, cursor)
+VALUES (:id, :token, :fingerprint, :model, :task, :limits, :join, :recovered, :cursor)
 """
 SELECT_RUNS = """
-SELECT id, token, fingerprint, model, task, limits, joined AS "join" FROM runs
+SELECT id, token, fingerprint, model, task, limits, joined AS "join", recovered FROM runs
 WHERE ?1 IS NULL OR id = ?1 ORDER BY number
 """
 INSERT_SHARD = """
@@ -112,6 +113,35 @@ def instance(connection: Connection) -> str:
     return name
 
 
+def last_event(connection: Connection) -> int:
+    number: int = connection.execute("SELECT ifnull(max(number), 0) FROM events").fetchone()[0]
+    return number
+
+
+def key_mark(connection: Connection) -> KeyMark | None:
+    text = connection.execute("SELECT key_mark FROM meta").fetchone()[0]
+    return None if text is None else from_json(text, rows.KEY_MARK)
+
+
+def mark_key(mark: KeyMark, connection: Connection) -> None:
+    connection.execute("UPDATE meta SET key_mark = ?", (to_json(mark),))
+
+
+def leave_instance(successor: str, at: float, connection: Connection) -> None:
+    """Go on as another manifest: of any key, and in doubt about every shard that is still to be sealed."""
+    connection.execute("INSERT INTO ancestors (instance, left_at) SELECT instance, ? FROM meta", (at,))
+    connection.execute("UPDATE meta SET instance = ?, key_mark = NULL", (successor,))
+    connection.execute("UPDATE runs SET recovered = 1")
+
+
+def doubt_unsent(at: float, connection: Connection) -> None:
+    """Put every shard of which no create is known in doubt."""
+    for run in runs(connection):
+        for job in jobs(run.id, TABLE[Suspected][0], connection):
+            event = suspicion(run.token, shard(job, connection), max(job.attempt, 1), at)
+            record(job, advance(job, event), event, at, connection)
+
+
 def open_run(run: Run, connection: Connection) -> Run:
     stored = find_run(run.id, connection)
     if stored is None:
@@ -159,12 +189,17 @@ def mark_sources(run: str, marks: Sequence[SourceMark], connection: Connection) 
     return list(marks)
 
 
-def seal(shard: Shard, reached: Cursor, connection: Connection) -> None:
+def seal(shard: Shard, reached: Cursor, events: Sequence[Event], at: float, connection: Connection) -> None:
     move(shard.run, reached, connection)
     values = msgspec.structs.asdict(shard) | {"state": State.SEALED.value}
     if connection.execute(INSERT_SHARD, values).rowcount != 1:
         raise refusals.sealed_already(shard)
     connection.execute(INSERT_JOB, values)
+    job = Job(run=shard.run, shard=shard.index, generation=shard.generation)
+    for event in events:
+        after = advance(job, event)
+        record(job, after, event, at, connection)
+        job = after
 
 
 def shard(job: Job, connection: Connection) -> Shard:
@@ -187,7 +222,8 @@ def claim(run: str, states: Collection[State], now: float, limit: int, connectio
     return [_take(found, connection) for found in sorted(due)[:limit]]
 
 
-def record(job: Job, after: Job, event: Event, at: float, connection: Connection) -> None:
+def record(job: Job, after: Job, event: Event, at: float, connection: Connection) -> int:
+    """The number of the event."""
     values = rows.event_values(job, after, event)
     try:
         changed = connection.execute(RECORDS[type(event)], values).rowcount
@@ -195,9 +231,10 @@ def record(job: Job, after: Job, event: Event, at: float, connection: Connection
         raise refusals.name_taken(after) from error
     if changed != 1:
         raise refusals.stale(job)
-    connection.execute(INSERT_EVENT, values | {"at": at})
+    number = connection.execute(INSERT_EVENT, values | {"at": at}).lastrowid
     if after.upload is not job.upload:
         _save_session(after, connection)
+    return number or 0
 
 
 def release(job: Job, not_before: float | None, connection: Connection) -> None:

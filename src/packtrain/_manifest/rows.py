@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from .._errors import ManifestError
-from .._model import Cursor, Job, Limits, Run, Tally, Upload
+from .._model import Cursor, Job, KeyMark, Limits, Run, Tally, Upload
 from .._rules.lifecycle import Event, detail
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ Value = str | bytes | int | float | None
 
 #: Made once: a decoder made for every row would take most of the time.
 CURSOR = msgspec.json.Decoder(Cursor)
+KEY_MARK = msgspec.json.Decoder(KeyMark)
 NESTED: dict[str, msgspec.json.Decoder[Struct]] = {
     "limits": msgspec.json.Decoder(Limits),
     "upload": msgspec.json.Decoder(Upload),
@@ -52,7 +53,8 @@ def jobs(cursor: sqlite3.Cursor) -> list[Job]:
 
 
 def runs(cursor: sqlite3.Cursor) -> list[Run]:
-    return _convert([_opened(row, "limits") | {"join": row["join"] == 1} for row in rows(cursor)], Run)
+    flags = ("join", "recovered")
+    return _convert([_opened(row, "limits") | {name: row[name] == 1 for name in flags} for row in rows(cursor)], Run)
 
 
 def guard_values(job: Job) -> dict[str, Value]:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope
 
-from .._rules.lifecycle import Event, advance
+from .._rules.lifecycle import CreateIntended, Event, advance
 from . import operations
 from .database import open_database
+from .witness import note_token, write_witness
 from .writer import Writer, open_writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
-    from .._model import Cursor, Entry, Extra, Job, Run, Shard, SourceMark, State, Statistics
+    from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics
     from .base import Manifest
 
 
@@ -28,17 +29,18 @@ async def open_sqlite(path: Path, *, clock: Callable[[], float] = time.time) -> 
 
     Holds the state directory until the block ends; every claim of an earlier handle is void. ``clock`` gives the
     Unix seconds of the history. Raises ManifestError if another process holds the directory, if it is not safe
-    to keep a manifest there, and if the file is damaged or of a newer packtrain.
+    to keep a manifest there, and if the file is lost, damaged, a copy, behind its witness, or of a newer packtrain.
     """
     async with open_writer(partial(open_database, path)) as writer:
         instance = await writer.run(operations.instance)
-        yield SqliteManifest(writer, instance, clock)
+        yield SqliteManifest(path, writer, instance, clock)
 
 
 class SqliteManifest:
     """See ``Manifest``. Every verb is one operation of the writer, and none is left halfway by a cancellation."""
 
-    def __init__(self, writer: Writer, instance: str, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, writer: Writer, instance: str, clock: Callable[[], float]) -> None:
+        self._path = path
         self._run = writer.run
         self._instance = instance
         self._clock = clock
@@ -47,8 +49,16 @@ class SqliteManifest:
     def instance(self) -> str:
         return self._instance
 
+    async def key_mark(self) -> KeyMark | None:
+        return await self._run(operations.key_mark)
+
+    async def mark_key(self, mark: KeyMark) -> None:
+        await self._run(partial(operations.mark_key, mark), "mark_key")
+
     async def open_run(self, run: Run) -> Run:
-        return await self._run(partial(operations.open_run, run), "open_run")
+        opened = await self._run(partial(operations.open_run, run), "open_run")
+        await self._run(lambda _: note_token(self._path, opened))
+        return opened
 
     async def find_run(self, run: str) -> Run | None:
         return await self._run(partial(operations.find_run, run))
@@ -62,8 +72,8 @@ class SqliteManifest:
     async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
         return await self._run(partial(operations.mark_sources, run, marks), "mark_sources")
 
-    async def seal(self, shard: Shard, cursor: Cursor) -> None:
-        await self._run(partial(operations.seal, shard, cursor), "seal")
+    async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
+        await self._run(partial(operations.seal, shard, cursor, events, self._clock()), "seal")
 
     async def move(self, run: str, cursor: Cursor) -> None:
         await self._run(partial(operations.move, run, cursor), "move")
@@ -76,7 +86,9 @@ class SqliteManifest:
 
     async def record(self, job: Job, event: Event) -> Job:
         after = advance(job, event)
-        await self._run(partial(operations.record, job, after, event, self._clock()), type(event).__name__)
+        number = await self._run(partial(operations.record, job, after, event, self._clock()), type(event).__name__)
+        if isinstance(event, CreateIntended):
+            await self._run(lambda _: write_witness(self._path, self._instance, number))
         return after
 
     async def release(self, job: Job, *, not_before: float | None = None) -> None:

@@ -98,6 +98,18 @@ class CreateDoubtful(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class Suspected(Event, frozen=True, kw_only=True):
+    """This manifest may have forgotten a create, so nobody knows whether there is a job."""
+
+    attempt: int
+    file: str
+    tag: str
+    doubtful_at: float
+    reason: str
+    file_expires_at: float | None = None
+    upload: Upload | None = None
+
+
 class JobKnown(Event, frozen=True, kw_only=True):
     """The job exists and is ours: from the answer to the create, or found by its tag."""
 
@@ -162,6 +174,7 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     CreateWithdrawn: (frozenset({S.CREATE_INTENT}), S.UPLOADED),
     CreateRefused: (frozenset({S.CREATE_INTENT}), S.ENDED),
     CreateDoubtful: (frozenset({S.CREATE_INTENT}), S.RECONCILING),
+    Suspected: (frozenset({S.SEALED, S.UPLOADING, S.FINALIZING, S.UPLOADED}), S.RECONCILING),
     JobKnown: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.FENCED}), S.SUBMITTED),
     FenceIntended: (frozenset({S.RECONCILING}), S.FENCE_INTENT),
     Fenced: (frozenset({S.FENCE_INTENT}), S.FENCED),

@@ -19,8 +19,9 @@ from msgspec.structs import replace
 
 from .._errors import ManifestError
 from .._manifest.base import Manifest
-from .._model import Cursor, Extra, ExtraState, SourceMark, State, Tally, Upload
+from .._model import Cursor, Extra, ExtraState, KeyMark, SourceMark, State, Tally, Upload
 from .._rules import lifecycle
+from .._rules.recovery import suspicion
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
 
 OpenManifest = Callable[[], AbstractAsyncContextManager[Manifest]]
@@ -37,6 +38,22 @@ class RunSuite:
             assert again.instance == instance
         assert len(instance) == 8
         assert set(instance) <= set("0123456789abcdef")
+
+    async def test_key_mark_stays(self, manifest: OpenManifest) -> None:
+        """The mark of the last key is there at the next start; there is none at first."""
+        async with manifest() as held:
+            assert await held.key_mark() is None
+            await held.mark_key(KeyMark("salt", "first"))
+            await held.mark_key(KeyMark("salt", "second"))
+        async with manifest() as again:
+            assert await again.key_mark() == KeyMark("salt", "second")
+
+    async def test_recovered_run_stays_one(self, manifest: OpenManifest) -> None:
+        """What the run begins with is there at every start."""
+        async with manifest() as held:
+            await held.open_run(replace(RUN, recovered=True))
+        async with manifest() as again:
+            assert (await again.open_run(RUN)).recovered
 
     async def test_run_is_taken_up(self, manifest: OpenManifest) -> None:
         """The same run opened again is the stored one: its token is made once."""
@@ -121,6 +138,17 @@ class RunSuite:
             ]
             assert await again.shard(jobs[1]) == shard(1)
             assert (await again.cursor(RUN.id)).shards == 2
+
+    async def test_seal_with_what_is_known_already(self, manifest: OpenManifest) -> None:
+        """The events are applied at once, with their lines in the history; nobody can claim the job before them."""
+        doubt = suspicion(RUN.token, shard(0), 2, 7.5)
+        async with manifest() as held:
+            await held.open_run(RUN)
+            await held.seal(shard(0), Cursor(shards=1), doubt)
+            assert await held.claim(RUN.id, {State.SEALED}, now=0.0) == []
+            (job,) = await held.jobs(RUN.id)
+            assert (job.state, job.attempt, job.file, job.tag) == (State.RECONCILING, 2, doubt.file, doubt.tag)
+            assert [entry.event for entry in await held.history(RUN.id)] == ["Suspected"]
 
     async def test_refused_seal_leaves_the_cursor(self, manifest: OpenManifest) -> None:
         """A shard that is there already is refused, and the cursor does not move without it."""

@@ -1,0 +1,79 @@
+"""What stands beside the database and outlives it: the tokens of its runs, and how far its history had come.
+
+A database that is put back from a copy does not know what it has forgotten. The witness does: it is written before
+each create, so a database that lags behind it may have forgotten a job that was paid for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from .._disk import disk_errors, make_durable, open_private, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .._model import Run
+
+
+class Witness(Struct, frozen=True):
+    """The instance that wrote it, and the number of the latest event of its history that let a create go out."""
+
+    instance: str
+    event: int
+
+
+class Token(Struct, frozen=True):
+    """A run, as ``recover`` needs to know it."""
+
+    run: str
+    id: str
+    model: str
+    task: str
+
+
+def witness_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".witness")
+
+
+def tokens_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".run")
+
+
+def read_witness(manifest: Path) -> Witness | None:
+    """None when there is none that can be read. Blocks."""
+    try:
+        return msgspec.json.decode(witness_of(manifest).read_bytes(), type=Witness)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def write_witness(manifest: Path, instance: str, event: int) -> None:
+    """Durable on return. Blocks."""
+    _put("witness", witness_of(manifest), msgspec.json.encode(Witness(instance, event)))
+
+
+def read_tokens(manifest: Path) -> list[Token]:
+    """Of the runs that were ever opened here, as far as they can be read. Blocks."""
+    try:
+        return [msgspec.json.decode(line, type=Token) for line in tokens_of(manifest).read_bytes().splitlines()]
+    except (FileNotFoundError, msgspec.DecodeError):
+        return []
+
+
+def note_token(manifest: Path, run: Run) -> None:
+    """Durable on return. Blocks."""
+    tokens = read_tokens(manifest)
+    if run.token not in {token.run for token in tokens}:
+        tokens.append(Token(run.token, run.id, run.model, run.task))
+        _put("tokens", tokens_of(manifest), b"".join(msgspec.json.encode(token) + b"\n" for token in tokens))
+
+
+def _put(what: str, path: Path, content: bytes) -> None:
+    draft = path.with_name(f"{path.name}.tmp")
+    with disk_errors(path), open_private(what, draft) as file:
+        write_all(what, file, content)
+        make_durable(what, file, draft, path)

@@ -1,0 +1,240 @@
+"""A manifest that may have forgotten jobs is refused, until a person says that it goes on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from packtrain._errors import ManifestError
+from packtrain._manifest import identity
+from packtrain._manifest.admission import take_over
+from packtrain._manifest.database import open_database
+from packtrain._manifest.sqlite import open_sqlite
+from packtrain._manifest.witness import read_tokens, tokens_of, witness_of, write_witness
+from packtrain._model import Cursor, Job, State
+from packtrain._rules.lifecycle import CreateIntended
+from packtrain.testing.lives import RUN, claimed, live, sealed, shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNSENT = (State.SEALED, State.UPLOADING, State.FINALIZING, State.UPLOADED)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "manifest.db"
+
+
+def lived(path: Path, *states: State) -> None:
+    """A manifest with a shard in each of these states."""
+
+    async def work() -> None:
+        async with open_sqlite(path) as manifest:
+            await sealed(manifest, len(states))
+            for state in states:
+                await live(manifest, await claimed(manifest), state)
+
+    anyio.run(work)
+
+
+def send(path: Path) -> None:
+    """The create of the one shard goes out."""
+
+    async def work() -> None:
+        async with open_sqlite(path) as manifest:
+            await manifest.record(await claimed(manifest, State.UPLOADED), CreateIntended(tag="tag", intent_at=1.0))
+
+    anyio.run(work)
+
+
+def jobs_in(path: Path) -> list[Job]:
+    async def work() -> list[Job]:
+        async with open_sqlite(path) as manifest:
+            return await manifest.jobs(RUN.id)
+
+    return anyio.run(work)
+
+
+def start(path: Path) -> None:
+    with open_database(path):
+        pass
+
+
+def adopt(path: Path) -> None:
+    with open_database(path, take_over):
+        pass
+
+
+def copied(path: Path, to: Path) -> Path:
+    shutil.copytree(path.parent, to)
+    return to / path.name
+
+
+def refused(path: Path, why: str) -> None:
+    """And nothing is changed by it."""
+    before = {file: file.read_bytes() for file in path.parent.iterdir() if file.name != "lock"}
+    with pytest.raises(ManifestError, match=why):
+        start(path)
+    assert {file: file.read_bytes() for file in path.parent.iterdir() if file.name != "lock"} == before
+
+
+def test_copy_is_refused(path: Path, tmp_path: Path) -> None:
+    """The original may go on at the same time; what it does, the copy does not see. The original is not disturbed."""
+    lived(path, State.SUBMITTED)
+    copy = copied(path, tmp_path / "copy")
+    refused(copy, rf"copied here, or put back.*packtrain adopt {copy.parent}")
+    start(path)
+
+
+def test_directory_with_another_name_is_the_same(path: Path, tmp_path: Path) -> None:
+    """Renaming makes no copy."""
+    lived(path, State.SUBMITTED)
+    start(path.parent.rename(tmp_path / "moved") / path.name)
+
+
+def test_file_put_back_under_the_same_number_is_refused(path: Path, tmp_path: Path) -> None:
+    """File systems give the number of a file to the next one; its generation tells them apart."""
+    lived(path, State.SUBMITTED)
+    if identity.identify(path).generation is None:
+        pytest.skip("this file system does not tell generations")
+    shutil.copy(path, tmp_path / "backup")
+    path.unlink()
+    shutil.copyfile(tmp_path / "backup", path)
+    refused(path, "copied here, or put back")
+
+
+def test_another_machine_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was cloned holds the same file; the machine tells, where it has an id."""
+    machine = tmp_path / "machine-id"
+    monkeypatch.setattr(identity, "MACHINE", machine)
+    machine.write_text("one\n")
+    lived(path)
+    machine.write_text("another\n")
+    refused(path, "made on another machine")
+    machine.unlink()
+    start(path)
+
+
+def test_older_copy_in_its_place_is_refused(path: Path) -> None:
+    """Written over the file that is there, so that file and number stay: only the witness knows."""
+    lived(path, State.UPLOADED)
+    older = path.read_bytes()
+    send(path)
+    path.write_bytes(older)
+    refused(path, "an older copy was put back")
+
+
+@pytest.mark.parametrize("part", [0, 0.5, 0.9])
+def test_log_that_was_cut_is_refused(path: Path, part: float) -> None:
+    """It takes commits along, and a create that it held may have gone out."""
+    lived(path, State.UPLOADED)
+    log = path.with_name(f"{path.name}-wal")
+
+    async def work() -> tuple[bytes, bytes]:
+        async with open_sqlite(path) as manifest:
+            await manifest.record(await claimed(manifest, State.UPLOADED), CreateIntended(tag="tag", intent_at=1.0))
+            return await anyio.Path(path).read_bytes(), await anyio.Path(log).read_bytes()
+
+    whole, written = anyio.run(work)
+    path.write_bytes(whole)
+    log.write_bytes(written[: int(len(written) * part)])
+    with pytest.raises(ManifestError, match="or its log was lost"):
+        start(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_missing_witness_is_refused(path: Path, content: bytes | None) -> None:
+    """Without it nobody can tell whether the database is the latest."""
+    lived(path, State.SUBMITTED)
+    witness_of(path).unlink()
+    if content is not None:
+        witness_of(path).write_bytes(content)
+    refused(path, "its witness, the file beside it, is gone or damaged")
+
+
+def test_witness_of_another_manifest_is_refused(path: Path) -> None:
+    """It says nothing about this one."""
+    lived(path, State.SUBMITTED)
+    write_witness(path, "00000000", 1)
+    refused(path, "that of another manifest")
+
+
+def test_witness_that_lags_behind_is_no_reason(path: Path) -> None:
+    """A crash may come between the commit and the witness: then the create did not go out."""
+    lived(path, State.UPLOADED)
+    before = witness_of(path).read_bytes()
+    send(path)
+    assert witness_of(path).read_bytes() != before
+    witness_of(path).write_bytes(before)
+    start(path)
+
+
+def test_first_start_that_was_cut_short_goes_on(path: Path) -> None:
+    """Between the making of the file and its identity."""
+    lived(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET identity = NULL")
+    witness_of(path).unlink()
+    start(path)
+    assert witness_of(path).exists()
+
+
+def test_lost_manifest_is_no_new_run(path: Path) -> None:
+    """Refused, with what it takes to recover; nothing is made in its place."""
+    lived(path, State.SUBMITTED)
+    path.unlink()
+    refused(path, f"is gone.*recover.*--run {RUN.token}")
+    assert [token.run for token in read_tokens(path)] == [RUN.token]
+    tokens_of(path).unlink()
+    start(path)
+
+
+def test_adopted_copy_doubts_whatever_it_may_have_forgotten(path: Path, tmp_path: Path) -> None:
+    """It has another name; every shard without a job may have one, also those still to come; the others stay."""
+    lived(path, *UNSENT, State.SUBMITTED, State.ENDED, State.CLOSED)
+    before = jobs_in(path)
+    copy = copied(path, tmp_path / "copy")
+    adopt(copy)
+    with closing(sqlite3.connect(copy)) as connection, closing(sqlite3.connect(path)) as original:
+        (instance,) = original.execute("SELECT instance FROM meta").fetchone()
+        assert connection.execute("SELECT instance FROM ancestors").fetchall() == [(instance,)]
+        assert connection.execute("SELECT instance FROM meta").fetchone() != (instance,)
+        assert connection.execute("SELECT recovered FROM runs").fetchall() == [(1,)]
+    for then, now in zip(before, jobs_in(copy), strict=True):
+        if then.state in UNSENT:
+            assert (now.state, now.attempt, now.upload) == (State.RECONCILING, 1, None)
+            assert now.file is not None
+            assert now.tag is not None
+        else:
+            assert now == then
+
+
+def test_adoption_that_was_cut_short_is_done_again(path: Path, tmp_path: Path) -> None:
+    """Before its witness was written: it is refused as before, and adopted as before."""
+    lived(path, State.UPLOADED)
+    copy = copied(path, tmp_path / "copy")
+    adopt(copy)
+    shutil.copy(witness_of(path), witness_of(copy))
+    refused(copy, "that of another manifest")
+    adopt(copy)
+    assert [job.state for job in jobs_in(copy)] == [State.RECONCILING]
+
+
+def test_every_start_of_an_adopted_manifest_is_admitted(path: Path, tmp_path: Path) -> None:
+    """And it goes on as any other."""
+    lived(path, State.SEALED)
+    copy = copied(path, tmp_path / "copy")
+    adopt(copy)
+
+    async def work() -> None:
+        async with open_sqlite(copy) as manifest:
+            await manifest.seal(shard(1), Cursor(shards=2))
+
+    anyio.run(work)
+    start(copy)
