@@ -36,16 +36,18 @@ from ._model import (
     Task,
 )
 from ._options import Options
-from ._reports import CheckReport, MergeReport, Progress, SplitReport, Status, Summary
+from ._reports import Adoption, CheckReport, MergeReport, Progress, Recovery, SplitReport, Status, Summary
 from ._service import Gemini, Local, Service
 
 if TYPE_CHECKING:
     from ._client import Client, open_client
+    from ._recovery import adopt, recover
     from ._runs import finished
     from ._stages import check, merge, split, status, upload
     from .server import serving
 
 __all__ = (
+    "Adoption",
     "ApiError",
     "BatchState",
     "CheckReport",
@@ -66,6 +68,7 @@ __all__ = (
     "PacktrainError",
     "Progress",
     "ProtocolError",
+    "Recovery",
     "Reject",
     "RemoteBatch",
     "RemoteFile",
@@ -84,10 +87,12 @@ __all__ = (
     "Tally",
     "Task",
     "TransportError",
+    "adopt",
     "check",
     "finished",
     "merge",
     "open_client",
+    "recover",
     "serving",
     "split",
     "status",
@@ -98,9 +103,11 @@ __all__ = (
 _LATER = {
     "Client": "_client",
     "open_client": "_client",
+    "adopt": "_recovery",
     "check": "_stages",
     "finished": "_runs",
     "merge": "_stages",
+    "recover": "_recovery",
     "serving": "server",
     "split": "_stages",
     "status": "_stages",

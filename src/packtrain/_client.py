@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from ._errors import IncompleteRun
 from ._flow.context import Context
@@ -17,17 +19,19 @@ from ._flow.extras import last_sweep
 from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
 from ._flow.merge import Output, merge, publish_rejects
+from ._flow.recovery import compare, find_jobs, suspect
 from ._flow.report import Reporter
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
-from ._io.inputs import open_sources
+from ._io.inputs import named_files, open_sources
 from ._io.results import read_results
 from ._io.spool import Spool
 from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
 from ._model import Result, Run, State, Statistics, Task
 from ._options import Options
+from ._reports import Recovery
 from ._rules import quota
 from ._rules.lifecycle import COLLECT, DOUBT, LIVE, SETTLED
 from ._runs import MAIN, compare_inputs, conclude, describe, output_at, prepare_output, summarise
@@ -54,13 +58,20 @@ async def open_client(
 
     Raises ManifestError when another process holds the directory, or when it cannot be used.
     """
-    spool, meter = Spool(Path(state)), Meter()
+    spool = Spool(Path(state))
+    async with open_client_on(spool, spool.manifest, service, options or Options()) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_client_on(spool: Spool, path: Path, service: Service | Local, options: Options) -> AsyncIterator[Client]:
+    """A client whose manifest is in ``path``."""
+    meter = Meter()
     async with AsyncExitStack() as stack:
-        manifest = await stack.enter_async_context(open_sqlite(spool.manifest))
+        manifest = await stack.enter_async_context(open_sqlite(path))
         await anyio.to_thread.run_sync(spool.clear)
         if isinstance(service, Local):
             service = await stack.enter_async_context(_local(service.directory or spool.service))
-        options = options or Options()
         connections = options.uploads + options.downloads + 4
         transport = await stack.enter_async_context(open_transport(service, connections=connections))
         remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
@@ -150,6 +161,40 @@ class Client:
             raise IncompleteRun("stopped before the end of the input; submit it again to go on")
         return run
 
+    async def recover(
+        self,
+        inputs: Inputs,
+        *,
+        token: str,
+        model: str,
+        out: str | os.PathLike[str],
+        task: Task = "generate",
+        run_id: str = MAIN,
+        join: bool = False,
+    ) -> Recovery:
+        """Take in anew the input of a run whose manifest is lost, as far as the spool has room; see ``recover``."""
+        output = await output_at(out)
+        run = describe(run_id, model, task, join, output.parts, self._service, self._options)
+        run = msgspec.structs.replace(run, token=token, recovered=True)
+        found = await find_jobs(self._context(run))
+        await anyio.to_thread.run_sync(output.prepare, True, await named_files(inputs))
+        run = await self._manifest.open_run(run)
+        await anyio.to_thread.run_sync(self._spool.run(token).prepare)
+        with plain_errors():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._stop_when_full, run)
+                await self._ingest_until_stopped(run, inputs)
+                tasks.cancel_scope.cancel()
+        with_job = await compare(self._context(run), found)
+        statistics = await self._manifest.statistics(run_id)
+        return Recovery(
+            run=token,
+            jobs=len(found),
+            shards=statistics.shards,
+            with_job=with_job,
+            whole=statistics.cursor.done,
+        )
+
     async def drive(self) -> None:
         """Move the shards of all runs, also of those still to be submitted, until cancelled or stopped."""
         driven: set[str] = set()
@@ -196,6 +241,14 @@ class Client:
         self._stop.set()
         self._changes.notify()
 
+    async def _stop_when_full(self, run: Run) -> None:
+        while True:
+            changed = self._changes.mark()
+            spooled = (await self._manifest.statistics(run.id)).spooled_bytes
+            if not quota.may_open_shard(spooled, run.limits.shard_bytes, self._options.spool_bytes):
+                self.stop()
+            await changed.wait()
+
     async def _open(self, run_id: str, model: str, task: Task, join: bool, *, parts: bool = False) -> Run:
         run = describe(run_id, model, task, join, parts, self._service, self._options)
         opened = await self._manifest.open_run(run)
@@ -229,6 +282,7 @@ class Client:
             keys=spool.keys,
             changes=self._changes,
             meter=self._meter,
+            suspect=partial(suspect, self._context(run)),
         ).ingest()
 
     async def _ingest_until_stopped(self, run: Run, inputs: Inputs) -> None:

@@ -54,6 +54,26 @@ class Summary(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class Recovery(Struct, frozen=True, kw_only=True):
+    """What a manifest was made anew from."""
+
+    run: str
+    #: That the service lists for the run.
+    jobs: int
+    #: Cut from the input again, and how many of them have a job.
+    shards: int
+    with_job: int
+    #: All of the input was read; otherwise the spool was full, and the run reads on.
+    whole: bool
+
+
+class Adoption(Struct, frozen=True, kw_only=True):
+    """A manifest that goes on as ``instance``; ``doubted`` shards are looked for at the service before they go out."""
+
+    instance: str
+    doubted: int
+
+
 class CheckReport(Struct, frozen=True, kw_only=True):
     """What is wrong with an input; ``rejects`` holds the first thousand of ``rejected``."""
 

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
-COMMANDS = ("run", "check", "split", "upload", "merge", "status", "serve")
+COMMANDS = ("run", "check", "split", "upload", "merge", "status", "recover", "adopt", "serve")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in COMMANDS)])
@@ -54,6 +54,9 @@ def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> 
         (["upload", "a.jsonl", "--service", "local"], "packtrain serve"),
         (["merge", "--requests", "a", "--out", "o"], "--results"),
         (["status"], "STATE"),
+        (["recover", "a.jsonl", "--model", "m", "--out", "o"], "--run"),
+        (["recover", "--run", "r", "--model", "m", "--out", "o"], "no input given"),
+        (["adopt"], "STATE"),
         (["serve", "--dir", "d", "--port", "99999"], "--port"),
         (["doctor"], "doctor"),
     ],

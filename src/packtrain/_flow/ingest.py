@@ -26,7 +26,7 @@ from .._rules.rolling import Roller
 from .judge import Judge, reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from anyio.streams.memory import MemoryObjectReceiveStream
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .._manifest.base import Manifest
     from .._model import Run
     from .._options import Options
+    from .._rules.lifecycle import Event
     from .._rules.records import Batch
     from .signals import Changes, Meter
 
@@ -53,7 +54,10 @@ class Target(Protocol):
 
 
 class Ingest:
-    """Cuts the input of one run. ``shard_path`` says where a shard's file goes."""
+    """Cuts the input of one run.
+
+    ``shard_path`` says where a shard's file goes, ``suspect`` what is known of a shard before it was ever sent.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Ingest:
         keys: Path,
         changes: Changes,
         meter: Meter,
+        suspect: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
     ) -> None:
         self._run = run
         self._sources = sources
@@ -75,6 +80,7 @@ class Ingest:
         self._shard_path = shard_path
         self._changes = changes
         self._meter = meter
+        self._suspect = suspect
         self._ledger = Ledger(keys, memory_keys=options.ledger_keys)
         self._roller = Roller(run.limits.shard_bytes, run.limits.shard_requests)
         self._judge = Judge(options, self._roller, self._ledger)
@@ -259,7 +265,7 @@ class Ingest:
             first=reached.valid - target.lines,
             last=reached.valid - 1,
         )
-        await self._manifest.seal(shard, reached)
+        await self._manifest.seal(shard, reached, *(await self._suspect(shard) if self._suspect else ()))
         self._changes.notify()
 
     async def _finish(self) -> None:

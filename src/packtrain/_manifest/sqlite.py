@@ -12,7 +12,7 @@ from anyio import CancelScope
 from .._rules.lifecycle import CreateIntended, Event, advance
 from . import operations
 from .database import open_database
-from .witness import note_token, write_witness
+from .witness import Token, note_token, write_witness
 from .writer import Writer, open_writer
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class SqliteManifest:
 
     async def open_run(self, run: Run) -> Run:
         opened = await self._run(partial(operations.open_run, run), "open_run")
-        await self._run(lambda _: note_token(self._path, opened))
+        token = Token(opened.token, opened.id, opened.model, opened.task)
+        await self._run(lambda _: note_token(self._path, token))
         return opened
 
     async def find_run(self, run: str) -> Run | None:

@@ -16,8 +16,6 @@ from .._disk import disk_errors, make_durable, open_private, write_all
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .._model import Run
-
 
 class Witness(Struct, frozen=True):
     """The instance that wrote it, and the number of the latest event of its history that let a create go out."""
@@ -64,12 +62,12 @@ def read_tokens(manifest: Path) -> list[Token]:
         return []
 
 
-def note_token(manifest: Path, run: Run) -> None:
+def note_token(manifest: Path, token: Token) -> None:
     """Durable on return. Blocks."""
     tokens = read_tokens(manifest)
-    if run.token not in {token.run for token in tokens}:
-        tokens.append(Token(run.token, run.id, run.model, run.task))
-        _put("tokens", tokens_of(manifest), b"".join(msgspec.json.encode(token) + b"\n" for token in tokens))
+    if token.run not in {noted.run for noted in tokens}:
+        tokens.append(token)
+        _put("tokens", tokens_of(manifest), b"".join(msgspec.json.encode(noted) + b"\n" for noted in tokens))
 
 
 def _put(what: str, path: Path, content: bytes) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .._model import Shard
 
 PREFIX = "pt1"
+_BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 _AFTER_RUN = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([0-9a-f]{16})\.(\d{1,12})")
 
 
@@ -33,6 +34,11 @@ class Tag(Struct, frozen=True):
 def token_from(random: bytes) -> str:
     """A run's token: 26 characters of lower-case base32 from 16 random bytes."""
     return _base32(random)
+
+
+def is_token(text: str) -> bool:
+    """Whether a run can have this token; it becomes part of paths."""
+    return len(text) == 26 and set(text) <= _BASE32
 
 
 def file_name(token: str, shard: int, generation: int, attempt: int) -> str:

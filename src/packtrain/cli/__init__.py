@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env, Toml
 
 from . import exits
+from .adopt import adopt
 from .arguments import COMMON, Common, shield_stdin
 from .check import check
 from .console import say
@@ -23,6 +24,7 @@ from .credentials import refuse_keys_in
 from .failpoints import failpoints
 from .logs import show_logs
 from .merge import merge
+from .recover import recover
 from .run import run
 from .serve import serve
 from .split import split
@@ -49,6 +51,8 @@ app.command(split, usage="Usage: packtrain split INPUT... --out-dir DIR [OPTIONS
 app.command(upload, usage="Usage: packtrain upload FILE... [OPTIONS]")
 app.command(merge, usage="Usage: packtrain merge --requests FILE... --results FILE... --out OUT [OPTIONS]")
 app.command(status, usage="Usage: packtrain status STATE [OPTIONS]")
+app.command(recover, usage="Usage: packtrain recover INPUT... --run ID --model MODEL --out OUT [OPTIONS]")
+app.command(adopt, usage="Usage: packtrain adopt STATE [OPTIONS]")
 app.command(serve, usage="Usage: packtrain serve --dir DIR [OPTIONS]")
 
 

@@ -1,0 +1,61 @@
+"""A run whose manifest may have forgotten jobs: what the service knows of it, held against what is sealed here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errors import InputError, ManifestError
+from .._options import ATTEMPTS
+from .._rules import naming
+from .._rules.recovery import suspicion
+from .listing import list_jobs
+
+if TYPE_CHECKING:
+    from .._model import RemoteBatch, Shard
+    from .._rules.lifecycle import Event
+    from .context import Context
+
+
+async def suspect(ctx: Context, shard: Shard) -> list[Event]:
+    """What is known of a shard that was just sealed: it is in doubt, if the run was recovered.
+
+    The doubt is about the latest attempt whose input file stands at the service: it is the file to be revoked.
+    """
+    if not ctx.run.recovered:
+        return []
+    attempt = ATTEMPTS
+    while attempt > 1 and not await ctx.remote.find_file(_file(ctx, shard, attempt)):
+        attempt -= 1
+    return [suspicion(ctx.run.token, shard, attempt, ctx.clock.now())]
+
+
+async def find_jobs(ctx: Context) -> list[RemoteBatch]:
+    """All jobs of the run that the service lists. Raises ManifestError when there are none."""
+    found = list((await list_jobs(ctx.remote, ctx.run.token)).batches.values())
+    if not found:
+        raise ManifestError(
+            f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from; see whether the "
+            "key is of the same account, and whether the run is the one that the names of its jobs have after 'pt1.'"
+        )
+    return found
+
+
+async def compare(ctx: Context, found: list[RemoteBatch]) -> int:
+    """How many of the sealed shards have a job. Raises InputError when one was made of other lines."""
+    names = {batch.display_name for batch in found}
+    with_job = 0
+    for job in await ctx.manifest.jobs(ctx.run.id):
+        shard = await ctx.manifest.shard(job)
+        prefix = naming.shard_prefix(ctx.run.token, shard.index, shard.generation)
+        theirs = {name for name in names if name.startswith(prefix)}
+        if theirs - {naming.job_tag(ctx.run.token, shard, attempt) for attempt in range(1, ATTEMPTS + 1)}:
+            raise InputError(
+                f"shard {shard.index} of run {ctx.run.token} was made of other lines than these; give the same input, "
+                "in the same order, and the same --max-shard-bytes and --max-shard-requests as at the first start"
+            )
+        with_job += bool(theirs)
+    return with_job
+
+
+def _file(ctx: Context, shard: Shard, attempt: int) -> str:
+    return naming.file_name(ctx.run.token, shard.index, shard.generation, attempt)

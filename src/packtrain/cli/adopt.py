@@ -1,0 +1,37 @@
+"""``packtrain adopt``: a person says that this state directory goes on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import Adoption
+
+from . import arguments as arg
+from .console import put
+from .exits import Exit
+
+
+async def adopt(
+    state: Annotated[Path, Parameter(metavar="STATE", help="The state directory of the run.")],
+    /,
+    *,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Go on with a STATE that was copied, moved or put back, or that has a new key. No other copy of it may be driven.
+
+    Shards of which no job is known are looked for at the service, for as long as after a lost answer, before they are
+    sent.
+    """
+    from packtrain import adopt as take_over
+
+    found = await take_over(state)
+    put(msgspec.json.encode(found).decode() if json else _text(found, state))
+    return Exit.COMPLETE
+
+
+def _text(found: Adoption, state: Path) -> str:
+    shards = "1 shard is" if found.doubted == 1 else f"{found.doubted:,} shards are"
+    return f"adopted {state}; {shards} looked for at the service before anything of them is sent"

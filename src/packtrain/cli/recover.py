@@ -1,0 +1,88 @@
+"""``packtrain recover``: a lost manifest is made anew."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import Options, Recovery
+
+from . import arguments as arg
+from .console import put, say
+from .credentials import find_key
+from .exits import Exit
+from .interrupts import Interrupts, interruptible
+from .service import choose
+
+_DEFAULT = Options()
+
+
+async def recover(
+    *inputs: arg.Inputs,
+    run: Annotated[str, Parameter(metavar="ID", help="The run, as `run --json` tells it and manifest.run has it.")],
+    model: Annotated[str, Parameter(help="As at the first start.")],
+    out: arg.Out,
+    service: arg.ServiceName = "gemini",
+    wire: arg.WireName = None,
+    api_key_file: arg.KeyFile = None,
+    task: Annotated[Literal["generate", "embed"], Parameter(help="What the requests ask for.")] = "generate",
+    state: Annotated[Path | None, Parameter(metavar="DIR", help="The state directory; default: OUT.packtrain.")] = None,
+    max_shard_bytes: arg.ShardBytes = None,
+    max_shard_requests: arg.ShardRequests = None,
+    spool_bytes: Annotated[arg.Size, Parameter(help="Disk for shards; what is beyond it, the run reads.")] = (
+        _DEFAULT.spool_bytes
+    ),
+    duplicates: arg.Duplicates = _DEFAULT.duplicates,
+    max_rejects: arg.MaxRejects = None,
+    join: arg.Join = False,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Make the manifest of a run anew from its input and the service's list of jobs. Nothing is sent.
+
+    Give everything as at the first start. Then the same `packtrain run` goes on.
+    """
+    arg.refuse_none(inputs, "recover")
+    where = state or Path(out.rstrip("/") + ".packtrain")
+    chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
+    options = Options(
+        shard_bytes=max_shard_bytes,
+        shard_requests=max_shard_requests,
+        spool_bytes=spool_bytes,
+        duplicates=duplicates,
+        max_rejects=max_rejects,
+    )
+    from packtrain import recover as make_anew
+
+    async def work(_: Interrupts) -> Recovery:
+        return await make_anew(
+            inputs,
+            run=run,
+            model=model,
+            out=out,
+            state=where,
+            service=chosen,
+            task=task,
+            join=join,
+            options=options,
+        )
+
+    found = await interruptible(work)
+    if found is None:
+        say("stopped; nothing was recovered")
+        return Exit.AGAIN
+    put(msgspec.json.encode(found).decode() if json else _text(found, where))
+    return Exit.COMPLETE
+
+
+def _text(found: Recovery, state: Path) -> str:
+    shards = f"{found.shards:,} {'shard' if found.shards == 1 else 'shards'}"
+    missing = found.shards - found.with_job
+    lines = [f"recovered {state}: {shards}, {found.with_job:,} of them with a job at the service"]
+    if missing:
+        lines.append(f"  {missing:,} without one are looked for again before they are sent")
+    if not found.whole:
+        lines.append("  the rest of the input is read by the run, when there is room")
+    return "\n".join([*lines, "The same `packtrain run` goes on."])

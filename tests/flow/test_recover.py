@@ -1,0 +1,203 @@
+"""A manifest that is lost is made anew; one that was copied or put back goes on by a person's word."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+import packtrain
+from packtrain import InputError, ManifestError, Options, State, serving
+from tests.flow.place import Place, read_lines
+from tests.flow.test_recovery import run_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from packtrain import Recovery, Statistics, Summary
+
+SMALL = Options(shard_requests=10)
+LINES, SHARDS = 60, 6
+
+
+async def complete(place: Place, source: Path, state: Path | None = None, out: Path | None = None) -> Summary:
+    async with packtrain.open_client(state or place.state, service=place.service, options=SMALL) as client:
+        with anyio.fail_after(60):
+            return await client.run(source, model="m", out=out or place.out)
+
+
+async def begin(place: Place, source: Path, enough: Callable[[Statistics], bool]) -> str:
+    """Run until it stands so; returns the run's token."""
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await run_until(client, enough, partial(client.run, source, model="m", out=place.out))
+    (token,) = read_lines(place.state / "manifest.run")
+    return str(token["run"])
+
+
+async def recover(place: Place, source: Path, run: str, options: Options = SMALL) -> Recovery:
+    return await packtrain.recover(
+        source, run=run, model="m", out=place.out, state=place.state, service=place.service, options=options
+    )
+
+
+async def expected(place: Place, source: Path) -> bytes:
+    """The output of a run that nobody disturbed, at a service of its own."""
+    async with serving(place.root / "calm" / "service") as origin:
+        calm = Place(place.root / "calm", origin)
+        await complete(calm, source)
+        return calm.out.read_bytes()
+
+
+def one_job_a_shard(place: Place) -> bool:
+    tags = [entry["displayName"].split(".")[2] for entry in place.truth("batch_created")]
+    return sorted(tags) == sorted(map(str, range(SHARDS)))
+
+
+@pytest.mark.parametrize(
+    "lost_when",
+    [
+        pytest.param(lambda s: s.jobs_created > 0, id="at the first job"),
+        pytest.param(lambda s: s.count(State.CLOSED) >= 2, id="in the middle"),
+        pytest.param(lambda s: s.count(State.CLOSED) == SHARDS, id="after the last job"),
+    ],
+)
+async def test_lost_state_is_made_anew(place: Place, lost_when: Callable[[Statistics], bool]) -> None:
+    """From the input and the list of jobs: no job is made twice, and the output is the same to the byte."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lost_when)
+    shutil.rmtree(place.state)
+    place.out.unlink(missing_ok=True)
+    found = await recover(place, source, run)
+    assert (found.shards, found.whole) == (SHARDS, True)
+    assert found.jobs == found.with_job > 0
+    summary = await complete(place, source)
+    assert (summary.run, summary.answered) == (run, LINES)
+    assert one_job_a_shard(place)
+    assert place.out.read_bytes() == await expected(place, source)
+
+
+async def test_damaged_manifest_is_made_anew(place: Place) -> None:
+    """Moved aside, its place is taken by the new one; the old one stays, and so does what it says of its runs."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created > 2)
+    with pytest.raises(ManifestError, match="is there, so the same"):
+        await recover(place, source, run)
+    (place.state / "manifest.db").rename(place.state / "manifest.db.damaged")
+    with pytest.raises(ManifestError, match="is gone"):
+        await complete(place, source)
+    await recover(place, source, run)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+    assert not list(place.state.glob("recovering*"))
+
+
+async def test_other_lines_than_at_first_are_refused(place: Place) -> None:
+    """Nothing is left of the attempt, so that it can be made again as it should be."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created > 2)
+    shutil.rmtree(place.state)
+    for wrong, options in ((source, Options(shard_requests=7)), (place.requests(LINES - 1, "b.jsonl"), Options())):
+        with pytest.raises(InputError, match="made of other lines than these"):
+            await recover(place, wrong, run, options)
+        assert not (place.state / "manifest.db").exists()
+    await recover(place, source, run)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+
+
+async def test_nothing_to_recover_is_said(place: Place) -> None:
+    """A run of which the service has no job, an id that is none, and an output that is there."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created > 0)
+    shutil.rmtree(place.state)
+    with pytest.raises(ManifestError, match="lists no job of run"):
+        await recover(place, source, "a" * 26)
+    with pytest.raises(InputError, match="is no run"):
+        await recover(place, source, "../../etc")
+    place.out.write_text("answers")
+    with pytest.raises(InputError, match="exists already"):
+        await recover(place, source, run)
+    assert not (place.state / "manifest.db").exists()
+
+
+async def test_input_beyond_the_spool_is_read_by_the_run(place: Place) -> None:
+    """A recovery needs no more disk than the run; shards that it did not come to are in doubt as well."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.count(State.CLOSED) == SHARDS)
+    shutil.rmtree(place.state)
+    place.out.unlink(missing_ok=True)
+    found = await recover(place, source, run, Options(shard_requests=10, spool_bytes=1))
+    assert (found.shards, found.whole) == (1, False)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+
+
+async def test_copy_goes_on_by_a_persons_word(place: Place) -> None:
+    """Taken before anything was sent; what the original did in the meantime is found at the service."""
+    source, copy = place.requests(LINES), place.root / "copy"
+    await begin(place, source, lambda s: s.shards == SHARDS)
+    shutil.copytree(place.state, copy)
+    await complete(place, source)
+    with pytest.raises(ManifestError, match="packtrain adopt"):
+        await complete(place, source, copy)
+    await packtrain.adopt(copy)
+    answers = place.out.read_bytes()
+    await complete(place, source, copy)
+    assert one_job_a_shard(place)
+    assert place.out.read_bytes() == answers
+
+
+async def test_state_put_back_goes_on_by_a_persons_word(place: Place) -> None:
+    """Taken when one shard was cut; the others are cut again, and their jobs found."""
+    source = place.requests(LINES)
+    options = Options(shard_requests=10, spool_bytes=1)
+    async with packtrain.open_client(place.state, service=place.service, options=options) as client:
+        await run_until(client, lambda s: s.shards == 1, partial(client.submit, source, model="m"))
+    shutil.copytree(place.state, place.root / "backup")
+    await complete(place, source)
+    shutil.rmtree(place.state)
+    shutil.copytree(place.root / "backup", place.state)
+    place.out.unlink()
+    with pytest.raises(ManifestError, match="was copied here, or put back"):
+        await complete(place, source)
+    await packtrain.adopt(place.state)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+    assert place.out.read_bytes() == await expected(place, source)
+
+
+async def test_manifest_put_back_without_its_shards_is_made_anew(place: Place) -> None:
+    """Those that it means to send are gone from the disk; they are cut again from the input."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.shards == SHARDS)
+    manifest = place.state / "manifest.db"
+    older = await anyio.Path(manifest).read_bytes()
+    await complete(place, source)
+    await anyio.Path(manifest).write_bytes(older)
+    place.out.unlink()
+    with pytest.raises(ManifestError, match="an older copy was put back"):
+        await complete(place, source)
+    with pytest.raises(ManifestError, match=f"is gone, .*recover INPUT... --run {run}"):
+        await packtrain.adopt(place.state)
+    manifest.unlink()
+    await recover(place, source, run)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+
+
+async def test_shard_that_was_never_sent_is_sent_after_the_doubt(place: Place) -> None:
+    """Its first name is given up, as after a lost answer: whoever still meant to use it comes too late."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created == 1)
+    shutil.rmtree(place.state)
+    known = {entry["displayName"] for entry in place.truth("batch_created")}
+    found = await recover(place, source, run)
+    await complete(place, source)
+    later = {entry["displayName"] for entry in place.truth("batch_created")} - known
+    assert len(later) >= SHARDS - found.with_job
+    assert all(tag.split(".")[4] in ("2", "3") for tag in later)
+    assert one_job_a_shard(place)
