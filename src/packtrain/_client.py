@@ -13,6 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from ._errors import IncompleteRun
+from ._flow.account import check_account
 from ._flow.context import Context
 from ._flow.drive import Driver
 from ._flow.extras import last_sweep
@@ -56,7 +57,8 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """A client on the state directory ``state``, which it holds until the block ends.
 
-    Raises ManifestError when another process holds the directory, or when it cannot be used.
+    Raises ManifestError when another process holds the directory, when it cannot be used, and for a key that does not
+    see what an earlier one has made.
     """
     spool = Spool(Path(state))
     async with open_client_on(spool, spool.manifest, service, options or Options()) as client:
@@ -75,6 +77,7 @@ async def open_client_on(spool: Spool, path: Path, service: Service | Local, opt
         connections = options.uploads + options.downloads + 4
         transport = await stack.enter_async_context(open_transport(service, connections=connections))
         remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
+        await check_account(manifest, remote, service.key)
         yield Client(spool, manifest, remote, service, options, meter)
 
 
