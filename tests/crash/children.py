@@ -9,8 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from contextlib import contextmanager
+from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,23 +27,29 @@ _IMPORTED = ["packtrain.cli", "packtrain.testing", "packtrain._client", "packtra
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(_IMPORTED)
+#: The exit code of a child can be read once, and every start of another looks for it.
+_turn = threading.Lock()
 
 
 def start(arguments: list[str], log: Path, *, failpoints: str = "") -> BaseProcess:
     """``packtrain`` with these arguments; what it says goes to the end of ``log``."""
     process = _forks.Process(target=_perform, args=(arguments, log, failpoints), daemon=True)
-    process.start()
+    with _turn:
+        process.start()
     return process
 
 
 def finish(process: BaseProcess) -> int:
     """The exit code, negative for a signal. A child that hangs is killed, and that is an error."""
-    process.join(PATIENCE)
-    if process.exitcode is None:
+    ended = connection.wait([process.sentinel], PATIENCE)
+    if not ended:
         process.kill()
+    with _turn:
         process.join()
+        code = process.exitcode
+    if not ended or code is None:
         raise TimeoutError(f"a child has not ended after {PATIENCE:.0f} seconds")
-    return process.exitcode
+    return code
 
 
 @contextmanager
@@ -53,7 +61,7 @@ def serving(directory: Path, *arguments: str) -> Iterator[str]:
         yield address(process, log)
     finally:
         process.kill()
-        process.join()
+        finish(process)
 
 
 def serve(directory: Path, log: Path, *arguments: str) -> BaseProcess:
@@ -64,11 +72,10 @@ def serve(directory: Path, log: Path, *arguments: str) -> BaseProcess:
 def address(process: BaseProcess, log: Path) -> str:
     """Where a service that was just started listens."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.is_alive():
+    while time.monotonic() < deadline and not connection.wait([process.sentinel], 0.01):
         said = log.read_text() if log.exists() else ""
         if said.endswith("\n"):
             return said.split()[-1]
-        time.sleep(0.01)
     raise TimeoutError(f"the service did not start; see {log}")
 
 

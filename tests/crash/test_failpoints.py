@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.failpoints import CALM, SCENARIOS, Case, Verdict, singles, torture, undisturbed
+from tests.crash.failpoints import Case, Verdict, singles, torture
+from tests.crash.yard import CALM, SCENARIOS, undisturbed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.crash.failpoints import Calm
+    from tests.crash.yard import Calm
 
 PARTS = 4
 
