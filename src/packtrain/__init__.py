@@ -36,7 +36,18 @@ from ._model import (
     Task,
 )
 from ._options import Options
-from ._reports import Adoption, CheckReport, MergeReport, Progress, Recovery, SplitReport, Status, Summary
+from ._reports import (
+    Adoption,
+    CheckReport,
+    Finding,
+    MergeReport,
+    Progress,
+    Recovery,
+    SplitReport,
+    Status,
+    Summary,
+    Verification,
+)
 from ._service import Gemini, Local, Service
 
 if TYPE_CHECKING:
@@ -44,6 +55,7 @@ if TYPE_CHECKING:
     from ._recovery import adopt, recover
     from ._runs import finished
     from ._stages import check, merge, split, status, upload
+    from ._verify import verify
     from .server import serving
 
 __all__ = (
@@ -55,6 +67,7 @@ __all__ = (
     "Cursor",
     "Extra",
     "ExtraState",
+    "Finding",
     "Gemini",
     "IncompleteRun",
     "InputError",
@@ -87,6 +100,7 @@ __all__ = (
     "Tally",
     "Task",
     "TransportError",
+    "Verification",
     "adopt",
     "check",
     "finished",
@@ -97,6 +111,7 @@ __all__ = (
     "split",
     "status",
     "upload",
+    "verify",
 )
 
 #: What needs the network stack is imported when it is first asked for, so that ``import packtrain`` stays quick.
@@ -112,6 +127,7 @@ _LATER = {
     "split": "_stages",
     "status": "_stages",
     "upload": "_stages",
+    "verify": "_verify",
 }
 
 

@@ -74,6 +74,23 @@ class Adoption(Struct, frozen=True, kw_only=True):
     doubted: int
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something in a state directory that is not as it should be: a file, a shard or a run, and what of it."""
+
+    where: str
+    what: str
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """What ``verify`` has found, and how much it has looked at."""
+
+    findings: list[Finding]
+    runs: int
+    shards: int
+    files: int
+    bytes_read: int
+
+
 class CheckReport(Struct, frozen=True, kw_only=True):
     """What is wrong with an input; ``rejects`` holds the first thousand of ``rejected``."""
 

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
-COMMANDS = ("run", "check", "split", "upload", "merge", "status", "recover", "adopt", "serve")
+COMMANDS = ("run", "check", "split", "upload", "merge", "status", "verify", "recover", "adopt", "serve")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in COMMANDS)])
@@ -54,6 +54,7 @@ def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> 
         (["upload", "a.jsonl", "--service", "local"], "packtrain serve"),
         (["merge", "--requests", "a", "--out", "o"], "--results"),
         (["status"], "STATE"),
+        (["verify"], "STATE"),
         (["recover", "a.jsonl", "--model", "m", "--out", "o"], "--run"),
         (["recover", "--run", "r", "--model", "m", "--out", "o"], "no input given"),
         (["adopt"], "STATE"),

@@ -65,6 +65,7 @@ class RunSpool:
         """Blocking. Make the directories."""
         for directory in (self._shards, self._results, self.keys):
             with disk_errors(directory):
+                make_directory("spool", directory.parent, 0o700)
                 make_directory("spool", directory, 0o700)
                 sync_directory("spool", directory.parent)
 

@@ -11,6 +11,7 @@ from anyio import CancelScope
 
 from .._rules.lifecycle import CreateIntended, Event, advance
 from . import operations
+from .admission import admit
 from .database import open_database
 from .witness import Token, note_token, write_witness
 from .writer import Writer, open_writer
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
 
     from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics
     from .base import Manifest
+    from .database import Admission
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Manifest]:
+async def open_sqlite(
+    path: Path, *, clock: Callable[[], float] = time.time, admission: Admission = admit
+) -> AsyncIterator[Manifest]:
     """The manifest in the file ``path``, made if missing; its directory is the state directory.
 
     Holds the state directory until the block ends; every claim of an earlier handle is void. ``clock`` gives the
     Unix seconds of the history. Raises ManifestError if another process holds the directory, if it is not safe
     to keep a manifest there, and if the file is lost, damaged, a copy, behind its witness, or of a newer packtrain.
     """
-    async with open_writer(partial(open_database, path)) as writer:
+    async with open_writer(partial(open_database, path, admission)) as writer:
         instance = await writer.run(operations.instance)
         yield SqliteManifest(path, writer, instance, clock)
 

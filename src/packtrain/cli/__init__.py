@@ -30,6 +30,7 @@ from .serve import serve
 from .split import split
 from .status import status
 from .upload import upload
+from .verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ app.command(split, usage="Usage: packtrain split INPUT... --out-dir DIR [OPTIONS
 app.command(upload, usage="Usage: packtrain upload FILE... [OPTIONS]")
 app.command(merge, usage="Usage: packtrain merge --requests FILE... --results FILE... --out OUT [OPTIONS]")
 app.command(status, usage="Usage: packtrain status STATE [OPTIONS]")
+app.command(verify, usage="Usage: packtrain verify STATE [OPTIONS]")
 app.command(recover, usage="Usage: packtrain recover INPUT... --run ID --model MODEL --out OUT [OPTIONS]")
 app.command(adopt, usage="Usage: packtrain adopt STATE [OPTIONS]")
 app.command(serve, usage="Usage: packtrain serve --dir DIR [OPTIONS]")

@@ -1,0 +1,40 @@
+"""``packtrain verify``: whether a state directory holds what its manifest says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import Verification
+
+from . import arguments as arg
+from .console import put
+from .exits import Exit
+from .quantities import size_text
+
+
+async def verify(
+    state: Annotated[Path, Parameter(metavar="STATE", help="The state directory of the run.")],
+    /,
+    *,
+    out: Annotated[
+        str | None, Parameter(metavar="OUT", help="Where the answers go; default: STATE without .packtrain.")
+    ] = None,
+    read_data: Annotated[bool, Parameter(negative=(), help="Read every byte of shards, results and answers.")] = False,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Hold the files of a run against its manifest, by rows and sizes or by every byte, and change none of them."""
+    from packtrain import verify as hold_against
+
+    found = await hold_against(state, out=out, read_data=read_data)
+    put(msgspec.json.encode(found).decode() if json else _text(found))
+    return Exit.SOME_FAILED if found.findings else Exit.COMPLETE
+
+
+def _text(found: Verification) -> str:
+    lines = [f"{finding.where}: {finding.what}" for finding in found.findings]
+    looked = f"{found.shards:,} shards, {found.files:,} files, {size_text(found.bytes_read)} read"
+    verdict = f"{len(lines):,} findings" if lines else "sound"
+    return "\n".join([*lines, f"{verdict}: {looked}"])
