@@ -17,6 +17,7 @@ from ._errors import (
 from ._model import (
     BatchState,
     Cursor,
+    Decision,
     Extra,
     ExtraState,
     Job,
@@ -65,6 +66,7 @@ __all__ = (
     "CheckReport",
     "Client",
     "Cursor",
+    "Decision",
     "Extra",
     "ExtraState",
     "Finding",

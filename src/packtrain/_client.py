@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from ._errors import IncompleteRun
+from ._errors import IncompleteRun, InputError
 from ._flow.account import check_account
 from ._flow.context import Context
 from ._flow.drive import Driver
@@ -22,6 +22,7 @@ from ._flow.ingest import Ingest
 from ._flow.merge import Output, merge, publish_rejects
 from ._flow.recovery import compare, find_jobs, suspect
 from ._flow.report import Reporter
+from ._flow.resolve import resolve
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ._io.base import Remote
     from ._io.inputs import Inputs
     from ._manifest.base import Manifest
+    from ._model import Decision, Job
     from ._reports import Progress, Summary
 
 #: Polling and waiting for a service in this very process, in seconds.
@@ -212,6 +214,23 @@ class Client:
                             tasks.start_soon(Driver(self._context(run)).drive, _never, self._stop)
                     await changed.wait()
 
+    async def resolve(self, shard: int, decision: Decision, *, batch: str | None = None, run_id: str = MAIN) -> Job:
+        """Record a person's decision about a quarantined shard; ``run`` or ``drive`` acts on it from then on.
+
+        ``adopt``: the job ``batch`` is the shard's; it is looked up at the service, and must be of the same content.
+        ``retry``: one more attempt is made. ``drop``: all lines of the shard fail with the reason. With these two
+        any job that the shard had is given up and cancelled. Returns the shard's row.
+
+        Raises InputError for a shard that is not quarantined and for a job that cannot be the shard's.
+        """
+        run = await self._manifest.find_run(run_id)
+        if run is None:
+            known = ", ".join(run.id for run in await self._manifest.runs()) or "none"
+            raise InputError(f"there is no run {run_id!r} here; runs that there are: {known}")
+        job = await resolve(self._context(run), shard, decision, batch)
+        await self._reporter.refresh(run_id)
+        return job
+
     async def results(self, run: Run) -> AsyncIterator[Result]:
         """The answers of a run, shard by shard as they land, until all have; failed lines come with their error.
 
@@ -328,7 +347,8 @@ class Client:
         if stuck:
             reasons = "; ".join(f"shard {job.shard}: {job.reason}" for job in stuck[:5])
             raise IncompleteRun(
-                f"{len(stuck)} shards need a decision, all others are answered. {reasons}", quarantined=len(stuck)
+                f"{len(stuck)} shards need a decision (see packtrain resolve), all others are answered. {reasons}",
+                quarantined=len(stuck),
             )
         await merge(ctx, output)
 

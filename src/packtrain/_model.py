@@ -12,6 +12,8 @@ from typing import Literal
 from msgspec import Raw, Struct
 
 Task = Literal["generate", "embed"]
+#: What a person can decide about a quarantined shard.
+Decision = Literal["adopt", "retry", "drop"]
 
 
 class Request(Struct, frozen=True):

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
-COMMANDS = ("run", "check", "split", "upload", "merge", "status", "verify", "recover", "adopt", "serve")
+COMMANDS = ("run", "check", "split", "upload", "merge", "status", "verify", "recover", "adopt", "resolve", "serve")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in COMMANDS)])
@@ -36,6 +36,8 @@ def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> 
     ("arguments", "words"),
     [
         (["run", "a.jsonl", "--modle", "m", "--out", "o"], "Did you mean --model?"),
+        (["resolve", "state", "--shard", "0"], "give one decision"),
+        (["resolve", "state", "--shard", "0", "--retry", "--drop"], "give one decision"),
         (["run", "a.jsonl", "--out", "o"], "--model"),
         (["run", "a.jsonl", "--model", "m"], "--out"),
         (["run", "--model", "m", "--out", "o"], "no input given"),

@@ -27,6 +27,7 @@ from packtrain._rules.lifecycle import (
     CreateIntended,
     CreateRefused,
     CreateWithdrawn,
+    DropDecided,
     Event,
     Fenced,
     FenceIntended,
@@ -37,6 +38,8 @@ from packtrain._rules.lifecycle import (
     JobKnown,
     Landed,
     Quarantined,
+    Readopted,
+    RetryDecided,
     Suspected,
     UploadIntended,
     UploadLost,
@@ -67,6 +70,9 @@ SAMPLES: tuple[Event, ...] = (
     Landed(tally=Tally(answered=1)),
     Closed(),
     Quarantined(reason="two jobs"),
+    Readopted(submitted_at=6.0, reason="wait on"),
+    RetryDecided(attempt=4, file="files/d", upload=Upload(size=10), reason="once more"),
+    DropDecided(reason="let it be"),
 )
 EVENT = {type(event): event for event in SAMPLES}
 
@@ -88,7 +94,13 @@ def test_every_state_can_be_reached_and_left_unless_it_is_settled() -> None:
     reached = {after for _, after in TABLE.values() if after} | {State.SEALED}
     left = set().union(*(before for before, _ in TABLE.values()))
     assert reached == set(State)
-    assert left == set(State) - SETTLED
+    assert left == set(State) - {State.CLOSED}
+
+
+def test_out_of_a_quarantine_leads_a_persons_decision_alone() -> None:
+    """To the job that was named, to one more attempt, or to the end."""
+    out = {event for event, (before, _) in TABLE.items() if State.QUARANTINED in before}
+    assert out == {JobKnown, Readopted, RetryDecided, DropDecided}
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -116,14 +128,16 @@ def test_an_event_sets_its_own_fields_and_no_other(event: Event) -> None:
 
 
 def test_a_create_needs_a_recorded_intent() -> None:
-    """A job becomes ours only out of an intent, a doubt, or a look made because of one."""
-    assert TABLE[JobKnown][0] == {State.UPLOADED, State.CREATE_INTENT, State.RECONCILING, State.FENCED}
+    """A job becomes ours only out of an intent, a doubt, a look made because of one, or by a person's decision."""
+    by_itself = {State.UPLOADED, State.CREATE_INTENT, State.RECONCILING, State.FENCED}
+    assert TABLE[JobKnown][0] == by_itself | {State.QUARANTINED}
     assert TABLE[CreateIntended] == (frozenset({State.UPLOADED}), State.CREATE_INTENT)
 
 
 def test_only_a_known_job_is_downloaded() -> None:
     """A duplicate may cost money, but never enters the output."""
     assert TABLE[JobEnded][0] == {State.SUBMITTED}
+    assert {event for event, (_, after) in TABLE.items() if after is State.SUBMITTED} == {JobKnown, Readopted}
     assert TABLE[Landed][0] == {State.ENDED}
 
 

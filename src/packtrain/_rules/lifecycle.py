@@ -161,6 +161,33 @@ class Quarantined(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class Readopted(Event, frozen=True, kw_only=True):
+    """A person decided that the shard goes on with the job that it had."""
+
+    submitted_at: float
+    reason: str
+
+
+class RetryDecided(Event, frozen=True, kw_only=True):
+    """A person decided that the shard gets one more attempt; the name ``file`` is about to be claimed for it."""
+
+    attempt: int
+    file: str
+    upload: Upload
+    reason: str
+    file_expires_at: float | None = None
+    batch: str | None = None
+    result: str | None = None
+
+
+class DropDecided(Event, frozen=True, kw_only=True):
+    """A person decided that all lines of the shard fail."""
+
+    reason: str
+    batch: str | None = None
+    result: str | None = None
+
+
 #: In which states an event may occur, and where it leads; None stays. Once a finalize was intended the attempt stays
 #: FINALIZING, whatever becomes of its sessions: a file that shows up late is then known for ours.
 TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
@@ -175,7 +202,8 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     CreateRefused: (frozenset({S.CREATE_INTENT}), S.ENDED),
     CreateDoubtful: (frozenset({S.CREATE_INTENT}), S.RECONCILING),
     Suspected: (frozenset({S.SEALED, S.UPLOADING, S.FINALIZING, S.UPLOADED}), S.RECONCILING),
-    JobKnown: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.FENCED}), S.SUBMITTED),
+    # Out of a quarantine only by a person, who names the job.
+    JobKnown: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.FENCED, S.QUARANTINED}), S.SUBMITTED),
     FenceIntended: (frozenset({S.RECONCILING}), S.FENCE_INTENT),
     Fenced: (frozenset({S.FENCE_INTENT}), S.FENCED),
     AttemptAbandoned: (frozenset({S.RECONCILING, S.FENCED}), S.SEALED),
@@ -183,6 +211,9 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     Landed: (frozenset({S.ENDED}), S.LANDED),
     Closed: (frozenset({S.LANDED}), S.CLOSED),
     Quarantined: (frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}, S.QUARANTINED),
+    Readopted: (frozenset({S.QUARANTINED}), S.SUBMITTED),
+    RetryDecided: (frozenset({S.QUARANTINED}), S.UPLOADING),
+    DropDecided: (frozenset({S.QUARANTINED}), S.ENDED),
 }
 
 #: Who works on a shard in which state.
@@ -191,7 +222,7 @@ CREATE = frozenset({S.UPLOADED, S.CREATE_INTENT})
 WATCH = frozenset({S.SUBMITTED})
 DOUBT = frozenset({S.RECONCILING, S.FENCE_INTENT, S.FENCED})
 COLLECT = frozenset({S.ENDED, S.LANDED})
-#: Nothing more will happen by itself.
+#: Nothing more will happen by itself; a quarantined shard is brought out of it by a person alone.
 SETTLED = frozenset({S.CLOSED, S.QUARANTINED})
 #: An input file of ours stands at the service, or may.
 STORED = (UPLOAD | CREATE | WATCH | DOUBT | COLLECT) - {S.SEALED, S.FENCED}

@@ -25,6 +25,7 @@ from .failpoints import failpoints
 from .logs import show_logs
 from .merge import merge
 from .recover import recover
+from .resolve import resolve
 from .run import run
 from .serve import serve
 from .split import split
@@ -55,6 +56,7 @@ app.command(status, usage="Usage: packtrain status STATE [OPTIONS]")
 app.command(verify, usage="Usage: packtrain verify STATE [OPTIONS]")
 app.command(recover, usage="Usage: packtrain recover INPUT... --run ID --model MODEL --out OUT [OPTIONS]")
 app.command(adopt, usage="Usage: packtrain adopt STATE [OPTIONS]")
+app.command(resolve, usage="Usage: packtrain resolve STATE --shard N (--adopt NAME | --retry | --drop) [OPTIONS]")
 app.command(serve, usage="Usage: packtrain serve --dir DIR [OPTIONS]")
 
 

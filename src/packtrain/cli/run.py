@@ -113,6 +113,8 @@ def _summary_text(summary: Summary, out: str, state: Path) -> str:
         files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
+    if summary.duplicates_healed:
+        files.append(f"  too many  {summary.duplicates_healed:,} jobs, not read; see packtrain status {state}")
     shards = f"{summary.shards:,} {'shard' if summary.shards == 1 else 'shards'}"
     uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
     return "\n".join([f"complete: {counts}", *files, f"  {shards}, {uploaded}"])

@@ -53,4 +53,6 @@ def _text(found: Status, now: float) -> str:
         ("answers", f"{run.tally.answered:,} answered, {run.tally.failed:,} failed"),
         ("merged", "yes" if run.merged else "not yet"),
     ]
+    rows += [("too many", f"{job.batch} of shard {job.shard}: {job.state}") for job in found.extras]
+    rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
     return "\n".join(f"{name:10} {text}" for name, text in rows)

@@ -1,0 +1,52 @@
+"""``packtrain resolve``: decide about a shard that is quarantined."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from packtrain import Decision, Gemini, InputError, Job, Local, Service
+
+from . import arguments as arg
+from .console import put
+from .credentials import find_key
+from .exits import Exit, UsageError
+from .service import choose
+
+
+async def resolve(
+    state: Annotated[Path, Parameter(metavar="STATE", help="The state directory of the run.")],
+    /,
+    *,
+    shard: Annotated[int, Parameter(metavar="N", help="The number of the shard, as run and status name it.")],
+    adopt: Annotated[
+        str | None, Parameter(metavar="NAME", help="The job NAME at the service is the shard's; it is looked up there.")
+    ] = None,
+    retry: Annotated[bool, Parameter(negative=(), help="Make one more attempt, with a job of its own.")] = False,
+    drop: Annotated[bool, Parameter(negative=(), help="Let all lines of the shard fail, with the reason.")] = False,
+    run: Annotated[str, Parameter(metavar="ID", help="The run, where the state directory holds several.")] = "main",
+    service: arg.ServiceName = "gemini",
+    wire: arg.WireName = None,
+    api_key_file: arg.KeyFile = None,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Decide about a quarantined shard, while nothing drives the run; the next start of the run acts on it."""
+    if (adopt is not None) + retry + drop != 1:
+        raise UsageError("give one decision: --adopt NAME, --retry or --drop")
+    if not (state / "manifest.db").is_file():
+        raise InputError(f"{state}: there is no run here; name its state directory")
+    from packtrain import open_client
+
+    chosen: Service | Local = Gemini()  # which is not asked anything
+    if adopt is not None:
+        chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
+    async with open_client(state, service=chosen) as client:
+        decision: Decision = "retry" if retry else "drop" if drop else "adopt"
+        job = await client.resolve(shard, decision, batch=adopt, run_id=run)
+    put(_text(job))
+    return Exit.COMPLETE
+
+
+def _text(job: Job) -> str:
+    return f"shard {job.shard}: now {job.state}, {job.reason}\nStart the run again to go on."

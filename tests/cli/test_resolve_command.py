@@ -1,0 +1,45 @@
+"""From a quarantine, by a person's word, to the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.cli.terminals import listening, request_line
+
+if TYPE_CHECKING:
+    from tests.cli.terminals import Terminal
+
+LOST = """
+[[rules]]
+do = "drop"
+route = "batches.create"
+calls = [1]
+"""
+
+
+def test_a_quarantined_shard_is_decided_about_and_the_run_goes_on(terminal: Terminal) -> None:
+    """5 names the shard, status repeats it, resolve decides offline, and the same command ends with 0."""
+    (terminal.directory / "in.jsonl").write_bytes(request_line(1))
+    (terminal.directory / "plan.toml").write_text(LOST)
+    origin = listening(terminal.start("serve", "--dir", "service", "--port", "0", "--faults", "plan.toml"))
+    run = ["run", "in.jsonl", "--model", "m", "--out", "out.jsonl", "--service", origin, "--wire", "gemini"]
+    run += ["--on-ambiguous", "quarantine", "--settle", "100ms", "--poll", "50ms"]
+    stopped = terminal(*run)
+    assert stopped.returncode == 5
+    assert "packtrain resolve" in stopped.stderr
+    state = "out.jsonl.packtrain"
+    assert "stuck      shard 0: the create of attempt 1 left no job" in terminal("status", state).stdout
+    refused = terminal("resolve", state, "--shard", "1", "--retry")
+    assert (refused.returncode, "quarantined: 0" in refused.stderr) == (3, True)
+    unknown = ["--adopt", "batches/none", "--service", origin, "--wire", "gemini"]
+    assert terminal("resolve", state, "--shard", "0", *unknown).returncode == 3
+    decided = terminal("resolve", state, "--shard", "0", "--retry")
+    assert (decided.returncode, decided.stderr) == (0, "")
+    assert decided.stdout.startswith("shard 0: now uploading, tried once more by a person's decision")
+    assert terminal(*run).returncode == 0
+
+
+def test_there_is_nothing_to_resolve_without_a_run(terminal: Terminal) -> None:
+    """And no state directory comes into being by asking."""
+    assert terminal("resolve", "nowhere", "--shard", "0", "--drop").returncode == 3
+    assert not (terminal.directory / "nowhere").exists()

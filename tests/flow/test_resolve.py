@@ -1,0 +1,143 @@
+"""A person decides about a quarantined shard, and the run goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import packtrain
+from packtrain import Decision, IncompleteRun, InputError, ManifestError, Options, Service, State
+from packtrain._manifest.sqlite import open_sqlite
+from packtrain._rules.lifecycle import Quarantined
+from packtrain.testing.proxy import open_proxy
+from tests.flow.place import Place, read_lines
+from tests.flow.test_extras import run, twin
+
+if TYPE_CHECKING:
+    from packtrain import Job
+
+POLICY = Options(on_ambiguous="quarantine")
+#: Nobody listens there: retry and drop ask nothing.
+NOWHERE = Service(origin="http://127.0.0.1:9")
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    """One loop is enough: what is tested are decisions."""
+    return "asyncio", {"use_uvloop": False}
+
+
+async def stuck(place: Place) -> Job:
+    """A run whose only shard is quarantined, because its create was lost; its row."""
+    source = place.requests(3)
+    async with open_proxy(place.origin) as proxy:
+        proxy.refuse = b":batchGenerateContent"
+        service = place.service_at(proxy.origin)
+        async with packtrain.open_client(place.state, service=service, options=POLICY) as client:
+            with pytest.raises(IncompleteRun, match="left no job"), anyio.fail_after(30):
+                await client.run(source, model="m-1", out=place.out)
+    return await row(place)
+
+
+async def row(place: Place) -> Job:
+    async with open_sqlite(place.state / "manifest.db") as manifest:
+        (job,) = await manifest.jobs("main")
+        return job
+
+
+async def decide(place: Place, decision: Decision, batch: str | None = None, shard: int = 0) -> Job:
+    service = NOWHERE if batch is None else place.service
+    async with packtrain.open_client(place.state, service=service) as client:
+        return await client.resolve(shard, decision, batch=batch)
+
+
+async def test_retry_makes_one_more_attempt(place: Place) -> None:
+    """With a file of its own; the file of the attempt that was given up is revoked before the create."""
+    before = await stuck(place)
+    after = await decide(place, "retry")
+    assert (after.state, after.attempt) == (State.UPLOADING, 2)
+    summary = await run(place, POLICY)
+    assert (summary.answered, summary.failed, summary.jobs_created) == (3, 0, 1)
+    assert [entry["file"] for entry in place.truth("batch_created")] == [after.file]
+    assert before.file in [entry["name"] for entry in place.truth("file_deleted")]
+
+
+async def test_retry_finds_a_job_that_shows_up_late(place: Place) -> None:
+    """And adopts it instead of making another one."""
+    before = await stuck(place)
+    await decide(place, "retry")
+    late = await twin(place, before.tag)
+    summary = await run(place, POLICY)
+    assert (summary.answered, summary.duplicates_healed) == (3, 0)
+    assert [entry["name"] for entry in place.truth("batch_created")] == [late]
+
+
+async def test_retry_gives_up_a_job_that_was_shown_before(place: Place) -> None:
+    """The person knew of it, and decided for another one: it is counted as one too many, and never read."""
+    before = await stuck(place)
+    shown = await twin(place, before.tag)
+    with pytest.raises(IncompleteRun):
+        await run(place, POLICY)
+    await decide(place, "retry")
+    summary = await run(place, POLICY)
+    assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 1)
+    assert (await row(place)).batch != shown
+    assert len(place.truth("batch_created")) == 2
+
+
+async def test_drop_fails_all_lines_with_the_reason(place: Place) -> None:
+    """The run is complete then."""
+    await stuck(place)
+    assert (await decide(place, "drop")).state is State.ENDED
+    summary = await run(place, POLICY)
+    assert (summary.complete, summary.answered, summary.failed) == (True, 0, 3)
+    failed = read_lines(place.root / "out.jsonl.failed.jsonl")
+    assert all("dropped by a person's decision" in str(line) for line in failed)
+    assert place.truth("batch_created") == []
+
+
+async def test_adopt_takes_the_job_that_was_named(place: Place) -> None:
+    """It was found by a person; it is checked to be of this shard, and then goes the way of all jobs."""
+    before = await stuck(place)
+    batch = await twin(place, before.tag)
+    assert (await decide(place, "adopt", batch)).state is State.SUBMITTED
+    summary = await run(place, POLICY)
+    assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 0)
+    assert len(place.truth("batch_created")) == 1
+
+
+async def test_adopt_goes_on_with_the_job_that_the_shard_had(place: Place) -> None:
+    """As after a quarantine for its age; it is no second job."""
+    before = await stuck(place)
+    batch = await twin(place, before.tag)
+    await decide(place, "adopt", batch)
+    async with open_sqlite(place.state / "manifest.db") as manifest:
+        (job,) = await manifest.jobs("main")
+        await manifest.record(job, Quarantined(reason="it is too old"))
+    assert (await decide(place, "adopt", batch)).batch == batch
+    summary = await run(place, POLICY)
+    assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 0)
+
+
+async def test_only_a_job_of_the_same_content_can_be_adopted(place: Place) -> None:
+    """Neither one that there is not, nor one of somebody else, nor what is no job."""
+    before = await stuck(place)
+    other = await twin(place, "somebody else's")
+    for name, reason in (("batches/none", "no such job"), (other, "no name of shard 0"), ("files/x", "not the name")):
+        with pytest.raises(InputError, match=reason):
+            await decide(place, "adopt", name)
+    assert await row(place) == before
+
+
+async def test_there_is_nothing_to_decide_about_other_shards(place: Place) -> None:
+    """Nor while somebody drives the run."""
+    await stuck(place)
+    with pytest.raises(InputError, match=r"shard 7 is not quarantined.*quarantined: 0"):
+        await decide(place, "drop", shard=7)
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(ManifestError, match="in use"):
+            await decide(place, "drop")
+        with pytest.raises(InputError, match="no run 'other'"):
+            await client.resolve(0, "drop", run_id="other")
