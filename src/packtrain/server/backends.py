@@ -33,7 +33,7 @@ class Backend(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """Requests that it wants at a time; None for a megabyte of them."""
+        """Requests that it wants at a time; None for as many as a block has."""
         ...
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:

@@ -28,6 +28,11 @@ class Digest:
         self._hash.update(piece)
         self.bytes += len(piece)
 
+    def copy(self) -> Digest:
+        copied = Digest()
+        copied._hash, copied.bytes = self._hash.copy(), self.bytes
+        return copied
+
     @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
@@ -59,6 +64,17 @@ class Appender:
         self.digest.update(piece)
         if self.digest.bytes - self._pushed >= PUSH_BYTES:
             self._push()
+
+    def write_all(self, pieces: Iterable[bytes]) -> None:
+        """When it raises, none of them is in the file."""
+        before = self.digest.copy()
+        try:
+            for piece in pieces:
+                self.write(piece)
+        except BaseException:
+            os.ftruncate(self._fd, before.bytes)
+            self.digest = before
+            raise
 
     def _push(self) -> None:
         # Linux starts to write dirty pages when told that they are not needed: the sync at the end is short then.

@@ -18,14 +18,16 @@ from .._wire.gemini.errors import GRPC_INVALID_ARGUMENT
 from .jobs import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from .backends import Answer
     from .blobs import Appender
 
-#: Input of one block: small enough that a cancel is soon seen and the answers fit into memory.
+#: Input and requests of one block: small enough that a cancel is soon seen and the answers fit into memory, of which
+#: one may be a hundred times as long as its request.
 BLOCK_BYTES = 1 * MIB
+BLOCK_ROWS = 512
 
 
 class Row(Struct, frozen=True):
@@ -104,8 +106,8 @@ class Requests:
     def block(self, most: int | None = None) -> Block:
         """The next rows, ``most`` of them at the most; none at the end of the file."""
         rows: list[Row] = []
-        size = 0
-        while (size < BLOCK_BYTES or not rows) and len(rows) != most and (line := self._file.readline(MAX_LINE_BYTES)):
+        size, most = 0, min(most or BLOCK_ROWS, BLOCK_ROWS)
+        while (size < BLOCK_BYTES or not rows) and len(rows) < most and (line := self._file.readline(MAX_LINE_BYTES)):
             self._number += 1
             size += len(line)
             if line.isspace():
@@ -137,11 +139,22 @@ class Results:
             raise ProtocolError(f"the backend gave {len(answers)} answers to {len(block.requests)} requests")
         given = iter(answers)
         found = [next(given) if isinstance(row.request, Raw) else row.request for row in block.rows]
-        lines = [self._form.write(row.key, answer) for row, answer in zip(block.rows, found, strict=True)]
-        self._file.write(b"".join(lines))
+        self._file.write_all(gathered(map(self._form.write, (row.key for row in block.rows), found)))
         failed = sum(isinstance(answer, RowError) for answer in found)
         self.counts.failed += failed
         self.counts.succeeded += len(found) - failed
+
+
+def gathered(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """In pieces that are worth a write, so that not all of the lines stand in memory."""
+    kept, size = list[bytes](), 0
+    for line in lines:
+        kept.append(line)
+        size += len(line)
+        if size >= PIECE_BYTES:
+            yield b"".join(kept)
+            kept, size = [], 0
+    yield b"".join(kept)
 
 
 def encode_result(key: Raw, answer: Answer) -> bytes:

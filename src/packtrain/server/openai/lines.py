@@ -15,7 +15,7 @@ from ..._wire.gemini.errors import GRPC_INVALID_ARGUMENT
 from ..._wire.openai.batches import RequestLine, ResultLine, RowFailure, RowResponse, encode_row
 from ..._wire.openai.errors import encode_error, status_of
 from ..jobs import Counts
-from ..lines import BLOCK_BYTES
+from ..lines import BLOCK_BYTES, BLOCK_ROWS, gathered
 from .translation import Asked, ask, settle
 from .validation import read_lines
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from ..backends import Answer
     from ..blobs import Appender
     from .stored_batches import StoredBatch
-
-#: Requests of one block: a short text may have a long vector.
-BLOCK_REQUESTS = 4096
 
 _decode = msgspec.json.Decoder(RequestLine).decode
 
@@ -57,7 +54,7 @@ class BatchLines:
             lines.append(found := self._line(number, line))
             size += len(line)
             requests += len(found.asked.requests) if isinstance(found.asked, Asked) else 0
-            if size >= BLOCK_BYTES or requests >= min(most or BLOCK_REQUESTS, BLOCK_REQUESTS):
+            if size >= BLOCK_BYTES or requests >= min(most or BLOCK_ROWS, BLOCK_ROWS):
                 break
         return lines
 
@@ -103,8 +100,8 @@ class BatchResults:
         for line in block:
             answer = _answer(line, given)
             (errors if isinstance(answer, RowError) else output).append(_row(line, answer))
-        self._output.write(b"".join(output))
-        self._errors.write(b"".join(errors))
+        self._output.write_all(gathered(output))
+        self._errors.write_all(gathered(errors))
         self.counts.succeeded += len(output)
         self.counts.failed += len(errors)
 
