@@ -24,6 +24,7 @@ from .gemini.webhooks import WebhookRoutes
 from .intake import SPENT
 from .jobs import Jobs
 from .limits import APPLIED, LIMITS
+from .memory import MEMORY, Memory, letting_go
 from .openai.answers import deny, is_lost
 from .openai.description import OPENAI
 from .openai.routes import openai_routes
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .limits import Limits
     from .mischief import Mischief
-    from .routing import Route
+    from .routing import Match, Route
     from .store import Store
 
 _log = logging.getLogger(__name__)
@@ -81,11 +82,12 @@ def create_app(
         if found.route.bulk and isinstance(request.protocol, Connection):
             request.protocol.be_patient()
         if mischief:
-            return await mischief.perform(found.route, request, lambda r: found.route.handler(r, *found.groups))
-        return await found.route.handler(request, *found.groups)
+            return await mischief.perform(found.route, request, lambda r: _serve(found, r))
+        return await _serve(found, request)
 
     app = web.Application(client_max_size=limits.body_bytes, middlewares=[_attending, _answering])
     app[APPLIED] = limits
+    app[MEMORY] = Memory(limits.all_bodies)
     app.on_response_prepare.append(_label)
     app.router.add_route("*", "/{path:.*}", dispatch)
     return app
@@ -109,6 +111,12 @@ def all_routes(
         *ModelRoutes(backend).routes(),
         *DescriptionRoutes((GEMINI, OPENAI)).routes(),
     ]
+
+
+async def _serve(found: Match, request: web.Request) -> web.StreamResponse:
+    wire = request.protocol if found.route.interactive else None
+    with letting_go(request), wire.while_there() if isinstance(wire, Connection) else nullcontext():
+        return await found.route.handler(request, *found.groups)
 
 
 async def _label(_: web.Request, response: web.StreamResponse) -> None:

@@ -46,7 +46,7 @@ class Stalled(TimeoutError):  # noqa: N818 - what happened, as in "the call stal
 class Connection(web.RequestHandler):
     """One connection. It is looked at from time to time, so that what passes through it costs no timer."""
 
-    __slots__ = ("_body", "_busy", "_deadline", "_heading", "_incoming", "_left", "_limits", "_outgoing")
+    __slots__ = ("_body", "_busy", "_deadline", "_heading", "_incoming", "_left", "_limits", "_outgoing", "_served")
 
     def __init__(self, server: web.Server, limits: Limits) -> None:
         super().__init__(
@@ -68,6 +68,7 @@ class Connection(web.RequestHandler):
         self._deadline: float | None = None
         self._incoming = self._outgoing = Pace(limits, 0.0)
         self._left = 0
+        self._served: set[anyio.CancelScope] = set()
 
     @contextmanager
     def attend(self, request: web.Request) -> Iterator[None]:
@@ -80,6 +81,18 @@ class Connection(web.RequestHandler):
             yield
         finally:
             self._busy, self._body = False, None
+
+    @contextmanager
+    def while_there(self) -> Iterator[None]:
+        """What is done inside ends when the client leaves. Raises ConnectionError then."""
+        with anyio.CancelScope() as scope:
+            self._served.add(scope)
+            try:
+                yield
+            finally:
+                self._served.discard(scope)
+        if scope.cancelled_caught:
+            raise ConnectionResetError("the client has left")
 
     def be_patient(self) -> None:
         """The body may take any time, as long as it keeps coming."""
@@ -125,6 +138,11 @@ class Connection(web.RequestHandler):
         elif data and self._heading is None:
             self._heading = time.monotonic()
         super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        for scope in self._served:
+            scope.cancel()
 
     def pause_writing(self) -> None:
         super().pause_writing()

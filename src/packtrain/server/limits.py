@@ -26,6 +26,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     headers: int = 100
     #: A JSON body. Calls with inline requests, and files, have their own limits.
     body_bytes: int = 1 * MIB
+    #: Of all calls together whose bodies are kept in memory: interactive ones, and those with inline requests.
+    all_bodies: int = 256 * MIB
     #: Connections at a time: each may hold two descriptors, of which a process often has 1024.
     connections: int = 400
 

@@ -31,6 +31,8 @@ class Route(Struct, frozen=True, kw_only=True):
     keyless: bool = False
     #: Its body is a file's bytes, and may take as long as it keeps coming.
     bulk: bool = False
+    #: Nothing comes of it but the answer: it ends when its client has left.
+    interactive: bool = False
     #: Which requests are its own, where two wires have the same path.
     accepts: Callable[[web.Request], bool] | None = None
     #: The form of its refusals.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from ..answers import Refusal
+from ..memory import hold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,12 +24,13 @@ VERSION = r"/v1(?:beta|alpha)?"
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body. Raises Refusal 400 as soon as it is longer than ``limit``."""
+    """The whole body. Raises Refusal 400 as soon as it is longer than ``limit``, 503 when there is no room for it."""
     if (request.content_length or 0) > limit:
         raise Refusal(400, _EXCESS.format(limit))
     pieces: list[bytes] = []
     size = 0
     while piece := await request.content.readany():
+        hold(request, len(piece))
         pieces.append(piece)
         size += len(piece)
         if size > limit:

@@ -53,7 +53,13 @@ class ModelRoutes:
         }
         model = VERSION + r"/((?:models|tunedModels)/[^/:]+):"
         return [
-            Route(name=f"models.{verb}", method="POST", pattern=re.compile(model + verb), handler=handler)
+            Route(
+                name=f"models.{verb}",
+                method="POST",
+                pattern=re.compile(model + verb),
+                handler=handler,
+                interactive=True,
+            )
             for verb, handler in handlers.items()
         ]
 

@@ -42,6 +42,7 @@ class InteractiveRoutes:
                 method="POST",
                 pattern=re.compile(f"(?:{base})/({endpoint.removeprefix('/v1/')})"),
                 handler=self.ask,
+                interactive=True,
                 refuse=deny,
             )
             for endpoint in ENDPOINTS
