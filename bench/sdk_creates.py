@@ -52,6 +52,8 @@ CHAT = {
 class Case(NamedTuple):
     client: str
     fault: str
+    #: Requests to create a job that reached the service.
+    posts: int
     jobs: int
     #: Jobs that were still to be paid for in the end: made and not cancelled.
     kept: int
@@ -66,6 +68,7 @@ class Front:
         self._target = target
         self._fault = fault
         self._session = session
+        self.posts = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name != "Host"}
@@ -75,6 +78,7 @@ class Front:
         async with self._session.request(request.method, url, headers=headers, data=await request.read()) as found:
             body = await found.read()
         if request.method == "POST" and CREATE.fullmatch(request.path):
+            self.posts += 1
             fault, self._fault = self._fault, "none"
             if spoiled := await _spoil(request, fault):
                 return spoiled
@@ -94,15 +98,16 @@ async def _spoil(request: web.Request, fault: str) -> web.Response | None:
 
 
 @contextlib.asynccontextmanager
-async def open_front(directory: Path, fault: str) -> AsyncIterator[str]:
+async def open_front(directory: Path, fault: str) -> AsyncIterator[tuple[Front, str]]:
     async with packtrain.serving(directory) as target, aiohttp.ClientSession(auto_decompress=False) as session:
         app = web.Application(client_max_size=2**30)
-        app.router.add_route("*", "/{path:.*}", Front(target, fault, session).handle)
+        front = Front(target, fault, session)
+        app.router.add_route("*", "/{path:.*}", front.handle)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield front, f"http://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
 
@@ -162,14 +167,16 @@ def measure(client: str, fault: str) -> Case:
         directory = Path(name)
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(open_front(directory / "service", fault)) as origin,
+            portal.wrap_async_context_manager(open_front(directory / "service", fault)) as (front, origin),
         ):
             began = time.monotonic()
             outcome = _outcome(CLIENTS[client], origin, directory)
             seconds = time.monotonic() - began
             time.sleep(AFTERMATH)
         made = _truth(directory, "batch_created")
-        return Case(client, fault, len(made), len(made - _truth(directory, "batch_cancelled")), outcome, seconds)
+        return Case(
+            client, fault, front.posts, len(made), len(made - _truth(directory, "batch_cancelled")), outcome, seconds
+        )
 
 
 def _outcome(call: Callable[[str, Path], None], origin: str, directory: Path) -> str:
@@ -207,7 +214,8 @@ def table(cases: list[Case]) -> str:
 
 
 def _cell(case: Case) -> str:
-    return f"{case.jobs} job{'s' if case.jobs != 1 else ''}, {case.outcome}"
+    posts, jobs = ("" if count == 1 else "s" for count in (case.posts, case.jobs))
+    return f"{case.posts} POST{posts}, {case.jobs} job{jobs}, {case.outcome}"
 
 
 def main() -> None:

@@ -26,7 +26,8 @@ class Proxy:
 
     ``budget`` is asked once for each connection: after that many bytes from the client it is reset, with None
     never. When a request contains ``swallow``, it is passed on, its answer is awaited, and then the connection
-    is reset without it; one that contains ``refuse`` is not passed on at all. Either happens once.
+    is reset without it; that to one with ``silence`` is kept back while the connection stays; one that contains
+    ``refuse`` is not passed on at all. Each happens once. ``counted`` is how often ``count`` went by.
     """
 
     def __init__(self, target: str, origin: str, budget: Callable[[], int | None]) -> None:
@@ -35,7 +36,10 @@ class Proxy:
         #: Bytes that went through to the service.
         self.bytes_forth = 0
         self.swallow: bytes | None = None
+        self.silence: bytes | None = None
         self.refuse: bytes | None = None
+        self.count = b""
+        self.counted = 0
         self._budget = budget
         parts = urlsplit(target)
         self._target = parts.hostname or "", parts.port or 80
@@ -48,6 +52,11 @@ class Proxy:
 
     async def _forth(self, passage: _Passage, scope: anyio.CancelScope) -> None:
         async for data in _received(passage.client):
+            if self.count:
+                self.counted += data.count(self.count)
+            if self.silence and self.silence in data:
+                self.silence = None
+                passage.silent = True
             if self.swallow and self.swallow in data:
                 self.swallow = None
                 passage.mute = True
@@ -73,6 +82,8 @@ class Proxy:
             if passage.mute:
                 self._cut(passage)
                 break
+            if passage.silent:
+                continue
             try:
                 await passage.client.send(data)
             except anyio.BrokenResourceError:
@@ -94,6 +105,7 @@ class _Passage:
         self.upstream = upstream
         self.left = left
         self.mute = False
+        self.silent = False
 
 
 @asynccontextmanager

@@ -1,0 +1,132 @@
+"""When the list of jobs is looked at, and what a day of silence comes to; by a clock that is set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from packtrain._errors import ApiError, PacktrainError
+from packtrain._flow.context import Context
+from packtrain._flow.reconcile import Watcher
+from packtrain._flow.signals import Changes
+from packtrain._io.spool import RunSpool
+from packtrain._manifest.memory import open_memory
+from packtrain._model import BatchPage, BatchState, ExtraState, RemoteBatch, State
+from packtrain._options import Options
+from packtrain._rules import naming
+from packtrain._rules.lifecycle import CreateDoubtful, CreateIntended
+from packtrain._service import Service
+from packtrain.testing.lives import LINES, RUN, claimed, live, sealed, shard
+
+if TYPE_CHECKING:
+    from packtrain._io.base import Remote
+    from packtrain._manifest.base import Manifest
+
+NOW = 1000.0
+OWN = RemoteBatch(
+    name="batches/0",
+    state=BatchState.RUNNING,
+    display_name=naming.job_tag(RUN.token, shard(0), 1),
+    requests=LINES,
+)
+EXTRA = replace(OWN, name="batches/extra")
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    """One loop is enough: nothing waits."""
+    return "asyncio", {"use_uvloop": False}
+
+
+class SetClock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+    def jitter(self) -> float:
+        return 0.5
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Listed:
+    """A service with one job on each page of its list; while it is ``out``, every page fails."""
+
+    def __init__(self) -> None:
+        self.jobs = [OWN]
+        self.out = False
+        self.pages = 0
+
+    def states(self) -> list[BatchState]:
+        return [job.state for job in self.jobs]
+
+    async def list_page(self, token: str | None) -> BatchPage:
+        self.pages += 1
+        if self.out:
+            raise ApiError("unavailable", status=503, code="UNAVAILABLE")
+        at = int(token or 0)
+        return BatchPage((self.jobs[at],), str(at + 1) if at + 1 < len(self.jobs) else None)
+
+    async def find_batch(self, name: str) -> RemoteBatch | None:
+        return next((job for job in self.jobs if job.name == name), None)
+
+    async def cancel(self, name: str) -> None:
+        self.jobs = [replace(job, state=BatchState.CANCELLED) if job.name == name else job for job in self.jobs]
+
+
+def context(manifest: Manifest, remote: Listed, clock: SetClock) -> Context:
+    return Context(
+        run=RUN,
+        service=Service(origin="http://127.0.0.1"),
+        options=Options(),
+        spool=RunSpool(Path("nowhere"), RUN.token),
+        manifest=manifest,
+        remote=cast("Remote", remote),
+        clock=clock,
+        changes=Changes(),
+    )
+
+
+async def test_30_every_ten_minutes_the_whole_list_is_looked_through() -> None:
+    """In between, a look ends when it has seen the jobs that it is for."""
+    remote, clock = Listed(), SetClock()
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        await live(manifest, await claimed(manifest), State.SUBMITTED)
+        watcher = Watcher(context(manifest, remote, clock))
+        await watcher.look()
+        remote.jobs.append(EXTRA)
+        while clock.time < NOW + 500:
+            clock.time += await watcher.look()
+        assert remote.states() == [BatchState.RUNNING, BatchState.RUNNING]
+        assert remote.pages > 3
+        while clock.time < NOW + 700:
+            clock.time += await watcher.look()
+        assert remote.states() == [BatchState.RUNNING, BatchState.CANCELLED]
+        assert [extra.state for extra in await manifest.extras(RUN.id)] == [ExtraState.CANCELLED]
+
+
+async def test_21_when_the_list_says_nothing_for_a_day_a_person_must_decide() -> None:
+    """And not an hour earlier; no create follows by itself."""
+    remote, clock = Listed(), SetClock()
+    remote.out = True
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        job = await live(manifest, await claimed(manifest), State.UPLOADED)
+        job = await manifest.record(job, CreateIntended(tag=OWN.display_name, intent_at=NOW))
+        await manifest.record(job, CreateDoubtful(doubtful_at=NOW, reason="no answer"))
+        watcher = Watcher(context(manifest, remote, clock))
+        while clock.time < NOW + 25 * 3600:
+            (job,) = await manifest.jobs(RUN.id)
+            assert job.state is (State.RECONCILING if clock.time <= NOW + 24 * 3600 else State.QUARANTINED)
+            try:
+                clock.time += await watcher.look()
+            except PacktrainError:
+                clock.time += 600
+    assert "for a day" in (job.reason or "")
