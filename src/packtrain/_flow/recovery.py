@@ -42,13 +42,15 @@ async def find_jobs(ctx: Context) -> list[RemoteBatch]:
 
 async def compare(ctx: Context, found: list[RemoteBatch]) -> int:
     """How many of the sealed shards have a job. Raises InputError when one was made of other lines."""
-    names = {batch.display_name for batch in found}
+    contents: dict[tuple[int, int], set[tuple[str, int]]] = {}
+    for batch in found:
+        if tag := naming.read_tag(ctx.run.token, batch.display_name):
+            contents.setdefault((tag.shard, tag.generation), set()).add((tag.sha16, tag.lines))
     with_job = 0
     for job in await ctx.manifest.jobs(ctx.run.id):
         shard = await ctx.manifest.shard(job)
-        prefix = naming.shard_prefix(ctx.run.token, shard.index, shard.generation)
-        theirs = {name for name in names if name.startswith(prefix)}
-        if theirs - {naming.job_tag(ctx.run.token, shard, attempt) for attempt in range(1, ATTEMPTS + 1)}:
+        theirs = contents.get((shard.index, shard.generation), set())
+        if theirs - {(shard.sha256[:16], shard.lines)}:
             raise InputError(
                 f"shard {shard.index} of run {ctx.run.token} was made of other lines than these; give the same input, "
                 "in the same order, and the same --max-shard-bytes and --max-shard-requests as at the first start"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._model import Shard, State
-from .._options import ATTEMPTS
 from . import lifecycle, naming
 
 if TYPE_CHECKING:
@@ -37,12 +36,10 @@ def job_flaws(token: str, job: Job, shard: Shard) -> Iterator[str]:
     for names in NEEDED.get(job.state, "").split():
         if all(getattr(job, name) is None for name in names.split("|")):
             yield f"is {job.state}, but has no {' and no '.join(names.split('|'))}"
-    if not 0 <= job.attempt <= ATTEMPTS:
-        yield f"is in attempt {job.attempt}"
     if job.file not in (None, naming.file_name(token, shard.index, shard.generation, job.attempt)):
         yield f"has the file {job.file}, which is not that of attempt {job.attempt}"
-    if job.tag not in (None, naming.job_tag(token, shard, job.attempt)):
-        yield f"has the tag {job.tag}, which is not that of attempt {job.attempt}"
+    if job.tag is not None and job.tag not in {naming.job_tag(token, shard, at) for at in range(1, job.attempt + 1)}:
+        yield f"has the tag {job.tag}, which is that of none of its {job.attempt} attempts"
 
 
 def tally_flaws(job: Job, lines: int) -> Iterator[str]:
