@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession
 from msgspec import Raw
 
-from packtrain import ApiError
+from packtrain import ApiError, ProtocolError
 from packtrain._model import RowError, Task
 from packtrain.server import serving
 from packtrain.server.asking import OUTAGE, ask_block
@@ -190,12 +190,25 @@ async def test_errors_stand_after_an_hour() -> None:
     assert OUTAGE <= sum(clock.waits) < OUTAGE + 60
 
 
-@pytest.mark.parametrize("told", [[b"{}", AWAY], [RowError(code=13), AWAY], [RowError(code=3)] * 2])
-async def test_errors_of_a_backend_that_is_there_stand_at_once(told: list[Answer]) -> None:
-    """It answered somebody, or found fault with the requests."""
-    backend = Told(told)
+async def test_errors_of_a_backend_that_is_there_stand_at_once() -> None:
+    """It found fault with the requests."""
+    backend, told = Told([RowError(code=3), RowError(code=13)]), [RowError(code=3), RowError(code=13)]
     assert await asked(backend) == told
     assert backend.asked == 1
+
+
+async def test_lines_that_were_out_when_the_backend_went_away_are_asked_again() -> None:
+    """They alone, as often as it goes; what was answered stays, in its place, and each answer is a new beginning."""
+    clock, other = VirtualClock(), RowError(code=13)
+    backend = Told([b"1", AWAY, other, AWAY, AWAY], [AWAY, b"4", AWAY], [AWAY, AWAY], [b"2", b"5"])
+    assert await asked(backend, 5, clock) == [b"1", b"2", other, b"4", b"5"]
+    assert (backend.asked, clock.waits) == (4, [0.5, 0.5, 1.0])
+
+
+async def test_backend_with_too_few_answers_fails_the_job() -> None:
+    """Nobody can tell whose they are."""
+    with pytest.raises(ProtocolError, match="1 answers to 2 requests"):
+        await asked(Told([AWAY]))
 
 
 async def test_block_without_requests() -> None:

@@ -1,7 +1,7 @@
 """Asking a backend for a block of a job's answers: as long as somebody wants them, and not into the void.
 
-A block of which the backend answers nothing because it is away (a dead endpoint, one that is overloaded) is asked again
-after ever longer waits. One that answers some of it is there, and what is left are the errors of these rows.
+What of a block the backend does not answer because it is away (a dead endpoint, one that is overloaded) is asked again
+after ever longer waits: it may go away, and come back, in the middle of a block.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._errors import PacktrainError
+from .._errors import PacktrainError, ProtocolError
 from .._io.clock import SystemClock
 from .._model import RowError
 from .._rules.retrying import backoff
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether the answers are still wanted.
 LOOK_PERIOD = 0.5
-#: Seconds without an answer, after which a block's errors stand: it may be the requests that nobody survives.
+#: Seconds without an answer to any of them, after which errors stand: it may be the requests that nobody survives.
 OUTAGE = 3600.0
 #: Too late, too much, not there.
 _AWAY = frozenset({4, 8, GRPC_UNAVAILABLE})
@@ -71,16 +71,25 @@ async def _watch(wanted: Callable[[], Awaitable[bool]], scope: anyio.CancelScope
 
 
 async def _insist(backend: Backend, requests: Sequence[Raw], task: Task, model: str, clock: Clock) -> Sequence[Answer]:
-    started, failures = clock.now(), 0
-    answers = await backend.answer(requests, task=task, model=model)
-    while _is_away(answers) and clock.now() - started < OUTAGE:
+    answers: dict[int, Answer] = {}
+    asked: Sequence[int] = range(len(requests))
+    heard, failures = clock.now(), 0
+    while True:
+        found = await backend.answer([requests[at] for at in asked], task=task, model=model)
+        if len(found) != len(asked):
+            raise ProtocolError(f"the backend gave {len(found)} answers to {len(asked)} requests")
+        answers.update(zip(asked, found, strict=True))
+        away = [at for at in asked if _is_away(answers[at])]
+        if len(away) < len(asked):
+            heard, failures = clock.now(), 0
+        if not away or clock.now() - heard >= OUTAGE:
+            return [answers[at] for at in range(len(requests))]
         delay = backoff(failures, clock.jitter())
-        _log.warning("the backend answers nobody; trying again in %.0f s", delay, extra={"action": "backend_away"})
+        extra = {"action": "backend_away"}
+        _log.warning("the backend was away for %d lines; trying them again in %.0f s", len(away), delay, extra=extra)
         await clock.sleep(delay)
-        failures += 1
-        answers = await backend.answer(requests, task=task, model=model)
-    return answers
+        asked, failures = away, failures + 1
 
 
-def _is_away(answers: Sequence[Answer]) -> bool:
-    return bool(answers) and all(isinstance(found, RowError) and found.code in _AWAY for found in answers)
+def _is_away(answer: Answer) -> bool:
+    return isinstance(answer, RowError) and answer.code in _AWAY

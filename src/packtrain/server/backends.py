@@ -40,8 +40,8 @@ class Backend(Protocol):
         """One answer for each request, in their order. ``model`` is as in ``models/gemini-2.5-flash``.
 
         What is wrong with one request is its RowError; an exception of _errors.py fails the whole job. Is cancelled
-        when nobody wants the answers any more. A job whose answers are all "not there" (code 14), "too much" (8) or
-        "too late" (4) waits and asks again.
+        when nobody wants the answers any more. Requests whose answer is "not there" (code 14), "too much" (8) or
+        "too late" (4) are asked again after a wait.
         """
         ...
 
