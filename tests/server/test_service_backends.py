@@ -25,12 +25,31 @@ if TYPE_CHECKING:
     from packtrain.server.backends import Backend
 
 MODULE = """
+import asyncio, sys
+
+ODD_VECTORS = {
+    "text": ["a"],
+    "nan": [float("nan")],
+    "infinite": {"embedding": {"values": [float("inf")]}},
+    "empty": {},
+    "said": "x",
+}
+
 async def answer(request, task, model):
     text = (request.get("content") or request["contents"][0])["parts"][0]["text"]
     if text == "bad 1":
         raise KeyError("secret")
     if text == "bad 2":
         return 5
+    if text == "exit":
+        sys.exit(1)
+    if text == "cancel":
+        raise asyncio.CancelledError
+    if text == "cancel itself":
+        asyncio.current_task().cancel()
+        await asyncio.sleep(1)
+    if text in ODD_VECTORS:
+        return ODD_VECTORS[text]
     if text == "whole 3":
         return {"candidates": [], "modelVersion": model}
     return [0.5, 0.5] if task == "embed" else text.upper()
@@ -78,6 +97,31 @@ async def test_function_answers_each_row(directory: Path, module: str) -> None:
         embed = json.dumps({"key": "e", "request": {"content": {"parts": [{"text": "x"}]}}}).encode()
         (row,) = await rows_of(calls, embed, "embed")
         assert row["response"]["embedding"]["values"] == [0.5, 0.5]
+
+
+async def test_whatever_a_function_raises_is_the_error_of_its_line(directory: Path, module: str) -> None:
+    """Its own cancellation and its own exit too; the other lines of the block have their answers."""
+    texts = ["good", "exit", "cancel", "cancel itself", "good"] * 2
+    async with calls_of(directory, f"{module}:answer") as calls:
+        rows = await rows_of(calls, b"".join(generate_line(str(at), text) for at, text in enumerate(texts)))
+    said = [row["error"]["message"].split()[-1] if "error" in row else text_of(row) for row in rows]
+    assert said == ["GOOD", "SystemExit.", "CancelledError.", "CancelledError.", "GOOD"] * 2
+
+
+async def test_vectors_of_a_function_are_numbers(directory: Path, module: str) -> None:
+    """A line whose vector is none has an error; so has a call for several of them, in the form of its wire."""
+    texts = ["text", "nan", "infinite", "empty", "said", "good"]
+    requests = [{"content": {"parts": [{"text": text}]}} for text in texts]
+    lines = "\n".join(json.dumps({"key": "k", "request": request}) for request in requests)
+    async with calls_of(directory, f"{module}:answer") as calls:
+        rows = await rows_of(calls, lines.encode(), "embed")
+        assert [row.get("error", {}).get("code") for row in rows] == [13] * 5 + [None]
+        path = "/v1beta/models/m:batchEmbedContents"
+        assert (await calls.call("POST", path, json={"requests": requests[:1]})).error == (500, "INTERNAL")
+    async with calls_of(directory / "other", Falling()) as calls:
+        answer = await calls.call("POST", path, json={"requests": requests[:1]})
+    assert answer.error == (500, "INTERNAL")
+    assert "no embedding" in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize(

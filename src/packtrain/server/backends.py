@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._errors import InputError, PacktrainError
 from .._model import RowError
@@ -39,7 +41,8 @@ class Backend(Protocol):
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
         """One answer for each request, in their order. ``model`` is as in ``models/gemini-2.5-flash``.
 
-        What is wrong with one request is its RowError; an exception of _errors.py fails the whole job. Is cancelled
+        What is wrong with one request is its RowError; an exception of _errors.py fails the whole job, others are the
+        errors of these rows. Is cancelled
         when nobody wants the answers any more. Requests whose answer is "not there" (code 14), "too much" (8) or
         "too late" (4) are asked again after a wait.
         """
@@ -72,14 +75,21 @@ class Guarded:
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
         try:
             return await self._backend.answer(requests, task=task, model=model)
-        except PacktrainError:
+        except (PacktrainError, KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:  # noqa: BLE001 - the backend may be anybody's
-            return [failed(error)] * len(requests)
+        except BaseException as error:  # the backend may be anybody's
+            host = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and host and host.cancelling():
+                raise  # as the end of the service does it, past all scopes
+            return [await failed(error)] * len(requests)
 
 
-def failed(error: Exception) -> RowError:
-    """For the client the kind of error alone; the log gets all of it."""
+async def failed(error: BaseException) -> RowError:
+    """For the client the kind of error alone; the log gets all of it.
+
+    A cancellation is an error like others where it is the backend's own; where it is ours it goes on from here.
+    """
+    await checkpoint_if_cancelled()
     _log.error("the backend failed", exc_info=error, extra={"action": "backend_failed"})
     return RowError(code=GRPC_INTERNAL, message=f"The backend failed: {type(error).__name__}.")
 

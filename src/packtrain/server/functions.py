@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from .._errors import InputError
 from .._model import RowError, Task
@@ -43,9 +43,11 @@ class FunctionBackend:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be read: {error}.")
         try:
-            return msgspec.json.encode(_response(await self._function(asked, task, model)))
-        except Exception as error:  # noqa: BLE001 - the function is somebody's own
-            return failed(error)
+            return _checked(msgspec.json.encode(_response(await self._function(asked, task, model))), task)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the function is somebody's own, and sys.exit() ends a line
+            return await failed(error)
 
 
 def _response(found: Any) -> Any:
@@ -57,6 +59,24 @@ def _response(found: Any) -> Any:
     if not isinstance(found, dict):
         raise TypeError(f"the function gave {type(found).__name__}; a response is a dict, a str, or a list of numbers")
     return found
+
+
+class _Embedding(Struct, frozen=True):
+    values: list[float]
+
+
+class _Embedded(Struct, frozen=True):
+    embedding: _Embedding
+
+
+_check_vector = msgspec.json.Decoder(_Embedded).decode
+
+
+def _checked(response: bytes, task: Task) -> bytes:
+    """Raises ValidationError for a vector that is none: numbers that JSON does not know are null by now."""
+    if task == "embed":
+        _check_vector(response)
+    return response
 
 
 def load_function(name: str) -> FunctionBackend:

@@ -74,7 +74,7 @@ class ModelRoutes:
         if not 0 < len(requests) <= MAX_EMBEDDINGS:
             raise Refusal(400, f"requests: give 1 to {MAX_EMBEDDINGS}, not {len(requests)}.")
         answers = await self._answer(requests, "embed", model)
-        return answer({"embeddings": [_embedding_of(found).embedding for found in answers]})
+        return answer({"embeddings": [_embedding_in(found) for found in answers]})
 
     async def count(self, request: web.Request, model: str) -> web.Response:
         """An estimate: the models' own tokens are not known here."""
@@ -97,6 +97,13 @@ def _given(found: bytes | RowError) -> bytes:
     if isinstance(found, RowError):
         raise Refusal(HTTP_STATUS.get(found.code or 0, 500), found.message or "The backend gave no reason.")
     return found
+
+
+def _embedding_in(found: bytes) -> Raw:
+    try:
+        return _embedding_of(found).embedding
+    except msgspec.DecodeError as error:
+        raise Refusal(500, f"The backend's answer has no embedding: {error}.") from error
 
 
 async def _members(request: web.Request) -> dict[str, Raw]:
