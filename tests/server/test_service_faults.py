@@ -85,6 +85,16 @@ async def test_a_late_call_is_acted_on_after_another_one(directory: Path) -> Non
     assert truth(directory, "batch_created") == []
 
 
+async def test_a_late_download_does_no_harm(directory: Path) -> None:
+    """Its caller has left, so that there is nobody to stream to; the service goes on."""
+    async with faulty(directory, Late(route="files.download", until="files.get")) as calls:
+        await calls.upload(b"x" * 1000, name="files/in")
+        with pytest.raises(ClientError):
+            await calls.call("GET", "/v1beta/files/in:download?alt=media", headers={"Connection": "close"})
+        for _ in range(20):
+            assert (await calls.call("GET", "/v1beta/files/in")).status == 200
+
+
 async def test_a_late_call_makes_a_job_that_nobody_heard_of(directory: Path) -> None:
     """When its file is still there."""
     async with faulty(directory, Late(route=CREATE, until="batches.get", times=1)) as calls:
