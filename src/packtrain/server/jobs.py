@@ -134,7 +134,11 @@ class Jobs:
         return await self._store.transact(lambda tx: _update(tx, name, task, changes))
 
     async def cancel(self, name: str) -> bool:
-        """Ends a waiting job at once, a running one within a second; False when there is no such job."""
+        """Ends a waiting job at once; False when there is no such job.
+
+        Of a running one nothing more is asked after a second at the most; it ends when the rest of its lines is written
+        as cancelled, which takes the longer the more there are.
+        """
         return await self._store.transact(lambda tx: cancel_job(tx, name))
 
     async def delete(self, name: str) -> bool:
