@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from packtrain import ManifestError
+from packtrain.server import serving
 from packtrain.server.answers import Refusal
 from packtrain.server.blobs import Digest
 from packtrain.server.files import FILE_LIFE, Files, NewUpload
@@ -66,6 +67,15 @@ async def test_symlinked_directory_is_refused(made: Path, tmp_path: Path) -> Non
     with pytest.raises(ManifestError, match="symbolic link"):
         async with open_store(tmp_path / "link"):
             pass
+
+
+async def test_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    """In words, and it stays as it is."""
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ManifestError, match=r"file: is a file; give a directory"):
+        async with serving(tmp_path / "file"):
+            pass
+    assert await anyio.Path(tmp_path / "file").read_bytes() == b"x"
 
 
 async def test_newer_store_is_refused(directory: Path) -> None:
