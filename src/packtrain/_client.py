@@ -19,8 +19,9 @@ from ._flow.drive import Driver
 from ._flow.extras import last_sweep
 from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
-from ._flow.merge import Output, merge, publish_rejects
+from ._flow.merge import Output, check_published, merge, publish_rejects
 from ._flow.recovery import compare, find_jobs, suspect
+from ._flow.reopen import reopen
 from ._flow.report import Reporter
 from ._flow.resolve import resolve
 from ._flow.signals import Changes, Meter
@@ -36,7 +37,8 @@ from ._options import Options
 from ._reports import Recovery
 from ._rules import quota
 from ._rules.lifecycle import COLLECT, DOUBT, LIVE, SETTLED
-from ._runs import MAIN, compare_inputs, conclude, describe, output_at, prepare_output, summarise
+from ._rules.lineage import latest
+from ._runs import MAIN, compare_inputs, conclude, describe, find_unfinished, output_at, prepare_output, summarise
 from ._service import Local, Service
 
 if TYPE_CHECKING:
@@ -151,6 +153,27 @@ class Client:
             ctx.run, statistics, began
         )
 
+    async def retry(self, out: str | os.PathLike[str], *, run_id: str = MAIN, everything: bool = False) -> Summary:
+        """The failed lines of a complete run asked once more, and ``out`` published anew with what they came to.
+
+        Those are asked whose failure may pass; with ``everything`` all of them. Until its end ``out`` stays as it is.
+        A retry, or a run, that was cut short is brought to its end first of all, and nothing is asked beyond that.
+
+        Raises as ``run`` does, and ManifestError when ``out`` is no longer what was published.
+        """
+        began, output = time.monotonic(), await output_at(out)
+        run = await find_unfinished(self._manifest, run_id, output)
+        ctx = self._context(run)
+        await anyio.to_thread.run_sync(ctx.spool.prepare)
+        if await self._manifest.published(run_id):
+            await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
+            await reopen(ctx, output, everything=everything)
+        if not await self._manifest.published(run_id):
+            await self._work(ctx, (), output, wait=True)
+            await self._publish(ctx, output)
+        statistics = await self._reporter.refresh(run_id)
+        return await conclude(self._manifest, self._spool, run, output, began) or summarise(run, statistics, began)
+
     async def submit(
         self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False
     ) -> Run:
@@ -240,7 +263,7 @@ class Client:
         spool = self._spool.run(run.token)
         while True:
             changed = self._changes.mark()
-            jobs = await self._manifest.jobs(run.id)
+            jobs = latest(await self._manifest.jobs(run.id))
             for job in jobs:
                 if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
                     given.add(job.shard)

@@ -116,6 +116,7 @@ class Shard(Struct, frozen=True, kw_only=True):
 
     run: str
     index: int
+    #: 0 as cut from the input; one more for what of it is asked again. ``parent`` is the shard that it was part of.
     generation: int = 0
     parent: int | None = None
     bytes: int
@@ -223,12 +224,15 @@ class State(enum.StrEnum):
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """What the answers of one shard come to. ``answered + failed`` is the number of its lines."""
+    """What the answers of one shard come to, all generations so far taken together. ``answered + failed`` is the
+    number of its lines."""
 
     answered: int = 0
     failed: int = 0
     #: Of the failed: keys for which no row came back at all.
     missing: int = 0
+    #: Of the failed: keys that are asked again in the next generation.
+    again: int = 0
     duplicates: int = 0
     unknown: int = 0
     bytes: int = 0
@@ -312,6 +316,9 @@ class Statistics(Struct, frozen=True, kw_only=True):
     jobs_created: int = 0
     #: Jobs beside those that were adopted. Nothing of them enters the output.
     duplicates_healed: int = 0
+    #: Lines sent again because they had failed, and lines whose answers were paid for but gone before they came.
+    retried: int = 0
+    lost: int = 0
     tally: Tally = Tally()
     merged: bool = False
 

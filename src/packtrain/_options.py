@@ -36,6 +36,9 @@ UPLOAD_STALLS = 5
 #: Attempts of one shard, each with its own input file, before a person must look.
 ATTEMPTS = 3
 
+#: Times that the lines of a shard which failed for a passing reason are asked again.
+RETRIES = 2
+
 #: Waits, in seconds.
 CONNECT_TIMEOUT = 20.0
 READ_TIMEOUT = 60.0
@@ -78,3 +81,4 @@ class Options(Struct, frozen=True, kw_only=True):
     duplicates: Duplicates = "reject"
     max_rejects: int | None = None
     on_ambiguous: Ambiguity = "fence"
+    retries: int = RETRIES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 import anyio.to_thread
 import msgspec
 
-from ._errors import InputError
+from ._errors import IncompleteRun, InputError, ManifestError
 from ._flow.merge import Output, check_published
 from ._io.inputs import marks_of, named_files
 from ._io.spool import Spool
@@ -83,16 +83,20 @@ def describe(
     if task not in get_args(Task):
         raise InputError(f"there is no task {task!r}; give one of {', '.join(get_args(Task))}")
     limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
-    facts = msgspec.json.encode([model, task, join, parts, limits.shard_bytes, limits.shard_requests])
     return Run(
         id=run_id,
         token=naming.token_from(secrets.token_bytes(16)),
-        fingerprint=hashlib.sha256(facts).hexdigest(),
+        fingerprint=fingerprint(model, task, join, parts, limits),
         model=model,
         task=task,
         limits=limits,
         join=join,
     )
+
+
+def fingerprint(model: str, task: Task, join: bool, parts: bool, limits: Limits) -> str:
+    facts = msgspec.json.encode([model, task, join, parts, limits.shard_bytes, limits.shard_requests])
+    return hashlib.sha256(facts).hexdigest()
 
 
 async def output_at(out: str | os.PathLike[str]) -> Output:
@@ -106,6 +110,22 @@ async def prepare_output(manifest: Manifest, run: Run, output: Output, inputs: I
     """Raises InputError when publishing at the end would fail, or destroy something."""
     new = not (await manifest.cursor(run.id)).shards
     await anyio.to_thread.run_sync(output.prepare, new, await named_files(inputs))
+
+
+async def find_unfinished(manifest: Manifest, run_id: str, output: Output) -> Run:
+    """The run whose input was read to its end into this kind of output; nothing else is known of its inputs here.
+
+    Raises ManifestError when there is none, InputError for another kind of output, IncompleteRun when it still needs
+    its input.
+    """
+    run = await manifest.find_run(run_id)
+    if run is None:
+        raise ManifestError(f"there is no run {run_id!r} here; start it first")
+    if fingerprint(run.model, run.task, run.join, output.parts, run.limits) != run.fingerprint:
+        raise InputError(f"{output.path}: the answers of this run went elsewhere; give its --out as it was")
+    if not (await manifest.cursor(run_id)).done:
+        raise IncompleteRun("the input was not read to its end; start the run itself again")
+    return run
 
 
 async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs) -> None:
@@ -132,7 +152,7 @@ def summarise(run: Run, statistics: Statistics, began: float) -> Summary:
         answered=tally.answered,
         failed=tally.failed,
         rejected=cursor.rejected,
-        shards=statistics.shards,
+        shards=cursor.shards,
         jobs_created=statistics.jobs_created,
         duplicates_healed=statistics.duplicates_healed,
         bytes_in=cursor.bytes,

@@ -87,18 +87,25 @@ def jobs_by_shard(place: Place) -> Counter[str]:
     return Counter(entry["displayName"].split(".")[2] for entry in place.truth("batch_created"))
 
 
+def jobs_by_generation(place: Place) -> Counter[str]:
+    return Counter(".".join(entry["displayName"].split(".")[2:4]) for entry in place.truth("batch_created"))
+
+
 def assert_struck(place: Place, faults: FaultPlan) -> None:
     """Every rule of the plan, or the test would prove nothing."""
     assert {entry["do"] for entry in place.truth("fault")} == {type(rule).__name__.lower() for rule in faults.rules}
 
 
-def assert_whole(place: Place, summary: Summary, *, shards: int = 2, size: int = 0) -> None:
+def assert_whole(place: Place, summary: Summary, *, shards: int = 2, size: int = 0, again: int = 0) -> None:
+    """``again`` is how many later generations there were; each of them had one job, too."""
     rows = read_lines(place.out)
     assert [row["key"] for row in rows] == [f"key-{n}" for n in range(5 * shards)]
     assert [answer_text(row) for row in rows] == [text_of(n, size) for n in range(5 * shards)]
     assert (summary.complete, summary.answered, summary.failed) == (True, 5 * shards, 0)
-    assert set(jobs_by_shard(place).values()) == {1}
+    generations = jobs_by_generation(place)
+    assert set(generations.values()) == {1}
     assert len(jobs_by_shard(place)) == shards
+    assert len(generations) == shards + again
 
 
 CREATES = {
@@ -231,6 +238,18 @@ DOWNLOADS = {
     "73 two answers to one key": plan(Results(route=DOWNLOAD, how="conflicting")),
     "75 a key that nobody asked": plan(Results(route=DOWNLOAD, how="unknown")),
     "78 CRLF": plan(Results(route=DOWNLOAD, how="crlf")),
+    "37 Range refused": plan(
+        Truncate(route=DOWNLOAD, at=90_000, calls=(1,)), Status(route=DOWNLOAD, calls=(2,), status=416)
+    ),
+    "37 another total": plan(
+        Truncate(route=DOWNLOAD, at=90_000, calls=(1,)),
+        Header(route=DOWNLOAD, calls=(2,), name="Content-Range", value="bytes 24464-126000/126001"),
+    ),
+    "71 other ETag": plan(
+        Truncate(route=DOWNLOAD, at=90_000, calls=(1,)),
+        Header(route=DOWNLOAD, calls=(2,), name="ETag", value='"another"'),
+    ),
+    "39 end of body not vouched for": plan(Truncate(route=DOWNLOAD, at=10**9, length=False)),
     "slow": plan(Slow(route=DOWNLOAD, rate=400_000)),
 }
 
@@ -252,13 +271,16 @@ async def test_70_a_cut_at_the_end_of_a_line_is_found_by_the_keys(tmp_path: Path
         assert_whole(*await run(tmp_path / str(cut), faults))
 
 
-async def test_74_a_missing_row_is_a_failed_key(tmp_path: Path) -> None:
-    """After a second copy said the same."""
+async def test_74_a_missing_row_is_asked_again(tmp_path: Path) -> None:
+    """After a second copy said the same; and when it never comes, it is a failed key."""
     place, summary = await run(tmp_path, plan(Results(route=DOWNLOAD, how="missing")))
     assert (summary.complete, summary.answered, summary.failed) == (True, 8, 2)
     failed = read_lines(tmp_path / "state.jsonl.failed.jsonl")
-    assert [row["key"] for row in failed] == ["key-0", "key-5"]
-    assert set(jobs_by_shard(place).values()) == {1}
+    assert [(row["key"], row["ordinal"], row["asked"], row["retryable"]) for row in failed] == [
+        ("key-0", 0, 3, True),
+        ("key-5", 5, 3, True),
+    ]
+    assert jobs_by_generation(place) == dict.fromkeys(["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"], 1)
 
 
 async def test_75_unknown_keys_are_kept_apart(tmp_path: Path) -> None:
@@ -273,13 +295,38 @@ async def test_69_two_cut_copies_in_a_row_are_no_reason_to_give_up(tmp_path: Pat
     assert_whole(*await run(tmp_path, faults, shards=1), shards=1)
 
 
-async def test_64_a_job_that_expired_fails_its_lines_with_the_reason(tmp_path: Path) -> None:
-    """The run is complete; nothing is asked twice."""
+async def test_64_a_job_that_expired_is_made_once_more(tmp_path: Path) -> None:
+    """As the next generation of its shard, which is another job by right."""
     faults = FaultPlan(scripts=(Script(jobs=(1,), steps=(Step(state="EXPIRED", looks=0),)),))
     place, summary = await run(tmp_path, faults)
-    assert (summary.complete, summary.answered, summary.failed) == (True, 5, 5)
-    assert all("expired" in str(row) for row in read_lines(tmp_path / "state.jsonl.failed.jsonl"))
-    assert set(jobs_by_shard(place).values()) == {1}
+    assert_whole(place, summary, again=1)
+
+
+async def test_64_the_same_end_twice_fails_the_lines_with_the_reason(tmp_path: Path) -> None:
+    """The run is complete; a third try would end like the two before it."""
+    faults = script(Step(state="EXPIRED", looks=0))
+    place, summary = await run(tmp_path, faults, shards=1)
+    assert (summary.complete, summary.answered, summary.failed) == (True, 0, 5)
+    assert all("expired" in row["reason"] for row in read_lines(tmp_path / "state.jsonl.failed.jsonl"))
+    assert jobs_by_generation(place) == {"0.0": 1, "0.1": 1}
+
+
+async def test_82_results_that_expired_are_asked_for_again_and_counted(tmp_path: Path) -> None:
+    """They are paid for twice, and that is said."""
+    faults = plan(Expire(route=DOWNLOAD, calls=(1,)))
+    place, summary = await run(tmp_path, faults)
+    assert_struck(place, faults)
+    assert_whole(place, summary, again=1)
+    status = await packtrain.status(place.state)
+    assert (status.statistics.lost, status.statistics.retried) == (5, 5)
+
+
+async def test_82_results_that_are_only_refused_are_waited_for(tmp_path: Path) -> None:
+    """As long as the service shows the file."""
+    faults = plan(Status(route=DOWNLOAD, calls=(1,), status=403))
+    place, summary = await run(tmp_path, faults)
+    assert_struck(place, faults)
+    assert_whole(place, summary)
 
 
 async def test_32_a_definite_refusal_of_the_first_create_ends_the_run(tmp_path: Path) -> None:
@@ -338,8 +385,8 @@ async def test_a_create_delivered_twice_is_reported(tmp_path: Path, faults: Faul
 
 
 async def test_20_a_lazy_service_accepts_the_late_create_and_it_is_found(tmp_path: Path) -> None:
-    """H1 the other way: the job fails for want of its input, and its lines say so; none is made beside it."""
+    """H1 the other way: the job fails for want of its input; none is made beside it, one after it."""
     faults = plan(Late(route=CREATE, calls=(1,), until="files.delete"), missing_input="lazy")
     place, summary = await run(tmp_path, faults, shards=1)
-    assert jobs_by_shard(place) == {"0": 1}
-    assert (summary.answered, summary.failed) == (0, 5)
+    assert jobs_by_generation(place) == {"0.0": 1, "0.1": 1}
+    assert (summary.answered, summary.failed) == (5, 0)

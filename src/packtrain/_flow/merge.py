@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._disk import disk_errors, make_directory
+from .._disk import disk_errors, make_directory, remove
 from .._errors import InputError, ManifestError
 from .._io.spool import publish, touch
+from .._rules.lineage import latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,11 +55,16 @@ class Output:
     def part(self, job: Job) -> Path:
         return self.path / f"part-{job.shard:05d}.jsonl"
 
+    @property
+    def mark(self) -> Path:
+        """Of a directory: stands there when all parts do."""
+        return self.path / "_SUCCESS"
+
     def size(self) -> int | None:
         """Bytes of what stands there; None when it is not there, or not complete."""
         if not self.parts:
             return self.path.stat().st_size if self.path.is_file() else None
-        if not (self.path / "_SUCCESS").is_file():
+        if not self.mark.is_file():
             return None
         return sum(part.stat().st_size for part in self.path.glob("part-*.jsonl"))
 
@@ -71,13 +77,13 @@ async def publish_part(ctx: Context, output: Output, job: Job) -> None:
 
 async def merge(ctx: Context, output: Output) -> None:
     """Publish what all shards of the run have come to, record it, and let go of the copies."""
-    jobs = await ctx.manifest.jobs(ctx.run.id)
+    jobs = latest(await ctx.manifest.jobs(ctx.run.id))
     spool = ctx.spool
     await _publish_some(jobs, spool.failed, output.beside("failed"))
     await _publish_some(jobs, spool.unknown, output.beside("unknown"))
     # Last, for whoever waits for it reads the others next.
     if output.parts:
-        await anyio.to_thread.run_sync(touch, output.path / "_SUCCESS")
+        await anyio.to_thread.run_sync(touch, output.mark)
     else:
         await anyio.to_thread.run_sync(publish, [spool.answers(job) for job in jobs], output.path)
     digest = hashlib.sha256("".join(job.tally.sha256 for job in jobs if job.tally).encode()).hexdigest()
@@ -101,11 +107,15 @@ async def check_published(output: Output, size: int) -> None:
 
 
 async def _publish_some(jobs: list[Job], path: Callable[[Job], Path], final: Path) -> None:
-    await anyio.to_thread.run_sync(_publish_filled, [path(job) for job in jobs], final)
+    published = await anyio.to_thread.run_sync(_publish_filled, [path(job) for job in jobs], final)
+    if not published and any(job.generation for job in jobs):
+        # The list of before the retries is out of date.
+        await anyio.to_thread.run_sync(remove, "output", final)
 
 
-def _publish_filled(parts: list[Path], final: Path) -> None:
+def _publish_filled(parts: list[Path], final: Path) -> bool:
     """Blocking. A file with nothing to tell is not written."""
     filled = [part for part in parts if part.exists() and part.stat().st_size]
     if filled:
         publish(filled, final)
+    return bool(filled)

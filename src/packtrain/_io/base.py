@@ -34,6 +34,10 @@ class Download(Protocol):
     offset: int
     #: Length of the whole file in bytes, if the service said so.
     total: int | None
+    #: What the service calls these very bytes, if it does.
+    etag: str | None
+    #: Whether a body that ends early can be told from a whole one.
+    vouched: bool
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Raises TransportError when the body ends early."""
@@ -74,4 +78,6 @@ class Remote(Protocol):
 
     async def cancel(self, name: str) -> None: ...
 
-    def download(self, name: str, *, offset: int) -> AbstractAsyncContextManager[Download]: ...
+    def download(self, name: str, *, offset: int, etag: str | None = None) -> AbstractAsyncContextManager[Download]:
+        """From ``offset`` on if the file is still the one called ``etag``, from its start otherwise."""
+        ...

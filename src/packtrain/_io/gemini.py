@@ -77,8 +77,8 @@ class GeminiRemote:
         await self._idempotent("cancellation of a job", batches.cancel(name), allowed=frozenset({400, 404}))
 
     @contextlib.asynccontextmanager
-    async def download(self, name: str, *, offset: int) -> AsyncIterator[GeminiDownload]:
-        async with self._transport.stream(files.download(name, offset=offset)) as (reply, pieces):
+    async def download(self, name: str, *, offset: int, etag: str | None = None) -> AsyncIterator[GeminiDownload]:
+        async with self._transport.stream(files.download(name, offset=offset, etag=etag)) as (reply, pieces):
             if reply.status not in (200, 206):
                 raise error_of("download of results", reply)
             yield GeminiDownload(reply, pieces)
@@ -101,6 +101,9 @@ class GeminiDownload:
     def __init__(self, reply: Reply, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
         length = reply.headers.get("content-length")
+        self.etag = reply.headers.get("etag")
+        # A body that ends with the connection looks whole wherever it is cut.
+        self.vouched = length is not None or "chunked" in reply.headers.get("transfer-encoding", "")
         if reply.status == 200:
             self.offset = 0
             self.total = int(length) if length and length.isdigit() else None

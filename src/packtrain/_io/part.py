@@ -55,5 +55,9 @@ class Part:
             self._file.truncate(self._position)
             sync("part", self._file)
 
+    def discard(self) -> None:
+        """What came before is of no use; the next try starts over."""
+        self._file.truncate(0)
+
     def close(self) -> None:
         self._file.close()

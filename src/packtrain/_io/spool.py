@@ -6,7 +6,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct
 
 from .._disk import (
     FULL,
@@ -27,11 +30,12 @@ from .._rules.naming import shard_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from .._model import Job
 
 _TEMPORARY = ".tmp"
+#: Of failed keys and rows of nobody, which are published anew when failed keys are asked again.
+_KEPT = {".failed", ".unknown", ".requests"}
 
 
 class Spool:
@@ -50,6 +54,24 @@ class Spool:
         """Blocking. Remove what a crash left half written; for a time when nobody writes."""
         for leftover in self.root.glob(f"*/*/*{_TEMPORARY}"):
             remove("leftover", leftover)
+
+
+class Kept(Struct, frozen=True):
+    """What a generation of a shard leaves: all its answers so far in input order, the keys still without one, rows that
+    nobody asked for, and the requests of those failed keys that are not asked again by themselves."""
+
+    answers: Path
+    failed: Path
+    unknown: Path
+    requests: Path
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        return self.answers, self.failed, self.unknown, self.requests
+
+    @property
+    def drafts(self) -> Kept:
+        return Kept(*map(draft, self.all))
 
 
 class RunSpool:
@@ -72,6 +94,10 @@ class RunSpool:
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._shards / shard_file(index, generation)
 
+    def kept(self, job: Job) -> Kept:
+        answers = self.answers(job)
+        return Kept(answers, self.failed(job), self.unknown(job), answers.with_suffix(".requests"))
+
     def answers(self, job: Job) -> Path:
         return self._results / shard_file(job.shard, job.generation)
 
@@ -86,9 +112,9 @@ class RunSpool:
         return self.answers(job).with_suffix(".unknown")
 
     def discard_results(self) -> None:
-        """Blocking. Let go of what has been published."""
+        """Blocking. Let go of what has been published, but for what is needed to ask failed keys again."""
         for path in self._results.glob("*"):
-            if path != self.rejects:
+            if path != self.rejects and (path.suffix not in _KEPT or not path.stat().st_size):
                 remove("results", path)
 
 
@@ -100,7 +126,7 @@ class ShardWriter:
         self.bytes = 0
         self.lines = 0
         self._digest = hashlib.sha256()
-        self._temporary = _temporary(path)
+        self._temporary = draft(path)
         with disk_errors(path):
             self._file = open_private("shard", self._temporary)
 
@@ -182,7 +208,7 @@ def digest_of(path: Path) -> str:
 
 def publish(parts: Sequence[Path], final: Path) -> None:
     """The parts, one after the other, under one name, which shows up only when all are there."""
-    temporary = _temporary(final)
+    temporary = draft(final)
     with disk_errors(final), contextlib.ExitStack() as stack:
         target = stack.enter_context(open_private("output", temporary))
         for part in parts:
@@ -193,21 +219,34 @@ def publish(parts: Sequence[Path], final: Path) -> None:
         make_durable("output", target, temporary, final)
 
 
-def land(temporaries: Sequence[Path], finals: Sequence[Path]) -> str:
+def land(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> str:
     """Make written files durable under their final names; returns the SHA-256 of the first, in hex."""
     with disk_errors(finals[0]):
         digest = digest_of(temporaries[0])
         for temporary, final in zip(temporaries, finals, strict=True):
             with temporary.open("rb") as file:
-                sync("results", file)
-            rename("results", temporary, final)
-        sync_directory("results", finals[0].parent)
+                sync(what, file)
+            rename(what, temporary, final)
+        sync_directory(what, finals[0].parent)
     return digest
+
+
+def restore(source: Path, offset: int, length: int, final: Path) -> str:
+    """A piece of a published file, durable under a name of its own; returns its SHA-256 in hex."""
+    temporary, digest = draft(final), hashlib.sha256()
+    with disk_errors(final), source.open("rb") as published, open_private("results", temporary) as target:
+        published.seek(offset)
+        while length and (piece := published.read(min(length, PIECE_BYTES))):
+            digest.update(piece)
+            write_all("results", target, piece)
+            length -= len(piece)
+        make_durable("results", target, temporary, final)
+    return digest.hexdigest()
 
 
 def replace(path: Path, content: bytes) -> None:
     """A small file for others to read: always whole, not necessarily durable."""
-    temporary = _temporary(path)
+    temporary = draft(path)
     with disk_errors(path):
         with open_private("status", temporary) as file:
             write_all("status", file, content)
@@ -230,5 +269,6 @@ def _append(source: BinaryIO, target: BinaryIO) -> None:
         shutil.copyfileobj(source, target, PIECE_BYTES)
 
 
-def _temporary(path: Path) -> Path:
+def draft(path: Path) -> Path:
+    """Where a file is written before it is whole; ``Spool.clear`` knows it by its name."""
     return path.with_name(path.name + _TEMPORARY)

@@ -62,9 +62,10 @@ class Manifest(Protocol):
         """Take due jobs (``not_before <= now``) that nobody holds, lowest shard first; each gets a new fence."""
         ...
 
-    async def record(self, job: Job, event: Event) -> Job:
+    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
         """Apply the event and write its history line, in one transaction, if the row still has the job's
-        state, attempt and fence. Raises ManifestError otherwise."""
+        state, attempt and fence. Raises ManifestError otherwise. With it comes ``child``, the next generation of the
+        shard, whose file is durable, and to which ``events`` have happened already."""
         ...
 
     async def release(self, job: Job, *, not_before: float | None = None) -> None:
@@ -92,6 +93,11 @@ class Manifest(Protocol):
 
     async def publish(self, run: str, sha256: str) -> None:
         """Record that the output stands under its name; the digest is that of its shards' digests, in order."""
+        ...
+
+    async def reopen(self, run: str, children: Sequence[tuple[Shard, Sequence[Event]]]) -> None:
+        """The output is no longer the last word: enter these shards, whose files are durable, each with the events
+        that have happened to it, in the same transaction. Raises ManifestError unless the run is published."""
         ...
 
     async def published(self, run: str) -> str | None: ...

@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
 from .._rules.lifecycle import SPOOLED, STORED, Event, advance, detail
+from .._rules.lineage import latest
 from . import refusals
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class _Memory:
     def sizes(self, states: Collection[State]) -> int:
         return sum(self.shards[key].bytes for key, job in self.jobs.items() if job.state in states)
 
-    def reached(self, event: str) -> list[int]:
-        """The bytes of a shard for each time that the event happened to it."""
-        return [self.shards[entry.shard, entry.generation].bytes for entry in self.entries if entry.event == event]
+    def reached(self, event: str) -> list[Shard]:
+        """The shard for each time that the event happened to it."""
+        return [self.shards[entry.shard, entry.generation] for entry in self.entries if entry.event == event]
 
 
 @dataclass
@@ -111,13 +112,8 @@ class MemoryManifest:
 
     async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
         await checkpoint_if_cancelled()
-        memory, key = self._memory(shard.run), (shard.index, shard.generation)
-        if key in memory.shards:
-            raise refusals.sealed_already(shard)
-        memory.shards[key] = shard
-        job = memory.jobs[key] = Job(run=shard.run, shard=shard.index, generation=shard.generation)
-        for event in events:
-            job = self._apply(memory, job, event)
+        memory = self._memory(shard.run)
+        self._enter(memory, shard, events)
         memory.cursor = cursor
 
     async def move(self, run: str, cursor: Cursor) -> None:
@@ -141,10 +137,22 @@ class MemoryManifest:
         memory.claimed |= {_key(job) for job in taken}
         return taken
 
-    async def record(self, job: Job, event: Event) -> Job:
+    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
         await checkpoint_if_cancelled()
         advance(job, event)
-        return self._apply(self._held(job), job, event)
+        memory = self._held(job)
+        if child is not None:
+            self._enter(memory, child, events)
+        return self._apply(memory, job, event)
+
+    def _enter(self, memory: _Memory, shard: Shard, events: Sequence[Event]) -> None:
+        if (shard.index, shard.generation) in memory.shards:
+            raise refusals.sealed_already(shard)
+        memory.shards[shard.index, shard.generation] = shard
+        job = Job(run=shard.run, shard=shard.index, generation=shard.generation)
+        memory.jobs[_key(job)] = job
+        for event in events:
+            job = self._apply(memory, job, event)
 
     def _apply(self, memory: _Memory, job: Job, event: Event) -> Job:
         after = advance(job, event)
@@ -197,16 +205,18 @@ class MemoryManifest:
     async def statistics(self, run: str) -> Statistics:
         memory = self._memory(run)
         states = [job.state for job in memory.jobs.values()]
-        tallies = [job.tally for job in memory.jobs.values() if job.tally]
+        tallies = [job.tally for job in latest(job for job in memory.jobs.values() if job.tally) if job.tally]
         return Statistics(
             run=run,
             cursor=memory.cursor,
             states={state: states.count(state) for state in State if state in states},
             spooled_bytes=memory.sizes(SPOOLED),
             stored_bytes=memory.sizes(STORED),
-            uploaded_bytes=sum(memory.reached("FileReady")),
+            uploaded_bytes=sum(shard.bytes for shard in memory.reached("FileReady")),
             jobs_created=len(memory.reached("JobKnown")),
             duplicates_healed=sum(extra.state is not ExtraState.SEEN for extra in await self.extras(run)),
+            retried=sum(shard.lines for shard in memory.shards.values() if shard.generation),
+            lost=sum(shard.lines for shard in memory.reached("ResultLost")),
             tally=msgspec.convert({name: sum(getattr(t, name) for t in tallies) for name in TALLIED}, Tally),
             merged=memory.sha256 is not None,
         )
@@ -214,6 +224,18 @@ class MemoryManifest:
     async def publish(self, run: str, sha256: str) -> None:
         await checkpoint_if_cancelled()
         self._memory(run).sha256 = sha256
+
+    async def reopen(self, run: str, children: Sequence[tuple[Shard, Sequence[Event]]]) -> None:
+        await checkpoint_if_cancelled()
+        memory = self._memory(run)
+        if memory.sha256 is None:
+            raise refusals.not_published(run)
+        for child, _ in children:
+            if (child.index, child.generation) in memory.shards:
+                raise refusals.sealed_already(child)
+        for child, events in children:
+            self._enter(memory, child, events)
+        memory.sha256 = None
 
     async def published(self, run: str) -> str | None:
         return self._memory(run).sha256

@@ -88,12 +88,21 @@ SELECT batch, shard, generation, attempt, state FROM extras
 WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = extras.batch) ORDER BY shard, generation, batch
 """
 COUNT_EXTRAS = f"SELECT count(*) FROM ({SELECT_EXTRAS}) WHERE state != 'seen'"  # noqa: S608 - a statement of ours
-TALLIED = ("answered", "failed", "missing", "duplicates", "unknown", "bytes")
+TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
 SUM_TALLIES = """
 SELECT total(json_extract(tally, '$.answered')), total(json_extract(tally, '$.failed')),
-    total(json_extract(tally, '$.missing')), total(json_extract(tally, '$.duplicates')),
-    total(json_extract(tally, '$.unknown')), total(json_extract(tally, '$.bytes'))
-FROM jobs WHERE run = ? AND tally IS NOT NULL
+    total(json_extract(tally, '$.missing')), total(json_extract(tally, '$.again')),
+    total(json_extract(tally, '$.duplicates')), total(json_extract(tally, '$.unknown')),
+    total(json_extract(tally, '$.bytes'))
+FROM jobs WHERE run = ?1 AND tally IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM jobs AS later WHERE later.run = ?1 AND later.shard = jobs.shard
+        AND later.generation > jobs.generation AND later.tally IS NOT NULL
+)
+"""
+COUNT_RETRIED = "SELECT CAST(total(lines) AS INTEGER) FROM shards WHERE run = ? AND generation > 0"
+COUNT_LOST = """
+SELECT CAST(total(lines) AS INTEGER) FROM events JOIN shards USING (run, shard, generation)
+WHERE run = ? AND event = 'ResultLost'
 """
 INSERT_SOURCE = "INSERT INTO sources (run, position, name, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
 SELECT_SOURCES = "SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position"
@@ -179,6 +188,14 @@ def publish(run: str, sha256: str, connection: Connection) -> None:
     _set("UPDATE runs SET sha256 = ? WHERE id = ?", run, sha256, connection)
 
 
+def reopen(run: str, children: Sequence[tuple[Shard, Sequence[Event]]], at: float, connection: Connection) -> None:
+    if published(run, connection) is None:
+        raise refusals.not_published(run)
+    connection.execute("UPDATE runs SET sha256 = NULL WHERE id = ?", (run,))
+    for child, events in children:
+        enter(child, events, at, connection)
+
+
 def mark_sources(run: str, marks: Sequence[SourceMark], connection: Connection) -> list[SourceMark]:
     if cursor(run, connection).shards:
         stored = connection.execute(SELECT_SOURCES, (run,)).fetchall()
@@ -191,6 +208,10 @@ def mark_sources(run: str, marks: Sequence[SourceMark], connection: Connection) 
 
 def seal(shard: Shard, reached: Cursor, events: Sequence[Event], at: float, connection: Connection) -> None:
     move(shard.run, reached, connection)
+    enter(shard, events, at, connection)
+
+
+def enter(shard: Shard, events: Sequence[Event], at: float, connection: Connection) -> None:
     values = msgspec.structs.asdict(shard) | {"state": State.SEALED.value}
     if connection.execute(INSERT_SHARD, values).rowcount != 1:
         raise refusals.sealed_already(shard)
@@ -237,6 +258,14 @@ def record(job: Job, after: Job, event: Event, at: float, connection: Connection
     return number or 0
 
 
+def hand_on(
+    job: Job, after: Job, event: Event, child: Shard, events: Sequence[Event], at: float, connection: Connection
+) -> int:
+    """As ``record``, with the next generation of the shard."""
+    enter(child, events, at, connection)
+    return record(job, after, event, at, connection)
+
+
 def release(job: Job, not_before: float | None, connection: Connection) -> None:
     if connection.execute(RELEASE, rows.guard_values(job) | {"due": not_before}).rowcount != 1:
         raise refusals.claim_lost(job)
@@ -269,6 +298,8 @@ def statistics(run: str, connection: Connection) -> Statistics:
         uploaded_bytes=reached.get("FileReady", (0, 0))[1],
         jobs_created=reached.get("JobKnown", (0, 0))[0],
         duplicates_healed=connection.execute(COUNT_EXTRAS, (run,)).fetchone()[0],
+        retried=connection.execute(COUNT_RETRIED, (run,)).fetchone()[0],
+        lost=connection.execute(COUNT_LOST, (run,)).fetchone()[0],
         tally=msgspec.convert(dict(zip(TALLIED, map(int, totals), strict=True)), Tally),
         merged=published(run, connection) is not None,
     )

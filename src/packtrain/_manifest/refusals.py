@@ -25,6 +25,10 @@ def other_fingerprint(run: str) -> ManifestError:
     )
 
 
+def not_published(run: str) -> ManifestError:
+    return ManifestError(f"run {run!r} is not published, nothing was written; start it again to finish it")
+
+
 def token_taken(run: str) -> ManifestError:
     return ManifestError(f"run {run!r}: its token belongs to another run; every run needs a token of its own")
 

@@ -89,9 +89,13 @@ class SqliteManifest:
     async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
         return await self._run(partial(operations.claim, run, frozenset(states), now, limit), "claim")
 
-    async def record(self, job: Job, event: Event) -> Job:
+    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
         after = advance(job, event)
-        number = await self._run(partial(operations.record, job, after, event, self._clock()), type(event).__name__)
+        at, name = self._clock(), type(event).__name__
+        if child is None:
+            number = await self._run(partial(operations.record, job, after, event, at), name)
+        else:
+            number = await self._run(partial(operations.hand_on, job, after, event, child, events, at), name)
         if isinstance(event, CreateIntended):
             await self._run(lambda _: write_witness(self._path, self._instance, number))
         return after
@@ -118,6 +122,9 @@ class SqliteManifest:
 
     async def publish(self, run: str, sha256: str) -> None:
         await self._run(partial(operations.publish, run, sha256), "publish")
+
+    async def reopen(self, run: str, children: Sequence[tuple[Shard, Sequence[Event]]]) -> None:
+        await self._run(partial(operations.reopen, run, children, self._clock()), "reopen")
 
     async def published(self, run: str) -> str | None:
         return await self._run(partial(operations.published, run))

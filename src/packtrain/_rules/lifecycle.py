@@ -145,6 +145,13 @@ class JobEnded(Event, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class ResultLost(Event, frozen=True, kw_only=True):
+    """The results were made, and paid for, but are gone from the service."""
+
+    reason: str
+    result: str | None = None
+
+
 class Landed(Event, frozen=True, kw_only=True):
     """Every key of the shard is accounted for, in a durable file here."""
 
@@ -208,6 +215,7 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     Fenced: (frozenset({S.FENCE_INTENT}), S.FENCED),
     AttemptAbandoned: (frozenset({S.RECONCILING, S.FENCED}), S.SEALED),
     JobEnded: (frozenset({S.SUBMITTED}), S.ENDED),
+    ResultLost: (frozenset({S.ENDED}), None),
     Landed: (frozenset({S.ENDED}), S.LANDED),
     Closed: (frozenset({S.LANDED}), S.CLOSED),
     Quarantined: (frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}, S.QUARANTINED),

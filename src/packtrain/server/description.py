@@ -95,11 +95,6 @@ _SELF = Wire(
 )
 
 
-def route_names(wires: Sequence[Wire]) -> list[str]:
-    """Of all that is served."""
-    return [name for wire in (_SELF, *wires) for name in wire.operations]
-
-
 class DescriptionRoutes:
     """The handler."""
 

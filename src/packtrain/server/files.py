@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from .answers import Refusal
 from .quotas import admit_file, admit_upload
-from .transactions import PORTION
 
 if TYPE_CHECKING:
     from .blobs import Digest
@@ -111,7 +110,7 @@ class Files:
 
     async def sweep(self) -> None:
         """Removes files and uploads whose time is over."""
-        await self._store.sweep(_sweep)
+        await self._store.insist(_sweep)
 
 
 def find_file(tx: Transaction, name: str) -> StoredFile | None:
@@ -230,12 +229,9 @@ def _expire(tx: Transaction, file: StoredFile) -> None:
     tx.record("file_deleted", name=file.name, reason="expired")
 
 
-def _sweep(tx: Transaction) -> bool:
-    files = tx.rows(StoredFile, "SELECT * FROM file WHERE expires <= ? LIMIT ?", tx.now, PORTION)
-    for file in files:
+def _sweep(tx: Transaction) -> None:
+    for file in tx.rows(StoredFile, "SELECT * FROM file WHERE expires <= ?", tx.now):
         _expire(tx, file)
-    sessions = tx.rows(Session, "SELECT * FROM upload WHERE created <= ? LIMIT ?", tx.now - UPLOAD_LIFE, PORTION)
-    for session in sessions:
+    for session in tx.rows(Session, "SELECT * FROM upload WHERE created <= ?", tx.now - UPLOAD_LIFE):
         tx.change("DELETE FROM upload WHERE id = ?", session.id)
         tx.release(session.blob)
-    return bool(files or sessions)

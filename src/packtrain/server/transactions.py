@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
+from .._errors import PacktrainError
+from .answers import Refusal
 from .truth import encode_fact
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
-    from .answers import Refusal
     from .quotas import Quotas
     from .truth import Fact
 
 T = TypeVar("T")
-#: Rows that one portion of a sweep takes, so that nobody waits long for it.
-PORTION = 200
 Value = str | int | float | bytes | None
-#: What a change itself has done wrong. Whatever else SQLite or the disk says is about the store.
-_OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 
 
 class Transaction:
@@ -31,7 +28,7 @@ class Transaction:
         self._connection = connection
         self.quotas = quotas
         self.released: list[str] = []
-        self.facts: list[bytes] = []
+        self.facts = b""
         #: It has put something up that others wait for.
         self.posted = False
         self.now = now
@@ -53,7 +50,7 @@ class Transaction:
         return int(found)
 
     def record(self, what: str, **facts: Fact) -> None:
-        self.facts.append(encode_fact(self.now, what, facts))
+        self.facts += encode_fact(self.now, what, facts)
 
     def release(self, blob: str) -> None:
         """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
@@ -66,21 +63,19 @@ class Ticket(Generic[T]):
     def __init__(self, change: Callable[[Transaction], T]) -> None:
         self._change = change
         self._values: list[T] = []
-        self._error: Exception | None = None
+        self._error: PacktrainError | Refusal | None = None
         #: What it did is to be told in the log.
         self.tells = False
         #: It is on the disk, or refused.
         self.done = False
 
     def run(self, transaction: Transaction) -> bool:
-        """False when the change failed, which undoes it alone. Raises what is wrong with the store."""
+        """False when the change was refused, which undoes it alone."""
         self._error = None
         transaction.change("SAVEPOINT one")
         try:
             self._values = [self._change(transaction)]
-        except Exception as error:
-            if isinstance(error, (OSError, sqlite3.Error)) and not isinstance(error, _OWN_FAULTS):
-                raise
+        except (PacktrainError, Refusal) as error:
             self._error = error
             transaction.change("ROLLBACK TO one")
         transaction.change("RELEASE one")

@@ -24,6 +24,7 @@ from .._rules import lifecycle
 from .._rules.recovery import suspicion
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
 
+LANDED = lifecycle.Landed(tally=Tally(answered=LINES - 1, failed=1, again=1))
 OpenManifest = Callable[[], AbstractAsyncContextManager[Manifest]]
 
 
@@ -101,6 +102,7 @@ class RunSuite:
                 held.move("nobody", Cursor()),
                 held.mark_sources("nobody", []),
                 held.seal(shard(0, "nobody"), Cursor()),
+                held.reopen("nobody", []),
             ):
                 with pytest.raises(ManifestError, match="nobody"):
                     await refused
@@ -414,6 +416,81 @@ class ExtraSuite:
             assert (await held.statistics(RUN.id)).duplicates_healed == 0
 
 
+class LineageSuite:
+    """Generations of a shard."""
+
+    async def test_child_comes_with_the_event(self, manifest: OpenManifest) -> None:
+        """The next generation is in the manifest, ready to be claimed, as soon as its parent's answers are."""
+        child = replace(shard(0), generation=1, parent=0, lines=1, bytes=90)
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await live(held, await claimed(held), State.ENDED)
+            await held.record(job, LANDED, child)
+        async with manifest() as again:
+            (new,) = await again.claim(RUN.id, {State.SEALED}, now=0.0, limit=9)
+            assert (new.shard, new.generation, new.attempt) == (0, 1, 0)
+            assert await again.shard(new) == child
+            assert [(job.generation, job.state) for job in await again.jobs(RUN.id)] == [
+                (0, State.LANDED),
+                (1, State.SEALED),
+            ]
+
+    async def test_child_and_event_come_together_or_not_at_all(self, manifest: OpenManifest) -> None:
+        """A next generation that is there already is refused, and the event with it; a stale event brings no child."""
+        child = replace(shard(0), generation=1, parent=0)
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await live(held, await claimed(held), State.ENDED)
+            with pytest.raises(ManifestError, match="nothing was written"):
+                await held.record(replace(job, fence=job.fence + 1), LANDED, child)
+            with pytest.raises(ManifestError, match="in the manifest already"):
+                await held.record(job, LANDED, shard(0))
+            assert await held.jobs(RUN.id) == [job]
+            assert [line.event for line in await held.history(RUN.id)][-1] == "JobEnded"
+            await held.record(job, LANDED, child)
+
+    async def test_last_landed_generation_counts(self, manifest: OpenManifest) -> None:
+        """A tally speaks for all generations before it; what was asked again, and lost, is counted apart."""
+        async with manifest() as held:
+            await sealed(held, 2)
+            job = await live(held, await claimed(held), State.ENDED)
+            child = replace(shard(0), generation=1, parent=0, lines=4)
+            await held.record(job, lifecycle.Landed(tally=Tally(answered=6, failed=4, again=4)), child)
+            found = await held.statistics(RUN.id)
+            assert (found.tally, found.retried, found.lost) == (Tally(answered=6, failed=4, again=4), 4, 0)
+            (job,) = await held.claim(RUN.id, {State.SEALED}, now=0.0)
+            assert job.generation == 1
+            for event in [replace(life(0)[0], file="files/1"), *life(0)[1:5]]:
+                job = await held.record(job, event)
+            job = await held.record(job, lifecycle.JobKnown(batch="batches/1", submitted_at=1.0))
+            job = await held.record(job, lifecycle.JobEnded(result="files/r"))
+            job = await held.record(job, lifecycle.ResultLost(reason="expired"))
+            assert (job.state, job.result, job.reason) == (State.ENDED, None, "expired")
+            await held.record(job, lifecycle.Landed(tally=Tally(answered=6, failed=4)))
+        async with manifest() as again:
+            found = await again.statistics(RUN.id)
+        assert (found.tally, found.retried, found.lost) == (Tally(answered=6, failed=4), 4, 4)
+        assert found.jobs_created == 2
+
+    async def test_reopened(self, manifest: OpenManifest) -> None:
+        """A published run takes on more generations, all at once, and is not published until it is again."""
+        children = [replace(shard(index), generation=1, parent=index) for index in range(2)]
+        async with manifest() as held:
+            await sealed(held, 2)
+            with pytest.raises(ManifestError, match="not published"):
+                await held.reopen(RUN.id, [(child, ()) for child in children])
+            await held.publish(RUN.id, "ab" * 32)
+            with pytest.raises(ManifestError, match="in the manifest already"):
+                await held.reopen(RUN.id, [(child, ()) for child in (*children, shard(1))])
+            assert await held.published(RUN.id) == "ab" * 32
+            assert len(await held.jobs(RUN.id)) == 2
+            await held.reopen(RUN.id, [(child, ()) for child in children])
+        async with manifest() as again:
+            assert await again.published(RUN.id) is None
+            assert [(job.shard, job.generation) for job in await again.jobs(RUN.id)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+            assert (await again.cursor(RUN.id)).shards == 2
+
+
 class StatisticsSuite:
     """The snapshot of a run."""
 
@@ -456,5 +533,5 @@ class StatisticsSuite:
         assert (found.states, found.tally, found.cursor) == ({}, Tally(), Cursor())
 
 
-class ManifestSuite(RunSuite, ClaimSuite, RecordSuite, ExtraSuite, StatisticsSuite):
+class ManifestSuite(RunSuite, ClaimSuite, RecordSuite, ExtraSuite, LineageSuite, StatisticsSuite):
     """All of it."""

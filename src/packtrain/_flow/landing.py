@@ -1,0 +1,65 @@
+"""The results of one generation of a shard become durable files, and what failed in passing the next generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import msgspec
+
+from .._io.lineage import Asked, Picked, account
+from .._io.spool import draft, land
+from .._model import Tally
+from .._rules.lineage import absence, asks_again
+
+if TYPE_CHECKING:
+    from .._model import Job, Shard
+    from .context import Context
+
+
+class Landing:
+    """The results of one generation on their way into durable files; ``parent`` is the generation before."""
+
+    def __init__(self, ctx: Context, job: Job, shard: Shard, first: int, parent: Job | None) -> None:
+        self.part = ctx.spool.part(job)
+        self._ctx = ctx
+        self._job = job
+        self._shard = shard
+        self._kept = ctx.spool.kept(job)
+        self._child = ctx.spool.shard(job.shard, job.generation + 1)
+        self._again = asks_again(job, parent, ctx.options.retries)
+        self._asked = Asked(
+            requests=ctx.spool.shard(job.shard, job.generation),
+            lines=shard.lines,
+            results=self.part if job.result else None,
+            first=first,
+            absent=absence(job),
+            parent=ctx.spool.kept(parent) if parent else None,
+            parent_tally=(parent and parent.tally) or Tally(),
+        )
+        self._tally = Tally()
+        self._picked: Picked | None = None
+
+    async def join(self) -> Tally:
+        """Join what came down; the files are not durable yet."""
+        return await anyio.to_thread.run_sync(self._join, limiter=self._ctx.joining)
+
+    def _join(self) -> Tally:
+        self._tally, self._picked = account(
+            self._asked,
+            self._kept.drafts,
+            draft(self._child) if self._again else None,
+            with_request=self._ctx.run.join,
+            window=self._ctx.options.join_window,
+        )
+        return self._tally
+
+    def seal(self) -> tuple[Tally, Shard | None]:
+        """Blocking. Make all of it durable; returns the tally, and the next generation if there is one."""
+        child = self._seal_child(self._picked) if self._picked else None
+        digest = land(self._kept.drafts.all, self._kept.all)
+        return msgspec.structs.replace(self._tally, sha256=digest), child
+
+    def _seal_child(self, picked: Picked) -> Shard:
+        digest = land([draft(self._child)], [self._child], what="shard")
+        return picked.shard(self._job, self._child.stat().st_size, digest)
