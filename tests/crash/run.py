@@ -37,7 +37,7 @@ class Bench:
         self.input = root / "in.jsonl"
         self.requests = -(-lines // shards)
         self.shards = -(-lines // self.requests)
-        self._port = _free_port()
+        self._port = free_port()
         self._service: subprocess.Popen[bytes] | None = None
         if not self.input.exists():
             write_requests(self.input, lines)
@@ -135,7 +135,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

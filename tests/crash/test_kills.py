@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from tests.crash.kills import torture
 from tests.crash.run import Bench
 from tests.crash.service import Torment, audit
 
@@ -15,12 +16,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path, seed: int) -> None:
+#: The long form is scripts/torture kills.
+KILLS = 150
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_runs_killed_at_random_and_again_while_they_recover_end_like_calm_ones(tmp_path: Path, part: int) -> None:
+    """Small runs, up to four kills each: the same files, one job for each shard, a service in order."""
+    seed = random.randrange(10**6)
+    print(f"part {part}, seed {seed}")
+    figures, found = torture(tmp_path, KILLS // 2, seed)
+    assert found == []
+    assert figures["kills"] >= KILLS // 2
+
+
+def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     """The output is the same to the byte, and each shard had exactly one job."""
     bench = Bench(tmp_path, lines=8000, shards=8)
     calm, seconds = bench.undisturbed()
-    torn, kills = bench.disturbed(8, seed, seconds / 4)
+    torn, kills = bench.disturbed(8, 1, seconds / 4)
     assert torn == calm
     assert kills > 0
     tags = bench.jobs()
