@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from tests.crash.yard import Calm
 
+#: On a busy machine the waits add up.
+pytestmark = pytest.mark.timeout(400)
+
 #: Where the disk is asked to make something last; behind these, nobody can say whether it did.
 LASTING = (".fsync.after", ".dirsync.after", ".rename.after", "manifest.commit.after", "manifest.migrate.after")
 

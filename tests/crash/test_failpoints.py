@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from tests.crash.yard import Calm
 
+#: On a busy machine the waits add up.
+pytestmark = pytest.mark.timeout(400)
+
 PARTS = 4
 
 

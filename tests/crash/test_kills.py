@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: On a busy machine the waits add up.
+pytestmark = pytest.mark.timeout(400)
+
 #: The long form is scripts/torture kills.
 KILLS = 150
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", range(3))
 def test_runs_killed_at_random_and_again_while_they_recover_end_like_calm_ones(tmp_path: Path, part: int) -> None:
     """Small runs, up to four kills each: the same files, one job for each shard, a service in order."""
     seed = random.randrange(10**6)
     print(f"part {part}, seed {seed}")
-    figures, found = torture(tmp_path, KILLS // 2, seed)
+    figures, found = torture(tmp_path, KILLS // 3, seed)
     assert found == []
-    assert figures["kills"] >= KILLS // 2
+    assert figures["kills"] >= KILLS // 3
 
 
 def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
