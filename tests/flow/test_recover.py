@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 SMALL = Options(shard_requests=10)
 LINES, SHARDS = 60, 6
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    """One loop is enough: what is tested are decisions."""
+    return "asyncio", {"use_uvloop": False}
 
 
 async def complete(place: Place, source: Path, state: Path | None = None, out: Path | None = None) -> Summary:
