@@ -412,6 +412,32 @@ async def test_what_cannot_be_delivered_is_given_up_after_a_day(directory: Path)
     assert [line["tries"] for line in truth(directory, "webhook_given_up")] == [len(waits)]
 
 
+@pytest.mark.parametrize("by", ["its owner", "its failures"])
+async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by: str) -> None:
+    """It was posted before; the events of others are."""
+    now = [1_000_000.0]
+    async with open_store(directory, clock=lambda: now[0]) as store:
+        webhooks, deliveries = Webhooks(store), Deliveries(store)
+        webhook = await webhooks.create(name="", uri="http://localhost/", events=SUCCEEDED)
+        other = await webhooks.create(name="", uri="http://localhost/other", events=SUCCEEDED)
+        await webhooks.ping(webhook.id)
+        first = await deliveries.next([])
+        assert first
+        for id in (webhook.id, other.id):
+            await webhooks.ping(id)
+        if by == "its owner":
+            await webhooks.update(webhook.id, Changes(state="disabled"))
+        else:
+            now[0] += PATIENCE
+            await deliveries.failed(first, 1.0)
+        waiting = await deliveries.next([])
+        assert waiting
+        assert waiting.webhook == other.id
+        await deliveries.arrived(waiting)
+        assert await deliveries.pause([]) is None
+    assert len(truth(directory, "webhook_given_up")) == 2
+
+
 # Destinations
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ..._rules.retrying import backoff
-from .stored import find_webhook
+from .stored import find_webhook, give_up_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -93,7 +93,9 @@ def _failed(tx: Transaction, delivery: Delivery, jitter: float) -> None:
         return
     _end(tx, delivery, "webhook_given_up")
     disable = "UPDATE webhook SET state = 'disabled_due_to_failed_deliveries', updated = ? WHERE id = ?"
-    tx.change(disable, tx.now, delivery.webhook)
+    if delivery.webhook:
+        tx.change(disable, tx.now, delivery.webhook)
+        give_up_waiting(tx, delivery.webhook)
 
 
 def _end(tx: Transaction, delivery: Delivery, what: str) -> None:

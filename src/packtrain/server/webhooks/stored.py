@@ -82,7 +82,7 @@ class Webhooks:
         return await self._store.transact(lambda tx: tx.rows(StoredWebhook, newest, window.before, window.size + 1))
 
     async def update(self, id: str, changes: Changes) -> StoredWebhook | None:
-        """None when there is no such webhook. What waits to be sent goes to the new address."""
+        """None when there is no such webhook. What waits goes to the new address; once disabled, to nobody."""
         return await self._store.transact(lambda tx: _update(tx, id, changes))
 
     async def delete(self, id: str) -> bool:
@@ -133,7 +133,22 @@ def _update(tx: Transaction, id: str, changes: Changes) -> StoredWebhook | None:
         id,
     )
     tx.change("UPDATE delivery SET uri = coalesce(?, uri) WHERE webhook = ?", changes.uri, id)
+    if changes.state == "disabled":
+        give_up_waiting(tx, id)
     return find_webhook(tx, id)
+
+
+class _Waiting(Struct, frozen=True):
+    id: str
+    failures: int
+
+
+def give_up_waiting(tx: Transaction, webhook: str) -> None:
+    """What waits to be sent to it is not sent any more."""
+    waiting = tx.rows(_Waiting, "SELECT id, failures FROM delivery WHERE webhook = ?", webhook)
+    tx.change("DELETE FROM delivery WHERE webhook = ?", webhook)
+    for delivery in waiting:
+        tx.record("webhook_given_up", id=delivery.id, tries=delivery.failures)
 
 
 def _ping(tx: Transaction, id: str) -> bool:
