@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from packtrain.server.uploads import Uploads
+
 from .service_calls import blobs, digest_of, sha256
 from .wires import exchange, head, statuses
 
@@ -87,3 +89,15 @@ async def test_header_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls: C
     data = RELATED.replace(b"application/jsonl", b"t/\xff") % b"x"
     done = await calls.call("POST", PATH, data=data, headers=headers)
     assert done.json["file"]["mimeType"] == "t/\ufffd"
+
+
+async def test_fault_of_ours_is_not_blamed_on_the_body(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 is for what the parser cannot read; the rest is 500, and in the log."""
+
+    async def finalise(*_: object) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr(Uploads, "finalise", finalise)
+    headers = {"X-Goog-Upload-Protocol": "multipart", "Content-Type": "multipart/related; boundary=b"}
+    answer = await calls.call("POST", PATH, data=RELATED % b"x", headers=headers)
+    assert answer.error == (500, "INTERNAL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,8 @@ from .files import file_body, origin
 from .uploads import read_wish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp import MultipartReader, web
 
     from ..files import Files, StoredFile
@@ -61,18 +64,17 @@ class SingleUploadRoutes:
 
     async def multipart(self, request: web.Request) -> web.Response:
         _check_length(request)
-        try:
+        with _parsing():
             if "Content-Type" not in request.headers:
                 raise ValueError("there is no Content-Type")
             parts = await request.multipart()
-            description = await _part(parts)
-            wish = read_wish(request, await _read(description))
+            description = await _read(await _part(parts))
+        wish = read_wish(request, description)
+        with _parsing():
             content = await _part(parts)
-            mime_type = wish.mime_type or readable(content.headers.get("Content-Type", ""))
-            wish = msgspec.structs.replace(wish, mime_type=mime_type)
-            return _done(request, await self._store(wish, _Content(content)))
-        except _UNREADABLE as error:
-            raise Refusal(400, f"The body is not multipart/related: {error}.") from error
+        mime_type = wish.mime_type or readable(content.headers.get("Content-Type", ""))
+        wish = msgspec.structs.replace(wish, mime_type=mime_type)
+        return _done(request, await self._store(wish, _Content(content)))
 
     async def _store(self, wish: NewUpload, source: Source) -> StoredFile:
         started = await self._files.start(wish)
@@ -80,9 +82,18 @@ class SingleUploadRoutes:
             async with self._uploads.turn(started.id) as (session, reception):
                 await reception.append(Body(source))
                 return await self._uploads.finalise(session, reception)
-        except (Refusal, *_UNREADABLE):
+        except Refusal:
             await self._files.cancel(started)
             raise
+
+
+@contextmanager
+def _parsing() -> Iterator[None]:
+    """Raises Refusal 400 for what the parser cannot read."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise Refusal(400, f"The body is not multipart/related: {error}.") from error
 
 
 class _Content:
@@ -92,7 +103,8 @@ class _Content:
         self._part = part
 
     async def readany(self) -> bytes:
-        return await self._part.read_chunk(PIECE_BYTES)
+        with _parsing():
+            return await self._part.read_chunk(PIECE_BYTES)
 
 
 async def _part(parts: MultipartReader) -> BodyPartReader:
