@@ -16,7 +16,7 @@ from packtrain.server import open_store, serving
 from packtrain.server.webhooks.deliveries import PATIENCE, Deliveries
 from packtrain.server.webhooks.destinations import Destinations
 from packtrain.server.webhooks.keys import Keys
-from packtrain.server.webhooks.stored import GRACE, Changes, Webhooks
+from packtrain.server.webhooks.stored import GRACE, WebhookChanges, Webhooks
 
 from .service_calls import Calls, child, generate_lines, truth
 from .webhook_receiver import HANG, Receiver, receiving
@@ -231,7 +231,7 @@ async def test_what_waits_follows_its_webhook(directory: Path) -> None:
         webhooks, deliveries = Webhooks(store), Deliveries(store)
         webhook = await webhooks.create(name="", uri="http://localhost/old", events=SUCCEEDED)
         await webhooks.ping(webhook.id)
-        await webhooks.update(webhook.id, Changes(uri="http://localhost/new"))
+        await webhooks.update(webhook.id, WebhookChanges(uri="http://localhost/new"))
         waiting = await deliveries.next([])
         assert waiting
         assert waiting.uri == "http://localhost/new"
@@ -426,7 +426,7 @@ async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by
         for id in (webhook.id, other.id):
             await webhooks.ping(id)
         if by == "its owner":
-            await webhooks.update(webhook.id, Changes(state="disabled"))
+            await webhooks.update(webhook.id, WebhookChanges(state="disabled"))
         else:
             now[0] += PATIENCE
             await deliveries.failed(first, 1.0)

@@ -78,7 +78,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     priority: int = 0
 
 
-class Changes(Struct, frozen=True, kw_only=True):
+class JobChanges(Struct, frozen=True, kw_only=True):
     """None stays as it is."""
 
     display_name: str | None = None
@@ -124,7 +124,7 @@ class Jobs:
         newest = "SELECT * FROM job WHERE seq < ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(lambda tx: tx.rows(StoredJob, newest, window.before, window.size + 1))
 
-    async def update(self, name: str, task: Task, changes: Changes) -> StoredJob | None:
+    async def update(self, name: str, task: Task, changes: JobChanges) -> StoredJob | None:
         """None when there is no such job of that kind."""
         return await self._store.transact(lambda tx: _update(tx, name, task, changes))
 
@@ -202,7 +202,7 @@ def known_job(tx: Transaction, name: str) -> StoredJob:
     return job
 
 
-def _update(tx: Transaction, name: str, task: Task, changes: Changes) -> StoredJob | None:
+def _update(tx: Transaction, name: str, task: Task, changes: JobChanges) -> StoredJob | None:
     changed = tx.change(
         "UPDATE job SET display_name = coalesce(?, display_name), priority = coalesce(?, priority), updated = ?"
         " WHERE name = ? AND task = ?",

@@ -30,7 +30,7 @@ from ..._wire.gemini.errors import GRPC_INTERNAL
 from ..._wire.gemini.files import encode_time
 from ..answers import Refusal, answer
 from ..inline import SEPARATOR, Item, inline_lines
-from ..jobs import Changes, NewJob
+from ..jobs import JobChanges, NewJob
 from ..paging import next_token, read_window
 from ..routing import Route
 from .bodies import VERSION, check_text, inner, masked, member, members, read_body, strict_json
@@ -193,7 +193,7 @@ class BatchRoutes:
         body = strict_json(await request.read())
         check_text(body)
         found = masked(members(body), request.query, CHANGEABLE)
-        changes = Changes(
+        changes = JobChanges(
             display_name=member(found, "displayName", str, "") if "displayName" in found else None,
             priority=_read_priority(found) if "priority" in found else None,
         )

@@ -11,8 +11,8 @@ from ..._wire.gemini.webhooks import EVENTS, SECRET, SigningSecret, Webhook, Web
 from ..answers import Refusal, answer
 from ..paging import next_token, read_window
 from ..routing import Route
-from ..webhooks.events import Wish
-from ..webhooks.stored import Changes
+from ..webhooks.events import JobWebhooks
+from ..webhooks.stored import WebhookChanges
 from .bodies import VERSION, check_text, masked, member, members, shaped, strict_json
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class WebhookRoutes:
     async def public_keys(self, request: web.Request) -> web.Response:
         return answer({"keys": await self._keys.public()})
 
-    def _read(self, found: Mapping[str, Raw]) -> Changes:
+    def _read(self, found: Mapping[str, Raw]) -> WebhookChanges:
         """Raises Refusal 400."""
-        wanted = shaped(found, Changes)
+        wanted = shaped(found, WebhookChanges)
         if len(wanted.name or "") > MAX_NAME:
             raise Refusal(400, f"name is longer than {MAX_NAME} characters.")
         if wanted.uri is not None:
@@ -139,9 +139,9 @@ class WebhookRoutes:
         return wanted
 
 
-def read_wish(config: Mapping[str, Raw], destinations: Destinations) -> Wish:
+def read_wish(config: Mapping[str, Raw], destinations: Destinations) -> JobWebhooks:
     """The webhookConfig of a job. Raises Refusal 400."""
-    wish = shaped(config, Wish)
+    wish = shaped(config, JobWebhooks)
     if len(wish.uris) > MAX_URIS:
         raise Refusal(400, f"webhookConfig.uris: there are at most {MAX_URIS}.")
     for uri in wish.uris:

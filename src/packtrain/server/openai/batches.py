@@ -22,7 +22,7 @@ from ..answers import answer
 from ..routing import Route
 from .answers import Denial, decode, deny, deny_once, shows_bearer
 from .files import BASE, read_life
-from .paging import read_window
+from .paging import read_cursor
 from .stored_batches import Plan
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class OpenAIBatchRoutes:
         return self._answer(_known(name, await self._batches.get(name)))
 
     async def page(self, request: web.Request) -> web.Response:
-        page = await self._batches.page(read_window(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT))
+        page = await self._batches.page(read_cursor(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT))
         data = [batch_object(batch, self._batches.limits) for batch in page.items]
         return answer(BatchPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 

@@ -10,7 +10,7 @@ from ..answers import answer
 from ..routing import Route
 from .answers import Denial, deny, shows_bearer
 from .forms import receive
-from .paging import read_window
+from .paging import read_cursor
 from .stored_files import NewFile
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class OpenAIFileRoutes:
             return answer(file_object(await self._files.add(_wish(form, limits), blob, form.digest)))
 
     async def page(self, request: web.Request) -> web.Response:
-        window = read_window(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
-        page = await self._files.page(window, request.query.get("purpose", ""))
+        cursor = read_cursor(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
+        page = await self._files.page(cursor, request.query.get("purpose", ""))
         data = [file_object(file) for file in page.items]
         return answer(FilePage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 

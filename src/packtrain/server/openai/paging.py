@@ -25,7 +25,7 @@ class Named(Protocol):
 Item = TypeVar("Item", bound=Named)
 
 
-class Window(Struct, frozen=True, kw_only=True):
+class Cursor(Struct, frozen=True, kw_only=True):
     """What a client asks to see."""
 
     limit: int
@@ -46,27 +46,27 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
         return self.items[-1].name if self.items else None
 
 
-def read_window(query: Mapping[str, str], *, default: int, most: int) -> Window:
+def read_cursor(query: Mapping[str, str], *, default: int, most: int) -> Cursor:
     """Raises Denial."""
     limit, order = query.get("limit", str(default)), query.get("order", "desc")
     if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= most):
         raise Denial(400, f"limit {limit[:20]!r} is not a number from 1 to {most}.", param="limit")
     if order not in ("asc", "desc"):
         raise Denial(400, f"order {order[:20]!r} is neither asc nor desc.", param="order")
-    return Window(limit=int(limit), after=query.get("after") or None, order="asc" if order == "asc" else "desc")
+    return Cursor(limit=int(limit), after=query.get("after") or None, order="asc" if order == "asc" else "desc")
 
 
-def fetch_page(tx: Transaction, kind: type[Item], table: str, window: Window, purpose: str = "") -> Page[Item]:
+def fetch_page(tx: Transaction, kind: type[Item], table: str, cursor: Cursor, purpose: str = "") -> Page[Item]:
     """``table`` is one of our own, with ``seq`` and ``name``. Raises Denial for an ``after`` that is not in it."""
     low, high = 0, 2**63 - 1
-    if window.after is not None:
-        seq = _place(tx, table, window.after)
-        low, high = (seq, high) if window.order == "asc" else (low, seq)
+    if cursor.after is not None:
+        seq = _place(tx, table, cursor.after)
+        low, high = (seq, high) if cursor.order == "asc" else (low, seq)
     test = "AND expires > ? AND ? IN ('', purpose)" if table == "openai_files" else ""
-    sql = f"SELECT * FROM {table} WHERE seq > ? AND seq < ? {test} ORDER BY seq {window.order} LIMIT ?"  # noqa: S608 - words of our own
+    sql = f"SELECT * FROM {table} WHERE seq > ? AND seq < ? {test} ORDER BY seq {cursor.order} LIMIT ?"  # noqa: S608 - words of our own
     tests = (tx.now, purpose) if test else ()
-    found = tx.rows(kind, sql, low, high, *tests, window.limit + 1)
-    return Page(items=found[: window.limit], has_more=len(found) > window.limit)
+    found = tx.rows(kind, sql, low, high, *tests, cursor.limit + 1)
+    return Page(items=found[: cursor.limit], has_more=len(found) > cursor.limit)
 
 
 class _Place(Struct, frozen=True):

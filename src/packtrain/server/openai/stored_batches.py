@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..transactions import Transaction
     from .limits import OpenAILimits
-    from .paging import Window
+    from .paging import Cursor
 
 
 class StoredBatch(StoredJob, frozen=True, kw_only=True):
@@ -94,8 +94,8 @@ class Batches:
     async def get(self, name: str) -> StoredBatch | None:
         return await self._store.transact(lambda tx: _find(tx, name))
 
-    async def page(self, window: Window) -> Page[StoredBatch]:
-        return await self._store.transact(lambda tx: fetch_page(tx, StoredBatch, "openai_batches", window))
+    async def page(self, cursor: Cursor) -> Page[StoredBatch]:
+        return await self._store.transact(lambda tx: fetch_page(tx, StoredBatch, "openai_batches", cursor))
 
     async def cancel(self, name: str) -> StoredBatch | None:
         """Ends a waiting batch at once, a running one within a second. Raises Denial 409 for one that has ended."""

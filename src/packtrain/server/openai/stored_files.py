@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..transactions import Transaction
     from .limits import OpenAILimits
-    from .paging import Window
+    from .paging import Cursor
 
 
 class KeptFile(StoredFile, frozen=True, kw_only=True):
@@ -55,9 +55,9 @@ class KeptFiles:
         """None when there is no such file, or its time is over."""
         return await self._store.transact(lambda tx: find_kept(tx, name))
 
-    async def page(self, window: Window, purpose: str) -> Page[KeptFile]:
+    async def page(self, cursor: Cursor, purpose: str) -> Page[KeptFile]:
         """``purpose`` may be empty: any."""
-        return await self._store.transact(lambda tx: fetch_page(tx, KeptFile, "openai_files", window, purpose))
+        return await self._store.transact(lambda tx: fetch_page(tx, KeptFile, "openai_files", cursor, purpose))
 
     async def delete(self, name: str) -> bool:
         """False when there is no such file."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PING = "ping"
 
 
-class Wish(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class JobWebhooks(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a job's maker asks for. With ``uris``, the registered webhooks do not hear of it."""
 
     uris: list[str] = []
@@ -37,7 +37,7 @@ class Target(Struct, frozen=True):
 
 def announce(tx: Transaction, job: StoredJob) -> None:
     """Tells all who want to hear it that the job has ended."""
-    wish = msgspec.json.decode(job.webhooks, type=Wish) if job.webhooks else Wish()
+    wish = msgspec.json.decode(job.webhooks, type=JobWebhooks) if job.webhooks else JobWebhooks()
     event = _event(tx, job, wish.user_metadata)
     targets = [Target(uri) for uri in wish.uris] or _subscribers(tx, event.type)
     for target in targets:

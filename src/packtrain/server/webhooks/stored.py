@@ -55,7 +55,7 @@ class StoredWebhook(Struct, frozen=True, kw_only=True):
         return [secret for secret in known if secret.expires is None or secret.expires > now]
 
 
-class Changes(Struct, frozen=True, kw_only=True, rename="camel"):
+class WebhookChanges(Struct, frozen=True, kw_only=True, rename="camel"):
     """None stays as it is."""
 
     name: str | None = None
@@ -81,7 +81,7 @@ class Webhooks:
         newest = "SELECT * FROM webhook WHERE seq < ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(lambda tx: tx.rows(StoredWebhook, newest, window.before, window.size + 1))
 
-    async def update(self, id: str, changes: Changes) -> StoredWebhook | None:
+    async def update(self, id: str, changes: WebhookChanges) -> StoredWebhook | None:
         """None when there is no such webhook. What waits goes to the new address; once disabled, to nobody."""
         return await self._store.transact(lambda tx: _update(tx, id, changes))
 
@@ -121,7 +121,7 @@ def _create(tx: Transaction, name: str, uri: str, events: Sequence[str]) -> Stor
     return webhook
 
 
-def _update(tx: Transaction, id: str, changes: Changes) -> StoredWebhook | None:
+def _update(tx: Transaction, id: str, changes: WebhookChanges) -> StoredWebhook | None:
     tx.change(
         "UPDATE webhook SET name = coalesce(?, name), uri = coalesce(?, uri), events = coalesce(?, events),"
         " state = coalesce(?, state), updated = ? WHERE id = ?",
