@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +194,20 @@ async def test_manifest_put_back_without_its_shards_is_made_anew(place: Place) -
     manifest.unlink()
     await recover(place, source, run)
     await complete(place, source)
+    assert one_job_a_shard(place)
+
+
+async def test_no_create_of_a_recovered_run_goes_unseen(place: Place) -> None:
+    """Also a shard that nobody put in doubt, as one made of failed lines, is looked for before it is sent."""
+    source, copy = place.requests(LINES), place.root / "copy"
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.submit(source, model="m")
+    shutil.copytree(place.state, copy)
+    await complete(place, source)
+    with closing(sqlite3.connect(copy / "manifest.db")) as connection, connection:
+        connection.execute("UPDATE meta SET identity = NULL")
+        connection.execute("UPDATE runs SET recovered = 1")
+    await complete(place, source, copy)
     assert one_job_a_shard(place)
 
 

@@ -207,10 +207,8 @@ async def test_rows_given_again_go_on_behind_what_was_sealed(place: Place) -> No
     """A stream that is given again from its start is compared with the shards that it made, not sent twice."""
     with pytest.raises(RuntimeError, match="source broke"):
         async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-            await client.run(breaking_rows(35), model="m", out=place.out)
+            await client.run(rows_until_sealed(client, 35), model="m", out=place.out)
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-        sealed = (await client.statistics()).shards
-        assert sealed >= 1
         summary = await client.run(map(request_line, range(50)), model="m", out=place.out)
     assert summary.answered == 50
     assert len(place.truth("batch_created")) == 5
@@ -220,15 +218,19 @@ async def test_other_rows_under_the_same_state_are_refused(place: Place) -> None
     """Before anything of them is sent."""
     with pytest.raises(RuntimeError, match="source broke"):
         async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-            await client.run(breaking_rows(35), model="m", out=place.out)
+            await client.run(rows_until_sealed(client, 35), model="m", out=place.out)
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
         with pytest.raises(InputError, match="not the one that this run was started with"):
             await client.run(map(request_line, range(1, 50)), model="m", out=place.out)
 
 
-def breaking_rows(count: int) -> Any:
+async def rows_until_sealed(client: packtrain.Client, count: int) -> AsyncIterator[dict[str, Any]]:
+    """As many rows as that, which break off once a shard is made of them."""
     for number in range(count):
         yield request_line(number)
+    with anyio.fail_after(20):
+        while not (await client.statistics()).shards:
+            await anyio.lowlevel.checkpoint()
     raise RuntimeError("source broke")
 
 

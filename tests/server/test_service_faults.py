@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,6 +14,7 @@ from aiohttp import ClientError, ClientSession
 
 from packtrain import InputError
 from packtrain.server import serving
+from packtrain.server.damage import rearranged
 from packtrain.testing import (
     Delay,
     Drop,
@@ -83,6 +85,16 @@ async def test_a_late_call_is_acted_on_after_another_one(directory: Path) -> Non
         await calls.call("DELETE", f"/v1beta/{file}")
         assert (await calls.create(file)).status == 404
     assert truth(directory, "batch_created") == []
+
+
+async def test_a_late_download_does_no_harm(directory: Path) -> None:
+    """Its caller has left, so that there is nobody to stream to; the service goes on."""
+    async with faulty(directory, Late(route="files.download", until="files.get")) as calls:
+        await calls.upload(b"x" * 1000, name="files/in")
+        with pytest.raises(ClientError):
+            await calls.call("GET", "/v1beta/files/in:download?alt=media", headers={"Connection": "close"})
+        for _ in range(20):
+            assert (await calls.call("GET", "/v1beta/files/in")).status == 200
 
 
 async def test_a_late_call_makes_a_job_that_nobody_heard_of(directory: Path) -> None:
@@ -379,6 +391,53 @@ def test_what_is_no_plan_is_refused_with_its_place(tmp_path: Path, text: str) ->
     path.write_text(text)
     with pytest.raises(InputError, match=r"plan\.toml: not a plan of faults"):
         read_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("page_size = 0", r"page_size"),
+        ("list_lag = -1.0", r"list_lag"),
+        ("[[rules]]\ndo = 'drop'\nroute = '*'\nshare = 2.0", r"rules\[0\].share"),
+        ("[[rules]]\ndo = 'drop'\nroute = '*'\nshare = nan", r"rules\[0\].share"),
+        ("[[rules]]\ndo = 'drop'\nroute = '*'\ncalls = [0]", r"rules\[0\].calls"),
+        ("[[rules]]\ndo = 'delay'\nroute = '*'\nseconds = -1", r"rules\[0\].seconds"),
+        ("[[rules]]\ndo = 'status'\nroute = '*'\nstatus = 99", r"rules\[0\].status"),
+        ("[[rules]]\ndo = 'slow'\nroute = '*'\nrate = 0", r"rules\[0\].rate"),
+        ("[[scripts]]\nsteps = []", r"scripts\[0\].steps"),
+    ],
+)
+def test_values_out_of_range_are_refused_with_their_place(tmp_path: Path, text: str, place: str) -> None:
+    """Each would pass for a plan that does something, or end calls with 500."""
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=place):
+        read_plan(path)
+
+
+def test_a_plan_that_is_not_there_is_no_bad_plan(tmp_path: Path) -> None:
+    """What is wrong is the path."""
+    with pytest.raises(InputError, match=r"plan\.toml: the plan of faults cannot be read: No such file or directory$"):
+        read_plan(tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize("rule", [Drop(route="batches.make"), Drop(route=CREATE, share=2.0)])
+async def test_a_start_that_is_refused_leaves_nothing_behind(directory: Path, rule: Drop) -> None:
+    """Plans made in Python are looked at as well."""
+    with pytest.raises(InputError, match="plan of faults"):
+        async with faulty(directory, rule):
+            pass
+    assert not await anyio.Path(directory).exists()
+
+
+@pytest.mark.parametrize("how", ["conflicting", "unknown"])
+def test_results_whose_first_line_has_no_key(how: str) -> None:
+    """The one that is made up is like the first that has one; where none has, nothing happens."""
+    bad, good = b'{"error":{"code":3}}\n', b'{"key":"k","response":{}}\n'
+    assert rearranged(bad, how, Random(1)) == bad
+    made_up, *others = rearranged(bad + good, how, Random(1)).splitlines(keepends=True)
+    assert others == [bad, good]
+    assert msgspec.json.decode(made_up)["key"] == {"conflicting": "k", "unknown": "nobody-asked"}[how]
 
 
 def test_a_plan_survives_a_round_trip() -> None:

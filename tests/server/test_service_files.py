@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from packtrain.server.files import FILE_LIFE, Files
@@ -162,3 +164,22 @@ async def test_hash_is_of_the_stored_bytes(calls: Calls) -> None:
     file = await calls.upload(DATA, name="files/abc")
     got = await calls.call("GET", "/v1beta/files/abc:download")
     assert sha256(got.body) == digest_of(file)
+
+
+async def test_download_beside_a_delete_is_whole_or_refused(calls: Calls) -> None:
+    """Never an error of the service's own."""
+    statuses: Counter[int] = Counter()
+
+    async def load(name: str) -> None:
+        answer = await calls.call("GET", f"/v1beta/{name}:download?alt=media")
+        statuses[answer.status] += 1
+
+    for number in range(15):
+        name = (await calls.upload(b"x" * 1000, name=f"files/f{number}"))["name"]
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(load, name)
+            tasks.start_soon(calls.call, "DELETE", f"/v1beta/{name}")
+            for _ in range(4):
+                tasks.start_soon(load, name)
+    assert set(statuses) <= {200, 403}, statuses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from packtrain.server.blobs import Appender
 from packtrain.server.intake import TAP_BYTES
 
 from .service_calls import GRANULARITY, Calls, digest_of, sha256
@@ -58,6 +60,40 @@ async def test_large_body_that_breaks_off_keeps_its_start(calls: Calls, director
     assert await calls.received(url) == sent
     answer = await calls.command(url, "upload, finalize", offset=sent, data=DATA[sent:])
     assert digest_of(answer.json["file"]) == sha256(DATA)
+
+
+async def test_large_body_goes_on_right_after_a_disk_was_full_for_a_moment(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored behind the piece that found no room, so what is asked for next is what is missing."""
+    write, left = Appender.write, 2 * TAP_BYTES
+
+    def stingy(self: Appender, piece: bytes | memoryview) -> None:
+        nonlocal left
+        left -= len(piece)
+        if left < 0:
+            left = len(DATA) * 2
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, piece)
+
+    monkeypatch.setattr(Appender, "write", stingy)
+    url = await calls.url(size=len(DATA))
+    answer = await calls.command(url, "upload, finalize", offset=0, data=DATA)
+    assert answer.status == 503
+    stored = await calls.received(url)
+    assert 0 < stored < len(DATA)
+    answer = await calls.command(url, "upload, finalize", offset=stored, data=DATA[stored:])
+    assert digest_of(answer.json["file"]) == sha256(DATA)
+
+
+async def test_third_call_ends_the_second_too(calls: Calls, directory: Path) -> None:
+    """Whoever waits for a turn behind an older call is older itself, once another comes."""
+    url = await calls.url(size=len(DATA))
+    async with _sending(calls.origin, url, TAP_BYTES), _sending(calls.origin, url, TAP_BYTES):
+        await _stored(directory, TAP_BYTES)
+        with anyio.fail_after(10):
+            answer = await calls.command(url, "query")
+    assert answer.headers["X-Goog-Upload-Size-Received"] == str(TAP_BYTES)
 
 
 async def _stored(directory: Path, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import anyio
 from aiohttp import ClientSession, FormData
 
 from packtrain.server import OpenAILimits, Quotas, serving
+from packtrain.server.openai.validation import validate
 
 from .service_calls import Answer as Reply
 from .service_calls import Calls, blobs, generate_lines
@@ -169,3 +171,11 @@ async def test_a_file_has_at_most_two_gigabytes(directory: Path) -> None:
         assert (await calls.call("POST", "/v1/uploads", json=upload)).status == 200
         refused = await calls.call("POST", "/v1/uploads", json={**upload, "bytes": 2 * 10**9 + 1})
         assert (refused.status, refused.json["error"]["param"]) == (400, "bytes")
+
+
+def test_faults_named_of_a_file_are_bounded() -> None:
+    """Also where the last line that is looked at has several."""
+    lines = b'{"custom_id":"","method":"GET","url":"/","body":{}}\n' * 3
+    for most in (1, 4, 7):
+        found = validate(io.BytesIO(lines), len(lines), CHAT, OpenAILimits(errors=most))
+        assert len(found.errors) == most

@@ -15,7 +15,7 @@ from packtrain._model import RowError, Task
 from packtrain.server import serving
 from packtrain.server.asking import OUTAGE, ask_block
 
-from .service_calls import Calls, generate_line, generate_lines
+from .service_calls import Calls, blobs, generate_line, generate_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -115,6 +115,20 @@ async def test_delete_does_not_wait_for_a_slow_backend(directory: Path) -> None:
         assert (await calls.call("DELETE", f"/v1beta/{job}")).status == 200
         next_job = await calls.job((await calls.upload(generate_lines(1)))["name"])
         assert len(await calls.results(await calls.ended(next_job))) == 1
+
+
+async def test_job_whose_input_is_lost_fails_without_the_names_of_blobs(directory: Path) -> None:
+    """What a client hears of it is for people."""
+    backend = Stalling()
+    async with calls_of(directory, backend) as calls:
+        stalled = await stalled_job(calls, backend)
+        known = set(blobs(directory))
+        job = await calls.job((await calls.upload(generate_lines(1)))["name"])
+        for blob in set(blobs(directory)) - known:
+            blob.unlink()
+        assert (await calls.call("DELETE", f"/v1beta/{stalled}")).status == 200
+        error = (await calls.ended(job))["error"]
+    assert error["message"] == "The service cannot use what it keeps of this job: No such file or directory."
 
 
 async def test_cancelled_batch_of_the_other_wire_lists_the_block_that_was_waited_for(directory: Path) -> None:

@@ -10,13 +10,18 @@ import anyio
 import pytest
 
 from packtrain import ManifestError
+from packtrain.server import serving
 from packtrain.server.answers import Refusal
-from packtrain.server.files import Files, NewUpload
+from packtrain.server.blobs import Digest
+from packtrain.server.files import FILE_LIFE, Files, NewUpload
+from packtrain.server.paging import Window
 from packtrain.server.store import Store, open_store
+from packtrain.server.transactions import PORTION
 
 from .service_calls import blobs, child, truth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from packtrain.server.transactions import Transaction
@@ -62,6 +67,15 @@ async def test_symlinked_directory_is_refused(made: Path, tmp_path: Path) -> Non
     with pytest.raises(ManifestError, match="symbolic link"):
         async with open_store(tmp_path / "link"):
             pass
+
+
+async def test_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    """In words, and it stays as it is."""
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ManifestError, match=r"file: is a file; give a directory"):
+        async with serving(tmp_path / "file"):
+            pass
+    assert await anyio.Path(tmp_path / "file").read_bytes() == b"x"
 
 
 async def test_newer_store_is_refused(directory: Path) -> None:
@@ -158,3 +172,59 @@ async def test_error_of_the_disk_ends_the_store(directory: Path) -> None:
             await upload(store)
         with pytest.raises(ManifestError):
             await store.watch()
+
+
+async def test_a_change_that_fails_takes_nobody_along(directory: Path) -> None:
+    """Whatever it raises is its caller's; its neighbours in the same commit are done, and the store goes on."""
+
+    def too_large(tx: Transaction) -> None:
+        tx.change("DELETE FROM file WHERE seq = ?", 10**30)
+
+    def twice(tx: Transaction) -> None:
+        tx.change("INSERT INTO openai_file VALUES ('files/x', 'batch'), ('files/x', 'batch')")
+
+    async with open_store(directory) as store:
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(upload, store, f"files/{number}")
+                tasks.start_soon(_fails, store, too_large, OverflowError)
+                tasks.start_soon(_fails, store, twice, sqlite3.IntegrityError)
+        assert await upload(store)
+    assert len(truth(directory, "upload_started")) == 6
+
+
+async def _fails(store: Store, change: Callable[[Transaction], None], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await store.transact(change)
+
+
+async def test_sweep_takes_portions_and_leaves_nothing(directory: Path) -> None:
+    """Many that expire at once hold up nobody for long: each transaction takes some, until all are gone."""
+    now = 1e9
+    count = 2 * PORTION + 5
+    async with open_store(directory, clock=lambda: now) as store:
+        files = Files(store)
+        async with anyio.create_task_group() as tasks:
+            for number in range(count):
+                tasks.start_soon(_made, files, f"files/{number}")
+        now += FILE_LIFE + 1
+        await files.sweep()
+        assert await files.page(Window(10_000, 10**9)) == []
+    assert len(truth(directory, "file_deleted")) == count
+    assert blobs(directory) == []
+
+
+async def _made(files: Files, name: str) -> None:
+    session = await files.start(NewUpload(name=name, display_name="d", mime_type="m", size=None))
+    await files.finalise(session, Digest())
+
+
+async def test_upload_whose_blob_never_reached_the_disk_is_over(directory: Path) -> None:
+    """As a power cut may leave it; its client is told so, and starts another."""
+    async with open_store(directory) as store:
+        lost = await upload(store)
+    for blob in blobs(directory):
+        blob.unlink()
+    async with open_store(directory) as store:
+        session = await Files(store).session(lost)
+        assert session and session.state == "cancelled"

@@ -49,13 +49,13 @@ class Creator:
             self._proven = (await self._ctx.manifest.statistics(job.run)).jobs_created > 0
         shard = await self._ctx.manifest.shard(job)
         tag = naming.job_tag(self._ctx.run.token, shard, job.attempt)
-        if job.tag is not None and (found := await self._look_back(job)):
+        if (job.tag is not None or self._ctx.run.recovered) and (found := await self._look_back(job)):
             return await adopt(self._ctx, job, found)
         job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
         return await self._post(job, tag)
 
     async def _look_back(self, job: Job) -> list[RemoteBatch]:
-        """What an earlier create of this shard has made after all, though it was refused or taken for absent."""
+        """What an earlier create of this shard has made after all, though it was refused, absent or forgotten."""
         if job.attempt > 1:
             await self._ctx.remote.delete_file(
                 naming.file_name(self._ctx.run.token, job.shard, job.generation, job.attempt - 1)

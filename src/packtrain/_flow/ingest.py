@@ -240,8 +240,9 @@ class Ingest:
     async def _seal(self, position: Cursor) -> None:
         """Seal the open shard, whose last line ends at ``position``."""
         assert self._target is not None
-        target, self._target = self._target, None
+        target = self._target
         digest = await anyio.to_thread.run_sync(target.seal)
+        self._target = None  # not before: a cancelled seal leaves a draft to discard
         await anyio.to_thread.run_sync(self._ledger.seal, self._shards)
         self._shards += 1
         if self._shadow is None:

@@ -17,7 +17,7 @@ from .files import FILE_LIFE, Session, StoredFile, find_file, insert_file, remov
 from .jobs import StoredJob, end_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from random import Random
 
     from .blobs import Blobs
@@ -130,6 +130,7 @@ def rearranged(content: bytes, how: str, random: Random) -> bytes:
 
 def _rearranged(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]:
     first = lines[0]
+    named = next(filter(None, map(_named, lines)), None)
     match how:
         case "shuffled":
             return random.sample(lines, len(lines))
@@ -138,25 +139,32 @@ def _rearranged(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]
         case "repeated":
             return [*lines, first]
         case "conflicting":
-            return [_failed(first), *lines]
+            return [_failed(named), *lines] if named else lines
         case "missing":
             return lines[1:]
         case "unknown":
-            return [_of_nobody(first), *lines]
+            return [_of_nobody(named), *lines] if named else lines
         case _:
             return [line.rstrip(b"\n") + b"\r\n" for line in lines]
 
 
-def _failed(line: bytes) -> bytes:
-    row = msgspec.json.decode(line)
+def _named(line: bytes) -> dict[str, object] | None:
+    """The row, when it has a name: that of a bad line has none."""
+    try:
+        row = msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.DecodeError:
+        return None
+    return row if "key" in row or "custom_id" in row else None
+
+
+def _failed(row: Mapping[str, object]) -> bytes:
     reason = "A fault was asked for."
     if "custom_id" in row:
         return _line({**row, "response": None, "error": {"code": "server_error", "message": reason}})
     return _line({"key": row["key"], "error": {"code": 13, "message": reason}})
 
 
-def _of_nobody(line: bytes) -> bytes:
-    row = msgspec.json.decode(line)
+def _of_nobody(row: Mapping[str, object]) -> bytes:
     return _line({**row, "custom_id" if "custom_id" in row else "key": "nobody-asked"})
 
 

@@ -95,6 +95,11 @@ _SELF = Wire(
 )
 
 
+def route_names(wires: Sequence[Wire]) -> list[str]:
+    """Of all that is served."""
+    return [name for wire in (_SELF, *wires) for name in wire.operations]
+
+
 class DescriptionRoutes:
     """The handler."""
 

@@ -15,15 +15,23 @@ A rule says what (``do``), where (``route``) and when. Every rule that strikes i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .._errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+
+#: From 0, and from 1.
+Count = Annotated[int, Meta(ge=0)]
+Number = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag=str.lower):
@@ -34,10 +42,10 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     #: Of upload.data: the command, as in ``query`` or ``upload, finalize``.
     command: str = ""
     #: Which of these calls, counted from 1 since the start of the service; empty for all.
-    calls: tuple[int, ...] = ()
+    calls: tuple[Number, ...] = ()
     #: The probability, drawn with the plan's seed.
-    share: float = 1.0
-    times: int | None = None
+    share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    times: Number | None = None
 
 
 class Drop(Fault, frozen=True, kw_only=True):
@@ -49,14 +57,14 @@ class Drop(Fault, frozen=True, kw_only=True):
 class Delay(Fault, frozen=True, kw_only=True):
     """The call waits before it is acted on: ``seconds``, or until a call of the route ``until`` has ended."""
 
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     until: str = ""
 
 
 class Late(Fault, frozen=True, kw_only=True):
     """The connection breaks at once, and the call is acted on later all the same. The wait is as in Delay."""
 
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     until: str = ""
 
 
@@ -68,7 +76,7 @@ class Status(Fault, frozen=True, kw_only=True):
     """Another answer: with the error JSON of Google, or of OpenAI on its wire, as a proxy's page, or empty; with or
     without having acted."""
 
-    status: int
+    status: Annotated[int, Meta(ge=200, le=599)]
     message: str = "A fault was asked for."
     form: Literal["google", "html", "empty"] = "google"
     headers: dict[str, str] = {}
@@ -102,14 +110,14 @@ class Truncate(Fault, frozen=True, kw_only=True):
     Without ``length`` there is no Content-Length either, so that HTTP takes the end for a good one.
     """
 
-    at: int
+    at: Count
     length: bool = True
 
 
 class Slow(Fault, frozen=True, kw_only=True):
     """The body comes at this many bytes per second."""
 
-    rate: float
+    rate: Annotated[float, Meta(gt=0)]
 
 
 class List(Fault, frozen=True, kw_only=True):
@@ -125,19 +133,19 @@ class Expire(Fault, frozen=True, kw_only=True):
 class Rewind(Fault, frozen=True, kw_only=True):
     """After the data call, the service has lost its last ``bytes``."""
 
-    bytes: int
+    bytes: Count
 
 
 class Overrun(Fault, frozen=True, kw_only=True):
     """The answer of the data call claims that so many ``bytes`` more are stored."""
 
-    bytes: int
+    bytes: Count
 
 
 class Flip(Fault, frozen=True, kw_only=True):
     """One bit of the file that the call has finished turns; its hash is that of the bytes stored."""
 
-    bit: int = 0
+    bit: Count = 0
 
 
 class Results(Fault, frozen=True, kw_only=True):
@@ -174,14 +182,14 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     #: As in ``RUNNING``, or with a prefix as in ``JOB_STATE_RUNNING``; any word will do. The output is not shown.
     state: str
-    looks: int = 1
+    looks: Count = 1
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is told of ``jobs``, counted from 1 in the order of their creation, empty for all; then the truth."""
 
-    jobs: tuple[int, ...] = ()
-    steps: tuple[Step, ...]
+    jobs: tuple[Number, ...] = ()
+    steps: Annotated[tuple[Step, ...], Meta(min_length=1)]
 
 
 class FaultPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,16 +216,30 @@ class FaultPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Whether downloads honour Range.
     ranges: bool = True
     #: How long a new job is not in the list yet, a new file not found by its name, and a deleted one still found.
-    list_lag: float = 0.0
-    file_lag: float = 0.0
-    delete_lag: float = 0.0
+    list_lag: Seconds = 0.0
+    file_lag: Seconds = 0.0
+    delete_lag: Seconds = 0.0
     #: The largest page of a list, whatever the client asks for.
-    page_size: int | None = None
+    page_size: Number | None = None
 
 
 def read_plan(path: Path) -> FaultPlan:
-    """Reads TOML. Raises InputError for a file that is not there or not a plan."""
+    """Reads TOML. Raises InputError for a file that cannot be read, or that is not a plan."""
     try:
         return msgspec.toml.decode(path.read_bytes(), type=FaultPlan)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: the plan of faults cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a plan of faults: {error}") from error
+
+
+def check_plan(plan: FaultPlan, routes: Iterable[str]) -> None:
+    """Raises InputError for values that make no sense, and for a rule about a route that there is not."""
+    try:
+        msgspec.convert(msgspec.to_builtins(plan), FaultPlan)
+    except msgspec.ValidationError as error:
+        raise InputError(f"plan of faults: {error}") from error
+    known = sorted(set(routes))
+    for rule in plan.rules:
+        if not any(fnmatchcase(route, rule.route) for route in known):
+            raise InputError(f"plan of faults: there is no route {rule.route!r}; there are: {', '.join(known)}")

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from .answers import Refusal
 from .quotas import admit_file, admit_upload
+from .transactions import PORTION
 
 if TYPE_CHECKING:
     from .blobs import Digest
@@ -110,7 +111,7 @@ class Files:
 
     async def sweep(self) -> None:
         """Removes files and uploads whose time is over."""
-        await self._store.insist(_sweep)
+        await self._store.sweep(_sweep)
 
 
 def find_file(tx: Transaction, name: str) -> StoredFile | None:
@@ -229,9 +230,12 @@ def _expire(tx: Transaction, file: StoredFile) -> None:
     tx.record("file_deleted", name=file.name, reason="expired")
 
 
-def _sweep(tx: Transaction) -> None:
-    for file in tx.rows(StoredFile, "SELECT * FROM file WHERE expires <= ?", tx.now):
+def _sweep(tx: Transaction) -> bool:
+    files = tx.rows(StoredFile, "SELECT * FROM file WHERE expires <= ? LIMIT ?", tx.now, PORTION)
+    for file in files:
         _expire(tx, file)
-    for session in tx.rows(Session, "SELECT * FROM upload WHERE created <= ?", tx.now - UPLOAD_LIFE):
+    sessions = tx.rows(Session, "SELECT * FROM upload WHERE created <= ? LIMIT ?", tx.now - UPLOAD_LIFE, PORTION)
+    for session in sessions:
         tx.change("DELETE FROM upload WHERE id = ?", session.id)
         tx.release(session.blob)
+    return bool(files or sessions)

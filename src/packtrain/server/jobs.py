@@ -10,6 +10,7 @@ from .._model import BatchState, Task
 from .answers import Refusal
 from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
 from .quotas import admit_job
+from .transactions import PORTION
 from .webhooks.events import announce
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ JOB_LIFE = 48 * 3600.0
 Wish = Literal["go on", "cancelled", "gone"]
 
 _FIRST = "SELECT * FROM job WHERE ended IS NULL ORDER BY priority DESC, seq LIMIT ?"
+#: The other wire keeps what its jobs have done until then, and ends them itself.
+_OVERDUE = """
+SELECT * FROM job WHERE ended IS NULL AND created <= ? AND name NOT IN (SELECT name FROM openai_batch) LIMIT ?
+"""
 #: On the other wire a job has a file of errors as well.
 _RESULTS = "SELECT * FROM file WHERE name = ? OR name = (SELECT error_file FROM openai_batch WHERE name = ?)"
 
@@ -129,7 +134,11 @@ class Jobs:
         return await self._store.transact(lambda tx: _update(tx, name, task, changes))
 
     async def cancel(self, name: str) -> bool:
-        """Ends a waiting job at once, a running one within a second; False when there is no such job."""
+        """Ends a waiting job at once; False when there is no such job.
+
+        Of a running one nothing more is asked after a second at the most; it ends when the rest of its lines is written
+        as cancelled, which takes the longer the more there are.
+        """
         return await self._store.transact(lambda tx: cancel_job(tx, name))
 
     async def delete(self, name: str) -> bool:
@@ -158,7 +167,7 @@ class Jobs:
 
     async def sweep(self) -> None:
         """Ends the jobs whose time is over."""
-        await self._store.insist(_sweep)
+        await self._store.sweep(_sweep)
 
 
 def find_job(tx: Transaction, name: str) -> StoredJob | None:
@@ -300,11 +309,11 @@ def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredF
     )
 
 
-def _sweep(tx: Transaction) -> None:
-    # The other wire keeps what its jobs have done until then, and ends them itself.
-    overdue = "SELECT * FROM job WHERE ended IS NULL AND created <= ? AND name NOT IN (SELECT name FROM openai_batch)"
-    for job in tx.rows(StoredJob, overdue, tx.now - JOB_LIFE):
+def _sweep(tx: Transaction) -> bool:
+    jobs = tx.rows(StoredJob, _OVERDUE, tx.now - JOB_LIFE, PORTION)
+    for job in jobs:
         end_job(tx, job.name, BatchState.EXPIRED, reason="Batch expired.")
+    return bool(jobs)
 
 
 def end_job(

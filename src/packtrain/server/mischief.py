@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING
@@ -172,13 +173,14 @@ class Mischief:
 
     async def _postpone(self, rule: Late, route: str, request: web.Request, act: Act) -> None:
         body = await wires.take_body(request)
-        limit = float(request.headers.get("X-Server-Timeout", "inf")) if self._plan.server_timeout else math.inf
+        limit = _server_timeout(request) if self._plan.server_timeout else math.inf
         started = time.monotonic()
 
         async def come() -> None:
             await self._wait(rule)
             if time.monotonic() - started < limit:
-                self._lies.tell(route, await self._switches.act(route, request, act, body))
+                with suppress(ConnectionError):  # it acts, but nobody is left to take a stream
+                    self._lies.tell(route, await self._switches.act(route, request, act, body))
 
         self._late.append(come)
         self._postponed.set()
@@ -224,3 +226,10 @@ def _say(rule: Status, route: Route) -> web.Response:
         return route.refuse(Refusal(rule.status, rule.message, headers=rule.headers))
     text = f"<html><body>{rule.message}</body></html>" if rule.form == "html" else ""
     return web.Response(status=rule.status, text=text, content_type="text/html", headers=rule.headers)
+
+
+def _server_timeout(request: web.Request) -> float:
+    try:
+        return float(request.headers.get("X-Server-Timeout", "inf"))
+    except ValueError:
+        return math.inf

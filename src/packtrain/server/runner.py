@@ -89,9 +89,12 @@ class Runner:
         except DiskFull as refusal:  # nothing was asked yet; the job is still there, and begins again
             _log.warning("%s waits: %s", job.name, refusal, extra={"action": "disk_full"})
             await anyio.sleep(PAUSE)
-        except (PacktrainError, OSError) as error:
+        except PacktrainError as error:
             _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
             await self._jobs.fail(job, str(error))
+        except OSError as error:  # which names blobs, and they are nobody's business
+            _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
+            await self._jobs.fail(job, f"The service cannot use what it keeps of this job: {error.strerror}.")
 
     async def _answer(self, job: StoredJob) -> None:
         async with self._jobs.scratch() as blob:

@@ -14,16 +14,20 @@ import anyio
 from aiohttp import web
 from anyio import CancelScope
 
-from .._errors import InputError
+from .._errors import InputError, ManifestError
 from .._service import is_loopback
 from .access import check_binding
 from .app import create_app
 from .backends import open_backend
 from .connections import connect, watch
+from .description import route_names
+from .faults import check_plan
 from .files import Files
+from .gemini.description import GEMINI
 from .jobs import Jobs
 from .limits import LIMITS
 from .mischief import Mischief
+from .openai.description import OPENAI
 from .openai.runs import BatchRuns
 from .openai.stored_batches import Batches
 from .openai.stored_uploads import PartUploads
@@ -77,12 +81,16 @@ async def serving(
     one nowhere. ``limits`` is what one client may take of its time and memory.
 
     Raises InputError for an address that cannot be listened on or would let others in without a key, for a backend
-    that cannot be had, for a plan about routes that there are not, and for what is not an origin, ManifestError for a
-    directory that cannot be used.
+    that cannot be had, for a plan about routes that there are not or with values out of range, and for what is not an
+    origin, ManifestError for a directory that cannot be used.
     """
     check_binding(host, key)
     local = is_loopback(host)
     destinations = Destinations(webhooks_to, loopback=local)
+    if faults:
+        check_plan(faults, route_names((GEMINI, OPENAI)))
+    if await anyio.Path(directory).is_file():
+        raise ManifestError(f"{directory}: is a file; give a directory, or a name that is still free")
     async with (
         open_backend(backend, backend_key) as answerer,
         open_store(directory, quotas=quotas) as store,

@@ -84,6 +84,11 @@ class Store:
         """As ``transact``, for work that no client waits for: it waits until the disk has room."""
         return await with_room(lambda: self.transact(change))
 
+    async def sweep(self, portion: Callable[[Transaction], bool]) -> None:
+        """Runs ``portion`` until it says that nothing is left; in between others have their turn."""
+        while await self.insist(portion):
+            await anyio.lowlevel.checkpoint()
+
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[str]:
         """A new blob. It is removed in the end unless a row names it by then."""
@@ -119,7 +124,11 @@ class Store:
         position, lines = self._connection.execute("SELECT position, lines FROM outbox").fetchone()
         self._truth.heal(position, lines)
         held = {blob for (blob,) in self._connection.execute("SELECT blob FROM held")}
-        self.blobs.remove(set(self.blobs.names()) - held)
+        there = set(self.blobs.names())
+        self.blobs.remove(there - held)
+        # An upload's row may have reached the disk before its blob did: then it holds nothing, and is over.
+        lost = "UPDATE upload SET state = 'cancelled' WHERE blob = ? AND state = 'active'"
+        self._connection.executemany(lost, [(blob,) for blob in held - there])
         _sync_directory(self._directory)
 
     def close(self) -> None:
@@ -164,15 +173,16 @@ class Store:
 
     def _write(self, tickets: Sequence[Ticket[Any]]) -> bool:
         """Whether there is news."""
-        now, facts, released, news = self._clock(), b"", list[str](), False
+        now, lines, released, news = self._clock(), list[bytes](), list[str](), False
         with self._connection:
             self._connection.execute("BEGIN")
             for ticket in tickets:
                 transaction = Transaction(self._connection, now, self.quotas)
                 if ticket.run(transaction):
-                    facts += transaction.facts
+                    lines += transaction.facts
                     released += transaction.released
                     news = news or transaction.posted
+            facts = b"".join(lines)
             garbage = [blob for blob in released if not self._is_held(blob)]
             if facts:
                 self._truth.settle()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from .._errors import PacktrainError
-from .answers import Refusal
 from .truth import encode_fact
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
+    from .answers import Refusal
     from .quotas import Quotas
     from .truth import Fact
 
 T = TypeVar("T")
+#: Rows that one portion of a sweep takes, so that nobody waits long for it.
+PORTION = 200
 Value = str | int | float | bytes | None
+#: What a change itself has done wrong. Whatever else SQLite or the disk says is about the store.
+_OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 
 
 class Transaction:
@@ -28,7 +31,7 @@ class Transaction:
         self._connection = connection
         self.quotas = quotas
         self.released: list[str] = []
-        self.facts = b""
+        self.facts: list[bytes] = []
         #: It has put something up that others wait for.
         self.posted = False
         self.now = now
@@ -50,7 +53,7 @@ class Transaction:
         return int(found)
 
     def record(self, what: str, **facts: Fact) -> None:
-        self.facts += encode_fact(self.now, what, facts)
+        self.facts.append(encode_fact(self.now, what, facts))
 
     def release(self, blob: str) -> None:
         """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
@@ -63,19 +66,21 @@ class Ticket(Generic[T]):
     def __init__(self, change: Callable[[Transaction], T]) -> None:
         self._change = change
         self._values: list[T] = []
-        self._error: PacktrainError | Refusal | None = None
+        self._error: Exception | None = None
         #: What it did is to be told in the log.
         self.tells = False
         #: It is on the disk, or refused.
         self.done = False
 
     def run(self, transaction: Transaction) -> bool:
-        """False when the change was refused, which undoes it alone."""
+        """False when the change failed, which undoes it alone. Raises what is wrong with the store."""
         self._error = None
         transaction.change("SAVEPOINT one")
         try:
             self._values = [self._change(transaction)]
-        except (PacktrainError, Refusal) as error:
+        except Exception as error:
+            if isinstance(error, (OSError, sqlite3.Error)) and not isinstance(error, _OWN_FAULTS):
+                raise
             self._error = error
             transaction.change("ROLLBACK TO one")
         transaction.change("RELEASE one")

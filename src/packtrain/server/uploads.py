@@ -64,14 +64,18 @@ class Reception:
         self._digest: Digest | None = None
         self._lock = anyio.Lock()
         self._turn: CancelScope | None = None
+        self._newest = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Ends the call that has the turn, and takes it. Raises Refusal 409 when ended by a newer one."""
+        self._newest = mine = self._newest + 1
         if self._turn:
             self._turn.deadline = min(self._turn.deadline, anyio.current_time() + HANDOVER)
         async with self._lock:
             with CancelScope() as scope:
+                if mine != self._newest:
+                    scope.deadline = anyio.current_time() + HANDOVER
                 self._turn = scope
                 try:
                     yield
@@ -98,9 +102,10 @@ class Reception:
             try:
                 while await body.gather():
                     await to_thread.run_sync(self._store, file, body, limiter=self._threads)
-            finally:
+            except anyio.get_cancelled_exc_class():
                 with CancelScope(shield=True):
                     await to_thread.run_sync(self._store, file, body, limiter=self._threads)
+                raise
         if body.broken:
             raise body.broken
 

@@ -39,10 +39,10 @@ from .webhooks import read_wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import BinaryIO
 
     from ..._model import Task
     from ..blobs import Blobs
-    from ..files import StoredFile
     from ..jobs import Jobs, StoredJob
     from ..webhooks.destinations import Destinations
     from ..webhooks.keys import Keys
@@ -166,21 +166,29 @@ class BatchRoutes:
         if job is None:
             raise _missing(name)
         results = await self._jobs.results(job) if job.inline and job.result else None
-        return await self._inlined(request, job, results) if results else answer(operation_of(job))
+        if results is None:
+            return answer(operation_of(job))
+        try:
+            blob = await to_thread.run_sync(self._blobs.reader, results.blob)
+        except FileNotFoundError:  # deleted meanwhile, as a rule
+            if await self._jobs.results(job):
+                raise
+            return await self.get(request, name)
+        with blob:
+            return await self._inlined(request, job, blob, results.bytes)
 
-    async def _inlined(self, request: web.Request, job: StoredJob, results: StoredFile) -> web.StreamResponse:
+    async def _inlined(self, request: web.Request, job: StoredJob, blob: BinaryIO, length: int) -> web.StreamResponse:
         """The results twice, as the real service has them, from the disk."""
         inlined = Output(inlined_responses={"inlinedResponses": Raw(b"[%b]" % _GAP)})
         head, *rest = msgspec.json.encode(operation(job, inlined)).split(_GAP)
-        size = results.bytes - len(SEPARATOR)
+        size = length - len(SEPARATOR)
         response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
         response.content_length = len(head) + sum(size + len(piece) for piece in rest)
-        with await to_thread.run_sync(self._blobs.reader, results.blob) as blob:
-            await response.prepare(request)
-            await response.write(head)
-            for piece in rest:
-                await send_blob(response, blob, 0, size)
-                await response.write(piece)
+        await response.prepare(request)
+        await response.write(head)
+        for piece in rest:
+            await send_blob(response, blob, 0, size)
+            await response.write(piece)
         return response
 
     async def page(self, request: web.Request) -> web.Response:

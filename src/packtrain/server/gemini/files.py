@@ -89,10 +89,17 @@ class FileRoutes:
         response.content_length = stop - start
         if partial:
             response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.bytes}"
-        with await to_thread.run_sync(self._blobs.reader, file.blob) as blob:
+        with await self._open(file) as blob:
             await response.prepare(request)
             await send_blob(response, blob, start, stop)
         return response
+
+    async def _open(self, file: StoredFile) -> BinaryIO:
+        try:
+            return await to_thread.run_sync(self._blobs.reader, file.blob)
+        except FileNotFoundError:
+            await self._known(file.name)  # deleted meanwhile, as a rule
+            raise
 
     async def _known(self, name: str) -> StoredFile:
         file = await self._files.get(name)

@@ -98,7 +98,7 @@ class Batches:
         return await self._store.transact(lambda tx: fetch_page(tx, StoredBatch, "openai_batches", cursor))
 
     async def cancel(self, name: str) -> StoredBatch | None:
-        """Ends a waiting batch at once, a running one within a second. Raises Denial 409 for one that has ended."""
+        """Ends a waiting batch at once, a running one as Jobs.cancel does. Raises Denial 409 for one that has ended."""
         return await self._store.transact(lambda tx: _cancel(tx, name))
 
     async def reject(self, batch: StoredBatch, errors: Sequence[BatchError]) -> None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ..files import UPLOAD_LIFE
 from ..quotas import admit_file, admit_upload
+from ..transactions import PORTION
 from .answers import Denial
 from .stored_files import KeptFile, NewFile, add_file, find_kept
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..transactions import Transaction
     from .limits import OpenAILimits
+
+
+_EXPIRED = """
+SELECT part.* FROM openai_part AS part JOIN openai_upload ON openai_upload.id = part.upload
+WHERE state = 'pending' AND expires <= ? LIMIT ?
+"""
 
 
 class StoredUpload(Struct, frozen=True, kw_only=True):
@@ -59,7 +66,7 @@ class PartUploads:
 
     async def sweep(self) -> None:
         """Removes the parts of uploads whose time is over, and later on the uploads."""
-        await self._store.insist(_sweep)
+        await self._store.sweep(_sweep)
 
     async def start(self, new: NewUpload) -> StoredUpload:
         """Raises Refusal 429 beyond a quota."""
@@ -136,12 +143,14 @@ def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
     return upload
 
 
-def _sweep(tx: Transaction) -> None:
-    """For some time the rows tell their clients what happened."""
-    expired = "SELECT * FROM openai_upload WHERE state = 'pending' AND expires <= ?"
-    for upload in tx.rows(StoredUpload, expired, tx.now):
-        _release(tx, upload.id)
+def _sweep(tx: Transaction) -> bool:
+    """For some time the rows of the uploads tell their clients what happened."""
+    parts = tx.rows(StoredPart, _EXPIRED, tx.now, PORTION)
+    for part in parts:
+        tx.change("DELETE FROM openai_part WHERE id = ?", part.id)
+        tx.release(part.blob)
     tx.change("DELETE FROM openai_upload WHERE created <= ?", tx.now - UPLOAD_LIFE)
+    return bool(parts)
 
 
 def _release(tx: Transaction, upload_id: str) -> None:

@@ -63,6 +63,7 @@ def validate(file: BinaryIO, size: int, endpoint: str, limits: OpenAILimits) -> 
         if len(check.findings.errors) >= limits.errors or check.full:
             break
     file.seek(0)
+    del check.findings.errors[limits.errors :]  # the last line may have had several
     if not check.findings.requests and not check.findings.errors:
         check.findings.errors.append(_whole("empty_file", "The file has no requests."))
     return check.findings
