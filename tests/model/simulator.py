@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
+import logging
 import multiprocessing
 import sys
 from collections import Counter
@@ -275,6 +276,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed; each schedule has its own")
     parser.add_argument("--processes", type=int, default=None)
     chosen = parser.parse_args(arguments)
+    logging.getLogger("packtrain").setLevel(logging.ERROR)  # thousands of jobs too many are found, and told of
     began, seen = monotonic(), Counter[str]()
     with multiprocessing.Pool(chosen.processes) as pool:
         for part in pool.imap_unordered(simulate_all, _parts(chosen.first, chosen.schedules)):
