@@ -48,6 +48,9 @@ class SetClock:
     def now(self) -> float:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.now()
+
     def jitter(self) -> float:
         return 0.5
 

@@ -21,13 +21,10 @@ SERVICE = Service(origin="http://127.0.0.1", poll=(60.0, 600.0))
 #: 1 and 10, so that a prefix too short would mix them up.
 SHARDS = ((1,), (1,), (1, 10), (1, 2, 10))
 POLICIES: tuple[Ambiguity, ...] = ("fence", "fence", "fence", "settle", "quarantine")
-#: Seconds by which the machine's clock may jump, twice at most. Backwards a wait becomes longer; forwards shorter, so
-#: that the list may lag by so much less. Jumps of minutes forwards are not claimed to be safe today: the waits of a
-#: create in doubt go by this clock.
-JUMPS = (-12 * HOUR, -HOUR, -5.0, 5.0, 20.0)
+#: Seconds by which the machine's clock may jump, twice at most. No wait of a create in doubt goes by it.
+JUMPS = (-12 * HOUR, -HOUR, -5.0, 5.0, 20.0, 600.0, 3 * HOUR)
 #: How often a driver may be paused and replaced by a second one, and wake up again, where the fence allows for it.
-#: Never today: a driver that wakes up goes on counting the list passes that it made before the other's fence.
-OVERLAPS = 0.0
+OVERLAPS = 0.3
 #: A schedule that is not over by then stands still.
 LONGEST = 40 * 24 * HOUR
 
@@ -90,11 +87,11 @@ def draw(seed: int) -> tuple[Schedule, Random]:
     policy = random.choice(POLICIES)
     fenced = checks_file and policy != "settle"
     settle = SERVICE.settle
-    lag = settle / 3 - 2 * max(JUMPS) - 5
+    lag = settle / 3 - 5
     late = 6 * HOUR if fenced else 120.0
     # Without a control, absence is believed after twice the wait; the list must not lie for all of it.
     waits = settle / 3 if fenced else settle - (late + CREATE_TIMEOUT) / 2
-    longest_lie = 2 * waits - lag - 2 * max(JUMPS)
+    longest_lie = 2 * waits - lag
     weather = Weather(
         checks_file=checks_file,
         delivers_twice=twice,

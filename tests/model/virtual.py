@@ -60,6 +60,9 @@ class VirtualClock:
     def now(self) -> float:
         return self._time.now + self._time.skew
 
+    def monotonic(self) -> float:
+        return self._time.now
+
     async def sleep(self, seconds: float) -> None:
         await pause(seconds)
 

@@ -268,6 +268,9 @@ class QuickClock:
     def now(self) -> float:
         return 0.0
 
+    def monotonic(self) -> float:
+        return self.now()
+
     def jitter(self) -> float:
         return 1.0
 

@@ -74,6 +74,9 @@ class VirtualClock:
     def now(self) -> float:
         return sum(self.waits)
 
+    def monotonic(self) -> float:
+        return self.now()
+
     def jitter(self) -> float:
         return 1.0
 

@@ -94,8 +94,8 @@ async def last_sweep(ctx: Context, stop: anyio.Event) -> None:
         await sweep(ctx, (await list_jobs(ctx.remote, ctx.run.token)).batches.values())
     except _REMOTE_ERRORS as error:
         log.warning("the last look for jobs too many came to nothing: %s", error, extra={"action": "Sweep"})
-    deadline = ctx.clock.now() + _LAST_WAIT
-    while await cancelling(ctx) and ctx.clock.now() < deadline and not stop.is_set():
+    deadline = ctx.clock.monotonic() + _LAST_WAIT
+    while await cancelling(ctx) and ctx.clock.monotonic() < deadline and not stop.is_set():
         await wait(stop, ctx.service.poll[0])
         await heal(ctx)
 

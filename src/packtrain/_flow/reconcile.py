@@ -31,7 +31,7 @@ from .listing import Listing, list_jobs
 if TYPE_CHECKING:
     from .context import Context
 
-Place = tuple[int, int]
+Place = tuple[int, int, int, State]
 
 #: Seconds between two looks, whatever is due.
 _SHORTEST = 0.05
@@ -63,7 +63,7 @@ class Watcher:
         manifest, run = self._ctx.manifest, self._ctx.run.id
         watched, doubtful = await manifest.jobs(run, WATCH), await manifest.jobs(run, DOUBT)
         extras = await cancelling(self._ctx)
-        now = self._ctx.clock.now()
+        now = self._ctx.clock.monotonic()
         due = [job for job in doubtful if self._due.get(_place(job), 0.0) <= now]
         sweeping = self._sweep_at <= now and await self._lives(watched or doubtful)
         if due or sweeping or ((watched or extras) and self._look_at <= now):
@@ -79,7 +79,7 @@ class Watcher:
             return bool(known)
         created = any(job.tag for job in await self._ctx.manifest.jobs(self._ctx.run.id))
         if not created:
-            self._sweep_at = self._ctx.clock.now() + _SWEEP_SECONDS
+            self._sweep_at = self._ctx.clock.monotonic() + _SWEEP_SECONDS
         return created
 
     async def _examine(self, watched: list[Job], doubtful: list[Job], *, whole: bool) -> None:
@@ -89,10 +89,10 @@ class Watcher:
         changed += [await self._search(job, listing, known) for job in doubtful]
         self._quiet = 0 if any(changed) else self._quiet + 1
         delay = polling.next_delay(self._quiet, self._ctx.service.poll, self._ctx.clock.jitter())
-        self._look_at = self._ctx.clock.now() + delay
+        self._look_at = self._ctx.clock.monotonic() + delay
         if whole:
             await sweep(self._ctx, listing.batches.values())
-            self._sweep_at = self._ctx.clock.now() + _SWEEP_SECONDS
+            self._sweep_at = self._ctx.clock.monotonic() + _SWEEP_SECONDS
 
     async def _pass(self, watched: list[Job], doubtful: list[Job], *, whole: bool) -> Listing:
         """A pass over the list: to its end, or until it has shown the jobs that are watched."""
@@ -144,7 +144,7 @@ class Watcher:
 
     def _odd(self, what: str, seconds: float, looks: int) -> bool:
         """Whether something strange has been seen so often, and for so long, that it must be taken as true."""
-        now = self._ctx.clock.now()
+        now = self._ctx.clock.monotonic()
         since, count = self._oddities.get(what, (now, 0))
         self._oddities[what] = (since, count + 1)
         return count + 1 >= looks and now - since >= seconds
@@ -159,14 +159,14 @@ class Watcher:
             await adopt(self._ctx, job, matches)
             self._forget(job)
             return True
-        since = self._searched(job).since
+        since = job.doubtful_at or self._ctx.clock.now()
         return await self._count(job, polling.sight(frozenset(listing.batches), known, since))
 
     async def _count(self, job: Job, worth: Sight) -> bool:
         """One more look that did not show the job."""
         if job.state is State.FENCE_INTENT:
             return False
-        search = self._searched(job).after(self._ctx.clock.now(), worth)
+        search = self._searched(job).after(self._ctx.clock.monotonic(), worth)
         if search.absent(self._patience(job)):
             self._forget(job)
             await self._conclude(job)
@@ -182,7 +182,8 @@ class Watcher:
         return False
 
     def _searched(self, job: Job) -> Search:
-        return self._searches.get(_place(job)) or Search(job.doubtful_at or self._ctx.clock.now())
+        """It begins anew with each process: only a clock that never jumps can say how long was waited."""
+        return self._searches.get(_place(job)) or Search(self._ctx.clock.monotonic())
 
     def _forget(self, job: Job) -> None:
         self._searches.pop(_place(job), None)
@@ -210,7 +211,7 @@ class Watcher:
     async def _fence(self, job: Job) -> bool:
         """Revoke the input file, so that a create which is still on its way is refused."""
         assert job.file is not None
-        self._due[_place(job)] = self._ctx.clock.now() + self._ctx.service.settle / 10
+        self._due[_place(job)] = self._ctx.clock.monotonic() + self._ctx.service.settle / 10
         await self._ctx.remote.delete_file(job.file)
         if await self._ctx.remote.find_file(job.file):
             return False
@@ -220,4 +221,5 @@ class Watcher:
 
 
 def _place(job: Job) -> Place:
-    return job.shard, job.generation
+    """What has been seen counts for one stay in one state: another driver may have gone on meanwhile."""
+    return job.shard, job.generation, job.attempt, job.state

@@ -20,6 +20,10 @@ class Clock(Protocol):
         """Unix seconds."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds that only go forward, whatever is done to the machine's clock; of use within one process."""
+        ...
+
     def jitter(self) -> float:
         """A random number in 0..1."""
         ...

@@ -14,6 +14,9 @@ class SystemClock:
     def now(self) -> float:
         return time.time()
 
+    def monotonic(self) -> float:
+        return time.monotonic()
+
     def jitter(self) -> float:
         return random.random()  # noqa: S311 - spreads waits, guards nothing
 
