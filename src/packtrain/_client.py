@@ -161,6 +161,8 @@ class Client:
 
         Raises as ``run`` does, and ManifestError when ``out`` is no longer what was published.
         """
+        if self._driving:
+            raise RuntimeError("this client drives already; use another one for a retry")
         began, output = time.monotonic(), await output_at(out)
         run = await find_unfinished(self._manifest, run_id, output)
         ctx = self._context(run)

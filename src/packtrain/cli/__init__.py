@@ -26,6 +26,7 @@ from .logs import show_logs
 from .merge import merge
 from .recover import recover
 from .resolve import resolve
+from .retry import retry
 from .run import run
 from .serve import serve
 from .split import split
@@ -53,6 +54,7 @@ app.command(split, usage="Usage: packtrain split INPUT... --out-dir DIR [OPTIONS
 app.command(upload, usage="Usage: packtrain upload FILE... [OPTIONS]")
 app.command(merge, usage="Usage: packtrain merge --requests FILE... --results FILE... --out OUT [OPTIONS]")
 app.command(status, usage="Usage: packtrain status STATE [OPTIONS]")
+app.command(retry, usage="Usage: packtrain retry STATE [OPTIONS]")
 app.command(verify, usage="Usage: packtrain verify STATE [OPTIONS]")
 app.command(recover, usage="Usage: packtrain recover INPUT... --run ID --model MODEL --out OUT [OPTIONS]")
 app.command(adopt, usage="Usage: packtrain adopt STATE [OPTIONS]")

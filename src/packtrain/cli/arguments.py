@@ -66,6 +66,13 @@ ShardRequests = Annotated[
     int | None,
     Parameter(metavar="N", validator=Number(gte=1), help="A shard's limit in requests; default: the service's."),
 ]
+Uploads = Annotated[int, Parameter(metavar="N", validator=Number(gte=1), help="Uploads side by side.")]
+Poll = Annotated[float | None, _duration, Parameter(help="Look at the jobs this often.")]
+Settle = Annotated[
+    float | None,
+    _duration,
+    Parameter(help="An unanswered create must stay unlisted this long to count as not made."),
+]
 Duplicates = Annotated[
     Literal["reject", "error"],
     Parameter(help="A key used twice: reject the later line, or stop with an error."),

@@ -16,8 +16,8 @@ from .credentials import find_key
 from .exits import Exit, of_summary
 from .interrupts import Interrupts, interruptible
 from .progress import show
-from .quantities import duration_text, size_text
 from .service import choose, paced
+from .summaries import summary_text
 
 _DEFAULT = Options()
 
@@ -36,9 +36,7 @@ async def run(
     max_shard_age: Annotated[
         arg.Duration | None, Parameter(help="Seal the open shard after this long, for slow endless streams.")
     ] = None,
-    uploads: Annotated[
-        int, Parameter(metavar="N", validator=Number(gte=1), help="Uploads side by side.")
-    ] = _DEFAULT.uploads,
+    uploads: arg.Uploads = _DEFAULT.uploads,
     spool_bytes: Annotated[
         arg.Size, Parameter(help="Disk for shards; the source is held back when it is full.")
     ] = _DEFAULT.spool_bytes,
@@ -48,11 +46,12 @@ async def run(
         Literal["fence", "settle", "quarantine"],
         Parameter(help="When nobody can say whether a job was created: see docs/cli.md."),
     ] = _DEFAULT.on_ambiguous,
-    poll: Annotated[arg.Duration | None, Parameter(help="Look at the jobs this often.")] = None,
-    settle: Annotated[
-        arg.Duration | None,
-        Parameter(help="An unanswered create must stay unlisted this long to count as not made."),
-    ] = None,
+    poll: arg.Poll = None,
+    settle: arg.Settle = None,
+    retries: Annotated[
+        int,
+        Parameter(metavar="N", validator=Number(gte=0), help="Ask lines again, up to N times, whose failure may pass."),
+    ] = _DEFAULT.retries,
     no_wait: Annotated[bool, Parameter(negative=(), help="Submit what can be submitted, then exit with 75.")] = False,
     join: arg.Join = False,
     json: arg.Json = False,
@@ -73,6 +72,7 @@ async def run(
         duplicates=duplicates,
         max_rejects=max_rejects,
         on_ambiguous=on_ambiguous,
+        retries=retries,
     )
     from packtrain import finished
 
@@ -96,25 +96,5 @@ async def run(
     if summary is None:
         say(f"stopped at once; what is done stands in {where}")
         return Exit.AGAIN
-    put(msgspec.json.encode(summary).decode() if json else _summary_text(summary, out, where))
+    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where))
     return of_summary(summary)
-
-
-def _summary_text(summary: Summary, out: str, state: Path) -> str:
-    counts = f"{summary.answered:,} of {summary.valid:,} lines answered"
-    if summary.failed:
-        counts += f", {summary.failed:,} failed"
-    if summary.rejected:
-        counts += f", {summary.rejected:,} rejected"
-    if not summary.complete:
-        return f"not finished: {counts}\n  state     {state}\nThe same command goes on."
-    files = [f"  answers   {out}"]
-    if summary.failed:
-        files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
-    if summary.rejected:
-        files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
-    if summary.duplicates_healed:
-        files.append(f"  too many  {summary.duplicates_healed:,} jobs, not read; see packtrain status {state}")
-    shards = f"{summary.shards:,} {'shard' if summary.shards == 1 else 'shards'}"
-    uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
-    return "\n".join([f"complete: {counts}", *files, f"  {shards}, {uploaded}"])

@@ -53,6 +53,10 @@ def _text(found: Status, now: float) -> str:
         ("answers", f"{run.tally.answered:,} answered, {run.tally.failed:,} failed"),
         ("merged", "yes" if run.merged else "not yet"),
     ]
+    if run.retried:
+        rows.append(("asked again", f"{run.retried:,} lines"))
+    if run.lost:
+        rows.append(("paid twice", f"{run.lost:,} lines, whose answers were gone before they could be fetched"))
     rows += [("too many", f"{job.batch} of shard {job.shard}: {job.state}") for job in found.extras]
     rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
     return "\n".join(f"{name:10} {text}" for name, text in rows)

@@ -1,0 +1,67 @@
+"""``packtrain retry``: ask the failed lines of a complete run again."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from packtrain import InputError, Options, Summary
+
+from . import arguments as arg
+from .console import put, say
+from .credentials import find_key
+from .exits import Exit, UsageError, of_summary
+from .interrupts import Interrupts, interruptible
+from .progress import show
+from .service import choose, paced
+from .summaries import summary_text
+
+_DEFAULT = Options()
+_SUFFIX = ".packtrain"
+
+
+async def retry(
+    state: Annotated[Path, Parameter(metavar="STATE", help="The state directory of the run.")],
+    /,
+    *,
+    everything: Annotated[
+        bool, Parameter(name="--all", negative=(), help="Every failed line, not only those whose failure may pass.")
+    ] = False,
+    out: Annotated[
+        str | None, Parameter(metavar="OUT", help="Where the answers are; default: STATE without .packtrain.")
+    ] = None,
+    service: arg.ServiceName = "gemini",
+    wire: arg.WireName = None,
+    api_key_file: arg.KeyFile = None,
+    uploads: arg.Uploads = _DEFAULT.uploads,
+    poll: arg.Poll = None,
+    settle: arg.Settle = None,
+    json: arg.Json = False,
+    common: arg.Common = arg.COMMON,
+) -> Exit:
+    """Ask the failed lines of a complete run once more, and publish its answers anew.
+
+    The answers stay as they are until the new ones are complete. The same command goes on where it was interrupted.
+    """
+    if out is None and not state.name.endswith(_SUFFIX):
+        raise UsageError(f"{state} does not tell where its answers are; name them with --out")
+    if not (state / "manifest.db").is_file():
+        raise InputError(f"{state}: there is no run here; name its state directory")
+    where = out or str(state.with_name(state.name.removesuffix(_SUFFIX)))
+    chosen = paced(choose(service, wire=wire, key=find_key(api_key_file, os.environ)), poll=poll, settle=settle)
+    from packtrain import open_client
+
+    async def work(interrupts: Interrupts) -> Summary:
+        async with open_client(state, service=chosen, options=Options(uploads=uploads)) as client:
+            interrupts.on_first(client.stop)
+            interrupts.group.start_soon(show, client.progress, common.quiet)
+            return await client.retry(where, everything=everything)
+
+    summary = await interruptible(work)
+    if summary is None:
+        say(f"stopped at once; what is done stands in {state}")
+        return Exit.AGAIN
+    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, where, state))
+    return of_summary(summary)
