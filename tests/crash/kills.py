@@ -2,7 +2,8 @@
 
 ``python -m tests.crash.kills --kills 2000`` is the long form. Many small runs are made, some side by side; each is
 struck up to four times, the later times soon after the one before, and then left alone. Its files must be those of a
-calm run, the service's record must show one job for each shard, and in the end the service's directory is audited.
+calm run, the service's record must show one job for each shard, an audit of the run must find nothing, and in the end
+the service's directory is audited.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 ``python -m tests.crash.run --lines 1000000 --shards 8 --kills 60`` is the long form. Client and service are
 processes of their own; at random instants one of them, or both, get SIGKILL and are started again. At the end
-the output must be, byte for byte, that of a run that nobody disturbed, and the service's own record must show
-one job for each shard.
+the output must be, byte for byte, that of a run that nobody disturbed, the service's own record must show one job
+for each shard, and an audit of the run must find nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packtrain.testing.audit.run import audit_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +108,11 @@ class Bench:
             entries = [json.loads(line) for line in file]
         return [entry["displayName"] for entry in entries if entry["what"] == "batch_created"]
 
+    def audit(self) -> list[str]:
+        """What is wrong with the torn run."""
+        out, state, service = (self.root / name for name in ("torn.jsonl", "torn.jsonl.packtrain", "torn-service"))
+        return audit_run(inputs=[self.input], out=out, state=state, service=service, exit_code=COMPLETE)
+
     def _strike(self, client: subprocess.Popen[bytes], victim: str) -> subprocess.Popen[bytes]:
         if victim in ("service", "both"):
             self.kill_service()
@@ -158,7 +165,7 @@ def torture(root: Path, chosen: argparse.Namespace) -> int:
     bench = Bench(root, lines=chosen.lines, shards=chosen.shards)
     calm, seconds = bench.undisturbed()
     torn, kills = bench.disturbed(chosen.kills, chosen.seed, chosen.longest_life or seconds / 8)
-    jobs = bench.jobs()
+    jobs, findings = bench.jobs(), bench.audit()
     verdict = {
         "lines": chosen.lines,
         "shards": bench.shards,
@@ -168,9 +175,11 @@ def torture(root: Path, chosen: argparse.Namespace) -> int:
         "identical": calm == torn,
         "jobs": len(jobs),
         "tags": len(set(jobs)),
+        "findings": findings,
     }
     print(json.dumps(verdict))
-    return 0 if calm == torn and len(jobs) == bench.shards == len({tag.rsplit(".", 3)[0] for tag in jobs}) else 1
+    one_each = len(jobs) == bench.shards == len({tag.rsplit(".", 3)[0] for tag in jobs})
+    return 0 if calm == torn and one_each and not findings else 1
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     tags = bench.jobs()
     assert len(tags) == bench.shards
     assert {tag.split(".")[2] for tag in tags} == {str(index) for index in range(bench.shards)}
+    assert bench.audit() == []
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -1,7 +1,8 @@
 """Small runs to be killed: trouble that they may be in, a service to speak to, and what they must come to.
 
 A scenario is what goes wrong before anybody is killed. Whatever is done to a run, once it was left alone its files
-must be, byte for byte, those of a calm run, and the service's own record must show one job for each shard.
+must be, byte for byte, those of a calm run, the service's own record must show one job for each shard, and an audit of
+the run must find nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from packtrain._options import ATTEMPTS
+from packtrain.testing.audit.run import audit_run
 from tests.crash import children
 
 if TYPE_CHECKING:
@@ -139,6 +141,8 @@ class Yard:
 
         After as many kills as a shard has attempts it may wait for a person; then nothing is there to compare.
         """
+        if self._scenario.jobs == 1:  # two jobs of one create are what an audit would complain of
+            yield from self._audit(place, calm, code)
         if code == QUARANTINED and kills >= ATTEMPTS:
             yield from (f"{made} jobs for shard {shard}" for shard, made in self._jobs(place).items() if made > 1)
             return
@@ -153,6 +157,10 @@ class Yard:
             yield f"jobs by shard: {dict(jobs)}"
         if "Traceback" in (place / "log").read_text():
             yield "a traceback was shown"
+
+    def _audit(self, place: Path, calm: Calm, code: int) -> list[str]:
+        out, state = place / "out.jsonl", place / "out.jsonl.packtrain"
+        return audit_run(inputs=[calm.input], out=out, state=state, service=self._root / "service", exit_code=code)
 
     def _jobs(self, place: Path) -> Counter[str]:
         """How many jobs the service made for each shard, by its own record."""

@@ -40,6 +40,8 @@ class Life(Struct, kw_only=True):
     display_name: str
     model: str
     file: str
+    #: What the file held when the job was created; None when it was gone by then.
+    content: Content | None
     created: float
     cancelled: float | None = None
     #: When it ended by itself, and how.
@@ -95,6 +97,7 @@ class History(Struct):
             display_name=entry.display_name or "",
             model=entry.model or "",
             file=entry.file or "",
+            content=self.files.get(entry.file or ""),
             created=entry.at,
         )
 

@@ -1,0 +1,136 @@
+"""A run's manifest as plain rows, read from a copy: even reading would change the evidence."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from os import fsdecode
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+T = TypeVar("T")
+#: Shard and generation.
+Place = tuple[int, int]
+
+
+class Source(Struct, frozen=True):
+    """An input as it was when the run began; -1 for what is no file."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+class Shard(Struct, frozen=True):
+    """``first`` and ``last`` count the valid lines of the input from 0."""
+
+    bytes: int
+    lines: int
+    sha256: str
+    first: int
+    last: int
+
+
+class Tally(Struct, frozen=True):
+    """What the answers of a shard come to."""
+
+    answered: int
+    failed: int
+    bytes: int
+    sha256: str
+
+
+class Row(Struct, frozen=True):
+    """Where a shard stands."""
+
+    state: str
+    attempt: int
+    batch: str | None
+    tally: Tally | None
+
+
+class Event(Struct, frozen=True):
+    """One line of the history."""
+
+    at: float
+    attempt: int
+    event: str
+    before: str
+    after: str
+    #: The members of ``detail`` that name things at the service.
+    tag: str | None = None
+    batch: str | None = None
+
+
+class Records(Struct, kw_only=True):
+    """All that the manifest says of one run."""
+
+    token: str
+    recovered: bool
+    published: str | None
+    sources: list[Source]
+    shards: dict[Place, Shard]
+    rows: dict[Place, Row]
+    events: dict[Place, list[Event]]
+    #: Jobs too many, by name, each with its state.
+    extras: dict[str, str]
+
+    def latest(self) -> list[tuple[Place, Row]]:
+        """The last generation of each shard, in the order of the shards."""
+        last = {place[0]: (place, self.rows[place]) for place in sorted(self.rows)}
+        return list(last.values())
+
+
+def read_records(state: Path, run: str) -> Records:
+    """Raises LookupError when there is no such run, and sqlite3.Error for a manifest that cannot be read."""
+    with tempfile.TemporaryDirectory() as copy:
+        for path in state.glob("manifest.db*"):
+            shutil.copy(path, copy)
+        with closing(sqlite3.connect(Path(copy) / "manifest.db")) as database:
+            return _records(database, run)
+
+
+def _records(database: sqlite3.Connection, run: str) -> Records:
+    found = database.execute("SELECT token, recovered, sha256 FROM runs WHERE id = ?", (run,)).fetchone()
+    if found is None:
+        raise LookupError(f"the manifest knows no run {run!r}")
+
+    def rows(query: str) -> list[tuple[int, int, list[object]]]:
+        return [(shard, generation, rest) for shard, generation, *rest in database.execute(query, (run,))]
+
+    events: dict[Place, list[Event]] = {}
+    for shard, generation, (*values, detail) in rows(_EVENTS):
+        said = msgspec.json.decode(str(detail) or "{}", type=dict[str, object])
+        event = _struct([*values, said.get("tag"), said.get("batch")], Event)
+        events.setdefault((shard, generation), []).append(event)
+    sources = database.execute("SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position", (run,))
+    return Records(
+        token=found[0],
+        recovered=bool(found[1]),
+        published=found[2],
+        sources=[Source(fsdecode(name), size, mtime_ns) for name, size, mtime_ns in sources],
+        shards={(shard, generation): _struct(rest, Shard) for shard, generation, rest in rows(_SHARDS)},
+        rows={(shard, generation): _row(*rest) for shard, generation, rest in rows(_ROWS)},
+        events=events,
+        extras=dict(database.execute("SELECT batch, state FROM extras WHERE run = ?", (run,))),
+    )
+
+
+def _row(state: object, attempt: object, batch: object, tally: object) -> Row:
+    return _struct([state, attempt, batch, tally and msgspec.json.decode(str(tally))], Row)
+
+
+def _struct(values: list[object], kind: type[T]) -> T:
+    return msgspec.convert(dict(zip(kind.__annotations__, values, strict=True)), kind)
+
+
+_EVENTS = (
+    "SELECT shard, generation, at, attempt, event, before, after, detail FROM events WHERE run = ? ORDER BY number"
+)
+_SHARDS = "SELECT shard, generation, bytes, lines, sha256, first, last FROM shards WHERE run = ?"
+_ROWS = "SELECT shard, generation, state, attempt, batch, tally FROM jobs WHERE run = ?"

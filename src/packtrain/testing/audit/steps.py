@@ -1,0 +1,55 @@
+"""Whether each shard has gone only by steps that there are. The table stands here a second time, on purpose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .manifest import Records
+
+#: For each event the states in which it may occur, and the one that it leads to; none stays.
+STEPS = {
+    "UploadIntended": ("sealed", "uploading"),
+    "UploadOpened": ("uploading finalizing", ""),
+    "UploadLost": ("uploading finalizing", ""),
+    "FinalizeIntended": ("uploading", "finalizing"),
+    "FileReady": ("uploading finalizing", "uploaded"),
+    "FileSpoiled": ("uploading finalizing uploaded create_intent", "sealed"),
+    "CreateIntended": ("uploaded", "create_intent"),
+    "CreateWithdrawn": ("create_intent", "uploaded"),
+    "CreateRefused": ("create_intent", "ended"),
+    "CreateDoubtful": ("create_intent", "reconciling"),
+    "Suspected": ("sealed uploading finalizing uploaded", "reconciling"),
+    "JobKnown": ("uploaded create_intent reconciling fenced quarantined", "submitted"),
+    "FenceIntended": ("reconciling", "fence_intent"),
+    "Fenced": ("fence_intent", "fenced"),
+    "AttemptAbandoned": ("reconciling fenced", "sealed"),
+    "JobEnded": ("submitted", "ended"),
+    "ResultLost": ("ended", ""),
+    "Landed": ("ended", "landed"),
+    "Closed": ("landed", "closed"),
+    "Quarantined": (
+        "sealed uploading finalizing uploaded create_intent reconciling fence_intent fenced submitted ended",
+        "quarantined",
+    ),
+    "Readopted": ("quarantined", "submitted"),
+    "RetryDecided": ("quarantined", "uploading"),
+    "DropDecided": ("quarantined", "ended"),
+}
+
+
+def steps(records: Records) -> Iterator[str]:
+    """I8: from SEALED to where the row stands, along the table only."""
+    for (shard, generation), row in records.rows.items():
+        state, attempt = "sealed", 0
+        for event in records.events.get((shard, generation), []):
+            allowed, after = STEPS.get(event.event, ("", ""))
+            if event.before != state or state not in allowed.split() or event.after != (after or state):
+                yield f"I8 shard {shard}.{generation}: {event.event} from {event.before} to {event.after} in {state}"
+            if event.attempt < attempt:
+                yield f"I8 shard {shard}.{generation}: back from attempt {attempt} to {event.attempt}"
+            state, attempt = event.after, event.attempt
+        if state != row.state:
+            yield f"I8 shard {shard}.{generation}: stands as {row.state}, its history ends as {state}"

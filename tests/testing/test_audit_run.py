@@ -1,0 +1,363 @@
+"""The audit of a run finds each kind of damage, and nothing in a sound one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import packtrain
+from packtrain import Options, serving
+from packtrain._rules.lifecycle import TABLE
+from packtrain.testing import Drop, FaultPlan, Results
+from packtrain.testing.audit.run import audit_run
+from packtrain.testing.audit.steps import STEPS
+from tests.flow.place import Place, request_line, write_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: An answer is lost, and one row never comes back.
+FAULTS = FaultPlan(
+    rules=(
+        Drop(route="batches.create", calls=(1,), acted=True),
+        Results(route="files.download", how="missing"),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with answered, failed and rejected lines, beside the service that it was made with."""
+    root = tmp_path_factory.mktemp("lived")
+    anyio.run(_live, root)
+    return root
+
+
+async def _live(root: Path) -> None:
+    async with serving(root / "service", faults=FAULTS) as origin:
+        place = Place(root, origin)
+        source = write_lines(root / "in.jsonl", map(request_line, range(12)))
+        lines = [line.rstrip() for line in source.read_text().splitlines()]
+        source.write_text("\ufeff" + "\r\n".join([*lines[:5], "", "nonsense", *lines[5:]]) + "\nrubbish")
+        options = Options(shard_requests=5, retries=0)
+        async with packtrain.open_client(
+            root / "out.jsonl.packtrain", service=place.service, options=options
+        ) as client:
+            await client.run(source, model="m", out=root / "out.jsonl")
+
+
+@pytest.fixture
+def root(lived: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt, times included."""
+    copy = tmp_path / "lived"
+    shutil.copytree(lived, copy)
+    return copy
+
+
+def findings(root: Path, exit_code: int = 1) -> list[str]:
+    return audit_run(
+        inputs=[root / "in.jsonl"],
+        out=root / "out.jsonl",
+        state=root / "out.jsonl.packtrain",
+        service=root / "service",
+        exit_code=exit_code,
+    )
+
+
+def test_a_sound_run_has_no_findings(root: Path) -> None:
+    """A byte order mark, blank and bad lines, a lost answer and missing rows: nothing of that is wrong."""
+    assert findings(root) == []
+    assert (root / "out.jsonl.failed.jsonl").stat().st_size
+    assert (root / "out.jsonl.rejected.jsonl").stat().st_size
+
+
+def test_an_audit_changes_nothing(root: Path) -> None:
+    """Neither files nor their times."""
+
+    def picture() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*")}
+
+    before = picture()
+    findings(root)
+    assert picture() == before
+
+
+def _rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """With the time that it had."""
+    found = path.stat()
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _ask(root: Path, sql: str) -> None:
+    with closing(sqlite3.connect(root / "out.jsonl.packtrain" / "manifest.db")) as database, database:
+        assert database.execute(sql).rowcount > 0
+
+
+def _retell(root: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    path = root / "service" / "truth.jsonl"
+    entries = change([json.loads(line) for line in path.read_text().splitlines()])
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def _of(entries: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    return next(entry for entry in entries if entry["what"] == what)
+
+
+def lose_an_answer(root: Path) -> None:
+    _rewrite(root / "out.jsonl", lambda lines: lines[1:])
+
+
+def answer_twice(root: Path) -> None:
+    _rewrite(root / "out.jsonl", lambda lines: [*lines, lines[0]])
+
+
+def change_the_order(root: Path) -> None:
+    _rewrite(root / "out.jsonl", lambda lines: [lines[1], lines[0], *lines[2:]])
+
+
+def put_an_error_among_the_answers(root: Path) -> None:
+    _rewrite(root / "out.jsonl", lambda lines: ['{"key": "key-0", "error": {"code": 3}}\n', *lines[1:]])
+
+
+def forget_a_failure(root: Path) -> None:
+    _rewrite(root / "out.jsonl.failed.jsonl", lambda lines: lines[1:])
+
+
+def reject_twice(root: Path) -> None:
+    _rewrite(root / "out.jsonl.rejected.jsonl", lambda lines: [*lines, lines[0]])
+
+
+def reject_in_silence(root: Path) -> None:
+    _rewrite(root / "out.jsonl.rejected.jsonl", lambda lines: lines[1:])
+
+
+def two_live_jobs(root: Path) -> None:
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = _of(entries, "batch_created")
+        return [*entries, made | {"name": "batches/twin", "at": made["at"] + 1e-6}]
+
+    _retell(root, change)
+
+
+def two_adopted(root: Path) -> None:
+    _ask(
+        root,
+        "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) SELECT run, shard, "
+        "generation, at, attempt, event, before, after, json_object('batch', 'batches/twin') FROM events "
+        "WHERE event = 'JobKnown' AND shard = 0",
+    )
+
+
+def intend_afterwards(root: Path) -> None:
+    _ask(root, "UPDATE events SET at = at + 1000 WHERE event = 'CreateIntended'")
+
+
+def forget_an_intent(root: Path) -> None:
+    _ask(root, "DELETE FROM events WHERE event = 'CreateIntended' AND shard = 1")
+
+
+def create_more_than_was_intended(root: Path) -> None:
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [*entries, _of(entries, "batch_created") | {"name": "batches/late", "at": 1e10}]
+
+    _retell(root, change)
+
+
+def change_a_file_at_the_service(root: Path) -> None:
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        _of(entries, "file_finalised")["sha256"] = "00" * 32
+        return entries
+
+    _retell(root, change)
+
+
+def make_a_job_of_other_content(root: Path) -> None:
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = _of(entries, "batch_created")
+        made["displayName"] = made["displayName"].rsplit(".", 1)[0] + ".4"
+        return entries
+
+    _retell(root, change)
+
+
+def make_a_job_of_no_shard(root: Path) -> None:
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = _of(entries, "batch_created")
+        made["displayName"] = made["displayName"].replace(".0.0.1.", ".7.0.1.")
+        return entries
+
+    _retell(root, change)
+
+
+def tear_the_output(root: Path) -> None:
+    path = root / "out.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def change_a_byte_of_the_output(root: Path) -> None:
+    path = root / "out.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"number 3", b"number 4"))
+
+
+def lose_the_output(root: Path) -> None:
+    (root / "out.jsonl").unlink()
+
+
+def change_a_shard(root: Path) -> None:
+    (shards,) = (root / "out.jsonl.packtrain" / "shards").iterdir()
+    (shards / "00000-0.jsonl").write_bytes(b"other\n")
+
+
+def leave_a_draft(root: Path) -> None:
+    (root / "out.jsonl.tmp").touch()
+
+
+def take_a_step_that_there_is_not(root: Path) -> None:
+    _ask(root, "UPDATE events SET event = 'Fenced' WHERE event = 'FileReady'")
+
+
+def stand_elsewhere(root: Path) -> None:
+    _ask(root, "UPDATE jobs SET state = 'landed' WHERE shard = 1")
+
+
+def go_back_an_attempt(root: Path) -> None:
+    _ask(root, "UPDATE events SET attempt = 2 WHERE event = 'FileReady'")
+
+
+def publish_what_waits(root: Path) -> None:
+    _ask(root, "UPDATE jobs SET state = 'quarantined' WHERE shard = 1")
+
+
+def never_publish(root: Path) -> None:
+    _ask(root, "UPDATE runs SET sha256 = NULL")
+
+
+def touch_the_input(root: Path) -> None:
+    (root / "in.jsonl").touch()
+
+
+def change_the_input(root: Path) -> None:
+    _rewrite(root / "in.jsonl", lambda lines: [line.replace("number 3", "number 4") for line in lines])
+
+
+def create_after_the_end(root: Path) -> None:
+    os.utime(root / "out.jsonl", (0, 0))
+
+
+def keep_a_job_secret(root: Path) -> None:
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = _of(entries, "batch_created")
+        ended = next(entry for entry in entries if entry["what"] == "batch_finished" and entry["name"] == made["name"])
+        return [*entries, made | {"name": "batches/twin", "at": ended["at"] + 1}]
+
+    _retell(root, change)
+
+
+def adopt_what_never_was(root: Path) -> None:
+    _ask(root, "UPDATE events SET detail = json_object('batch', 'batches/none') WHERE event = 'JobKnown' AND shard = 1")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lose_an_answer, "I1 1 lines are neither"),
+        (answer_twice, "I1 1 answers or failures too many"),
+        (change_the_order, "I1 the answers are not in the order"),
+        (put_an_error_among_the_answers, "is no answer"),
+        (forget_a_failure, "I1 1 lines are neither"),
+        (reject_twice, "listed as rejected more than once"),
+        (reject_in_silence, "not listed as rejected"),
+        (two_live_jobs, "I2 "),
+        (two_adopted, "I2 shard 0.0: adopted"),
+        (intend_afterwards, "I4 "),
+        (forget_an_intent, "I4 "),
+        (create_more_than_was_intended, "I5 2 jobs were created"),
+        (change_a_file_at_the_service, "has not the bytes that were sealed"),
+        (make_a_job_of_other_content, "I6 "),
+        (make_a_job_of_no_shard, "I6 "),
+        (tear_the_output, "ends in the middle of a line"),
+        (change_a_byte_of_the_output, "are not those that were verified"),
+        (lose_the_output, "I7 "),
+        (change_a_shard, "is not what was sealed"),
+        (leave_a_draft, "I16 "),
+        (take_a_step_that_there_is_not, "I8 "),
+        (stand_elsewhere, "its history ends as closed"),
+        (go_back_an_attempt, "back from attempt 2"),
+        (publish_what_waits, "I13 published"),
+        (touch_the_input, "I15 "),
+        (change_the_input, "was not sealed from the lines"),
+        (create_after_the_end, "I17 "),
+        (keep_a_job_secret, "in no account"),
+        (adopt_what_never_was, "adopted, and never created"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_damage_is_found(root: Path, damage: Callable[[Path], None], words: str) -> None:
+    """Whatever was lost, changed, doubled or left over has a sentence of its own."""
+    damage(root)
+    assert any(words in finding for finding in findings(root)), findings(root)
+
+
+def test_a_success_without_an_output_is_found(root: Path) -> None:
+    """An exit code of 0 promises one."""
+    never_publish(root)
+    assert findings(root, exit_code=1) == []
+    assert findings(root, exit_code=0) == ["I13 it ended with 0, and nothing is published"]
+
+
+def test_parts_and_compressed_input_are_read(tmp_path: Path) -> None:
+    """As a run reads and writes them."""
+
+    async def live() -> None:
+        async with serving(tmp_path / "service") as origin:
+            place = Place(tmp_path, origin)
+            plain = place.requests(12)
+            (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+            async with packtrain.open_client(
+                place.state, service=place.service, options=Options(shard_requests=5)
+            ) as client:
+                await client.run(tmp_path / "in.jsonl.gz", model="m", out=f"{tmp_path / 'parts'}/")
+
+    def look() -> list[str]:
+        return audit_run(
+            inputs=[tmp_path / "in.jsonl.gz"],
+            out=tmp_path / "parts",
+            state=tmp_path / "state",
+            service=tmp_path / "service",
+            exit_code=0,
+        )
+
+    anyio.run(live)
+    assert look() == []
+    (tmp_path / "parts" / "part-00001.jsonl").unlink()
+    assert any(finding.startswith("I7") for finding in look())
+
+
+def test_the_second_table_is_the_first(root: Path) -> None:
+    """The steps are written down twice, so that a change of one alone is seen."""
+    table = {kind.__name__: (set(allowed), after or "") for kind, (allowed, after) in TABLE.items()}
+    assert {name: (set(allowed.split()), after) for name, (allowed, after) in STEPS.items()} == table
+
+
+def test_the_findings_are_printed(root: Path) -> None:
+    """A line each; the program ends with 1 if there are any."""
+    command = [sys.executable, "-m", "packtrain.testing.audit", "--input", str(root / "in.jsonl")]
+    command += ["--out", str(root / "out.jsonl"), "--service", str(root / "service")]
+    sound = subprocess.run(command, capture_output=True, text=True)
+    assert (sound.returncode, sound.stdout) == (0, ""), sound.stderr
+    lose_an_answer(root)
+    spoilt = subprocess.run(command, capture_output=True, text=True)
+    assert spoilt.returncode == 1
+    assert "I1 1 lines are neither answered nor failed" in spoilt.stdout
