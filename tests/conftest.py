@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-    ],
-    scope="session",
-)
+LOOPS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of what a loop does to bytes, threads and cancellations run on both, the others on one."""
+    if "anyio_backend" in metafunc.fixturenames:
+        both = metafunc.definition.get_closest_marker("both_loops") is not None
+        metafunc.parametrize("anyio_backend", LOOPS if both else LOOPS[:1], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """The transport is aiohttp, so the loops are asyncio's and uvloop's."""
     return request.param

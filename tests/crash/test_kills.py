@@ -46,7 +46,6 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     assert bench.audit() == []
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_killed_service_keeps_what_it_told_of(tmp_path: Path) -> None:
     """Every file and job that a client was told of is there once, and the directory is what the truth log says."""
     seed = random.randrange(10**6)

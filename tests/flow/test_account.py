@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from tests.flow.place import Place
 
 FIRST, SECOND = "the-first-key-sentinel", "the-second-key-sentinel"
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
 
 
 async def begin(place: Place, enough: Callable[[Statistics], bool]) -> Path:

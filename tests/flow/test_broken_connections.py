@@ -13,6 +13,8 @@ from packtrain import Options
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines, request_line, write_lines
 
+pytestmark = pytest.mark.both_loops
+
 KIB = 1024
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import aiohttp
 import anyio
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 CREATE = b":batchGenerateContent"
 ACCEPTED = ("drop", "503", "hang")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
 
 
 @pytest.fixture(autouse=True)

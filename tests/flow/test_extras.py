@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from packtrain import Statistics, Summary
 
 
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
-
-
 class Held:
     """A backend that answers when it is let go."""
 

@@ -48,12 +48,6 @@ STATUS = "X-Goog-Upload-Status"
 LOST = Drop(route=CREATE, calls=(1,), acted=True)
 
 
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
-
-
 def plan(*rules: Any, **switches: Any) -> FaultPlan:
     return FaultPlan(rules=rules, **switches)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
 TOKEN = naming.token_from(bytes(range(16)))
 OURS, THEIRS = f"{naming.run_prefix(TOKEN)}0.0.1.{'ab' * 8}.3", "somebody else's"
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: nothing waits."""
-    return "asyncio", {"use_uvloop": False}
 
 
 class Pages:

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
 SMALL = Options(shard_requests=10)
 LINES, SHARDS = 60, 6
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
 
 
 async def complete(place: Place, source: Path, state: Path | None = None, out: Path | None = None) -> Summary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 POLICY = Options(on_ambiguous="quarantine")
 #: Nobody listens there: retry and drop ask nothing.
 NOWHERE = Service(origin="http://127.0.0.1:9")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
 
 
 async def stuck(place: Place) -> Job:

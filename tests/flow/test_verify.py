@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -35,12 +35,6 @@ MEDDLING = {
     "UPDATE runs SET cursor = json_set(cursor, '$.shards', 4)": "cut into 4 shards, of which 3 are there",
     "INSERT INTO sources (run, position, name, size, mtime_ns) VALUES ('none', 0, x'', 0, 0)": "belongs to none of",
 }
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: what is tested are decisions."""
-    return "asyncio", {"use_uvloop": False}
 
 
 async def begin(place: Place, enough: Callable[[Statistics], bool]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import pytest
 from msgspec.structs import replace
 
 from packtrain._errors import ApiError, PacktrainError
@@ -33,12 +32,6 @@ OWN = RemoteBatch(
     requests=LINES,
 )
 EXTRA = replace(OWN, name="batches/extra")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough: nothing waits."""
-    return "asyncio", {"use_uvloop": False}
 
 
 class SetClock:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Kind = Callable[[Iterable[Row]], Iterable[Row] | AsyncIterator[Row]]
 
+pytestmark = pytest.mark.both_loops
+
 ROWS: list[Row] = [
     {"key": "a", "request": {"n": 1}},
     b'{"key":"b","request":{}}',

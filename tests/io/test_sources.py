@@ -16,6 +16,8 @@ from anyio import to_thread
 from packtrain._errors import InputError
 from packtrain._io.sources import STDIN, FileSource, StreamSource, expand, open_source
 
+pytestmark = pytest.mark.both_loops
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from packtrain._io.transport import Transport
 
+pytestmark = pytest.mark.both_loops
+
 KEY = "sentinel-key"
 
 

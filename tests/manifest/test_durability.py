@@ -24,6 +24,8 @@ from packtrain.testing.lives import RUN, SECRET, claimed, life, live, sealed, sh
 if TYPE_CHECKING:
     from anyio.abc import Process
 
+pytestmark = pytest.mark.both_loops
+
 RECORDER = Path(__file__).with_name("recorder.py")
 
 

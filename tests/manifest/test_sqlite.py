@@ -13,6 +13,8 @@ from packtrain.testing.manifests import ManifestSuite, OpenManifest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.both_loops
+
 
 class TestSqlite(ManifestSuite):
     @pytest.fixture

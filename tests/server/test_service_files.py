@@ -17,6 +17,8 @@ from .service_calls import Calls, blobs, digest_of, sha256, truth
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.both_loops
+
 DATA = b"".join(b"line %d\n" % number for number in range(400_000))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 SEED = 20261122
 #: Examples of each operation, beside those that schemathesis makes to cover the schemas.
 EXAMPLES = 3
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    """One loop is enough for what takes so long."""
-    return "asyncio"
 
 
 @pytest.mark.timeout(300)

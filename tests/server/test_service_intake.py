@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.both_loops
+
 DATA = random.Random(3).randbytes(3 * TAP_BYTES + 11)
 
 

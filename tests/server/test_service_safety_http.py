@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.both_loops
+
 CLOSE = "Connection: close"
 START = ("X-Goog-Upload-Protocol: resumable", "X-Goog-Upload-Command: start")
 #: A request that nobody sent: were it executed, the log would tell of an upload.

@@ -21,6 +21,8 @@ from .wires import PATIENCE, error_of, exchange, head, statuses, wire
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.both_loops
+
 #: Everything that takes time, in fractions of a second.
 FAST = Limits(header_time=0.5, idle_time=0.5, keep_alive=0.5)
 GET = head("GET", "/v1beta/files")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.both_loops
+
 DATA = bytes(range(256)) * (5 * GRANULARITY // 512)  # two and a half chunks
 
 
