@@ -10,6 +10,7 @@ import pytest
 
 import packtrain
 from packtrain import IncompleteRun, InputError, Local, ManifestError, Options, State
+from packtrain.testing import armed
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines, request_line, write_lines
 
@@ -193,3 +194,17 @@ async def test_a_create_that_never_arrived_is_fenced_and_made_once(place: Place)
     files = [entry["name"] for entry in place.truth("file_finalised")]
     assert len(set(files)) == 2
     assert {entry["name"] for entry in place.truth("file_deleted")} == set(files)
+
+
+async def test_a_create_whose_answer_nobody_saw_is_not_sent_again(place: Place) -> None:
+    """The program stops between the answer and its row: the job is looked for, and found."""
+    source = place.requests(5)
+    with armed("create.post.after=hang@1"):
+        async with packtrain.open_client(place.state, service=place.service) as client:
+            work = partial(client.run, source, model="m", out=place.out)
+            await run_until(client, lambda _: bool(place.truth("batch_created")), work)
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with anyio.fail_after(30):
+            summary = await client.run(source, model="m", out=place.out)
+    assert (summary.answered, summary.duplicates_healed) == (5, 0)
+    assert len(place.truth("batch_created")) == 1

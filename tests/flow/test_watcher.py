@@ -13,12 +13,12 @@ from packtrain._flow.reconcile import Watcher
 from packtrain._flow.signals import Changes
 from packtrain._io.spool import RunSpool
 from packtrain._manifest.memory import open_memory
-from packtrain._model import BatchPage, BatchState, ExtraState, RemoteBatch, State
+from packtrain._model import BatchPage, BatchState, ExtraState, RemoteBatch, RemoteFile, State
 from packtrain._options import Options
 from packtrain._rules import naming
 from packtrain._rules.lifecycle import CreateDoubtful, CreateIntended
 from packtrain._service import Service
-from packtrain.testing.lives import LINES, RUN, claimed, live, sealed, shard
+from packtrain.testing.lives import BYTES, LINES, RUN, claimed, live, sealed, shard
 
 if TYPE_CHECKING:
     from packtrain._io.base import Remote
@@ -58,6 +58,8 @@ class Listed:
         self.jobs = [OWN]
         self.out = False
         self.pages = 0
+        #: So many times more the file of the attempt in doubt is found by its name.
+        self.found = 0
 
     def states(self) -> list[BatchState]:
         return [job.state for job in self.jobs]
@@ -71,6 +73,13 @@ class Listed:
 
     async def find_batch(self, name: str) -> RemoteBatch | None:
         return next((job for job in self.jobs if job.name == name), None)
+
+    async def delete_file(self, name: str) -> None:
+        """Takes effect when it likes."""
+
+    async def find_file(self, name: str) -> RemoteFile | None:
+        self.found -= 1
+        return RemoteFile(name=name, state="ACTIVE", bytes=BYTES) if self.found >= 0 else None
 
     async def cancel(self, name: str) -> None:
         self.jobs = [replace(job, state=BatchState.CANCELLED) if job.name == name else job for job in self.jobs]
@@ -126,3 +135,20 @@ async def test_21_when_the_list_says_nothing_for_a_day_a_person_must_decide() ->
             except PacktrainError:
                 clock.time += 600
     assert "for a day" in (job.reason or "")
+
+
+async def test_24_a_fence_stands_when_the_file_is_seen_to_be_gone() -> None:
+    """Until then its deletion is asked for again; a create on its way may still be accepted."""
+    remote, clock = Listed(), SetClock()
+    remote.jobs, remote.found = [replace(OWN, display_name="somebody else's")], 3
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        job = await live(manifest, await claimed(manifest), State.UPLOADED)
+        job = await manifest.record(job, CreateIntended(tag=OWN.display_name, intent_at=NOW))
+        await manifest.record(job, CreateDoubtful(doubtful_at=NOW, reason="no answer"))
+        watcher = Watcher(context(manifest, remote, clock))
+        while job.state is not State.FENCED:
+            assert clock.time < NOW + 7200
+            clock.time += await watcher.look()
+            (job,) = await manifest.jobs(RUN.id)
+            assert (job.state is State.FENCED) == (remote.found < 0)

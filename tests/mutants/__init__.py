@@ -1,0 +1,1 @@
+"""Bugs sown on purpose, to see that the tests see them."""

@@ -1,0 +1,391 @@
+"""The bugs: where each is sown, in place of what, and which tests must catch it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+CLIENT = "src/packtrain/"
+CRASH = "tests/crash/test_failpoints.py::test_a_run_killed_at_any_point_ends_like_one_that_was_left_alone"
+
+
+class Mutant(Struct, frozen=True):
+    """``old`` stands once in ``file``, a path below the package; ``tests`` are a pytest's arguments."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    # What is asked of the service.
+    Mutant(
+        "the list is asked for without pageSize",
+        "_wire/gemini/batches.py",
+        'query = [("pageSize", str(PAGE_SIZE))]',
+        "query: list[tuple[str, str]] = []",
+        ("tests/wire/test_gemini_batches.py::test_a_list_always_names_its_page_size",),
+    ),
+    Mutant(
+        "a create is tried again, as idempotent calls are",
+        "_io/gemini.py",
+        "reply = await self._transport.send(call, once=True)",
+        'reply = await self._idempotent("create of a job", call)',
+        ("tests/flow/test_creates.py",),
+    ),
+    Mutant(
+        "redirects are followed",
+        "_io/transport.py",
+        "allow_redirects=False",
+        "allow_redirects=True",
+        ("tests/io/test_transport.py",),
+    ),
+    Mutant(
+        "the key goes to the address of an upload session",
+        "_io/transport.py",
+        """        headers = dict(call.headers)
+        if call.target.startswith("/"):
+            if self._service.key is not None:
+                headers["x-goog-api-key"] = self._service.key.reveal()
+""",
+        """        headers = dict(call.headers)
+        if self._service.key is not None:
+            headers["x-goog-api-key"] = self._service.key.reveal()
+        if call.target.startswith("/"):
+""",
+        ("tests/io/test_transport.py",),
+    ),
+    Mutant(
+        "an upload session may lie anywhere",
+        "_io/transport.py",
+        "if not same_origin(url, origin):",
+        "if not url:",
+        ("tests/io/test_transport.py",),
+    ),
+    Mutant(
+        "a connection that was lost under a create is closed gently",
+        "_io/transport.py",
+        'made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))',
+        'made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))',
+        ("tests/io/test_transport.py",),
+    ),
+    # Creates, and what becomes of those without an answer.
+    Mutant(
+        "the intent is recorded after the create",
+        "_flow/create.py",
+        """        job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+        return await self._post(job, tag)
+""",
+        """        run, now = self._ctx.run, self._ctx.clock.now
+        batch = await self._ctx.remote.create(model=run.model, task=run.task, tag=tag, file=job.file or "")
+        job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=now()))
+        return await self._ctx.record(job, JobKnown(batch=batch.name, submitted_at=now()))
+""",
+        ("tests/flow/test_creates.py",),
+    ),
+    Mutant(
+        "a create that a restart interrupted is sent again",
+        "_flow/create.py",
+        'return await self._doubt(job, "the program stopped between the intent and the answer")',
+        'return await self._post(job, job.tag or "")',
+        ("tests/flow/test_recovery.py",),
+    ),
+    Mutant(
+        "a 503 is a refusal",
+        "_rules/outcome.py",
+        "415, 422})",
+        "415, 422, 503})",
+        ("tests/rules/test_outcome.py",),
+    ),
+    Mutant(
+        "a proxy's 400 is a refusal of the service",
+        "_rules/outcome.py",
+        " or error.code is None:",
+        ":",
+        ("tests/rules/test_outcome.py",),
+    ),
+    Mutant(
+        "the next attempt begins without a fence",
+        "_flow/reconcile.py",
+        "await self._fence(await self._ctx.record(job, FenceIntended()))",
+        "await self._ctx.record(job, AttemptAbandoned(reason=reason))",
+        ("tests/model/test_simulator.py::test_twenty_thousand_schedules",),
+    ),
+    Mutant(
+        "a fence counts before the file is seen to be gone",
+        "_flow/reconcile.py",
+        "        if await self._ctx.remote.find_file(job.file):\n            return False\n",
+        "",
+        ("tests/flow/test_watcher.py",),
+    ),
+    Mutant(
+        "one pass without the job is absence",
+        "_rules/polling.py",
+        "return self.controlled >= 3 and waited >= settle",
+        "return self.controlled >= 1",
+        ("tests/rules/test_polling.py",),
+    ),
+    Mutant(
+        "absence is believed on an incomplete pass",
+        "_flow/reconcile.py",
+        "await self._count(job, Sight.VOID)",
+        "await self._count(job, Sight.CONTROLLED)",
+        ("tests/flow/test_watcher.py",),
+    ),
+    Mutant(
+        "a list counts without a job that is known",
+        "_rules/polling.py",
+        "return Sight.CONTROLLED if shown & controls else Sight.VOID",
+        "return Sight.CONTROLLED",
+        ("tests/rules/test_polling.py", "tests/flow/test_extras.py"),
+    ),
+    Mutant(
+        "a pass for a job in doubt ends early",
+        "_flow/listing.py",
+        "if following is None or (until and not missing):",
+        "if following is None or not missing:",
+        ("tests/flow/test_listing.py",),
+    ),
+    Mutant(
+        "one of our jobs that can't be read is overlooked",
+        "_flow/listing.py",
+        "        _refuse_hidden(page, prefix)\n",
+        "",
+        ("tests/flow/test_listing.py",),
+    ),
+    Mutant(
+        "shard 10 is taken for shard 1",
+        "_rules/naming.py",
+        'return f"{run_prefix(token)}{shard}.{generation}."',
+        'return f"{run_prefix(token)}{shard}"',
+        ("tests/rules/test_naming.py",),
+    ),
+    # Jobs too many.
+    Mutant(
+        "jobs too many are not cancelled",
+        "_flow/extras.py",
+        "            await ctx.remote.cancel(extra.batch)\n",
+        "",
+        ("tests/flow/test_extras.py",),
+    ),
+    Mutant(
+        "a job too many is cancelled before the row that says so",
+        "_flow/extras.py",
+        "            await _note(ctx, extra)\n    await heal(ctx)",
+        "            await ctx.remote.cancel(extra.batch)\n            await _note(ctx, extra)\n    await heal(ctx)",
+        ("tests/flow/test_extras.py",),
+    ),
+    Mutant(
+        "a job is cancelled although its shard has none",
+        "_rules/extras.py",
+        "if job is None or job.state is State.QUARANTINED:\n        return ExtraState.SEEN",
+        "if job is None or job.state is State.QUARANTINED:\n        return ExtraState.CANCELLING",
+        ("tests/rules/test_extras.py", "tests/flow/test_extras.py"),
+    ),
+    Mutant(
+        "a job of other content is adopted",
+        "_rules/extras.py",
+        "if (tag.sha16, tag.lines) != (shard.sha256[:16], shard.lines):",
+        "if tag.lines < 0:",
+        ("tests/rules/test_extras.py", "tests/flow/test_extras.py"),
+    ),
+    # Uploads.
+    Mutant(
+        "the offset of an upload moves on our own guess",
+        "_rules/upload.py",
+        'if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):\n'
+        "        return doubted(upload)",
+        'if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):\n'
+        "        return msgspec.structs.replace(upload, offset=min(upload.size, upload.offset + upload.granularity))",
+        ("tests/rules/test_upload.py",),
+    ),
+    Mutant(
+        "an upload taken up again goes on without asking",
+        "_rules/upload.py",
+        "doubtful=upload.url is not None, stalls=0",
+        "doubtful=False, stalls=0",
+        ("tests/rules/test_upload.py",),
+    ),
+    Mutant(
+        "a file that somebody else has made under our name is used",
+        "_flow/upload.py",
+        'if self.job.state is State.FINALIZING and file.display_name in ("", self._tag):',
+        "if file.bytes == self._shard.bytes:",
+        ("tests/flow/test_what_is_sent.py",),
+    ),
+    Mutant(
+        "the digest of an uploaded file is not compared",
+        "_flow/upload.py",
+        " or file.sha256 not in (None, self._shard.sha256):",
+        ":",
+        ("tests/flow/test_faults.py::test_a_disturbed_upload_brings_the_whole_file",),
+    ),
+    Mutant(
+        "a shard that changed on the disk is sent",
+        "_flow/upload.py",
+        "            await self._verify_local()\n",
+        "",
+        ("tests/flow/test_what_is_sent.py",),
+    ),
+    # Downloads and answers.
+    Mutant(
+        "the seam of a resumed download is not compared",
+        "_io/part.py",
+        "if known and os.pread(self._file.fileno(), known, self._position) != piece[:known]:",
+        "if known < 0:",
+        ("tests/io/test_part.py",),
+    ),
+    Mutant(
+        "a body shorter than announced is taken",
+        "_io/part.py",
+        "if total is not None and self._position != total:",
+        "if total is not None and self._position > total:",
+        ("tests/io/test_part.py",),
+    ),
+    Mutant(
+        "the first copy of the results is believed",
+        "_flow/download.py",
+        "if (vouched and not tally.missing) or digest == seen:",
+        "if digest:",
+        ("tests/flow/test_faults.py",),
+    ),
+    Mutant(
+        "results that end in the middle of a row are taken",
+        "_io/join.py",
+        '            if line.endswith(b"\\n"):\n                return None\n',
+        "            if line:\n                return None\n",
+        ("tests/io/test_join.py",),
+    ),
+    Mutant(
+        "the last of several rows counts, an error or not",
+        "_io/join.py",
+        "if held == _ABSENT or (ok and not held & 1):",
+        "if held:",
+        ("tests/io/test_join.py",),
+    ),
+    Mutant(
+        "a key that has an answer is asked again",
+        "_io/lineage.py",
+        """            request = requests.seek(key_of(line))
+            sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
+""",
+        """            while (request := requests.take(key_of(line))) is None:
+                extra = key_of(requests._line)
+                sorter.keep(Failed(extra, "", asked.first + requests.passed, 1, True), requests.seek(extra))
+            sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
+""",
+        ("tests/flow/test_lineage.py::test_a_passing_failure_is_asked_again_and_nothing_else",),
+    ),
+    # Input.
+    Mutant(
+        "a key that stands twice in the input is kept twice",
+        "_flow/judge.py",
+        "return without(batch, repeated, repeated_key)",
+        "return batch",
+        ("tests/flow/test_run.py::test_bad_lines_are_listed_and_the_rest_is_answered",),
+    ),
+    Mutant(
+        "an input is used before its end was seen",
+        "_flow/ingest.py",
+        "                await source.verify()\n",
+        "                pass\n",
+        ("tests/flow/test_what_is_sent.py",),
+    ),
+    # What must last.
+    Mutant(
+        "the manifest syncs only now and then",
+        "_manifest/database.py",
+        "PRAGMA synchronous = FULL;",
+        "PRAGMA synchronous = NORMAL;",
+        ("tests/manifest/test_durability.py",),
+    ),
+    Mutant(
+        "a file gets its name before it is durable",
+        "_disk.py",
+        "    sync(what, file)\n    file.close()\n    rename(what, draft, final)\n",
+        "    rename(what, draft, final)\n    sync(what, file)\n    file.close()\n",
+        ("tests/io/test_durable_files.py",),
+    ),
+    Mutant(
+        "results get their names before they are durable",
+        "_io/spool.py",
+        "                sync(what, file)\n            rename(what, temporary, final)\n",
+        "                rename(what, temporary, final)\n                sync(what, file)\n",
+        ("tests/io/test_durable_files.py",),
+    ),
+    Mutant(
+        "the name of a file is not made durable",
+        "_disk.py",
+        "    rename(what, draft, final)\n    sync_directory(what, final.parent)\n",
+        "    rename(what, draft, final)\n",
+        ("tests/io/test_durable_files.py",),
+    ),
+    Mutant(
+        "answers are let go before the row that says where they are published",
+        "_flow/merge.py",
+        "    await ctx.manifest.publish(ctx.run.id, digest)\n"
+        "    await anyio.to_thread.run_sync(spool.discard_results)\n",
+        "    await anyio.to_thread.run_sync(spool.discard_results)\n"
+        "    await ctx.manifest.publish(ctx.run.id, digest)\n",
+        (CRASH,),
+    ),
+    Mutant(
+        "a shard's file is deleted before the row of its results",
+        "_flow/collect.py",
+        "    tally, child = await anyio.to_thread.run_sync(landing.seal)\n",
+        "    tally, child = await anyio.to_thread.run_sync(landing.seal)\n"
+        '    await anyio.to_thread.run_sync(remove, "shard", ctx.spool.shard(job.shard, job.generation))\n',
+        (CRASH,),
+    ),
+    Mutant(
+        "a create goes out before its witness is written",
+        "_manifest/sqlite.py",
+        "if isinstance(event, CreateIntended):",
+        "if number < 0:",
+        ("tests/manifest/test_identity.py",),
+    ),
+    Mutant(
+        "the row of a job is changed by whoever comes",
+        "_manifest/operations.py",
+        "\n    AND state = :before AND attempt = :attempt_before AND fence = :fence\n",
+        "\n",
+        ("tests/manifest/test_sqlite.py",),
+    ),
+    Mutant(
+        "a second driver is let in",
+        "_manifest/lock.py",
+        "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        ("tests/manifest/test_lock.py",),
+    ),
+    # Secrets.
+    Mutant(
+        "the address of an upload session outlives the upload",
+        "_manifest/operations.py",
+        "        connection.execute(DROP_SESSION, key(job))\n",
+        "        pass\n",
+        ("tests/manifest/test_durability.py",),
+    ),
+    Mutant(
+        "the history tells the address of an upload session",
+        "_rules/lifecycle.py",
+        'if k != "upload" and v is not None',
+        "if v is not None",
+        ("tests/rules/test_lifecycle.py",),
+    ),
+    Mutant(
+        "a message quotes the address of an upload session",
+        "_io/transport.py",
+        "{urlsplit(url).netloc[:80]!r}",
+        "{url!r}",
+        ("tests/cli/test_sentinel_key.py",),
+    ),
+    Mutant(
+        "the key stands in the manifest",
+        "_flow/account.py",
+        "KeyMark(salt, _digest(salt, key))",
+        "KeyMark(salt, key.reveal())",
+        ("tests/cli/test_sentinel_key.py",),
+    ),
+)
