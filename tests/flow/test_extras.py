@@ -83,7 +83,9 @@ async def test_30_the_sweep_at_the_start_cancels_a_job_beside_the_adopted_one(tm
         place.requests(3)
         await run_till(place, submitted)
         extra = await twin(place)
-        await run_till(place, lambda statistics: statistics.duplicates_healed == 1)
+        await run_till(
+            place, lambda statistics: statistics.duplicates_healed == 1 and bool(place.truth("batch_cancelled"))
+        )
         assert [entry["name"] for entry in place.truth("batch_cancelled")] == [extra]
         backend.go.set()
         summary = await run(place)

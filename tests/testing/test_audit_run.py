@@ -19,6 +19,7 @@ import packtrain
 from packtrain import Options, serving
 from packtrain._rules.lifecycle import TABLE
 from packtrain.testing import Drop, FaultPlan, Results
+from packtrain.testing.audit.manifest import read_records
 from packtrain.testing.audit.run import audit_run
 from packtrain.testing.audit.steps import STEPS
 from tests.flow.place import Place, request_line, write_lines
@@ -317,11 +318,12 @@ def test_a_success_without_an_output_is_found(root: Path) -> None:
     assert findings(root, exit_code=0) == ["I13 it ended with 0, and nothing is published"]
 
 
-def test_parts_and_compressed_input_are_read(tmp_path: Path) -> None:
-    """As a run reads and writes them."""
+def test_parts_compressed_input_and_later_generations_are_read(tmp_path: Path) -> None:
+    """As a run reads and writes them; rows that were missing at first are asked for again."""
+    faults = FaultPlan(rules=(Results(route="files.download", how="missing", times=1),))
 
     async def live() -> None:
-        async with serving(tmp_path / "service") as origin:
+        async with serving(tmp_path / "service", faults=faults) as origin:
             place = Place(tmp_path, origin)
             plain = place.requests(12)
             (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
@@ -341,6 +343,7 @@ def test_parts_and_compressed_input_are_read(tmp_path: Path) -> None:
 
     anyio.run(live)
     assert look() == []
+    assert {place[1] for place in read_records(tmp_path / "state", "main").shards} == {0, 1}
     (tmp_path / "parts" / "part-00001.jsonl").unlink()
     assert any(finding.startswith("I7") for finding in look())
 
