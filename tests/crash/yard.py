@@ -42,7 +42,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     shards: int = SHARDS
     #: A line's bytes that are sent and not echoed.
     ballast: int = 0
-    #: Jobs of the first shard: more than one only where the service makes two of one create.
+    #: Jobs of the first shard: more than one only where the service makes two of one create, or some is asked again.
     jobs: int = 1
 
 
@@ -89,6 +89,18 @@ steps = [{ state = "RUNNING", looks = 4 }]
     Scenario(
         name="jobs are not listed",
         faults='[[rules]]\ndo = "list"\nhow = "empty"\nroute = "batches.list"\ntimes = 6\n',
+    ),
+    Scenario(
+        name="a row is missing, and asked again",
+        faults='[[rules]]\ndo = "results"\nhow = "missing"\nroute = "files.download"\ncalls = [1]\n',
+        shards=1,
+        jobs=2,
+    ),
+    Scenario(
+        name="results are gone, and asked again",
+        faults='[[rules]]\ndo = "expire"\nroute = "files.download"\ncalls = [1]\n',
+        shards=1,
+        jobs=2,
     ),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from .._io.base import Download
+    from .._io.base import Clock, Download, Remote
     from .._model import Tally
     from .context import Context
 
@@ -37,7 +36,7 @@ async def fetch_whole(ctx: Context, name: str, part: Path, join: Callable[[], Aw
     """
     seen, fault = None, None
     for _ in range(_COPIES):
-        vouched = await fetch(ctx, name, part)
+        vouched = await fetch(ctx.remote, ctx.clock, name, part)
         try:
             tally = await join()
         except IntegrityError as error:
@@ -51,16 +50,16 @@ async def fetch_whole(ctx: Context, name: str, part: Path, join: Callable[[], Aw
     raise fault or TransportError(f"{name}: the results came down differently {_COPIES} times; see the network")
 
 
-async def fetch(ctx: Context, name: str, part: Path) -> bool:
+async def fetch(remote: Remote, clock: Clock, name: str, part: Path) -> bool:
     """Bring a results file down to ``part``; whether the transport vouches for its end. Raises the last error."""
-    return await persist(partial(_Fetch(ctx, name, part).once), ctx.clock, tries=_TRIES)
+    return await persist(_Fetch(remote, name, part).once, clock, tries=_TRIES)
 
 
 class _Fetch:
     """The tries of one download; what they said of the file must agree."""
 
-    def __init__(self, ctx: Context, name: str, path: Path) -> None:
-        self._ctx = ctx
+    def __init__(self, remote: Remote, name: str, path: Path) -> None:
+        self._remote = remote
         self._name = name
         self._path = path
         #: Length and ETag of the file, as far as the last answer told them.
@@ -80,7 +79,7 @@ class _Fetch:
 
     async def _go_on(self, part: Part) -> bool:
         etag = self._seen[1]
-        async with self._ctx.remote.download(self._name, offset=part.offset, etag=etag) as download:
+        async with self._remote.download(self._name, offset=part.offset, etag=etag) as download:
             self._compare(part, download)
             part.begin(download.offset)
             async for piece in download.pieces():
@@ -92,4 +91,5 @@ class _Fetch:
         before, self._seen = self._seen, (download.total, download.etag)
         if any(None not in pair and pair[0] != pair[1] for pair in zip(before, self._seen, strict=True)):
             part.discard()
+            self._seen = (None, None)
             raise TransportError("download of results: the file is another one than before; starting over")
