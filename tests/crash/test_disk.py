@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,18 +33,22 @@ def failures(root: Path, calm: Calm, chosen: list[Fault]) -> list[str]:
     return [f"{verdict.fault}: {verdict.wrong}" for verdict in verdicts if verdict.wrong or not verdict.struck]
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_a_full_disk_at_any_write_ends_the_run_with_advice_and_loses_nothing(
-    tmp_path: Path, calm: Calm, part: int
-) -> None:
+def some(chosen: list[Fault]) -> list[Fault]:
+    """A third of them, others each time; scripts/torture disk takes all."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed).sample(chosen, len(chosen) // 3)
+
+
+def test_a_full_disk_at_any_write_ends_the_run_with_advice_and_loses_nothing(tmp_path: Path, calm: Calm) -> None:
     """ENOSPC at every write, file, name and commit: exit code 75, what to do, and the same files afterwards."""
     chosen = faults((point for point in calm.points if point.endswith(".before")), "ENOSPC")
     assert len(chosen) > 50
-    assert failures(tmp_path / "torn", calm, chosen[part::2]) == []
+    assert failures(tmp_path / "torn", calm, some(chosen)) == []
 
 
 def test_a_failing_disk_ends_the_run_where_it_failed_and_loses_nothing(tmp_path: Path, calm: Calm) -> None:
     """EIO of an fsync, a rename or a commit, which may have taken place all the same: it is not tried again."""
     chosen = faults((point for point in calm.points if point.endswith(LASTING)), "EIO")
     assert len(chosen) > 15
-    assert failures(tmp_path / "torn", calm, chosen) == []
+    assert failures(tmp_path / "torn", calm, some(chosen)) == []

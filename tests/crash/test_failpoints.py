@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
 #: On a busy machine the waits add up.
 pytestmark = pytest.mark.timeout(400)
 
-PARTS = 4
+PARTS = 2
 
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Calm]:
     """A run without any trouble."""
     return undisturbed(tmp_path_factory.mktemp("calm"), [CALM])
+
+
+def some(cases: list[Case]) -> list[Case]:
+    """A third of them, others each time; scripts/torture failpoints takes all."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed).sample(cases, len(cases) // 3)
 
 
 def telling(case: Case) -> bool:
@@ -44,7 +52,7 @@ def test_a_run_killed_at_any_point_ends_like_one_that_was_left_alone(
     """Before each durable write, before and after each call of the service: same files, one job for each shard."""
     cases = list(filter(telling, singles(calm, hits=1)))
     assert len(cases) > 60
-    assert failures(tmp_path, calm, cases[part::PARTS]) == []
+    assert failures(tmp_path, calm, some(cases[part::PARTS])) == []
 
 
 def test_a_run_in_trouble_and_killed_as_well_ends_like_one_in_trouble(tmp_path: Path, calm: dict[str, Calm]) -> None:
@@ -53,4 +61,4 @@ def test_a_run_in_trouble_and_killed_as_well_ends_like_one_in_trouble(tmp_path: 
     cases = [case for case in filter(telling, singles(calm, hits=1)) if case.scenario is not CALM]
     points = {kill.rpartition(".")[0] for case in cases for kill in case.kills}
     assert points >= {"manifest.FenceIntended", "manifest.Fenced", "manifest.CreateDoubtful", "upload.query"}
-    assert failures(tmp_path / "torn", calm, cases) == []
+    assert failures(tmp_path / "torn", calm, some(cases)) == []
