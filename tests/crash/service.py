@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import random
 import sys
 import tempfile
@@ -171,8 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
     parser.add_argument("--longest-life", type=float, default=1.5, help="seconds between two kills at the most")
     chosen = parser.parse_args(arguments)
-    # What aiohttp's client tells of connections that were cut under it, which is the point here.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "service"

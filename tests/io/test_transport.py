@@ -75,8 +75,15 @@ async def test_the_key_goes_to_paths_below_the_origin_and_in_a_header() -> None:
 async def test_the_key_does_not_go_to_an_address_that_the_service_gave() -> None:
     """An upload session is authorised by its address alone."""
     async with speaking() as (transport, echo, origin):
-        await transport.send(Call(name="x", method="POST", target=f"{origin}/upload?upload_id=1", body=b""))
+        await transport.send(Call(name="x", method="POST", target=f"{origin}/upload?upload_id=1"))
         assert KEY not in str(dict(echo.seen[0].headers))
+
+
+async def test_a_post_without_a_body_says_that_it_has_none() -> None:
+    """Front ends answer 411 to a POST that tells no length."""
+    async with speaking() as (transport, echo, _):
+        await transport.send(Call(name="x", method="POST", target="/v1beta/batches/1:cancel"))
+        assert echo.seen[0].headers["Content-Length"] == "0"
 
 
 async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:

@@ -79,11 +79,12 @@ class Calls:
         assert answer.status == 200, answer.body
         return answer.headers["X-Goog-Upload-URL"]
 
-    async def command(self, url: str, command: str, *, offset: int | None = None, data: Any = b"") -> Answer:
+    async def command(self, url: str, command: str, *, offset: int | None = None, data: Any = None) -> Answer:
         headers = {"X-Goog-Upload-Command": command}
         if offset is not None:
             headers["X-Goog-Upload-Offset"] = str(offset)
-        return await self.call("POST", url, headers=headers, data=data)
+        # aiohttp writes even an empty body in a task of its own, whose failure nobody would be told of.
+        return await self.call("POST", url, headers=headers, data=data or None)
 
     async def received(self, url: str) -> int:
         answer = await self.command(url, "query")

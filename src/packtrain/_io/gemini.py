@@ -41,7 +41,7 @@ class GeminiRemote:
         return files.read_upload(reply)
 
     async def send(self, url: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
-        body = FileRange(reader.read, offset, length, self._sent)
+        body = FileRange(reader.read, offset, length, self._sent) if length else None
         return files.read_upload(
             await self._transport.send(files.send_chunk(url, offset=offset, finalize=finalize), body)
         )

@@ -134,7 +134,7 @@ def get(name: str) -> Call:
 
 
 def cancel(name: str) -> Call:
-    return Call(name="job.cancel", method="POST", target=f"/{VERSION}/{checked(name)}:cancel", body=b"")
+    return Call(name="job.cancel", method="POST", target=f"/{VERSION}/{checked(name)}:cancel")
 
 
 def delete(name: str) -> Call:

@@ -85,7 +85,7 @@ def send_chunk(url: str, *, offset: int, finalize: bool) -> Call:
 
 
 def query_upload(url: str) -> Call:
-    return Call(name="upload.query", method="POST", target=url, headers=(("X-Goog-Upload-Command", "query"),), body=b"")
+    return Call(name="upload.query", method="POST", target=url, headers=(("X-Goog-Upload-Command", "query"),))
 
 
 def get_file(name: str) -> Call:
