@@ -15,7 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from ._disk import disk_errors, make_directory, remove
-from ._errors import IncompleteRun, InputError
+from ._errors import IncompleteRun, InputError, IntegrityError
 from ._flow import upload as uploading
 from ._flow.context import Context
 from ._flow.groups import plain_errors
@@ -284,6 +284,9 @@ class _OneFile(RunSpool):
 
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._file
+
+    def spoiled(self, path: Path, how: str) -> IntegrityError:
+        return IntegrityError(f"{path} {how}; start again once nobody changes it any more")
 
 
 async def status(state: str | os.PathLike[str]) -> Status:

@@ -31,12 +31,12 @@ async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
         return job
     if output is not None and output.parts and job.tally and not job.tally.again:
         await publish_part(ctx, output, job)
-        await anyio.to_thread.run_sync(remove, "results", ctx.spool.answers(job))
     return await _close(ctx, job)
 
 
 async def _land(ctx: Context, job: Job) -> Job:
     landing = await _landing(ctx, job)
+    await anyio.to_thread.run_sync(landing.check)
     try:
         if job.result:
             await fetch_whole(ctx, job.result, landing.part, landing.join)

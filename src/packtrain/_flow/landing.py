@@ -40,6 +40,15 @@ class Landing:
         self._tally = Tally()
         self._picked: Picked | None = None
 
+    def check(self) -> None:
+        """Blocking. Raises IntegrityError when a file that is to be joined is gone or cut short."""
+        spool, parent = self._ctx.spool, self._asked.parent
+        spool.require(self._asked.requests, self._shard.bytes)
+        if parent is not None:
+            spool.require(parent.answers, self._asked.parent_tally.bytes)
+            spool.require(parent.failed)
+            spool.require(parent.requests)
+
     async def join(self) -> Tally:
         """Join what came down; the files are not durable yet."""
         return await anyio.to_thread.run_sync(self._join, limiter=self._ctx.joining)

@@ -11,12 +11,14 @@ import anyio.to_thread
 from .._disk import disk_errors, make_directory, remove
 from .._errors import InputError, ManifestError
 from .._io.spool import publish, touch
+from .._model import Tally
 from .._rules.lineage import latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from .._io.spool import RunSpool
     from .._model import Job
     from .context import Context
 
@@ -70,15 +72,16 @@ class Output:
 
 
 async def publish_part(ctx: Context, output: Output, job: Job) -> None:
-    """One landed shard as a part of its own; done again after a crash, with the same result."""
+    """One landed shard becomes a part of its own; done again after a crash, with the same result."""
     await anyio.to_thread.run_sync(output.make)
-    await anyio.to_thread.run_sync(publish, [ctx.spool.answers(job)], output.part(job))
+    await anyio.to_thread.run_sync(_hand_over, ctx.spool, output.part(job), job)
 
 
 async def merge(ctx: Context, output: Output) -> None:
     """Publish what all shards of the run have come to, record it, and let go of the copies."""
     jobs = latest(await ctx.manifest.jobs(ctx.run.id))
     spool = ctx.spool
+    await anyio.to_thread.run_sync(_check, spool, jobs, output)
     await _publish_some(jobs, spool.failed, output.beside("failed"))
     await _publish_some(jobs, spool.unknown, output.beside("unknown"))
     # Last, for whoever waits for it reads the others next.
@@ -89,6 +92,29 @@ async def merge(ctx: Context, output: Output) -> None:
     digest = hashlib.sha256("".join(job.tally.sha256 for job in jobs if job.tally).encode()).hexdigest()
     await ctx.manifest.publish(ctx.run.id, digest)
     await anyio.to_thread.run_sync(spool.discard_results)
+
+
+def _hand_over(spool: RunSpool, part: Path, job: Job) -> None:
+    """Blocking. Once the part stands, the copy here goes."""
+    assert job.tally is not None
+    answers = spool.answers(job)
+    stands = part.is_file() and part.stat().st_size == job.tally.bytes
+    if answers.exists() or not stands:
+        spool.require(answers, job.tally.bytes)
+        publish([answers], part)
+    remove("results", answers)
+
+
+def _check(spool: RunSpool, jobs: Sequence[Job], output: Output) -> None:
+    """Blocking. Raises IntegrityError when a file to be published is gone or cut short; empty lists are not missed."""
+    for job in jobs:
+        tally = job.tally or Tally()
+        if not output.parts:
+            spool.require(spool.answers(job), tally.bytes)
+        if tally.failed:
+            spool.require(spool.failed(job))
+        if tally.unknown:
+            spool.require(spool.unknown(job))
 
 
 async def publish_rejects(rejects: Path, output: Output) -> None:

@@ -50,8 +50,10 @@ def _child(ctx: Context, job: Job, *, everything: bool) -> Shard | None:
     """Blocking. The next generation of a shard, durable; None when nothing of it is to be asked again."""
     if job.tally is None or not job.tally.failed:
         return None
-    path = ctx.spool.shard(job.shard, job.generation + 1)
-    picked = pick(ctx.spool.kept(job), draft(path), everything=everything)
+    path, kept = ctx.spool.shard(job.shard, job.generation + 1), ctx.spool.kept(job)
+    for needed in (kept.failed, kept.requests):
+        ctx.spool.require(needed)
+    picked = pick(kept, draft(path), everything=everything)
     if picked is None:
         remove("shard", draft(path))
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import IntegrityError, TransportError
+from .._errors import TransportError
 from .._io.spool import ShardReader
 from .._model import Job, RemoteFile, Shard, State, Upload
 from .._options import ATTEMPTS, FILE_READY_TIMEOUT
@@ -169,16 +169,18 @@ class _Sending:
     async def _verify_local(self) -> None:
         digest = await anyio.to_thread.run_sync(self._reader.digest, self._shard.bytes)
         if digest != self._shard.sha256:
-            raise IntegrityError(
-                f"shard {self._shard.index}: {self._reader.path} is not what it was when it was sealed "
-                f"(SHA-256 {digest[:16]}…, sealed {self._shard.sha256[:16]}…); nothing of it was submitted. "
-                "Restore the file, or start over with another --out."
+            raise self._ctx.spool.spoiled(
+                self._reader.path,
+                f"is not what it was when it was sealed (SHA-256 {digest[:16]}…, sealed {self._shard.sha256[:16]}…; "
+                "nothing of it was submitted)",
             )
 
 
 @contextlib.asynccontextmanager
 async def _reading(ctx: Context, shard: Shard) -> AsyncIterator[ShardReader]:
-    reader = await anyio.to_thread.run_sync(ShardReader, ctx.spool.shard(shard.index, shard.generation))
+    path = ctx.spool.shard(shard.index, shard.generation)
+    await anyio.to_thread.run_sync(ctx.spool.require, path, shard.bytes)
+    reader = await anyio.to_thread.run_sync(ShardReader, path)
     try:
         yield reader
     finally:

@@ -78,6 +78,8 @@ class RunSpool:
     """The files of one run; several runs share a state directory."""
 
     def __init__(self, root: Path, token: str) -> None:
+        self._root = root
+        self._token = token
         self.keys = root / "keys" / token
         self._shards = root / "shards" / token
         self._results = root / "results" / token
@@ -110,6 +112,23 @@ class RunSpool:
 
     def unknown(self, job: Job) -> Path:
         return self.answers(job).with_suffix(".unknown")
+
+    def require(self, path: Path, size: int | None = None) -> None:
+        """Blocking. Raises IntegrityError when a file that the run goes on from is gone, or not of this size."""
+        found = path.stat().st_size if path.is_file() else None
+        if found is None:
+            raise self.spoiled(path, "is gone")
+        if size not in (None, found):
+            raise self.spoiled(path, f"has {found} bytes instead of {size}")
+
+    def spoiled(self, path: Path, how: str) -> IntegrityError:
+        """What to raise for a file of the run that is not what it should be."""
+        manifest = self._root / "manifest.db"
+        return IntegrityError(
+            f"{path} {how}, and the run can't go on without it. Put it back as it was, and start the same command "
+            f"again. If it is lost, move {manifest} and its -wal aside, and let `packtrain recover INPUT... --run "
+            f"{self._token}` make the run anew: it fetches what was answered once more, and pays for no job twice"
+        )
 
     def discard_results(self) -> None:
         """Blocking. Let go of what has been published, but for what is needed to ask failed keys again."""

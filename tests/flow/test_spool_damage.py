@@ -1,0 +1,98 @@
+"""Files of a run that go missing between two starts: said at once, and healed by putting them back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from packtrain import IncompleteRun, IntegrityError, Options
+from packtrain.testing import armed
+from tests.flow.place import read_lines
+from tests.flow.test_lineage import INTERNAL, INVALID, LINES, OPTIONS, Moody, assert_answered, at, retry, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.flow.place import Place
+
+
+#: All lines in one shard, so that one step comes after the other.
+ONE = Options()
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    """One loop is enough: what is tested are decisions."""
+    return "asyncio", {"use_uvloop": False}
+
+
+async def break_off(place: Place, step: str, options: Options = ONE, **how: Any) -> None:
+    """Run up to this hit of a step, which fails."""
+    point, hit = step.split("@")
+    with armed(f"{point}.before=raise:EIO@{hit}"), pytest.raises(IncompleteRun):
+        await run(place, options, **how)
+
+
+@pytest.mark.parametrize(
+    ("step", "pattern"),
+    [
+        pytest.param("manifest.UploadIntended@1", "shards/*/*-0.jsonl", id="a shard before its upload"),
+        pytest.param("manifest.Landed@1", "shards/*/*-0.jsonl", id="a shard before the join"),
+        pytest.param("manifest.Landed@2", "shards/*/*-1.jsonl", id="lines asked again, before the join"),
+        pytest.param("manifest.Landed@2", "results/*/*-0.jsonl", id="answers of before"),
+        pytest.param("manifest.Landed@2", "results/*/*-0.failed", id="failures of before"),
+        pytest.param("manifest.Landed@2", "results/*/*-0.requests", id="requests of before"),
+        pytest.param("manifest.publish@1", "results/*/*-1.jsonl", id="answers before the merge"),
+        pytest.param("manifest.publish@1", "results/*/*-1.failed", id="failures before the merge"),
+    ],
+)
+async def test_a_file_that_is_needed_and_gone_stops_the_run(tmp_path: Path, step: str, pattern: str) -> None:
+    """By name, with what to do; put back, the run ends as ever."""
+    async with at(tmp_path, Moody({5: [INTERNAL], 15: [INVALID]})) as place:
+        await break_off(place, step)
+        (path,) = place.state.glob(pattern)
+        content = path.read_bytes()
+        damages = ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]
+        for damage in damages:
+            path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
+            said = rf"{path.name} (is gone|has \d+ bytes).*recover INPUT... --run \w{{26}}"
+            with pytest.raises(IntegrityError, match=said):
+                await run(place, ONE)
+            path.write_bytes(content)
+        assert_answered(place, await run(place, ONE), without=[15])
+
+
+async def test_failed_lines_that_are_gone_cannot_be_asked_again(tmp_path: Path) -> None:
+    """The run stays published as it is."""
+    async with at(tmp_path, Moody({5: [INTERNAL] * 3})) as place:
+        await run(place)
+        (path,) = [path for path in place.state.glob("results/*/*.requests") if path.stat().st_size]
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(IntegrityError, match=f"{path.name} is gone"):
+            await retry(place)
+        path.write_bytes(content)
+        assert_answered(place, await retry(place))
+
+
+@pytest.mark.parametrize("step", ["results.remove@1", "part.remove@1", "manifest.Closed@1"])
+async def test_a_part_that_stands_needs_no_copy_any_more(tmp_path: Path, step: str) -> None:
+    """Stopped between the part and the row that closes its shard, the run goes on."""
+    parts = tmp_path / "parts"
+    async with at(tmp_path, Moody({})) as place:
+        await break_off(place, step, OPTIONS, out=f"{parts}/")
+        summary = await run(place, out=f"{parts}/")
+    assert (summary.complete, summary.answered) == (True, LINES)
+    assert len([row for part in parts.glob("part-*") for row in read_lines(part)]) == LINES
+
+
+async def test_a_part_that_is_gone_as_well_as_its_copy_is_told(tmp_path: Path) -> None:
+    """Nothing else holds these answers."""
+    parts = tmp_path / "parts"
+    async with at(tmp_path, Moody({})) as place:
+        await break_off(place, "manifest.Closed@1", OPTIONS, out=f"{parts}/")
+        for part in parts.glob("part-*"):
+            part.unlink()
+        with pytest.raises(IntegrityError, match="is gone"):
+            await run(place, out=f"{parts}/")
