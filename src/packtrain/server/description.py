@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -101,10 +102,10 @@ def route_names(wires: Sequence[Wire]) -> list[str]:
 
 
 class DescriptionRoutes:
-    """The handler."""
+    """The handler. The description is made when it is first asked for: it takes as long as the rest of a start."""
 
     def __init__(self, wires: Sequence[Wire]) -> None:
-        self._body = msgspec.json.encode(describe(wires))
+        self._wires = wires
 
     def routes(self) -> list[Route]:
         path = re.compile(re.escape("/openapi.json"))
@@ -112,6 +113,10 @@ class DescriptionRoutes:
 
     async def get(self, request: web.Request) -> web.Response:
         return web.Response(body=self._body, content_type=JSON)
+
+    @cached_property
+    def _body(self) -> bytes:
+        return msgspec.json.encode(describe(self._wires))
 
 
 def describe(wires: Sequence[Wire]) -> dict[str, Any]:
