@@ -61,29 +61,32 @@ class Watcher:
     async def look(self) -> float:
         """Look if it is time; returns the seconds until the next look."""
         manifest, run = self._ctx.manifest, self._ctx.run.id
-        watched, doubtful = await manifest.jobs(run, WATCH), await manifest.jobs(run, DOUBT)
+        counts = await manifest.statistics(run)
+        watched = counts.count(*WATCH) > 0
+        doubtful = await manifest.jobs(run, DOUBT) if counts.count(*DOUBT) else []
         extras = await cancelling(self._ctx)
         now = self._ctx.clock.monotonic()
         due = [job for job in doubtful if self._due.get(_place(job), 0.0) <= now]
-        sweeping = self._sweep_at <= now and await self._lives(watched or doubtful)
+        sweeping = self._sweep_at <= now and await self._lives(watched or bool(doubtful))
         if due or sweeping or ((watched or extras) and self._look_at <= now):
-            await self._examine(watched, due, whole=sweeping or bool(extras))
+            await self._examine(due, whole=sweeping or bool(extras))
         waits = [self._due.get(_place(job), 0.0) for job in doubtful]
         waits += [self._look_at] if watched or extras else []
         waits += [self._sweep_at] if watched or doubtful else []
         return max(_SHORTEST, min(waits, default=now + self._ctx.service.poll[0]) - now)
 
-    async def _lives(self, known: list[Job]) -> bool:
+    async def _lives(self, known: bool) -> bool:
         """A job of ours lives, or did when this program was not looking."""
         if known or self._sweep_at:
-            return bool(known)
+            return known
         created = any(job.tag for job in await self._ctx.manifest.jobs(self._ctx.run.id))
         if not created:
             self._sweep_at = self._ctx.clock.monotonic() + _SWEEP_SECONDS
         return created
 
-    async def _examine(self, watched: list[Job], doubtful: list[Job], *, whole: bool) -> None:
-        known = await self._known()
+    async def _examine(self, doubtful: list[Job], *, whole: bool) -> None:
+        watched = await self._ctx.manifest.jobs(self._ctx.run.id, WATCH)
+        known = await self._known() if doubtful else {}
         listing = await self._pass(watched, doubtful, whole=whole)
         changed = [await self._progress(job, listing) for job in watched]
         changed += [await self._search(job, listing, known) for job in doubtful]

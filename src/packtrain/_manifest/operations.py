@@ -39,14 +39,18 @@ WHERE run = ? AND shard = ? AND generation = ?
 INSERT_JOB = "INSERT INTO jobs (run, shard, generation, state) VALUES (:run, :index, :generation, :state)"
 SELECT_JOBS = """
 SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
-WHERE run = ?1 AND (?2 IS NULL OR state IN (SELECT value FROM json_each(?2))) ORDER BY shard, generation
+WHERE run = ? ORDER BY shard, generation
+"""
+SELECT_JOBS_IN = """
+SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
+WHERE run = ? AND state IN (SELECT value FROM json_each(?)) ORDER BY shard, generation
 """
 SELECT_JOB = """
 SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
 WHERE run = ? AND shard = ? AND generation = ?
 """
 SELECT_DUE = """
-SELECT run, shard, generation FROM jobs INDEXED BY free_jobs
+SELECT run, shard, generation FROM jobs INDEXED BY jobs_by_state
 WHERE run = ? AND state = ? AND claimed = 0 AND not_before <= ? ORDER BY shard, generation LIMIT ?
 """
 CLAIM = "UPDATE jobs SET claimed = 1, fence = fence + 1 WHERE run = ? AND shard = ? AND generation = ?"
@@ -71,14 +75,8 @@ SELECT_EVENTS = """
 SELECT at, shard, generation, attempt, event, before, after, detail FROM events
 WHERE run = ?1 AND shard BETWEEN ifnull(?2, 0) AND ifnull(?2, 9223372036854775807) ORDER BY number
 """
-COUNT_STATES = """
-SELECT state, count(*), sum(bytes) FROM jobs JOIN shards USING (run, shard, generation)
-WHERE run = ? GROUP BY state
-"""
-COUNT_MILESTONES = """
-SELECT event, count(*), sum(bytes) FROM events JOIN shards USING (run, shard, generation)
-WHERE run = ? AND event IN ('FileReady', 'JobKnown') GROUP BY event
-"""
+SELECT_TOTALS = "SELECT what, count, bytes, lines FROM totals WHERE run = ?"
+SELECT_TALLIES = "SELECT what, count FROM tallies WHERE run = ?"
 NOTE_EXTRA = """
 INSERT INTO extras (run, batch, shard, generation, attempt, state)
 VALUES (:run, :batch, :shard, :generation, :attempt, :state) ON CONFLICT DO UPDATE SET state = excluded.state
@@ -89,21 +87,6 @@ WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = extras.batch
 """
 COUNT_EXTRAS = f"SELECT count(*) FROM ({SELECT_EXTRAS}) WHERE state != 'seen'"  # noqa: S608 - a statement of ours
 TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
-SUM_TALLIES = """
-SELECT total(json_extract(tally, '$.answered')), total(json_extract(tally, '$.failed')),
-    total(json_extract(tally, '$.missing')), total(json_extract(tally, '$.again')),
-    total(json_extract(tally, '$.duplicates')), total(json_extract(tally, '$.unknown')),
-    total(json_extract(tally, '$.bytes'))
-FROM jobs WHERE run = ?1 AND tally IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM jobs AS later WHERE later.run = ?1 AND later.shard = jobs.shard
-        AND later.generation > jobs.generation AND later.tally IS NOT NULL
-)
-"""
-COUNT_RETRIED = "SELECT CAST(total(lines) AS INTEGER) FROM shards WHERE run = ? AND generation > 0"
-COUNT_LOST = """
-SELECT CAST(total(lines) AS INTEGER) FROM events JOIN shards USING (run, shard, generation)
-WHERE run = ? AND event = 'ResultLost'
-"""
 INSERT_SOURCE = "INSERT INTO sources (run, position, name, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
 SELECT_SOURCES = "SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position"
 
@@ -231,8 +214,10 @@ def shard(job: Job, connection: Connection) -> Shard:
 
 
 def jobs(run: str, states: Collection[State] | None, connection: Connection) -> list[Job]:
-    names = None if states is None else msgspec.json.encode(list(states)).decode()
-    return rows.jobs(connection.execute(SELECT_JOBS, (run, names)))
+    if states is None:
+        return rows.jobs(connection.execute(SELECT_JOBS, (run,)))
+    names = msgspec.json.encode(list(states)).decode()
+    return rows.jobs(connection.execute(SELECT_JOBS_IN, (run, names)))
 
 
 def claim(run: str, states: Collection[State], now: float, limit: int, connection: Connection) -> list[Job]:
@@ -286,21 +271,24 @@ def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
 
 
 def statistics(run: str, connection: Connection) -> Statistics:
-    states = {State(state): (count, size) for state, count, size in connection.execute(COUNT_STATES, (run,))}
-    reached = {event: (count, size) for event, count, size in connection.execute(COUNT_MILESTONES, (run,))}
-    totals = connection.execute(SUM_TALLIES, (run,)).fetchone()
+    totals = {what: (count, size, lines) for what, count, size, lines in connection.execute(SELECT_TOTALS, (run,))}
+    sums = dict(connection.execute(SELECT_TALLIES, (run,)))
+
+    def total(what: str) -> tuple[int, int, int]:
+        return totals.get(what, (0, 0, 0))
+
     return Statistics(
         run=run,
         cursor=cursor(run, connection),
-        states={state: count for state, (count, _) in states.items()},
-        spooled_bytes=sum(size for state, (_, size) in states.items() if state in SPOOLED),
-        stored_bytes=sum(size for state, (_, size) in states.items() if state in STORED),
-        uploaded_bytes=reached.get("FileReady", (0, 0))[1],
-        jobs_created=reached.get("JobKnown", (0, 0))[0],
+        states={state: count for state in State if (count := total(state)[0])},
+        spooled_bytes=sum(total(state)[1] for state in SPOOLED),
+        stored_bytes=sum(total(state)[1] for state in STORED),
+        uploaded_bytes=total("FileReady")[1],
+        jobs_created=total("JobKnown")[0],
         duplicates_healed=connection.execute(COUNT_EXTRAS, (run,)).fetchone()[0],
-        retried=connection.execute(COUNT_RETRIED, (run,)).fetchone()[0],
-        lost=connection.execute(COUNT_LOST, (run,)).fetchone()[0],
-        tally=msgspec.convert(dict(zip(TALLIED, map(int, totals), strict=True)), Tally),
+        retried=total("again")[2],
+        lost=total("ResultLost")[2],
+        tally=Tally(**{name: sums.get(name, 0) for name in TALLIED}),
         merged=published(run, connection) is not None,
     )
 
