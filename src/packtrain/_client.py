@@ -16,7 +16,7 @@ from ._errors import IncompleteRun, InputError
 from ._flow.account import check_account
 from ._flow.context import Context
 from ._flow.drive import Driver
-from ._flow.extras import last_sweep
+from ._flow.extras import last_sweep, sweep
 from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
 from ._flow.merge import Output, check_published, merge, publish_rejects
@@ -216,6 +216,7 @@ class Client:
                 await self._ingest_until_stopped(run, inputs)
                 tasks.cancel_scope.cancel()
         with_job = await compare(self._context(run), found)
+        await sweep(self._context(run), found)
         statistics = await self._manifest.statistics(run_id)
         return Recovery(
             run=token,

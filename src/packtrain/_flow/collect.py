@@ -16,7 +16,7 @@ from .context import log
 from .download import fetch_whole
 from .landing import Landing
 from .merge import publish_part
-from .recovery import suspect
+from .recovery import forgotten, suspect
 
 if TYPE_CHECKING:
     from .context import Context
@@ -66,12 +66,12 @@ async def _missed(ctx: Context, job: Job, error: ApiError) -> Job:
 
 
 async def _landing(ctx: Context, job: Job) -> Landing:
-    shard = await ctx.manifest.shard(job)
+    shard, following = await ctx.manifest.shard(job), await forgotten(ctx, job)
     if not job.generation:
-        return Landing(ctx, job, shard, shard.first, None)
+        return Landing(ctx, job, shard, shard.first, None, following)
     lineage = {other.generation: other for other in await ctx.manifest.jobs(job.run) if other.shard == job.shard}
     first = (await ctx.manifest.shard(lineage[0])).first
-    return Landing(ctx, job, shard, first, lineage[job.generation - 1])
+    return Landing(ctx, job, shard, first, lineage[job.generation - 1], following)
 
 
 async def _close(ctx: Context, job: Job) -> Job:

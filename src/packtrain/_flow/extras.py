@@ -30,7 +30,7 @@ _REMOTE_ERRORS = (ApiError, ProtocolError, TransportError)
 #: How long the end of a run waits for jobs too many to end, in seconds.
 _LAST_WAIT = 120.0
 _TELLS = {
-    ExtraState.SEEN: "bears its tag, and is left alone until a person decides about the shard",
+    ExtraState.SEEN: "bears its tag, and is left alone until the shard comes to it, or a person decides",
     ExtraState.CANCELLING: "is a job too many, and is cancelled",
     ExtraState.CANCELLED: "was a job too many, and was cancelled",
     ExtraState.ENDED: "was a job too many, and had ended before it was found",

@@ -14,20 +14,27 @@ from .._rules.lineage import absence, asks_again
 
 if TYPE_CHECKING:
     from .._model import Job, Shard
+    from .._rules.naming import Tag
     from .context import Context
 
 
 class Landing:
-    """The results of one generation on their way into durable files; ``parent`` is the generation before."""
+    """The results of one generation on their way into durable files; ``parent`` is the generation before.
 
-    def __init__(self, ctx: Context, job: Job, shard: Shard, first: int, parent: Job | None) -> None:
+    ``following`` is the tag of a job that the service has of the generation after it, though the manifest forgot it.
+    """
+
+    def __init__(
+        self, ctx: Context, job: Job, shard: Shard, first: int, parent: Job | None, following: Tag | None
+    ) -> None:
         self.part = ctx.spool.part(job)
         self._ctx = ctx
         self._job = job
         self._shard = shard
         self._kept = ctx.spool.kept(job)
         self._child = ctx.spool.shard(job.shard, job.generation + 1)
-        self._again = asks_again(job, parent, ctx.options.retries)
+        self._following = following
+        self._again = following is not None or asks_again(job, parent, ctx.options.retries)
         self._asked = Asked(
             requests=ctx.spool.shard(job.shard, job.generation),
             lines=shard.lines,
@@ -54,14 +61,22 @@ class Landing:
         return await anyio.to_thread.run_sync(self._join, limiter=self._ctx.joining)
 
     def _join(self) -> Tally:
-        self._tally, self._picked = account(
+        self._tally, self._picked = self._account()
+        lines = self._following.lines if self._following else 0
+        if lines == self._tally.failed > self._tally.again:
+            # Somebody had asked all failed lines again, not only those whose failure may pass.
+            self._tally, self._picked = self._account(everything=True)
+        return self._tally
+
+    def _account(self, *, everything: bool = False) -> tuple[Tally, Picked | None]:
+        return account(
             self._asked,
             self._kept.drafts,
             draft(self._child) if self._again else None,
+            everything=everything,
             with_request=self._ctx.run.join,
             window=self._ctx.options.join_window,
         )
-        return self._tally
 
     def seal(self) -> tuple[Tally, Shard | None]:
         """Blocking. Make all of it durable; returns the tally, and the next generation if there is one."""

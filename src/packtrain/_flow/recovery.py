@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._errors import InputError, ManifestError
+from .._model import ExtraState
 from .._options import ATTEMPTS
 from .._rules import naming
 from .._rules.recovery import suspicion
 from .listing import list_jobs
 
 if TYPE_CHECKING:
-    from .._model import RemoteBatch, Shard
+    from .._model import Job, RemoteBatch, Shard
     from .._rules.lifecycle import Event
     from .context import Context
 
@@ -27,6 +28,18 @@ async def suspect(ctx: Context, shard: Shard) -> list[Event]:
     while attempt > 1 and not await ctx.remote.find_file(_file(ctx, shard, attempt)):
         attempt -= 1
     return [suspicion(ctx.run.token, shard, attempt, ctx.clock.now())]
+
+
+async def forgotten(ctx: Context, job: Job) -> naming.Tag | None:
+    """The tag of a job of the shard's next generation, which a recovered manifest does not know of yet."""
+    if not ctx.run.recovered:
+        return None
+    place = (job.shard, job.generation + 1)
+    for extra in await ctx.manifest.extras(ctx.run.id):
+        if (extra.shard, extra.generation) == place and extra.state is ExtraState.SEEN:
+            batch = await ctx.remote.find_batch(extra.batch)
+            return naming.read_tag(ctx.run.token, batch.display_name) if batch else None
+    return None
 
 
 async def find_jobs(ctx: Context) -> list[RemoteBatch]:

@@ -81,9 +81,10 @@ _failed = msgspec.json.Decoder(Failed)
 
 
 def account(
-    asked: Asked, drafts: Kept, child: Path | None, *, with_request: bool, window: int
+    asked: Asked, drafts: Kept, child: Path | None, *, everything: bool = False, with_request: bool, window: int
 ) -> tuple[Tally, Picked | None]:
-    """Write what the generation leaves, not yet durable, and the requests to ask again to ``child`` if there is one.
+    """Write what the generation leaves, not yet durable, and the requests to ask again to ``child`` if there is one:
+    those worth it, or with ``everything`` all that have no answer.
 
     Returns the tally of the whole shard, and what the next generation is made of. Raises IntegrityError when
     the results are cut short or the sums do not come out.
@@ -96,7 +97,7 @@ def account(
             f"{tally.answered} answers and {tally.failed} failures do not add up to {asked.lines} lines; "
             f"{asked.requests} was changed"
         )
-    with disk_errors(drafts.failed), _Sorter(asked, drafts, child) as sorter:
+    with disk_errors(drafts.failed), _Sorter(asked, drafts, child, everything) as sorter:
         if asked.parent is None:
             _label(asked, new, sorter)
         else:
@@ -204,8 +205,9 @@ class Stream:
 class _Sorter:
     """Takes failed keys in input order, each with its request line."""
 
-    def __init__(self, asked: Asked, drafts: Kept, child: Path | None) -> None:
+    def __init__(self, asked: Asked, drafts: Kept, child: Path | None, everything: bool) -> None:
         self._asked = asked
+        self._everything = everything
         self._files = ExitStack()
         self._drafts = drafts
         self._path = child
@@ -234,7 +236,7 @@ class _Sorter:
 
     def keep(self, failed: Failed, request: bytes) -> None:
         self._failed.write(msgspec.json.encode(failed) + b"\n")
-        if self._path is None or not failed.retryable:
+        if self._path is None or not (failed.retryable or self._everything):
             self._requests.write(request)
             return
         if self._child is None:
