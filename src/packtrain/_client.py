@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
 
-    from ._io.base import Remote
+    from ._io.base import Clock, Remote
     from ._io.inputs import Inputs
     from ._manifest.base import Manifest
     from ._model import Decision, Job
@@ -80,9 +80,10 @@ async def open_client_on(spool: Spool, path: Path, service: Service | Local, opt
             service = await stack.enter_async_context(_local(service.directory or spool.service))
         connections = options.uploads + options.downloads + 4
         transport = await stack.enter_async_context(open_transport(service, connections=connections))
-        remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
+        clock = SystemClock()
+        remote = GeminiRemote(transport, clock, sent=meter.sent)
         await check_account(manifest, remote, service.key)
-        yield Client(spool, manifest, remote, service, options, meter)
+        yield Client(spool, manifest, remote, clock, service, options, meter)
 
 
 @asynccontextmanager
@@ -105,6 +106,7 @@ class Client:
         spool: Spool,
         manifest: Manifest,
         remote: Remote,
+        clock: Clock,
         service: Service,
         options: Options,
         meter: Meter,
@@ -112,6 +114,7 @@ class Client:
         self._spool = spool
         self._manifest = manifest
         self._remote = remote
+        self._clock = clock
         self._service = service
         self._options = options
         self._meter = meter
@@ -312,7 +315,7 @@ class Client:
             spool=self._spool.run(run.token),
             manifest=self._manifest,
             remote=self._remote,
-            clock=SystemClock(),
+            clock=self._clock,
             changes=self._changes,
         )
 
