@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# How long an example takes says nothing on a machine that does something else meanwhile.
+settings.register_profile("packtrain", deadline=None, print_blob=True)
+settings.load_profile("packtrain")
 
 LOOPS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
