@@ -224,6 +224,19 @@ async def test_a_retry_asks_what_may_pass_and_publishes_anew(tmp_path: Path) -> 
         assert (again.complete, again.answered) == (True, LINES)
 
 
+async def test_a_retry_asks_once(tmp_path: Path) -> None:
+    """Also after a run that never did, and with a client that otherwise would; cut short as well."""
+    async with at(tmp_path, Moody({5: [INTERNAL] * 9, 6: [INVALID, INTERNAL]})) as place:
+        await run(place, msgspec.structs.replace(OPTIONS, retries=0))
+        with armed("manifest.Landed.before=raise:EIO@1"), pytest.raises(IncompleteRun):
+            await retry(place)
+        await run(place)
+        assert failed(place) == [(5, 2, True), (6, 1, False)]
+        await retry(place, everything=True)
+        assert failed(place) == [(5, 3, True), (6, 2, True)]
+        assert jobs(place).total() == SHARDS + 2
+
+
 async def test_a_retry_without_anything_to_ask_changes_nothing(tmp_path: Path) -> None:
     """Neither here nor at the service; the summary says how the run stands."""
     async with at(tmp_path, Moody({5: [INVALID]})) as place:

@@ -44,7 +44,7 @@ async def recover(place: Place, token: str) -> packtrain.Recovery:
         pytest.param(2, [], 2, id="by the run"),
         pytest.param(2, [], 0, id="by the run, which would not now"),
         pytest.param(2, [False], 2, id="by a retry"),
-        pytest.param(0, [True], 2, id="all of them by a retry"),
+        pytest.param(0, [True], 0, id="all of them by a retry"),
         pytest.param(2, [False, True, False], 0, id="by three retries"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from packtrain._model import Job
+from packtrain._model import Job, Tally
 from packtrain._rules.lineage import GRPC, absence, asks_again, is_retryable, latest
 
 PASSING = {"CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNAVAILABLE"}
@@ -47,8 +47,15 @@ def test_an_error_that_says_nothing_known_is_not_asked_again(error: Any) -> None
     assert not is_retryable(raw(error))
 
 
-def job(generation: int = 0, *, batch: str | None = "batches/b", result: str | None = None, reason: str = "") -> Job:
-    return Job(run="r", shard=3, generation=generation, batch=batch, result=result, reason=reason or None)
+def job(
+    generation: int = 0,
+    *,
+    batch: str | None = "batches/b",
+    result: str | None = None,
+    reason: str = "",
+    tally: Tally | None = None,
+) -> Job:
+    return Job(run="r", shard=3, generation=generation, batch=batch, result=result, reason=reason or None, tally=tally)
 
 
 def test_a_missing_row_and_a_job_without_results_may_be_asked_again_and_a_refused_create_not() -> None:
@@ -68,6 +75,8 @@ AGAIN = {
     "35 twice, for different reasons": (job(1, reason="expired"), job(reason="failed"), 9, True),
     "35 after an answer": (job(1, reason="expired"), job(result="files/q", reason="expired"), 9, True),
     "answered after 35": (job(1, result="files/r"), job(), 9, True),
+    "asked for by a person": (job(1, result="files/r"), job(result="files/q", tally=Tally(failed=1)), 9, False),
+    "asked for by itself": (job(1, result="files/r"), job(result="files/q", tally=Tally(failed=1, again=1)), 9, True),
     "create refused": (job(batch=None, reason="bad"), None, 9, False),
 }
 

@@ -89,9 +89,11 @@ def asks_again(job: Job, parent: Job | None, retries: int) -> bool:
     """Whether the retryable keys of this generation go on in another one by themselves.
 
     ``parent`` is the generation before. A job that ends without results for the same reason twice would do so again.
+    One that a person asked for is asked once: nothing of its parent was to go on by itself.
     """
     repeats = parent is not None and not (job.result or parent.result) and job.reason == parent.reason
-    return job.generation < retries and job.batch is not None and not repeats
+    wished = parent is not None and parent.tally is not None and not parent.tally.again
+    return job.generation < retries and job.batch is not None and not repeats and not wished
 
 
 def latest(jobs: Iterable[Job]) -> list[Job]:
