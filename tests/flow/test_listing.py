@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 import pytest
 
+from packtrain import ApiError, serving
 from packtrain._errors import ProtocolError
 from packtrain._flow.listing import list_jobs
+from packtrain._io.gemini import GeminiRemote
+from packtrain._io.transport import open_transport
 from packtrain._model import BatchPage, BatchState, RemoteBatch
+from packtrain._options import CALL_ATTEMPTS
 from packtrain._rules import naming
+from packtrain._service import Service
+from packtrain._wire.http import Call
+from packtrain.testing import FaultPlan, Status
+from tests.flow.test_download import Now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from packtrain._io.base import Remote
 
@@ -89,3 +99,32 @@ async def test_what_cannot_be_read_voids_the_pass_only_if_it_is_ours() -> None:
     assert list(found.batches) == ["batches/x"]
     with pytest.raises(ProtocolError, match="one of ours"):
         await list_jobs(pages(lambda _: BatchPage((job("x"),), None, (theirs, ours))), TOKEN)
+
+
+INLINE = {"displayName": OURS, "inputConfig": {"requests": {"requests": [{"request": {"contents": []}}]}}}
+MAKE_ONE = Call(
+    name="create.post",
+    method="POST",
+    target="/v1beta/models/m:batchGenerateContent",
+    headers=(("Content-Type", "application/json"),),
+    body=msgspec.json.encode({"batch": INLINE}),
+)
+
+
+@pytest.mark.parametrize("refused", [1, CALL_ATTEMPTS - 1, CALL_ATTEMPTS])
+async def test_19_a_pass_that_is_throttled_goes_on_where_it_was_or_says_nothing(tmp_path: Path, refused: int) -> None:
+    """The second of two pages is asked for again; what the first one showed is never taken for all."""
+    throttled = Status(route="batches.list", calls=tuple(range(2, 2 + refused)), status=429)
+    plan = FaultPlan(rules=(throttled,), page_size=1)
+    async with (
+        serving(tmp_path / "service", faults=plan) as origin,
+        open_transport(Service(origin=origin), connections=1) as transport,
+    ):
+        remote = GeminiRemote(transport, Now(), sent=lambda _: None)
+        for _ in range(2):
+            await transport.send(MAKE_ONE, once=True)
+        if refused < CALL_ATTEMPTS:
+            assert len((await list_jobs(remote, TOKEN)).batches) == 2
+        else:
+            with pytest.raises(ApiError, match="list of jobs"):
+                await list_jobs(remote, TOKEN)
