@@ -120,3 +120,48 @@ def test_a_directory_in_use_ends_with_6(terminal: Terminal) -> None:
     assert ended.returncode == 6
     assert "another service" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+#: Answers the first line, and refuses the second, when the disk has just become full.
+MODULE = """
+import resource
+
+
+async def answer(request, task, model):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    if "bad" in str(request):
+        raise ValueError("a bad line")
+    return "answered"
+"""
+LINE = '{"custom_id": "%s", "method": "POST", "url": "/v1/chat/completions", "body": %s}\n'
+FORM = "--b\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"
+
+
+def test_a_batch_that_the_disk_has_no_room_for_waits(terminal: Terminal) -> None:
+    """On the OpenAI wire as on the other; its two files get each line once."""
+    (terminal.directory / "mymodels.py").write_text(MODULE)
+    process = terminal.start("serve", "--dir", "service", "--port", "0", "--backend", "mymodels:answer")
+    with closing(HTTPConnection(listening(process).removeprefix("http://"))) as connection:
+        service = Service(process, connection)
+        body = [json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}) for text in ("good", "bad")]
+        lines = "".join(LINE % (name, one) for name, one in zip("ab", body, strict=True))
+        form = FORM % ("purpose", "batch") + FORM % ('file; filename="f"', lines) + "--b--\r\n"
+        made = openai(service, "POST", "/v1/files", form, "multipart/form-data; boundary=b")
+        wish = {"input_file_id": made["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = openai(service, "POST", "/v1/batches", json.dumps(wish))
+        assert process.stderr is not None
+        while b"cannot write to its disk" not in (said := process.stderr.readline()):
+            assert said, "the service has ended"
+        service.limit(-1)
+        deadline = time.monotonic() + PATIENCE
+        while (batch := openai(service, "GET", f"/v1/batches/{batch['id']}"))["status"] != "completed":
+            assert batch["status"] in ("in_progress", "finalizing"), batch
+            assert time.monotonic() < deadline, batch
+    assert batch["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+
+
+def openai(service: Service, method: str, path: str, body: str | None = None, kind: str = "application/json") -> Any:
+    sent = None if body is None else body.encode()
+    status, _, found = service.call(method, path, sent, **{"Authorization": "Bearer k", "Content-Type": kind})
+    assert status == 200, found
+    return found

@@ -70,8 +70,6 @@ def create_app(
     """
     routes = all_routes(store, backend, wake, destinations)
     door = Doorkeeper(key, local=local)
-    if mischief:
-        mischief.check(route.name for route in routes)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         found = find(routes, request)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._options import MIB, PIECE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 #: How much is written between two pushes towards the disk.
@@ -67,10 +68,16 @@ class Appender:
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
         """When it raises, none of them is in the file."""
-        before = self.digest.copy()
-        try:
+        with self.whole():
             for piece in pieces:
                 self.write(piece)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """What is written in the block is taken back when the block fails."""
+        before = self.digest.copy()
+        try:
+            yield
         except BaseException:
             os.ftruncate(self._fd, before.bytes)
             self.digest = before

@@ -15,7 +15,6 @@ import anyio
 import msgspec
 from aiohttp import web
 
-from .._errors import InputError
 from .._wire.gemini.files import encode_hash
 from . import lies, wires
 from .answers import Refusal
@@ -24,7 +23,7 @@ from .faults import Delay, Drop, Duplicate, Expire, Flip, Late, Results, Rewind,
 from .switches import ROUTES, Switches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from .faults import FaultPlan, Rule
     from .routing import Route
@@ -70,13 +69,6 @@ class Mischief:
         self._end = anyio.Event()
         self._late: list[Callable[[], Coroutine[None, None, None]]] = []
         self._postponed = anyio.Event()
-
-    def check(self, routes: Iterable[str]) -> None:
-        """Raises InputError for a rule about a route that there is not."""
-        known = sorted(set(routes))
-        for rule in self._plan.rules:
-            if not any(fnmatchcase(route, rule.route) for route in known):
-                raise InputError(f"plan of faults: there is no route {rule.route!r}; there are: {', '.join(known)}")
 
     async def run(self) -> None:
         """Until cancelled: acts on the calls that come late."""

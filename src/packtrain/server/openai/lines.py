@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -92,7 +91,10 @@ class BatchResults:
         self.counts = Counts()
 
     def write(self, block: Sequence[Line], answers: Sequence[Answer]) -> None:
-        """``answers`` belong to ``requests_of(block)``. Raises ProtocolError when they are not as many."""
+        """``answers`` belong to ``requests_of(block)``. Raises ProtocolError when they are not as many.
+
+        When it raises, nothing of them was written.
+        """
         if len(answers) != len(requests_of(block)):
             raise ProtocolError(f"the backend gave {len(answers)} answers to {len(requests_of(block))} requests")
         given = iter(answers)
@@ -100,16 +102,17 @@ class BatchResults:
         for line in block:
             answer = _answer(line, given)
             (errors if isinstance(answer, RowError) else output).append(_row(line, answer))
-        self._output.write_all(gathered(output))
-        self._errors.write_all(gathered(errors))
+        with self._output.whole():
+            self._output.write_all(gathered(output))
+            self._errors.write_all(gathered(errors))
         self.counts.succeeded += len(output)
         self.counts.failed += len(errors)
 
-    def abandon(self, block: Sequence[Line], lines: BatchLines, failure: RowFailure) -> None:
-        """A block that was not answered and all lines that are left get the same reason."""
-        for tag, custom_id in chain(((line.tag, line.custom_id) for line in block), lines.rest()):
-            self._errors.write(encode_row(ResultLine(id=f"batch_req_{tag}", custom_id=custom_id, error=failure)))
-            self.counts.failed += 1
+    def abandon(self, lines: Sequence[tuple[str, str]], failure: RowFailure) -> None:
+        """These lines, by tag and custom_id, get the same reason. When it raises, nothing of them was written."""
+        rows = (ResultLine(id=f"batch_req_{tag}", custom_id=custom_id, error=failure) for tag, custom_id in lines)
+        self._errors.write_all(gathered(map(encode_row, rows)))
+        self.counts.failed += len(lines)
 
 
 def _answer(line: Line, given: Iterator[Answer]) -> Answer:

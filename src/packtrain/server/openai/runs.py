@@ -5,6 +5,8 @@ A batch cut off by a crash begins again from its input; what it had written goes
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 from anyio import to_thread
@@ -12,6 +14,8 @@ from anyio import to_thread
 from ..._wire.openai.batches import CANCELLED, EXPIRED, RowFailure
 from ..asking import ask_block
 from ..blobs import Digest
+from ..lines import BLOCK_ROWS
+from ..room import with_room
 from .lines import BatchLines, BatchResults, requests_of
 from .stored_batches import Product
 from .translation import resource
@@ -80,9 +84,11 @@ class BatchRuns:
         while wish == "go on" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
             answers = await ask_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
             if answers is not None:
-                await to_thread.run_sync(results.write, block, answers)
+                await with_room(partial(to_thread.run_sync, results.write, block, answers))
                 block = []
             wish = await self._batches.progress(batch, results.counts)
         if wish in _FAILURES:
-            await to_thread.run_sync(results.abandon, block, lines, _FAILURES[wish])
+            left = chain(((line.tag, line.custom_id) for line in block), lines.rest())
+            while some := await to_thread.run_sync(list, islice(left, BLOCK_ROWS)):
+                await with_room(partial(to_thread.run_sync, results.abandon, some, _FAILURES[wish]))
         return wish
