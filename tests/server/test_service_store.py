@@ -13,7 +13,7 @@ from packtrain import ManifestError
 from packtrain.server import serving
 from packtrain.server.answers import Refusal
 from packtrain.server.blobs import Digest
-from packtrain.server.files import FILE_LIFE, Files, NewUpload
+from packtrain.server.files import FILE_LIFE, Files, NewSession
 from packtrain.server.paging import Window
 from packtrain.server.store import Store, open_store
 from packtrain.server.transactions import PORTION
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 async def upload(store: Store, name: str = "files/abc") -> str:
     """Starts an upload; the first change of a store that leaves a fact."""
-    wish = NewUpload(name=name, display_name="d", mime_type="m", size=None)
+    wish = NewSession(name=name, display_name="d", mime_type="m", size=None)
     return (await Files(store).start(wish)).id
 
 
@@ -215,7 +215,7 @@ async def test_sweep_takes_portions_and_leaves_nothing(directory: Path) -> None:
 
 
 async def _made(files: Files, name: str) -> None:
-    session = await files.start(NewUpload(name=name, display_name="d", mime_type="m", size=None))
+    session = await files.start(NewSession(name=name, display_name="d", mime_type="m", size=None))
     await files.finalise(session, Digest())
 
 

@@ -59,7 +59,7 @@ class Session(Struct, frozen=True, kw_only=True):
     blob: str
 
 
-class NewUpload(Struct, frozen=True, kw_only=True):
+class NewSession(Struct, frozen=True, kw_only=True):
     """What a client asks for at the start of an upload."""
 
     name: str | None
@@ -78,7 +78,7 @@ class Files:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def start(self, new: NewUpload) -> Session:
+    async def start(self, new: NewSession) -> Session:
         """Raises Refusal 409 when the chosen name is taken."""
         async with self._store.scratch() as blob:
             return await self._store.transact(lambda tx: _start(tx, new, blob))
@@ -145,7 +145,7 @@ def _session(tx: Transaction, upload_id: str) -> Session | None:
     return tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
 
 
-def _start(tx: Transaction, new: NewUpload, blob: str) -> Session:
+def _start(tx: Transaction, new: NewSession, blob: str) -> Session:
     name = new.name or f"files/{make_id(ID_LENGTH)}"
     if find_file(tx, name):
         raise taken(name)

@@ -30,7 +30,7 @@ class NewFile(Struct, frozen=True, kw_only=True, rename="camel"):
     size_bytes: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
-class NewUpload(Struct, frozen=True):
+class UploadStart(Struct, frozen=True):
     file: NewFile | UnsetType = UNSET
 
 
@@ -107,7 +107,7 @@ OFFSET = Parameter("X-Goog-Upload-Offset", "header", {"type": "integer", "minimu
 WHOLE: Shape = {
     "type": "object",
     "required": ["description", "content"],
-    "properties": {"description": {"$ref": "#/components/schemas/Gemini.NewUpload"}, "content": BYTES},
+    "properties": {"description": {"$ref": "#/components/schemas/Gemini.UploadStart"}, "content": BYTES},
 }
 
 
@@ -120,7 +120,7 @@ OPERATIONS = {
         at="POST /upload/v1beta/files",
         says="Begin a resumable upload; the answer's headers say where its bytes go",
         takes=[_one_of("X-Goog-Upload-Command", "header", "start")],
-        sends=(JSON, NewUpload),
+        sends=(JSON, UploadStart),
         gives=NOTHING,
         heads=["X-Goog-Upload-URL", "X-Goog-Upload-Status", "X-Goog-Upload-Chunk-Granularity"],
     ),

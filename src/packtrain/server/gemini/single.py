@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ..._options import MIB, PIECE_BYTES
 from ..._wire.gemini.files import Uploaded
 from ..answers import Refusal, answer, readable
-from ..files import NewUpload
+from ..files import NewSession
 from ..intake import Body
 from ..routing import Route
 from ..uploads import MAX_FILE_BYTES
@@ -59,7 +59,7 @@ class SingleUploadRoutes:
     async def raw(self, request: web.Request) -> web.Response:
         _check_length(request)
         name = readable(request.headers.get("X-Goog-Upload-File-Name", ""))
-        wish = NewUpload(name=None, display_name=name, mime_type=request.content_type, size=request.content_length)
+        wish = NewSession(name=None, display_name=name, mime_type=request.content_type, size=request.content_length)
         return _done(request, await self._store(wish, request.content))
 
     async def multipart(self, request: web.Request) -> web.Response:
@@ -76,7 +76,7 @@ class SingleUploadRoutes:
         wish = msgspec.structs.replace(wish, mime_type=mime_type)
         return _done(request, await self._store(wish, _Content(content)))
 
-    async def _store(self, wish: NewUpload, source: Source) -> StoredFile:
+    async def _store(self, wish: NewSession, source: Source) -> StoredFile:
         started = await self._files.start(wish)
         try:
             async with self._uploads.turn(started.id) as (session, reception):

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from ..._wire.gemini.files import CHOSEN_NAME, Uploaded
 from ..answers import Refusal, answer, readable
-from ..files import NewUpload
+from ..files import NewSession
 from ..intake import Body, Tap, is_large
 from ..routing import Route
 from ..uploads import GRANULARITY, MAX_FILE_BYTES, admit
@@ -153,7 +153,7 @@ def _number(request: web.Request, header: str) -> int | None:
     return int(text)
 
 
-def read_wish(request: web.Request, body: bytes) -> NewUpload:
+def read_wish(request: web.Request, body: bytes) -> NewSession:
     """Raises Refusal 400 for a name, a size or a display name that the Files API does not take."""
     file = inner(members(strict_json(body)), "file") if body.strip() else {}
     name = member(file, "name", str, "") or None
@@ -169,7 +169,7 @@ def read_wish(request: web.Request, body: bytes) -> NewUpload:
     told = readable(request.headers.get("X-Goog-Upload-Header-Content-Type", ""))
     mime_type = member(file, "mimeType", str, "") or told
     size = _size(_number(request, "X-Goog-Upload-Header-Content-Length"), bytes(file.get("sizeBytes", b"")))
-    return NewUpload(name=name, display_name=display_name, mime_type=mime_type, size=size)
+    return NewSession(name=name, display_name=display_name, mime_type=mime_type, size=size)
 
 
 def _size(header: int | None, member: bytes) -> int | None:
