@@ -52,7 +52,8 @@ FILE_READY_TIMEOUT = 600.0
 DRAIN_SECONDS = 10.0
 #: An input file with less life left than this is uploaded again before a job is made of it.
 FILE_MARGIN = 2 * 3600.0
-#: A job that has not ended after this long is a person's business.
+#: A job that has not ended after this long is a person's business. By the wall clock, for most of it may pass while no
+#: process runs; a clock that was set forward asks the person too early, and nothing is lost by that.
 JOB_PATIENCE = 72 * 3600.0
 
 #: Answers shorter than this are control messages; a longer one is refused.

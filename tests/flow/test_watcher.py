@@ -16,7 +16,7 @@ from packtrain._manifest.memory import open_memory
 from packtrain._model import BatchPage, BatchState, ExtraState, RemoteBatch, RemoteFile, State
 from packtrain._options import Options
 from packtrain._rules import naming
-from packtrain._rules.lifecycle import CreateDoubtful, CreateIntended
+from packtrain._rules.lifecycle import CreateDoubtful, CreateIntended, JobKnown, Readopted
 from packtrain._service import Service
 from packtrain.testing.lives import BYTES, LINES, RUN, claimed, live, sealed, shard
 
@@ -37,12 +37,14 @@ EXTRA = replace(OWN, name="batches/extra")
 class SetClock:
     def __init__(self) -> None:
         self.time = NOW
+        #: When the machine was started.
+        self.booted = 0.0
 
     def now(self) -> float:
         return self.time
 
     def monotonic(self) -> float:
-        return self.now()
+        return self.time - self.booted
 
     def jitter(self) -> float:
         return 0.5
@@ -152,3 +154,26 @@ async def test_24_a_fence_stands_when_the_file_is_seen_to_be_gone() -> None:
             clock.time += await watcher.look()
             (job,) = await manifest.jobs(RUN.id)
             assert (job.state is State.FENCED) == (remote.found < 0)
+
+
+async def test_33_a_job_that_does_not_end_in_three_days_is_for_a_person_whoever_was_looking() -> None:
+    """The days count that passed while no process ran and the machine was off; kept by the person, it has three more."""
+    remote, clock = Listed(), SetClock()
+
+    async def state_after(hours: float) -> State:
+        clock.time = clock.booted = NOW + hours * 3600
+        await Watcher(context(manifest, remote, clock)).look()
+        (job,) = await manifest.jobs(RUN.id)
+        return job.state
+
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        job = await live(manifest, await claimed(manifest), State.UPLOADED)
+        job = await manifest.record(job, CreateIntended(tag=OWN.display_name, intent_at=NOW))
+        await manifest.record(job, JobKnown(batch=OWN.name, submitted_at=NOW))
+        assert await state_after(71) is State.SUBMITTED
+        assert await state_after(73) is State.QUARANTINED
+        (job,) = await manifest.jobs(RUN.id)
+        await manifest.record(job, Readopted(submitted_at=clock.now(), reason="kept"))
+        assert await state_after(73 + 71) is State.SUBMITTED
+        assert await state_after(73 + 73) is State.QUARANTINED
