@@ -121,6 +121,7 @@ class Shard(Struct, frozen=True, kw_only=True):
     parent: int | None = None
     bytes: int
     lines: int
+    #: In hex; empty for a file that was not cut here, whose digest is taken while it is sent.
     sha256: str
     #: Ordinals of its first and last request among all valid lines of the run.
     first: int

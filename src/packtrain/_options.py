@@ -28,8 +28,10 @@ JOIN_WINDOW = 500_000
 UPLOADS = 4
 DOWNLOADS = 4
 #: One data call of an upload; rounded down to the granularity that the service names.
-CHUNK_BYTES = 32 * MIB
-#: One read of a file that is sent, and one write of a file that is received.
+CHUNK_BYTES = 256 * MIB
+#: One read of a file that is sent; twice as much may wait for the socket.
+SEND_BYTES = 2 * MIB
+#: One read of a file that is copied, and one write of a file that is received.
 PIECE_BYTES = 1 * MIB
 #: Recoveries of one upload without a single byte of progress, before it starts anew.
 UPLOAD_STALLS = 5

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ from ._manifest.lock import holder
 from ._manifest.memory import open_memory
 from ._manifest.sqlite import open_sqlite
 from ._model import Cursor, Job, Reject, RemoteFile, Run, Shard, State
-from ._options import Options
+from ._options import KIB, Options
 from ._reports import CheckReport, MergeReport, SplitReport, Status
 from ._rules import naming
 from ._rules.framing import Frame, Framer
@@ -42,8 +43,8 @@ from ._rules.rolling import Roller
 from ._service import GEMINI_LIMITS, Service
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from io import BufferedReader
 
     from ._io.inputs import Inputs
     from ._io.sources import Source
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 #: Rejects that a report lists; the rest are only counted.
 _LISTED = 1000
+#: What a file is known by before it is read whole: so many pieces of it, of so many bytes.
+_SAMPLES, _SAMPLE_BYTES = 16, 64 * KIB
 
 
 async def check(inputs: Inputs, *, options: Options | None = None) -> CheckReport:
@@ -212,41 +215,41 @@ async def upload(
     """
     options, meter = options or Options(), Meter()
     paths = [Path(file) for file in files]
-    facts = [await anyio.to_thread.run_sync(_measure, path) for path in paths]
+    tokens = await anyio.to_thread.run_sync(_tokens, paths)
     # Files of one content are one file at the service.
-    once = {digest: path for path, (_, digest) in zip(paths, facts, strict=True)}
+    once = dict(zip(tokens, paths, strict=True))
     found: dict[str, RemoteFile] = {}
     slots = anyio.CapacityLimiter(options.uploads)
     async with open_transport(service, connections=options.uploads + 2) as transport:
         remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
 
-        async def one(path: Path, size: int, digest: str) -> None:
+        async def one(path: Path, token: str) -> None:
             async with slots:
-                found[digest] = await _upload_one(path, size, digest, remote, service, options)
+                found[token] = await _upload_one(path, token, remote, service, options)
 
         with plain_errors():
             async with anyio.create_task_group() as tasks:
-                for path, (size, digest) in zip(paths, facts, strict=True):
-                    if once[digest] is path:
-                        tasks.start_soon(one, path, size, digest)
-    return [found[digest] for _, digest in facts]
+                for token, path in once.items():
+                    tasks.start_soon(one, path, token)
+    return [found[token] for token in tokens]
 
 
-async def _upload_one(
-    path: Path, size: int, digest: str, remote: GeminiRemote, service: Service, options: Options
-) -> RemoteFile:
-    token = naming.token_from(bytes.fromhex(digest)[:16])
-    name = naming.file_name(token, 0, 0, 1)
-    there = await remote.find_file(name)
-    if there is not None and there.bytes == size and there.sha256 in (None, digest):
-        return there
+async def _upload_one(path: Path, token: str, remote: GeminiRemote, service: Service, options: Options) -> RemoteFile:
+    if there := await remote.find_file(naming.file_name(token, 0, 0, 1)):
+        size, digest = await anyio.to_thread.run_sync(_measure, path)
+        exact = _token(digest)
+        if there.bytes == size and there.sha256 in ((None, digest) if token == exact else (digest,)):
+            return there
+        if token != exact:  # another file that looks like this one
+            return await _upload_one(path, exact, remote, service, options)
     state = path.with_name(path.name + ".upload")
     async with open_sqlite(Spool(state).manifest) as manifest:
         limits = service.limits
-        run = Run(id="upload", token=token, fingerprint=digest, model="", task="generate", limits=limits)
+        run = Run(id="upload", token=token, fingerprint=token, model="", task="generate", limits=limits)
         run = await manifest.open_run(run)
         if not (await manifest.cursor(run.id)).done:
-            shard = Shard(run=run.id, index=0, bytes=size, lines=0, sha256=digest, first=0, last=0)
+            size = (await anyio.to_thread.run_sync(path.stat)).st_size
+            shard = Shard(run=run.id, index=0, bytes=size, lines=0, sha256="", first=0, last=0)
             await manifest.seal(shard, Cursor(shards=1, done=True))
         ctx = Context(
             run=run,
@@ -303,11 +306,40 @@ async def status(state: str | os.PathLike[str]) -> Status:
     return msgspec.structs.replace(found, holder=await anyio.to_thread.run_sync(holder, spool.root))
 
 
+def _tokens(paths: Sequence[Path]) -> list[str]:
+    """Of what each file looks like, so that it is read but once, while it is sent; exact for those that look alike."""
+    looks = [_look(path) for path in paths]
+    return [
+        look if looks.count(look) == 1 else _token(_measure(path)[1]) for path, look in zip(paths, looks, strict=True)
+    ]
+
+
+def _look(path: Path) -> str:
+    """A token of a file's size and of samples of it, which are all of a small file."""
+    with _readable(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(str(size).encode())
+        for number in range(_SAMPLES):
+            file.seek(max(0, size - _SAMPLE_BYTES) * number // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return _token(digest.hexdigest())
+
+
 def _measure(path: Path) -> tuple[int, str]:
+    with _readable(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def _token(digest: str) -> str:
+    return naming.token_from(bytes.fromhex(digest)[:16])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BufferedReader]:
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return file.tell(), digest
+            yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -217,15 +217,15 @@ MUTANTS = (
     Mutant(
         "the digest of an uploaded file is not compared",
         "_flow/upload.py",
-        " or file.sha256 not in (None, self._shard.sha256):",
+        " or file.sha256 not in (None, digest):",
         ":",
         ("tests/flow/test_faults.py::test_a_disturbed_upload_brings_the_whole_file",),
     ),
     Mutant(
         "a shard that changed on the disk is sent",
-        "_flow/upload.py",
-        "            await self._verify_local()\n",
-        "",
+        "_io/spool.py",
+        "            self._compare()\n",
+        "            pass\n",
         ("tests/flow/test_what_is_sent.py",),
     ),
     # Downloads and answers.

@@ -161,6 +161,13 @@ def test_recoveries_without_progress_are_few_and_progress_resets_them() -> None:
     assert next_action(resumed(upload), CHUNK) == Query()
 
 
+def test_a_data_call_that_brought_nothing_is_followed_by_half_of_it() -> None:
+    """Where nothing is kept of a call that broke, a shorter one may pass; progress brings the full length back."""
+    stalled = queried(doubted(OPEN), active(0))
+    assert next_action(stalled, CHUNK) == Send(0, 4, finalize=False)
+    assert next_action(answered(stalled, active(4)), CHUNK) == Send(4, 8, finalize=False)
+
+
 def test_an_upload_taken_up_again_begins_with_a_query() -> None:
     """What another process sent last is unknown."""
     assert next_action(resumed(OPEN), CHUNK) == Query()
@@ -186,7 +193,8 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
     content = bytes(range(data.draw(st.integers(0, 40))))
     held, final = bytearray(), False
     upload = Upload(size=len(content))
-    for _ in range(200):
+    silent = 0
+    for _ in range(400):
         match next_action(upload, CHUNK):
             case Start():
                 held.clear()
@@ -208,10 +216,11 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
                 else:
                     upload = answered(upload, FINAL if final else active(len(held)))
             case Query():
-                if data.draw(st.booleans()):
-                    upload = queried(upload, FINAL if final else active(len(held)))
-                else:
+                if silent < 100 and data.draw(st.booleans()):
+                    silent += 1  # but not for ever
                     upload = doubted(upload)
+                else:
+                    upload = queried(upload, FINAL if final else active(len(held)))
             case Finished():
                 assert final
                 assert bytes(held) == content

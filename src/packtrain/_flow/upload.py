@@ -98,7 +98,6 @@ class _Sending:
     async def piece(self, progress: Upload, piece: upload.Send) -> Upload:
         assert progress.url is not None
         if piece.finalize and self.job.state is State.UPLOADING:
-            await self._verify_local()
             self.job = await self._ctx.record(self.job, FinalizeIntended(upload=progress))
         try:
             answer = await self._ctx.remote.send(
@@ -148,7 +147,8 @@ class _Sending:
         file = await self._ready(file)
         if file.state not in ("ACTIVE", ""):
             return await self._spoil(f"the service could not take the file: {file.state} {file.reason}")
-        if file.bytes != self._shard.bytes or file.sha256 not in (None, self._shard.sha256):
+        digest = self._shard.sha256 or await anyio.to_thread.run_sync(self._reader.digest)
+        if file.bytes != self._shard.bytes or file.sha256 not in (None, digest):
             return await self._spoil(f"the service holds {file.bytes} bytes with SHA-256 {file.sha256}, not ours")
         self.job = await self._ctx.record(self.job, FileReady(file_expires_at=file.expires_at))
         return self.job
@@ -166,21 +166,12 @@ class _Sending:
         await self._ctx.remote.delete_file(self._name)
         return self.job
 
-    async def _verify_local(self) -> None:
-        digest = await anyio.to_thread.run_sync(self._reader.digest, self._shard.bytes)
-        if digest != self._shard.sha256:
-            raise self._ctx.spool.spoiled(
-                self._reader.path,
-                f"is not what it was when it was sealed (SHA-256 {digest[:16]}…, sealed {self._shard.sha256[:16]}…; "
-                "nothing of it was submitted)",
-            )
-
 
 @contextlib.asynccontextmanager
 async def _reading(ctx: Context, shard: Shard) -> AsyncIterator[ShardReader]:
     path = ctx.spool.shard(shard.index, shard.generation)
     await anyio.to_thread.run_sync(ctx.spool.require, path, shard.bytes)
-    reader = await anyio.to_thread.run_sync(ShardReader, path)
+    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.spool.spoiled)
     try:
         yield reader
     finally:

@@ -29,7 +29,7 @@ from .._options import PIECE_BYTES
 from .._rules.naming import shard_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._model import Job
 
@@ -188,10 +188,17 @@ class ShardCheck:
 
 
 class ShardReader:
-    """A sealed shard as it is sent. Every byte read for the first time goes into the digest."""
+    """A sealed file as it is sent: every byte goes into the digest once, in order, when it is first read.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``sha256`` is that of the sealed file in hex; when empty, it was never taken and nothing is compared. ``spoiled``
+    makes the error that is raised when the file is not what was sealed.
+    """
+
+    def __init__(self, path: Path, size: int, sha256: str, spoiled: Callable[[Path, str], IntegrityError]) -> None:
+        self._path = path
+        self._size = size
+        self._sha256 = sha256
+        self._spoiled = spoiled
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
@@ -200,23 +207,42 @@ class ShardReader:
         self._hashed = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """Raises IntegrityError when the file is shorter than it was when it was sealed."""
+        """At most ``length`` bytes, and at least one. The last of the file come only when all of it is as sealed."""
+        self._hash_to(offset)
+        data = self._take(offset, length)
+        if offset + len(data) >= self._size:
+            self._compare()
+        return data
+
+    def digest(self) -> str:
+        """SHA-256 of the whole as it was read."""
+        self._hash_to(self._size)
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _hash_to(self, offset: int) -> None:
+        while self._hashed < offset:
+            self._take(self._hashed, min(PIECE_BYTES, offset - self._hashed))
+
+    def _take(self, offset: int, length: int) -> bytes:
         data = os.pread(self._file.fileno(), length, offset)
-        if len(data) != length and not data:
-            raise IntegrityError(f"{self.path}: ends at byte {offset}, but was sealed longer; the file was changed")
+        if not data:
+            raise self._spoiled(self._path, f"ends at byte {offset}, but was sealed longer")
         if offset <= self._hashed < offset + len(data):
             self._digest.update(memoryview(data)[self._hashed - offset :])
             self._hashed = offset + len(data)
         return data
 
-    def digest(self, size: int) -> str:
-        """SHA-256 of the first ``size`` bytes as they stand on disk now."""
-        while self._hashed < size:
-            self.read(self._hashed, min(PIECE_BYTES, size - self._hashed))
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        self._file.close()
+    def _compare(self) -> None:
+        digest = self._digest.hexdigest()
+        if self._sha256 and digest != self._sha256:
+            raise self._spoiled(
+                self._path,
+                f"is not what it was when it was sealed (SHA-256 {digest[:16]}…, sealed {self._sha256[:16]}…; "
+                "nothing of it was submitted)",
+            )
 
 
 def digest_of(path: Path) -> str:

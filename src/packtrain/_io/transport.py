@@ -17,11 +17,12 @@ import aiohttp
 import anyio
 import anyio.to_thread
 from aiohttp import payload
+from aiohttp.http import StreamWriter
 from yarl import URL
 
 from .._effects import effect
-from .._errors import ProtocolError, TransportError
-from .._options import CONNECT_TIMEOUT, CREATE_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT
+from .._errors import PacktrainError, ProtocolError, TransportError
+from .._options import CONNECT_TIMEOUT, CREATE_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT, SEND_BYTES
 from .._wire.http import Call, Reply, same_origin
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ class Transport:
 
 
 class FileRange(payload.Payload):
-    """A piece of a file as the body of a request; it is read in a worker thread, and never whole."""
+    """A piece of a file as the body of a request; it is read in a worker thread, and never whole.
+
+    While one piece is read and hashed, the one before it leaves.
+    """
 
     _default_content_type = "application/octet-stream"
 
@@ -107,13 +111,26 @@ class FileRange(payload.Payload):
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        assert isinstance(writer, StreamWriter)
+        assert writer.transport is not None
+        writer.transport.set_write_buffer_limits(high=SEND_BYTES)
         position, end = self._offset, self._offset + (self._size or 0)
         while position < end:
-            piece = await anyio.to_thread.run_sync(self._read, position, min(PIECE_BYTES, end - position))
-            with anyio.fail_after(READ_TIMEOUT):  # a peer that takes no more bytes would hold us for ever
-                await writer.write(piece)
+            piece = await anyio.to_thread.run_sync(self._read, position, min(SEND_BYTES, end - position))
+            await writer.write(piece, drain=False)
+            await _drain(writer)
             self._sent(len(piece))
             position += len(piece)
+
+
+async def _drain(writer: StreamWriter) -> None:
+    """Until there is room for more. Raises TimeoutError when the peer takes nothing for ``READ_TIMEOUT``."""
+    while (transport := writer.transport) is not None:
+        left = transport.get_write_buffer_size()
+        with anyio.move_on_after(READ_TIMEOUT):
+            return await writer.drain()
+        if transport.get_write_buffer_size() >= left:
+            raise TimeoutError
 
 
 @contextlib.asynccontextmanager
@@ -158,6 +175,8 @@ def _translated(call: Call) -> Iterator[None]:
     try:
         yield
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        if isinstance(error.__cause__, PacktrainError):  # of a body that could not be read
+            raise error.__cause__ from None
         sent = not isinstance(error, _NOT_SENT)
         reason = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else type(error).__name__
         what = "the connection broke before a complete answer came" if sent else "the service cannot be reached"

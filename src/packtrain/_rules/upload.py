@@ -7,6 +7,7 @@ Source: Google's resumable protocol (``X-Goog-Upload-*``) as its own client libr
 3. ``final`` with 200 is success, also as the answer to a query; its body describes the file.
 4. ``final`` with anything else, ``cancelled``, and refusals that no query can clear end the session.
 5. Recoveries in a row without progress are counted, and are few before the upload rests; progress resets them.
+6. Each of them halves the next data call, for a service that keeps nothing of one which broke.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
     if upload.doubtful:
         return Query()
     rest = upload.size - upload.offset
+    chunk_bytes >>= upload.stalls
     chunk = max(upload.granularity, chunk_bytes - chunk_bytes % upload.granularity)
     return Send(upload.offset, min(rest, chunk), finalize=rest <= chunk)
 
