@@ -51,7 +51,7 @@ class Trial(Struct, frozen=True, kw_only=True):
 def compete(bench: str, rivals: Sequence[Rival], *, size: int, rounds: int, directory: Path) -> list[Trial]:
     """Each rival once a round, in ``directory``; ``size`` is the number of bytes that each works through.
 
-    Raises CalledProcessError when a command fails, with what it said.
+    Raises RuntimeError when a command fails, with what it said.
     """
     trials = []
     for number in range(rounds):
@@ -75,7 +75,8 @@ def _run(bench: str, rival: Rival, number: int, size: int, directory: Path) -> T
         seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for here
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(rival.command), log.read_bytes()[-2000:])
+        words = log.read_text("utf-8", "replace")[-2000:]
+        raise RuntimeError(f"{rival.name} ended with {process.returncode}: {words}")
     return Trial(
         bench=bench,
         rival=rival.name,
