@@ -94,6 +94,7 @@ def test_a_port_that_is_taken_ends_with_3(terminal: Terminal) -> None:
     assert ended.returncode == 3
     assert f"port {origin.rpartition(':')[2]}" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert not (terminal.directory / "other").exists()
 
 
 @pytest.mark.parametrize("backend", ["parrot", "no.such.module:answer", "json:loads", "forward:nowhere"])

@@ -157,7 +157,7 @@ async def test_24_a_fence_stands_when_the_file_is_seen_to_be_gone() -> None:
 
 
 async def test_33_a_job_that_does_not_end_in_three_days_is_for_a_person_whoever_was_looking() -> None:
-    """The days count that passed while no process ran and the machine was off; kept by the person, it has three more."""
+    """The days count that passed while no process ran and the machine was off; kept by a person, it has three more."""
     remote, clock = Listed(), SetClock()
 
     async def state_after(hours: float) -> State:

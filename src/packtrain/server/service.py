@@ -7,7 +7,7 @@ async with serving(Path("batch-service")) as origin:
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -39,7 +39,7 @@ from .webhooks.destinations import Destinations
 from .webhooks.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from .._model import Secret
@@ -91,8 +91,10 @@ async def serving(
         check_plan(faults, route_names((GEMINI, OPENAI)))
     if await anyio.Path(directory).is_file():
         raise ManifestError(f"{directory}: is a file; give a directory, or a name that is still free")
+    servers: list[web.Server] = []
     async with (
         open_backend(backend, backend_key) as answerer,
+        _bound(host, port, lambda: connect(servers[0], limits)) as listener,
         open_store(directory, quotas=quotas) as store,
         _alone(),
         anyio.create_task_group() as tasks,
@@ -116,8 +118,12 @@ async def serving(
         )
         if mischief:
             tasks.start_soon(mischief.run)
-        async with _listening(app, host, port, limits) as origin:
-            yield origin
+        async with _listening(listener, app, servers, limits):
+            # Two may hold an address that nobody listens on yet.
+            with _addressing(host, port):
+                await listener.start_serving()
+            bound = listener.sockets[0].getsockname()[1]
+            yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         tasks.cancel_scope.cancel()
 
 
@@ -140,26 +146,40 @@ async def _sweeping(*sweeps: Callable[[], Awaitable[None]]) -> None:
         await anyio.sleep(SWEEP_PERIOD)
 
 
+@contextmanager
+def _addressing(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another one") from error
+
+
 @asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int, limits: Limits) -> AsyncIterator[str]:
+async def _bound(host: str, port: int, factory: Callable[[], asyncio.Protocol]) -> AsyncIterator[asyncio.Server]:
+    """The address is ours, and nobody is answered yet. Raises InputError before anything else was begun."""
+    loop = asyncio.get_running_loop()
+    with _addressing(host, port):
+        listener = await loop.create_server(factory, host, port, backlog=BACKLOG, start_serving=False)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def _listening(
+    listener: asyncio.Server, app: web.Application, servers: list[web.Server], limits: Limits
+) -> AsyncIterator[None]:
     runner = web.AppRunner(app, shutdown_timeout=DRAIN_SECONDS)
     try:
         await runner.setup()
-        server = runner.server
-        assert server is not None
-        loop = asyncio.get_running_loop()
-        try:
-            listener = await loop.create_server(lambda: connect(server, limits), host, port, backlog=BACKLOG)
-        except OSError as error:
-            raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another one") from error
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch, server, limits)
-                bound = listener.sockets[0].getsockname()[1]
-                yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-                tasks.cancel_scope.cancel()
-        finally:
-            listener.close()
+        assert runner.server is not None
+        servers.append(runner.server)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch, runner.server, limits)
+            yield
+            tasks.cancel_scope.cancel()
     finally:
+        listener.close()
         with CancelScope(shield=True), anyio.move_on_after(STOP_SECONDS):
             await runner.cleanup()
