@@ -35,7 +35,7 @@ async def main(counts: list[int]) -> None:
     for count in counts:
         with tempfile.TemporaryDirectory(dir=".") as directory:
             row = await measure(Path(directory) / "manifest.db", count)
-        print(json.dumps(row), flush=True)
+        print(json.dumps({"bench": "manifest"} | row), flush=True)
         rows.append(row)
     print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
     for row in rows:

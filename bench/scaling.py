@@ -316,7 +316,7 @@ def main() -> None:
     for jobs in given.jobs:
         with tempfile.TemporaryDirectory(dir=given.directory) as name:
             rows.append(run(Path(name), jobs, given))
-        print(json.dumps(rows[-1]), flush=True)
+        print(json.dumps({"bench": "scaling"} | rows[-1]), flush=True)
     print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
     for row in rows:
         print("| " + " | ".join(f"{figure:,}" for figure in row.values()) + " |")
