@@ -113,6 +113,16 @@ def test_importing_the_package_loads_no_network_stack() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_help_loads_what_prints_it_and_no_more() -> None:
+    """Neither the network stack, nor the parsers of Markdown and of packages' descriptions, which take longest."""
+    heavy = ("aiohttp", "asyncio", "importlib.metadata", "rich.markdown", "sqlite3", "uvloop")
+    loaded = f"[name for name in {heavy} if name in sys.modules]"
+    code = f"import sys; from packtrain.cli import perform; perform(['--help']); sys.exit(str({loaded}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Usage: packtrain" in found.stdout
+    assert found.stderr.strip() == "[]"
+
+
 def test_every_public_name_is_there_and_sorted() -> None:
     """``__all__`` is what the package gives, no more and no less."""
     assert list(packtrain.__all__) == sorted(packtrain.__all__)

@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from inspect import BoundArguments, iscoroutinefunction
 from typing import TYPE_CHECKING, NoReturn
@@ -37,11 +36,19 @@ from .verify import verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+
+def _version() -> str:
+    from importlib.metadata import version  # which takes longer to load than all commands
+
+    return version("packtrain")
+
+
 app = App(
     name="packtrain",
     help="Send very large JSONL workloads through LLM Batch APIs: nothing lost, nothing paid for twice.",
     help_epilogue="Every option can also come from PACKTRAIN_..., or from a table such as [run] in packtrain.toml.",
-    version=lambda: version("packtrain"),
+    help_format="plaintext",  # the default, Markdown, doubles what has to be loaded to print it
+    version=_version,
     # The first that knows an option wins.
     config=[Env("PACKTRAIN_", command=False, show=False), Toml("packtrain.toml")],
     print_error=False,
