@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tests.crash.yard import Calm
 
-RUN = Scenario(name="small", shards=4)
+RUN = Scenario(name="small")
 #: Kills of one run: the first at any instant, the next ones during the recovery.
 DEEP = 4
 #: A life lasts at the most as long as a calm run; one that begins with a recovery, a part of that.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(400)
 
 #: The long form is scripts/torture kills.
-KILLS = 50
+KILLS = 300
 
 
 def test_runs_killed_at_random_and_again_while_they_recover_end_like_calm_ones(tmp_path: Path) -> None:

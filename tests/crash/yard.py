@@ -23,12 +23,13 @@ from packtrain.testing.audit.run import audit_run
 from tests.crash import children
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from multiprocessing.process import BaseProcess
 
 QUARANTINED = 5
 KEYS_A_SHARD = 2
-SHARDS = 3
+#: Each look at the jobs costs both sides something, and each doubt waits for the settling.
+PACE = ["--poll", "50ms", "--settle", "200ms"]
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -39,11 +40,10 @@ class Scenario(Struct, frozen=True, kw_only=True):
     failpoints: str = ""
     #: Of the service, as TOML.
     faults: str = ""
-    shards: int = SHARDS
     #: A line's bytes that are sent and not echoed.
     ballast: int = 0
-    #: Jobs of the first shard: more than one only where the service makes two of one create, or some is asked again.
-    jobs: int = 1
+    #: Jobs of each shard: more than one only where the service makes two of one create, or some is asked again.
+    jobs: tuple[int, ...] = (1, 1, 1)
 
 
 CALM = Scenario(name="calm")
@@ -54,7 +54,7 @@ SCENARIOS = (
     Scenario(name="the answer to a create is lost", failpoints="create.post.after=raise:ECONNRESET@1"),
     LOST,
     Scenario(name="the answer to a finalize is lost", failpoints="upload.finalize.after=raise:ECONNRESET@1"),
-    Scenario(name="an upload in several chunks", shards=1, ballast=17_500_000),
+    Scenario(name="an upload in several chunks", jobs=(1,), ballast=17_500_000),
     Scenario(
         name="a session dies",
         faults='[[rules]]\ndo = "expire"\nroute = "upload.data"\ncalls = [1]\n',
@@ -83,8 +83,7 @@ acted = true
 jobs = [1, 2]
 steps = [{ state = "RUNNING", looks = 4 }]
 """,
-        shards=1,
-        jobs=2,
+        jobs=(2,),
     ),
     Scenario(
         name="jobs are not listed",
@@ -93,14 +92,12 @@ steps = [{ state = "RUNNING", looks = 4 }]
     Scenario(
         name="a row is missing, and asked again",
         faults='[[rules]]\ndo = "results"\nhow = "missing"\nroute = "files.download"\ncalls = [1]\n',
-        shards=1,
-        jobs=2,
+        jobs=(2,),
     ),
     Scenario(
         name="results are gone, and asked again",
         faults='[[rules]]\ndo = "expire"\nroute = "files.download"\ncalls = [1]\n',
-        shards=1,
-        jobs=2,
+        jobs=(2,),
     ),
 )
 
@@ -121,42 +118,54 @@ class Yard:
     def __init__(self, root: Path, scenario: Scenario, origin: str) -> None:
         self._root = root
         self._scenario = scenario
-        self._origin = origin
+        self.service = ["--service", origin, "--wire", "gemini"]
         self._numbers = itertools.count()
 
     def calm(self) -> Calm:
-        place, source, began = self.place(), self._root / "in.jsonl", time.monotonic()
+        return self.observe(self.place(), self.requests(), self._scenario.failpoints)
+
+    def requests(self) -> Path:
+        source = self._root / "in.jsonl"
         write_requests(source, self._scenario)
-        code = self.live(place, source, f"{self._scenario.failpoints};trace={place / 'trace'}")
+        return source
+
+    def observe(self, place: Path, source: Path, failpoints: str = "") -> Calm:
+        """One life that nobody ends."""
+        began = time.monotonic()
+        code = self.live(place, source, f"{failpoints};trace={place / 'trace'}")
         if code not in (0, 1):
             raise RuntimeError(f"{self._scenario.name}: ended with {code} although nobody killed it; see {place}")
-        points = Counter(line.split()[0] for line in (place / "trace").read_text().splitlines())
-        return Calm(input=source, code=code, seconds=time.monotonic() - began, files=files(place), points=points)
+        seconds, points = time.monotonic() - began, read_trace(place / "trace")
+        return Calm(input=source, code=code, seconds=seconds, files=files(place), points=points)
 
     def place(self) -> Path:
         place = self._root / f"{next(self._numbers):05d}"
         place.mkdir()
         return place
 
-    def live(self, place: Path, source: Path, failpoints: str = "") -> int:
+    def live(self, place: Path, source: Path, failpoints: str = "", options: Sequence[str] = ()) -> int:
         """One life of a run; its exit code."""
-        return children.finish(self.start(place, source, failpoints))
+        return children.finish(self.start(place, source, failpoints, options))
 
-    def start(self, place: Path, source: Path, failpoints: str = "") -> BaseProcess:
-        arguments = ["run", str(source), "--out", str(place / "out.jsonl"), "--model", "m"]
-        arguments += ["--service", self._origin, "--wire", "gemini", "--json", "--quiet"]
-        arguments += ["--max-shard-requests", str(KEYS_A_SHARD), "--poll", "20ms", "--settle", "300ms"]
+    def start(self, place: Path, source: Path, failpoints: str = "", options: Sequence[str] = ()) -> BaseProcess:
+        arguments = ["run", *self.given(place, source), "--json", "--quiet", *PACE, *options]
         return children.start(arguments, place / "log", failpoints=failpoints)
+
+    def given(self, place: Path, source: Path) -> list[str]:
+        """What a run is made of, as every command about it wants to be told."""
+        made_of = [str(source), "--out", str(place / "out.jsonl"), "--model", "m"]
+        return [*made_of, "--max-shard-requests", str(KEYS_A_SHARD), *self.service]
 
     def differences(self, place: Path, calm: Calm, code: int, *, kills: int = 1) -> Iterator[str]:
         """How a run that has ended with ``code`` can be told from a calm one.
 
         After as many kills as a shard has attempts it may wait for a person; then nothing is there to compare.
         """
-        if self._scenario.jobs == 1:  # two jobs of one create are what an audit would complain of
+        jobs = Counter(shard for shard, _ in self.jobs(place))
+        if max(self._scenario.jobs) == 1:  # two jobs of one create are what an audit would complain of
             yield from self._audit(place, calm, code)
         if code == QUARANTINED and kills >= ATTEMPTS:
-            yield from (f"{made} jobs for shard {shard}" for shard, made in self._jobs(place).items() if made > 1)
+            yield from (f"{made} jobs for shard {shard}" for shard, made in jobs.items() if made > 1)
             return
         if code != calm.code:
             yield f"ended with {code} instead of {calm.code}"
@@ -164,35 +173,22 @@ class Yard:
         for name in sorted(found | calm.files):
             if found.get(name) != calm.files.get(name):
                 yield f"{name} differs"
-        jobs = self._jobs(place)
-        if jobs != self._expected():
+        if jobs != +Counter({str(shard): made for shard, made in enumerate(self._scenario.jobs)}):
             yield f"jobs by shard: {dict(jobs)}"
         if "Traceback" in (place / "log").read_text():
             yield "a traceback was shown"
 
     def _audit(self, place: Path, calm: Calm, code: int) -> list[str]:
-        out, state = place / "out.jsonl", place / "out.jsonl.packtrain"
-        return audit_run(inputs=[calm.input], out=out, state=state, service=self._root / "service", exit_code=code)
+        out, service = place / "out.jsonl", self._root / "service"
+        return audit_run(inputs=[calm.input], out=out, state=state_of(place), service=service, exit_code=code)
 
-    def _jobs(self, place: Path) -> Counter[str]:
-        """How many jobs the service made for each shard, by its own record."""
-        token = self._token(place)
-        made: Counter[str] = Counter()
+    def jobs(self, place: Path) -> list[tuple[str, str]]:
+        """The shard and the name of each job that the service made for the run, by its own record."""
+        token = token_of(place)
         with (self._root / "service" / "truth.jsonl").open() as file:
-            for entry in map(json.loads, file):
-                if entry["what"] == "batch_created" and entry["displayName"].split(".")[1] == token:
-                    made[entry["displayName"].split(".")[2]] += 1
-        return made
-
-    def _token(self, place: Path) -> str:
-        with closing(sqlite3.connect(place / "out.jsonl.packtrain" / "manifest.db")) as manifest:
-            token: str = manifest.execute("SELECT token FROM runs").fetchone()[0]
-        return token
-
-    def _expected(self) -> Counter[str]:
-        jobs = Counter({str(shard): 1 for shard in range(self._scenario.shards)})
-        jobs["0"] = self._scenario.jobs
-        return +jobs
+            made = [entry for entry in map(json.loads, file) if entry["what"] == "batch_created"]
+        tags = [(entry["displayName"].split("."), entry["name"]) for entry in made]
+        return [(tag[2], name) for tag, name in tags if tag[1] == token]
 
 
 @contextmanager
@@ -210,11 +206,26 @@ def open_yard(root: Path, scenario: Scenario) -> Iterator[Yard]:
 def write_requests(path: Path, scenario: Scenario) -> None:
     """Some lines a shard, and one that cannot be used."""
     with path.open("w") as file:
-        for number in range(KEYS_A_SHARD * scenario.shards):
+        for number in range(KEYS_A_SHARD * len(scenario.jobs)):
             parts = [{"text": f"prompt number {number}"}]
             body = {"contents": [{"parts": [{"text": "x" * scenario.ballast}]}, {"parts": parts}]}
             file.write(json.dumps({"key": f"key-{number}", "request": body}) + "\n")
         file.write("rubbish\n")
+
+
+def state_of(place: Path) -> Path:
+    return place / "out.jsonl.packtrain"
+
+
+def token_of(place: Path) -> str:
+    with closing(sqlite3.connect(state_of(place) / "manifest.db")) as manifest:
+        token: str = manifest.execute("SELECT token FROM runs").fetchone()[0]
+    return token
+
+
+def read_trace(path: Path) -> Counter[str]:
+    """How often a life came to each point."""
+    return Counter(line.split()[0] for line in path.read_text().splitlines())
 
 
 def files(place: Path) -> dict[str, bytes]:
