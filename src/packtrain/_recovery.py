@@ -14,7 +14,7 @@ from ._errors import InputError, ManifestError
 from ._io.spool import Spool
 from ._manifest import operations
 from ._manifest.admission import take_over
-from ._manifest.database import open_database
+from ._manifest.database import log_of, open_database
 from ._manifest.lock import hold
 from ._manifest.witness import note_token, read_tokens, tokens_of, witness_of
 from ._model import State
@@ -102,20 +102,32 @@ def _take_over(spool: Spool, path: Path, now: Identity, connection: Connection) 
 
 
 def _make_way(spool: Spool, draft: Path) -> None:
-    if spool.manifest.exists():
-        raise ManifestError(
-            f"{spool.manifest} is there, so the same `packtrain run` goes on. If it is damaged, move it and its -wal "
-            f"aside first; if it was copied or moved here, see `packtrain adopt {spool.root}`"
-        )
+    _refuse_existing(spool)
     if spool.root.exists():
         with hold(spool.root):
             for leftover in spool.root.glob(f"{draft.stem}.*"):
                 remove("recovery", leftover)
 
 
+def _refuse_existing(spool: Spool) -> None:
+    log = log_of(spool.manifest)
+    if spool.manifest.exists():
+        raise ManifestError(
+            f"{spool.manifest} is there, so the same `packtrain run` goes on. If it is damaged, move it and its -wal "
+            f"aside first; if it was copied or moved here, see `packtrain adopt {spool.root}`"
+        )
+    if log.exists():
+        # SQLite would play it into the new manifest, and undo there what was recovered.
+        raise ManifestError(
+            f"{log} is there without its manifest: put {spool.manifest.name} back if you have it, and the same "
+            f"`packtrain run` goes on; or move {log.name} aside, then start the same command again"
+        )
+
+
 def _put_in_place(spool: Spool, draft: Path) -> None:
     """The database last: with it, all of it is there."""
     with hold(spool.root), disk_errors(spool.manifest):
+        _refuse_existing(spool)
         for token in read_tokens(spool.manifest):
             note_token(draft, token)
         for file in (tokens_of, witness_of):

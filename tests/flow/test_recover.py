@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 import packtrain
 from packtrain import InputError, ManifestError, Options, State, serving
@@ -80,6 +81,25 @@ async def test_lost_state_is_made_anew(place: Place, lost_when: Callable[[Statis
     assert (summary.run, summary.answered) == (run, LINES)
     assert one_job_a_shard(place)
     assert place.out.read_bytes() == await expected(place, source)
+
+
+async def test_a_manifest_that_comes_back_meanwhile_is_not_replaced(place: Place) -> None:
+    """Put back by a person while the service was being asked: it knows more than the list does."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created > 0)
+    manifest, aside = place.state / "manifest.db", place.root / "aside"
+    manifest.rename(aside)
+
+    async def put_back() -> None:
+        while not (place.state / "recovering.db").exists():
+            await checkpoint()
+        aside.rename(manifest)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(put_back)
+        with pytest.raises(ManifestError, match="is there, so the same"):
+            await recover(place, source, run)
+    assert (await complete(place, source)).answered == LINES
 
 
 async def test_damaged_manifest_is_made_anew(place: Place) -> None:

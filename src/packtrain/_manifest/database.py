@@ -39,6 +39,11 @@ PRAGMA secure_delete = ON;
 """
 
 
+def log_of(path: Path) -> Path:
+    """Commits that are not in the database file yet; SQLite plays it into whatever stands there under that name."""
+    return path.with_name(f"{path.name}-wal")
+
+
 @contextmanager
 def open_database(path: Path, admission: Admission = admit) -> Iterator[sqlite3.Connection]:
     """The one connection to the manifest at ``path``, made if missing; blocks, so it belongs in a thread.
@@ -82,7 +87,7 @@ def _create_missing(path: Path) -> None:
 
 def _create(path: Path) -> None:
     """Under another name first, so that a file with the right name was complete once."""
-    if path.with_name(f"{path.name}-wal").exists():
+    if log_of(path).exists():
         raise _damaged(path, "it is gone, its log is not")
     if tokens_of(path).exists():
         raise _lost(path)
