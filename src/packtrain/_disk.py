@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ._effects import effect
 from ._errors import IncompleteRun
+from ._options import GIB, PIECE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The disk takes no more.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: One call of the kernel; Linux moves at most 2 GB at once.
+_MOST_AT_ONCE = GIB
 
 
 def open_private(what: str, path: Path, flags: int = os.O_WRONLY | os.O_TRUNC) -> BinaryIO:
@@ -32,9 +35,34 @@ def open_private(what: str, path: Path, flags: int = os.O_WRONLY | os.O_TRUNC) -
 
 def write_all(what: str, file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
     with effect(f"{what}.write"):
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+        _write(file, data)
+
+
+def _write(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def copy_range(what: str, source: BinaryIO, offset: int, length: int, target: BinaryIO) -> None:
+    """Append a piece of one file to another: by the kernel where it can, which may be without moving a byte.
+
+    Ends early when the source does.
+    """
+    with effect(f"{what}.write"):
+        end = offset + length
+        try:
+            while offset < end and (
+                moved := os.copy_file_range(source.fileno(), target.fileno(), min(end - offset, _MOST_AT_ONCE), offset)
+            ):
+                offset += moved
+            return
+        except (AttributeError, OSError) as error:  # the system, or the pair of file systems, has no such call
+            if isinstance(error, OSError) and error.errno in FULL | {errno.EIO}:
+                raise
+        while offset < end and (piece := os.pread(source.fileno(), min(end - offset, PIECE_BYTES), offset)):
+            _write(target, piece)
+            offset += len(piece)
 
 
 def sync(what: str, file: BinaryIO) -> None:

@@ -22,8 +22,8 @@ MAX_KEY_BYTES = 4 * KB
 SPOOL_BYTES = 20 * GB
 #: Keys held in memory before they go to disk as one sorted run.
 LEDGER_KEYS = 500_000
-#: Result lines indexed at once when a shard is joined; larger shards take several passes.
-JOIN_WINDOW = 500_000
+#: Keys held at once when results are joined that do not come in order; larger shards take several passes.
+JOIN_WINDOW = 1_000_000
 
 UPLOADS = 4
 DOWNLOADS = 4

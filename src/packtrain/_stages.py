@@ -27,9 +27,10 @@ from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
 from ._io.inputs import open_sources
-from ._io.join import Outputs, join_files
+from ._io.join import join_files
+from ._io.joined import Outputs
 from ._io.ledger import Ledger
-from ._io.spool import RunSpool, Spool, land
+from ._io.spool import RunSpool, Spool, settle
 from ._io.transport import open_transport
 from ._manifest.lock import holder
 from ._manifest.memory import open_memory
@@ -191,7 +192,7 @@ async def merge(
         tally = await anyio.to_thread.run_sync(work)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    await anyio.to_thread.run_sync(land, drafts, finals)
+    await anyio.to_thread.run_sync(settle, drafts, finals)
     for path in finals[1:]:
         if not path.stat().st_size:
             await anyio.to_thread.run_sync(remove, "results", path)

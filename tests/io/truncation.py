@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packtrain._errors import IntegrityError, TransportError
-from packtrain._io.join import Outputs, join_files
+from packtrain._io.join import join_files
+from packtrain._io.joined import Outputs
 from packtrain._io.part import Part
 
 if TYPE_CHECKING:

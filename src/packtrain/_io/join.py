@@ -1,44 +1,31 @@
 """Requests joined with their results by key, in the order of the requests; blocking, for a worker thread.
 
-The requests are taken in windows of keys that fit memory; for each the results are scanned once and indexed by
-position, and then gathered by ``pread``. A result is found by its key alone: services promise the order of the
-input and do not always keep it. The service's line goes out byte for byte.
+A result is found by its key alone: services promise the order of the input and do not always keep it. While they do,
+both are walked through side by side. Where they don't, the requests are taken in windows of keys that fit memory, for
+each of which the results are indexed, and the rows then gathered. The service's line goes out byte for byte.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Raw, Struct
-
-from .._disk import disk_errors, open_private, write_all
-from .._errors import InputError, IntegrityError
-from .._model import RowError, Tally
-from .._options import JOIN_WINDOW, MIB
-from .._rules.requests import key_of
-from .._wire.gemini.batches import ResultLine, is_given
+from .._options import JOIN_WINDOW
+from .answers import ResultFiles, Row
+from .asked import Asked
+from .index import ABSENT, Index
+from .joined import Outputs, Writer, with_members
+from .walk import Astray, Run, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-_ABSENT = -1
-_LENGTH_BITS = 32
+    from .._model import Tally
 
-
-_result = msgspec.json.Decoder(ResultLine)
-_error = msgspec.json.Decoder(RowError)
-
-
-class Outputs(Struct, frozen=True):
-    """Where the join writes: answers, keys without one, and rows that answer nothing."""
-
-    answers: Path
-    failed: Path
-    unknown: Path
+#: Rows read and written at once.
+_GATHERED = 64
 
 
 def join_files(
@@ -49,193 +36,98 @@ def join_files(
     with_request: bool = False,
     absent: str = "the service returned no row for this key",
     window: int = JOIN_WINDOW,
+    judged: bool = False,
 ) -> Tally:
     """Write the three outputs, not yet durable, and count. ``absent`` is the reason for keys without a row.
 
-    Raises IntegrityError for a last row cut short, InputError for a request without a key, IncompleteRun when the
-    disk refuses.
+    ``judged`` says that the requests are sealed shards, whose lines need not be looked at again. Raises IntegrityError
+    for a last row cut short, InputError for a request without a key, IncompleteRun when the disk refuses.
     """
-    with _Results(results) as rows, _Writer(outputs, rows, with_request, absent) as writer:
-        keys = itertools.chain.from_iterable(map(_keys, requests))
-        # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
-        lines = itertools.chain.from_iterable(map(_lines, requests)) if with_request else itertools.repeat(b"")
-        while batch := list(itertools.islice(keys, window)):
-            writer.write(batch, lines, rows.index(dict.fromkeys(batch, _ABSENT)))
-        writer.write_unknown()
-        return writer.tally()
+    asked = Asked(tuple(requests), judged)
+    with (
+        ResultFiles(results) as rows,
+        Writer(outputs, rows, absent) as writer,
+    ):
+        walked = None if with_request else _walk(asked, rows, window)
+        if walked:
+            _write_walked(*walked, asked, rows, writer)
+            return writer.finish(walked[0].duplicates)
+        index = Index(rows)
+        _write_indexed(asked, index, writer, window, join=with_request)
+        return writer.finish(index.duplicates)
 
 
-class _Results:
-    """Result files as one run of bytes. A position packs offset, length, and whether the row is an answer."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-        self._files: list[BinaryIO] = []
-        self._starts: list[int] = []
-        #: One byte a line: 1 when its key is among the requests.
-        self._known = bytearray()
-        self.duplicates = 0
-
-    def __enter__(self) -> _Results:
-        start = 0
-        for path in self._paths:
-            self._files.append(path.open("rb", buffering=MIB))
-            self._starts.append(start)
-            start += path.stat().st_size
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
-
-    def index(self, wanted: dict[str, int]) -> dict[str, int]:
-        """Fill in the position of each wanted key: an answer before an error, then the first."""
-        first = not self._known
-        for number, (offset, line) in enumerate(self._scan()):
-            if first:
-                self._known.append(0)
-            row = self._decode(line, offset)
-            held = wanted.get(row.key) if row else None
-            if row is None or held is None:
-                continue
-            self._known[number] = 1
-            ok = row.answered
-            if held != _ABSENT:
-                self.duplicates += 1
-            if held == _ABSENT or (ok and not held & 1):
-                wanted[row.key] = (offset << _LENGTH_BITS | len(line)) << 1 | ok
-        return wanted
-
-    def read(self, position: int) -> bytes:
-        offset, length = position >> _LENGTH_BITS + 1, position >> 1 & (1 << _LENGTH_BITS) - 1
-        which = max(i for i, start in enumerate(self._starts) if start <= offset)
-        return os.pread(self._files[which].fileno(), length, offset - self._starts[which])
-
-    def unknown(self) -> Iterator[bytes]:
-        """Rows whose key is in no request, and rows that are none."""
-        if self._known and not all(self._known):
-            yield from (line for known, (_, line) in zip(self._known, self._scan(), strict=True) if not known)
-
-    def _scan(self) -> Iterator[tuple[int, bytes]]:
-        for file, offset in zip(self._files, self._starts, strict=True):
-            file.seek(0)
-            for line in file:
-                if not line.isspace():
-                    yield offset, line
-                offset += len(line)
-
-    def _decode(self, line: bytes, offset: int) -> ResultLine | None:
-        try:
-            line.decode()
-            return _result.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            if line.endswith(b"\n"):
-                return None
-            raise IntegrityError(f"results end in the middle of a line, at byte {offset}") from error
-
-
-class _Writer:
-    def __init__(self, outputs: Outputs, rows: _Results, with_request: bool, absent: str) -> None:
-        self._paths = outputs
-        self._rows = rows
-        self._with_request = with_request
-        self._absent = absent
-        self._answered = self._failed = self._missing = self._unknown = self._bytes = 0
-
-    def __enter__(self) -> _Writer:
-        with disk_errors(self._paths.answers):
-            self._answers = open_private("results", self._paths.answers)
-            self._failures = open_private("results", self._paths.failed)
-            self._strangers = open_private("results", self._paths.unknown)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in (self._answers, self._failures, self._strangers):
-            file.close()
-
-    def write(self, keys: list[str], requests: Iterator[bytes], positions: dict[str, int]) -> None:
-        answers, failures = bytearray(), bytearray()
-        for key, request in zip(keys, requests, strict=False):
-            where = positions[key]
-            if where != _ABSENT and where & 1:
-                answers += self._answer(request, self._rows.read(where))
-                self._answered += 1
-            else:
-                failures += self._failure(key, None if where == _ABSENT else self._rows.read(where))
-            if len(answers) + len(failures) > MIB:
-                self._flush(answers, failures)
-        self._flush(answers, failures)
-
-    def write_unknown(self) -> None:
-        with disk_errors(self._paths.unknown):
-            for line in self._rows.unknown():
-                write_all("results", self._strangers, _ended(line))
-                self._unknown += 1
-
-    def tally(self) -> Tally:
-        return Tally(
-            answered=self._answered,
-            failed=self._failed,
-            missing=self._missing,
-            duplicates=self._rows.duplicates,
-            unknown=self._unknown,
-            bytes=self._bytes,
-        )
-
-    def _answer(self, request: bytes, line: bytes) -> bytes:
-        if not self._with_request:
-            return _ended(line)
-        response = bytes(_result.decode(line).response)
-        return request.rstrip()[:-1] + b',"response":' + response + b"}\n"
-
-    def _failure(self, key: str, line: bytes | None) -> bytes:
-        self._failed += 1
-        if line is None:
-            self._missing += 1
-            return failure(key, self._absent)
-        return failure(key, *_reason(line))
-
-    def _flush(self, answers: bytearray, failures: bytearray) -> None:
-        with disk_errors(self._paths.answers):
-            write_all("results", self._answers, answers)
-            write_all("results", self._failures, failures)
-        self._bytes += len(answers)
-        answers.clear()
-        failures.clear()
-
-
-def failure(key: str, reason: str, error: Raw | None = None) -> bytes:
-    """A line of the file of failed keys; ``error`` is the service's own, as it came."""
-    head = msgspec.json.encode({"key": key, "reason": reason})
-    return head[:-1] + b',"error":' + bytes(error) + b"}\n" if error is not None else head + b"\n"
-
-
-def _reason(line: bytes) -> tuple[str, Raw | None]:
-    error = _result.decode(line).error
-    if not is_given(error):
-        return "the row has neither a response nor an error", None
+def _walk(asked: Asked, results: ResultFiles, window: int) -> tuple[Walk, list[Row]] | None:
+    """Both sides in one order, and the rows of nobody; None if they are not in one."""
+    walk = Walk(asked.keys() if asked.judged else _once(asked.keys(), window))
     try:
-        said = _error.decode(error)
-    except msgspec.MsgspecError:
-        return "the service answered with an error", error
-    code = f" (code {said.code})" if said.code is not None else ""
-    return f"{said.message or 'the service gave no reason'}{code}", error
+        for offset, lines in results.chunks():
+            walk.take(offset, lines)
+        walk.finish()
+        return walk, walk.settle(asked.keys())
+    except Astray:
+        return None
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=MIB) as file:
-        for line in file:
-            if not line.isspace():
-                yield line
+def _once(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
+    """Raises Astray for a key that stands twice, and when there are too many to know."""
+    seen: set[str] = set()
+    count = 0
+    for some in keys:
+        seen.update(some)
+        count += len(some)
+        if len(seen) < count or count > most:
+            raise Astray
+        yield some
 
 
-def _keys(path: Path) -> Iterator[str]:
-    for number, line in enumerate(_lines(path), start=1):
-        try:
-            yield key_of(line)
-        except InputError as error:
-            raise InputError(f"{path}:{number}: {error}") from error
+def _write_walked(walk: Walk, unknown: list[Row], asked: Asked, results: ResultFiles, writer: Writer) -> None:
+    names = {place: key for key, place in walk.waiting.items()}
+    apart = ((place, row) for place, row in sorted(walk.apart.items(), key=lambda item: item[0]))
+    runs = ((run.first, run) for run in walk.runs)
+    for place, piece in heapq.merge(runs, apart, key=lambda item: item[0]):
+        if isinstance(piece, Run):
+            writer.copy(piece.offset, piece.length, piece.count)
+        elif place < walk.passed:
+            _write_row(names.get(place, ""), piece, results, writer)
+    if walk.passed < walk.total:
+        keys = itertools.chain.from_iterable(asked.keys())
+        for place, key in enumerate(itertools.islice(keys, walk.passed, None), walk.passed):
+            _write_row(key, walk.apart.get(place), results, writer)
+    for row in unknown:
+        writer.stranger(*results.gather([(row.offset, row.length)]))
 
 
-def _ended(line: bytes) -> bytes:
-    return line if line.endswith(b"\n") else line + b"\n"
+def _write_row(key: str, row: Row | None, results: ResultFiles, writer: Writer) -> None:
+    lines = results.gather([(row.offset, row.length)]) if row else []
+    if row and row.answered:
+        writer.answers(lines)
+    else:
+        writer.fail(key, *lines)
+
+
+def _write_indexed(asked: Asked, index: Index, writer: Writer, window: int, *, join: bool) -> None:
+    keys = itertools.chain.from_iterable(asked.keys())
+    # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
+    requests = asked.lines() if join else None
+    while batch := list(itertools.islice(keys, window)):
+        positions = index.fill(dict.fromkeys(batch, ABSENT))
+        for start in range(0, len(batch), _GATHERED):
+            some = batch[start : start + _GATHERED]
+            _write_some(some, [positions[key] for key in some], requests, index, writer)
+    for line in index.unknown():
+        writer.stranger(line)
+
+
+def _write_some(
+    keys: list[str], places: list[int], requests: Iterator[bytes] | None, index: Index, writer: Writer
+) -> None:
+    if requests is None and all(place > 0 and place & 1 for place in places):
+        writer.answers(index.read(places))
+        return
+    for key, place, request in zip(keys, places, requests or itertools.repeat(b""), strict=False):
+        lines = index.read([place]) if place != ABSENT else []
+        if lines and place & 1:
+            writer.answers([with_members(lines[0], request)] if requests else lines)
+        else:
+            writer.fail(key, *lines)

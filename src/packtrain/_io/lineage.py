@@ -21,7 +21,9 @@ from .._model import Shard, Tally
 from .._options import MIB
 from .._rules.lineage import Failed, is_retryable
 from .._rules.requests import key_of
-from .join import Outputs, join_files
+from .asked import judged_key
+from .join import join_files
+from .joined import Outputs
 from .spool import Kept
 
 if TYPE_CHECKING:
@@ -91,7 +93,9 @@ def account(
     """
     new = _new(asked, drafts)
     results = [asked.results] if asked.results else []
-    tally = join_files([asked.requests], results, new, with_request=with_request, absent=asked.absent[0], window=window)
+    tally = join_files(
+        [asked.requests], results, new, with_request=with_request, absent=asked.absent[0], window=window, judged=True
+    )
     if tally.answered + tally.failed != asked.lines:
         raise IntegrityError(
             f"{tally.answered} answers and {tally.failed} failures do not add up to {asked.lines} lines; "
@@ -139,10 +143,11 @@ def read_failed(path: Path) -> Iterator[Failed]:
 
 
 class Lines:
-    """Lines with keys, in input order, gone through once."""
+    """Lines with keys, in input order, gone through once; ``judged`` if they are requests or ours."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, judged: bool = True) -> None:
         self._path = path
+        self._key_of = judged_key if judged else key_of
         self._file = path.open("rb", buffering=MIB)
         self._line = self._file.readline()
         #: Lines before the one that is next.
@@ -157,7 +162,7 @@ class Lines:
     def take(self, key: str) -> bytes | None:
         """The next line if it is of this key."""
         line = self._line
-        if not line or key_of(line) != key:
+        if not line or self._key_of(line) != key:
             return None
         self._pass()
         return line
@@ -257,7 +262,8 @@ def _fold(asked: Asked, parent: Kept, new: Outputs, drafts: Kept, sorter: _Sorte
     """A later one: its answers take their places among those of the generations before it."""
     with ExitStack() as stack:
         requests, kept, answers, failures = (
-            stack.enter_context(Lines(path)) for path in (asked.requests, parent.requests, new.answers, new.failed)
+            stack.enter_context(Lines(path, judged=path != new.answers))
+            for path in (asked.requests, parent.requests, new.answers, new.failed)
         )
         old = stack.enter_context(parent.answers.open("rb", buffering=MIB))
         target = stack.enter_context(Stream("results", drafts.answers))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from .._disk import (
-    FULL,
+    copy_range,
     disk_errors,
     make_directory,
     make_durable,
@@ -23,7 +22,6 @@ from .._disk import (
     sync_directory,
     write_all,
 )
-from .._effects import effect
 from .._errors import IntegrityError
 from .._options import PIECE_BYTES
 from .._rules.naming import shard_file
@@ -257,8 +255,8 @@ def publish(parts: Sequence[Path], final: Path) -> None:
     with disk_errors(final), contextlib.ExitStack() as stack:
         target = stack.enter_context(open_private("output", temporary))
         for part in parts:
-            with part.open("rb", buffering=0) as source, effect("output.write"):
-                _append(source, target)
+            with part.open("rb", buffering=0) as source:
+                copy_range("output", source, 0, part.stat().st_size, target)
         if target.tell() != sum(part.stat().st_size for part in parts):
             raise IntegrityError(f"{final}: the copy is not as long as its parts; nothing was published")
         make_durable("output", target, temporary, final)
@@ -268,12 +266,18 @@ def land(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "re
     """Make written files durable under their final names; returns the SHA-256 of the first, in hex."""
     with disk_errors(finals[0]):
         digest = digest_of(temporaries[0])
+    settle(temporaries, finals, what=what)
+    return digest
+
+
+def settle(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> None:
+    """Make written files durable under their final names."""
+    with disk_errors(finals[0]):
         for temporary, final in zip(temporaries, finals, strict=True):
             with temporary.open("rb") as file:
                 sync(what, file)
             rename(what, temporary, final)
         sync_directory(what, finals[0].parent)
-    return digest
 
 
 def restore(source: Path, offset: int, length: int, final: Path) -> str:
@@ -301,17 +305,6 @@ def replace(path: Path, content: bytes) -> None:
 def touch(path: Path) -> None:
     """An empty file that is durable."""
     publish([], path)
-
-
-def _append(source: BinaryIO, target: BinaryIO) -> None:
-    """By the kernel where it can, which may be without moving a byte."""
-    try:
-        while os.copy_file_range(source.fileno(), target.fileno(), 1 << 30):
-            pass
-    except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise
-        shutil.copyfileobj(source, target, PIECE_BYTES)
 
 
 def draft(path: Path) -> Path:

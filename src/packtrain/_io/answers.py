@@ -1,0 +1,145 @@
+"""Result files as one run of bytes: their rows from front to back, and any piece of them by its offset.
+
+A row is judged alike wherever it stands: its line is UTF-8, and the whole of it is JSON with a key.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from .._disk import copy_range
+from .._errors import IntegrityError
+from .._options import KIB, MIB
+from .._wire.gemini.batches import ResultLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+#: Lines taken at once: few enough that they stay in the processor's cache from one look to the next.
+CHUNK_BYTES = 64 * KIB
+
+
+class _Object(Struct, gc=False):
+    """Matches any object, and checks its content without building it."""
+
+
+class _Plain(Struct, gc=False, forbid_unknown_fields=True):
+    """A row that is an answer and nothing else."""
+
+    key: str
+    response: _Object
+
+
+_result = msgspec.json.Decoder(ResultLine)
+_plain = msgspec.json.Decoder(_Plain)
+
+
+class Row(Struct, frozen=True, gc=False):
+    """Where a row stands, and what it says; ``key`` is None for a line that is no row."""
+
+    offset: int
+    length: int
+    key: str | None
+    answered: bool = False
+    #: Whether its line ends, as all but the last do.
+    ended: bool = True
+
+    def before(self, other: Row) -> bool:
+        """Of two rows of one key: an answer before an error, then the first."""
+        return (not self.answered, self.offset) < (not other.answered, other.offset)
+
+
+class ResultFiles:
+    """Opened for as long as they are needed. Offsets count through all of them."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._files: list[BinaryIO] = []
+        self._starts: list[int] = []
+
+    def __enter__(self) -> ResultFiles:
+        start = 0
+        for path in self._paths:
+            self._files.append(path.open("rb", buffering=MIB))
+            self._starts.append(start)
+            start += path.stat().st_size
+        self._starts.append(start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def chunks(self) -> Iterator[tuple[int, list[bytes]]]:
+        """All lines in order, some at a time, with the offset of the first."""
+        for file, offset in zip(self._files, self._starts, strict=False):
+            file.seek(0)
+            while lines := file.readlines(CHUNK_BYTES):
+                yield offset, lines
+                offset += sum(map(len, lines))
+
+    def read(self, offset: int, length: int) -> bytes:
+        return b"".join(os.pread(file.fileno(), size, at) for file, at, size in self._pieces(offset, length))
+
+    def gather(self, places: Iterable[tuple[int, int]]) -> list[bytes]:
+        """Rows from anywhere, each by its offset and length, each with its newline."""
+        if len(self._files) != 1:
+            return [ended(self.read(offset, length)) for offset, length in places]
+        handle, pread = self._files[0].fileno(), os.pread
+        lines = [pread(handle, length, offset) for offset, length in places]
+        return lines if all(line.endswith(b"\n") for line in lines) else [*map(ended, lines)]
+
+    def copy(self, what: str, offset: int, length: int, target: BinaryIO) -> None:
+        """Append what stands there to a file."""
+        for file, at, size in self._pieces(offset, length):
+            copy_range(what, file, at, size, target)
+
+    def _pieces(self, offset: int, length: int) -> Iterator[tuple[BinaryIO, int, int]]:
+        """File, offset in it, length: what is asked for may go on from one file into the next."""
+        while length:
+            behind = bisect_right(self._starts, offset)
+            size = min(length, self._starts[behind] - offset)
+            yield self._files[behind - 1], offset - self._starts[behind - 1], size
+            offset, length = offset + size, length - size
+
+
+def ended(line: bytes) -> bytes:
+    """Some services leave out the newline behind the last row."""
+    return line if line.endswith(b"\n") else line + b"\n"
+
+
+def plain_keys(lines: list[bytes]) -> list[str] | None:
+    """The quick way: the keys of rows which all are answers and nothing else; None if any may be anything else."""
+    try:
+        for line in lines:
+            if not line.isascii():
+                line.decode()
+        return [row.key for row in map(_plain.decode, lines)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def rows(offset: int, lines: list[bytes]) -> Iterator[Row]:
+    """The careful way: each line by itself; blank ones are nothing. Raises IntegrityError for one cut short."""
+    for line in lines:
+        if not line.isspace():
+            yield _row(offset, line)
+        offset += len(line)
+
+
+def _row(offset: int, line: bytes) -> Row:
+    ended = line.endswith(b"\n")
+    try:
+        line.decode()
+        found = _result.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if ended:
+            return Row(offset, len(line), None)
+        raise IntegrityError(f"results end in the middle of a line, at byte {offset}") from error
+    return Row(offset, len(line), found.key, found.answered, ended)
