@@ -193,6 +193,14 @@ async def test_a_disturbed_upload_brings_the_whole_file(tmp_path: Path, name: st
 POLLS = {
     "60 404 once": plan(List(route=LIST, times=2, how="empty"), Status(route="batches.get", status=404, times=1)),
     "62 SUCCEEDED, then RUNNING": script(Step(state="SUCCEEDED"), Step(state="RUNNING", looks=2)),
+    "62 EXPIRED once": script(Step(state="EXPIRED")),
+    "62 CANCELLED, by name as well": script(Step(state="CANCELLED", looks=2)),
+    "62 FAILED, then EXPIRED, then RUNNING": script(
+        Step(state="FAILED", looks=2), Step(state="EXPIRED", looks=2), Step(state="RUNNING")
+    ),
+    "34 results shown by name alone": plan(
+        Edit(route=LIST, member="operations.*.response"), Edit(route=LIST, member="operations.*.metadata.output")
+    ),
     "63 a word not met before": script(Step(state="MEDITATING", looks=3)),
     "65 SUCCEEDED before its output": script(Step(state="SUCCEEDED", looks=4)),
     "66 JOB_STATE": script(Step(state="JOB_STATE_PENDING", looks=2), Step(state="JOB_STATE_RUNNING", looks=2)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._rules.lifecycle import detail
+from .oddities import Oddities
 
 if TYPE_CHECKING:
     from .._io.base import Clock, Remote
@@ -35,6 +36,7 @@ class Context:
     remote: Remote
     clock: Clock
     changes: Changes
+    oddities: Oddities = field(default_factory=Oddities)
     #: Joins one at a time: each holds an index in memory, and Python would not run two at once anyway.
     joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 

@@ -38,7 +38,10 @@ _SHORTEST = 0.05
 #: A job that the list and a look-up by name both miss: so many times, over so long, before a person must look.
 _LOST_LOOKS, _LOST_SECONDS = 3, 900.0
 #: How long a job may have succeeded before its results file shows.
-_RESULT_SECONDS = 600.0
+_EMPTY_LOOKS, _EMPTY_SECONDS = 2, 600.0
+#: An end without results makes the lines be asked, and paid for, again. It takes two looks this part of the settling
+#: time apart, a minute by default.
+_ENDED_LOOKS, _ENDED_PART = 2, 1 / 15
 #: Between two looks for jobs too many, while a job lives.
 _SWEEP_SECONDS = 600.0
 
@@ -49,7 +52,6 @@ class Watcher:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._searches: dict[Place, Search] = {}
-        self._oddities: dict[str, tuple[float, int]] = {}
         #: When to look again for a job in doubt; at once where nothing stands here.
         self._due: dict[Place, float] = {}
         self._quiet = 0
@@ -119,7 +121,10 @@ class Watcher:
 
     async def _progress(self, job: Job, listing: Listing) -> bool:
         """Record what became of a job; True when that is something new."""
-        batch = listing.batches.get(job.batch or "") or await self._ctx.remote.find_batch(job.batch or "")
+        batch = listing.batches.get(job.batch or "")
+        if batch is None or _fruitless(batch):
+            # The list alone is believed when it shows results, or a job at work.
+            batch = await self._ctx.remote.find_batch(job.batch or "") or batch
         event = self._verdict(job, batch)
         if event is None:
             return False
@@ -127,30 +132,32 @@ class Watcher:
         return True
 
     def _verdict(self, job: Job, batch: RemoteBatch | None) -> Event | None:
-        now = self._ctx.clock.now()
         if batch is None:
-            if self._odd(f"{job.batch} lost", _LOST_SECONDS, _LOST_LOOKS):
+            if self._confirmed(job, "lost", looks=_LOST_LOOKS, seconds=_LOST_SECONDS):
                 return Quarantined(reason=f"{job.batch} is neither in the list nor found by name; it was paid for")
             return None
-        self._oddities.pop(f"{job.batch} lost", None)
-        if batch.result_file and batch.state.terminal:
-            return JobEnded(result=batch.result_file)
-        if batch.state is BatchState.SUCCEEDED:
-            if self._odd(f"{job.batch} empty", _RESULT_SECONDS, 2):
-                return Quarantined(reason=f"{job.batch} succeeded, but shows no results file")
-            return None
+        if _fruitless(batch):
+            return self._fruitless_end(job, batch)
+        self._ctx.oddities.forget(job.batch or "")
         if batch.state.terminal:
-            return JobEnded(result=None, reason=f"the job {batch.state}: {batch.reason or 'no reason given'}")
-        if job.submitted_at is not None and now - job.submitted_at > JOB_PATIENCE:
+            return JobEnded(result=batch.result_file)
+        if job.submitted_at is not None and self._ctx.clock.now() - job.submitted_at > JOB_PATIENCE:
             return Quarantined(reason=f"{job.batch} is {batch.state} for more than {JOB_PATIENCE / 3600:.0f} hours")
         return None
 
-    def _odd(self, what: str, seconds: float, looks: int) -> bool:
-        """Whether something strange has been seen so often, and for so long, that it must be taken as true."""
+    def _fruitless_end(self, job: Job, batch: RemoteBatch) -> Event | None:
+        if batch.state is BatchState.SUCCEEDED:
+            if self._confirmed(job, "empty", looks=_EMPTY_LOOKS, seconds=_EMPTY_SECONDS):
+                return Quarantined(reason=f"{job.batch} succeeded, but shows no results file")
+            return None
+        seconds = self._ctx.service.settle * _ENDED_PART
+        if self._confirmed(job, batch.state, looks=_ENDED_LOOKS, seconds=seconds):
+            return JobEnded(result=None, reason=f"the job {batch.state}: {batch.reason or 'no reason given'}")
+        return None
+
+    def _confirmed(self, job: Job, what: str, *, looks: int, seconds: float) -> bool:
         now = self._ctx.clock.monotonic()
-        since, count = self._oddities.get(what, (now, 0))
-        self._oddities[what] = (since, count + 1)
-        return count + 1 >= looks and now - since >= seconds
+        return self._ctx.oddities.confirmed(job.batch or "", what, now, looks=looks, seconds=seconds)
 
     # Jobs in doubt
 
@@ -221,6 +228,11 @@ class Watcher:
         await self._ctx.record(job, Fenced(doubtful_at=self._ctx.clock.now()))
         self._forget(job)
         return True
+
+
+def _fruitless(batch: RemoteBatch) -> bool:
+    """Whether it is said to have ended without results."""
+    return batch.state.terminal and not batch.result_file
 
 
 def _place(job: Job) -> Place:
