@@ -68,3 +68,17 @@ async def test_a_file_that_stands_there_already_is_not_sent_again(place: Place) 
     assert await packtrain.upload([path], service=place.service) == first
     assert len(place.truth("upload_started")) == 1
     assert not path.with_name("in.jsonl.upload").exists()
+
+
+async def test_a_long_way_delays_every_byte_and_loses_none(place: Place) -> None:
+    """Each call takes a round trip at the least, and the answer comes out before the connection ends."""
+    path = place.root / "shard.jsonl"
+    path.write_bytes(random.Random(8).randbytes(6_000 * KIB))
+    async with open_proxy(place.origin, delay=0.01) as proxy:
+        proxy.count = b"Command: query"
+        began = anyio.current_time()
+        (file,) = await packtrain.upload([path], service=place.service_at(proxy.origin))
+        assert anyio.current_time() - began >= 4 * 0.02  # look, start, send, look again
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert proxy.counted == 0
+    assert path.stat().st_size < proxy.bytes_sent < path.stat().st_size + 10 * KIB

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from anyio.abc import SocketAttribute
 
 from packtrain._errors import InputError, ProtocolError, TransportError
-from packtrain._io.transport import checked_url, open_transport
+from packtrain._io.transport import FileRange, checked_url, open_transport
 from packtrain._model import Secret
 from packtrain._options import MAX_REPLY_BYTES, MIB
 from packtrain._service import Service
@@ -187,3 +187,14 @@ def test_a_secret_does_not_show_itself() -> None:
     shown = f"{secret} {secret!r} {secret!s} {Service(origin='https://h', key=secret)}"
     assert KEY not in shown
     assert secret.reveal() == KEY
+
+
+async def test_a_body_that_nobody_takes_ends_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a peer that keeps the connection and reads nothing would hold the upload for ever."""
+    monkeypatch.setattr("packtrain._io.transport.READ_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        origin = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        body = FileRange(lambda _, length: bytes(length), 0, 64 * MIB, lambda _: None)
+        async with open_transport(Service(origin=origin), connections=1) as transport:
+            with anyio.fail_after(10), pytest.raises(TransportError, match="broke before"):
+                await transport.send(Call(name="x", method="POST", target="/x"), body)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
-_PIECE = 1 << 16
+_PIECE = 1 << 18
 #: Pieces on their way in one direction of a long connection; the sender waits while there are more.
-_WINDOW = 128
+_WINDOW = 64
 #: Reset instead of a quiet end, so that neither side takes what came for a whole message.
 _RESET = struct.pack("ii", 1, 0)
 
