@@ -61,8 +61,7 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """A client on the state directory ``state``, which it holds until the block ends.
 
-    Raises ManifestError when another process holds the directory, when it cannot be used, and for a key that does not
-    see what an earlier one has made.
+    Raises ManifestError when another process holds the directory, and when it cannot be used.
     """
     spool = Spool(Path(state))
     async with open_client_on(spool, spool.manifest, service, options or Options()) as client:
@@ -72,18 +71,19 @@ async def open_client(
 @asynccontextmanager
 async def open_client_on(spool: Spool, path: Path, service: Service | Local, options: Options) -> AsyncIterator[Client]:
     """A client whose manifest is in ``path``."""
-    meter = Meter()
+    meter, place = Meter(), None
     async with AsyncExitStack() as stack:
         manifest = await stack.enter_async_context(open_sqlite(path))
         await anyio.to_thread.run_sync(spool.clear)
         if isinstance(service, Local):
-            service = await stack.enter_async_context(_local(service.directory or spool.service))
+            directory = service.directory or spool.service
+            place = str(await anyio.Path(directory).resolve())
+            service = await stack.enter_async_context(_local(directory))
         connections = options.uploads + options.downloads + 4
         transport = await stack.enter_async_context(open_transport(service, connections=connections))
         clock = SystemClock()
         remote = GeminiRemote(transport, clock, sent=meter.sent)
-        await check_account(manifest, remote, service.key)
-        yield Client(spool, manifest, remote, clock, service, options, meter)
+        yield Client(spool, manifest, remote, clock, service, options, meter, place)
 
 
 @asynccontextmanager
@@ -110,12 +110,14 @@ class Client:
         service: Service,
         options: Options,
         meter: Meter,
+        place: str | None = None,
     ) -> None:
         self._spool = spool
         self._manifest = manifest
         self._remote = remote
         self._clock = clock
         self._service = service
+        self._place = place or service.origin
         self._options = options
         self._meter = meter
         self._changes = Changes()
@@ -139,11 +141,13 @@ class Client:
         ``out`` is a file, or with a slash at its end a directory of parts. With ``wait`` false it returns once
         nothing more can be submitted. The summary is complete when ``out`` is published.
 
-        Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError
-        for a state of another run, IncompleteRun when a person must decide, TransportError after a long outage.
+        Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError for
+        a state of another run, and for a key or a service that does not show what was made before, IncompleteRun when
+        a person must decide, TransportError after a long outage.
         """
         if self._driving:
             raise RuntimeError("this client drives already; use submit and results with drive, or run without it")
+        await self._check_account()
         began, output = time.monotonic(), await output_at(out)
         ctx = self._context(await self._open(run_id, model, task, join, parts=output.parts))
         await compare_inputs(self._manifest, ctx.run, inputs)
@@ -166,6 +170,7 @@ class Client:
         """
         if self._driving:
             raise RuntimeError("this client drives already; use another one for a retry")
+        await self._check_account()
         began, output = time.monotonic(), await output_at(out)
         run = await find_unfinished(self._manifest, run_id, output)
         ctx = self._context(run)
@@ -210,6 +215,7 @@ class Client:
         run = describe(run_id, model, task, join, output.parts, self._service, self._options)
         run = msgspec.structs.replace(run, token=token, recovered=True)
         found = await find_jobs(self._context(run))
+        await self._check_account()
         await anyio.to_thread.run_sync(output.prepare, True, await named_files(inputs))
         run = await self._manifest.open_run(run)
         await anyio.to_thread.run_sync(self._spool.run(token).prepare)
@@ -230,7 +236,11 @@ class Client:
         )
 
     async def drive(self) -> None:
-        """Move the shards of all runs, also of those still to be submitted, until cancelled or stopped."""
+        """Move the shards of all runs, also of those still to be submitted, until cancelled or stopped.
+
+        Raises as ``run`` does.
+        """
+        await self._check_account()
         driven: set[str] = set()
         self._driving = True
         with plain_errors():
@@ -299,6 +309,9 @@ class Client:
             if not quota.may_open_shard(spooled, run.limits.shard_bytes, self._options.spool_bytes):
                 self.stop()
             await changed.wait()
+
+    async def _check_account(self) -> None:
+        await check_account(self._manifest, self._remote, self._place, self._service.key)
 
     async def _open(self, run_id: str, model: str, task: Task, join: bool, *, parts: bool = False) -> Run:
         run = describe(run_id, model, task, join, parts, self._service, self._options)

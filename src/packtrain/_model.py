@@ -76,10 +76,13 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class KeyMark(Struct, frozen=True):
-    """What tells whether a key is the one of before, and does not tell the key."""
+    """What tells whether key and service are those of before, and does not tell the key."""
 
     salt: str
+    #: Empty without a key.
     digest: str
+    #: The service's origin, or the directory of one that runs in this program; empty where it was not kept yet.
+    place: str = ""
 
 
 class SourceMark(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The key may change; the account must not, for another one does not see the jobs."""
+"""Key and address may change; account and service must not, for others do not show the jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 import packtrain
-from packtrain import ManifestError, Options, Secret, State, serving
+from packtrain import Local, ManifestError, Options, Secret, State, serving
+from packtrain.testing import armed
+from packtrain.testing.proxy import open_proxy
 from tests.flow.test_recovery import run_until
 
 if TYPE_CHECKING:
@@ -50,11 +52,48 @@ async def test_a_key_of_another_account_is_refused(place: Place, reached: State)
     """Nothing is made there, and the first key goes on."""
     source = await begin(place, lambda s: s.count(reached, State.CLOSED) > 0)
     async with serving(place.root / "elsewhere") as origin:
-        with pytest.raises(ManifestError, match="driven with another key"):
+        with pytest.raises(ManifestError, match="would be made, and paid for, again"):
             await go_on(place, source, place.service_at(origin))
     assert "batch_created" not in (place.root / "elsewhere" / "truth.jsonl").read_text()
     async with packtrain.open_client(place.state, service=replace(place.service, key=Secret(FIRST))):
         pass
+
+
+async def run_at(place: Place, source: Path, service: Service | Local) -> Summary:
+    async with packtrain.open_client(place.state, service=service, options=Options(shard_requests=10)) as client:
+        with anyio.fail_after(30):
+            return await client.run(source, model="m", out=place.out)
+
+
+@pytest.mark.parametrize("key", [None, Secret(FIRST)])
+async def test_with_the_same_key_another_service_is_refused(place: Place, key: Secret | None) -> None:
+    """A create was under way at the first one; nothing is made at the second one, and the first one goes on."""
+    source = place.requests(20)
+    first = replace(place.service, key=key)
+    with armed("create.post.after=hang@1"), anyio.move_on_after(60) as begun:
+        async with packtrain.open_client(place.state, service=first, options=Options(shard_requests=10)) as client:
+            await run_until(client, lambda _: bool(place.truth("batch_created")), partial(run_in, client, place))
+    assert not begun.cancelled_caught
+    async with serving(place.root / "elsewhere") as origin:
+        with pytest.raises(ManifestError, match=f"at {place.origin}, and the one at {origin} does not show its jobs"):
+            await run_at(place, source, replace(place.service_at(origin), key=key))
+        with pytest.raises(ManifestError, match=f"and the one at {place.state}/service does not show its jobs"):
+            await run_at(place, source, Local())
+    assert "batch_created" not in (place.root / "elsewhere" / "truth.jsonl").read_text()
+    assert (await run_at(place, source, first)).answered == 20
+    assert len(place.truth("batch_created")) == 2
+
+
+async def run_in(client: packtrain.Client, place: Place) -> None:
+    await client.run(place.root / "in.jsonl", model="m", out=place.out)
+
+
+async def test_the_same_service_at_another_address_goes_on(place: Place) -> None:
+    """It shows what was made, and its new address is the known one from then on."""
+    source = await begin(place, lambda s: s.count(State.SUBMITTED, State.CLOSED) > 0)
+    async with open_proxy(place.origin) as proxy:
+        assert (await go_on(place, source, place.service_at(proxy.origin))).answered == 20
+    assert len(place.truth("batch_created")) == 2
 
 
 async def test_before_anything_was_made_any_key_will_do(place: Place) -> None:

@@ -405,8 +405,8 @@ MUTANTS = (
     Mutant(
         "the key stands in the manifest",
         "_flow/account.py",
-        "KeyMark(salt, _digest(salt, key))",
-        "KeyMark(salt, key.reveal())",
+        "KeyMark(salt, _digest(salt, key), place)",
+        "KeyMark(salt, key.reveal() if key else '', place)",
         ("tests/cli/test_sentinel_key.py",),
     ),
 )

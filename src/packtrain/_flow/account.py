@@ -1,4 +1,4 @@
-"""Whether the key is of the account that made the jobs: another one does not see them, and would make them again."""
+"""Whether this is the account that made the jobs, at the service that has them: any other would make them again."""
 
 from __future__ import annotations
 
@@ -8,45 +8,66 @@ import secrets
 from typing import TYPE_CHECKING
 
 from .._errors import ApiError, ManifestError
-from .._model import KeyMark
+from .._model import KeyMark, State
+from .._rules import naming
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from .._io.base import Remote
     from .._manifest.base import Manifest
-    from .._model import Secret
+    from .._model import Job, Secret
 
 #: Jobs that are asked for, the latest first.
 _ASKED = 5
 
 
-async def check_account(manifest: Manifest, remote: Remote, key: Secret | None) -> None:
-    """Take a new key only if the service shows it what was made with the last one, or if nothing was made.
+async def check_account(manifest: Manifest, remote: Remote, place: str, key: Secret | None) -> None:
+    """Take a new key, or a service at a new place, only if what was made with the last one is shown there.
 
-    Raises ManifestError when it does not, and what the service says about a key that it refuses.
+    ``place`` is the service's origin, or the directory of one that is at another port at each start.
+
+    Raises ManifestError when nothing of it is shown, and what the service says about a key that it refuses.
     """
     mark = await manifest.key_mark()
-    if key is None or (mark is not None and _fits(mark, key)):
+    if mark is not None and _fits(mark, place, key):
         return
     if mark is not None and not await _is_ours(manifest, remote):
-        raise ManifestError(
-            "this state directory was driven with another key, and the service does not show its jobs to this one: "
-            "with the key of another account they would be made, and paid for, again. Give a key of the same account; "
-            "if it is one, and the jobs are gone because they are old, say so with `packtrain adopt STATE`"
-        )
+        raise ManifestError(_elsewhere(mark.place, place) if mark.place != place else _OTHER_KEY)
     salt = secrets.token_hex(16)
-    await manifest.mark_key(KeyMark(salt, _digest(salt, key)))
+    await manifest.mark_key(KeyMark(salt, _digest(salt, key), place))
+
+
+_OTHER_KEY = (
+    "this state directory was driven with another key, and the service does not show its jobs to this one: with the "
+    "key of another account they would be made, and paid for, again. Give a key of the same account; if it is one, and "
+    "the jobs are gone because they are old, say so with `packtrain adopt STATE`"
+)
+
+
+def _elsewhere(then: str, now: str) -> str:
+    return (
+        f"this state directory was driven with the service at {then or 'another address'}, and the one at {now} does "
+        "not show its jobs: they would be made, and paid for, again. Give --service as it was; if it is the same "
+        "service, and the jobs are gone because they are old, say so with `packtrain adopt STATE`"
+    )
 
 
 async def _is_ours(manifest: Manifest, remote: Remote) -> bool:
-    jobs = [job for run in await manifest.runs() for job in await manifest.jobs(run.id) if job.attempt]
-    for job in sorted(jobs, key=lambda job: job.submitted_at or 0.0, reverse=True)[:_ASKED]:
+    jobs = [(run, job) for run in await manifest.runs() for job in await manifest.jobs(run.id) if _left_something(job)]
+    for run, job in sorted(jobs, key=lambda found: found[1].submitted_at or 0.0, reverse=True)[:_ASKED]:
         if job.batch and await _shown(remote.find_batch(job.batch)):
             return True
-        if job.file and await _shown(remote.find_file(job.file)):
-            return True
+        for attempt in range(job.attempt, 0, -1):
+            name = naming.file_name(run.token, job.shard, job.generation, attempt)
+            if await _shown(remote.find_file(name)):
+                return True
     return not jobs
+
+
+def _left_something(job: Job) -> bool:
+    """Until its last bytes are sent, a first upload leaves nothing that a service would show."""
+    return job.attempt > 1 or (job.attempt == 1 and job.state is not State.UPLOADING)
 
 
 async def _shown(look: Awaitable[object | None]) -> bool:
@@ -58,9 +79,9 @@ async def _shown(look: Awaitable[object | None]) -> bool:
         raise
 
 
-def _fits(mark: KeyMark, key: Secret) -> bool:
-    return hmac.compare_digest(mark.digest, _digest(mark.salt, key))
+def _fits(mark: KeyMark, place: str, key: Secret | None) -> bool:
+    return mark.place == place and hmac.compare_digest(mark.digest, _digest(mark.salt, key))
 
 
-def _digest(salt: str, key: Secret) -> str:
-    return hashlib.sha256(f"{salt}|{key.reveal()}".encode()).hexdigest()
+def _digest(salt: str, key: Secret | None) -> str:
+    return hashlib.sha256(f"{salt}|{key.reveal()}".encode()).hexdigest() if key else ""

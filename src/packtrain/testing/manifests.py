@@ -44,10 +44,10 @@ class RunSuite:
         """The mark of the last key is there at the next start; there is none at first."""
         async with manifest() as held:
             assert await held.key_mark() is None
-            await held.mark_key(KeyMark("salt", "first"))
-            await held.mark_key(KeyMark("salt", "second"))
+            await held.mark_key(KeyMark("salt", "first", "https://one.example"))
+            await held.mark_key(KeyMark("salt", "second", "https://two.example"))
         async with manifest() as again:
-            assert await again.key_mark() == KeyMark("salt", "second")
+            assert await again.key_mark() == KeyMark("salt", "second", "https://two.example")
 
     async def test_recovered_run_stays_one(self, manifest: OpenManifest) -> None:
         """What the run begins with is there at every start."""
