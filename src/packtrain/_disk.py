@@ -7,6 +7,7 @@ the directory. ``what`` is the word for the file in the names of its effects. Al
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ._effects import effect
 from ._errors import IncompleteRun
-from ._options import GIB, PIECE_BYTES
+from ._options import GIB, MIB, PIECE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: Written bytes that the disk is told of at once.
+WRITEBACK_BYTES = 16 * MIB
 #: The disk takes no more.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: One call of the kernel; Linux moves at most 2 GB at once.
@@ -63,6 +66,18 @@ def copy_range(what: str, source: BinaryIO, offset: int, length: int, target: Bi
         while offset < end and (piece := os.pread(source.fileno(), min(end - offset, PIECE_BYTES), offset)):
             _write(target, piece)
             offset += len(piece)
+
+
+def start_writeback(file: BinaryIO, start: int, end: int) -> int:
+    """Let the disk begin with what was written, so that a later ``sync`` finds little left; returns where that ends.
+
+    To give it up from the cache is the portable way to say so: pages that are not on disk yet stay there.
+    """
+    if end - start < WRITEBACK_BYTES or not hasattr(os, "posix_fadvise"):
+        return start
+    with contextlib.suppress(OSError):  # a file system may know no such advice
+        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+    return end
 
 
 def sync(what: str, file: BinaryIO) -> None:

@@ -9,8 +9,14 @@ from msgspec import Struct
 KB, MB, GB = 10**3, 10**6, 10**9
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
-#: One read of the input, and the unit of handing work to a thread.
-BLOCK_BYTES = 8 * MIB
+#: One read of the input, and the unit of handing work to a thread or a process.
+BLOCK_BYTES = 2 * MIB
+#: Judged frames and those under way, in bytes; a single larger one may stand alone.
+FRAMES_BYTES = 32 * MIB
+#: Input from which on processes are started to judge lines, which takes a tenth of a second.
+WORKERS_FROM = 64 * MB
+#: Of these processes, when nobody has chosen their number. More wait for what only one process can do.
+MAX_WORKERS = 4
 #: One line of input; longer ones are rejects, and never stand in memory whole.
 MAX_LINE_BYTES = 20 * MB
 #: Brackets open at once in one line. An own limit, because a parser's differs between interpreters.
@@ -78,6 +84,9 @@ class Options(Struct, frozen=True, kw_only=True):
     chunk_bytes: int = CHUNK_BYTES
     spool_bytes: int = SPOOL_BYTES
     block_bytes: int = BLOCK_BYTES
+    #: Processes that judge lines, started at once; 1 for none but this one. None starts one for each core that this
+    #: process may use, ``MAX_WORKERS`` at most, when the input is long enough. The shards are the same with any number.
+    workers: int | None = None
     max_line_bytes: int = MAX_LINE_BYTES
     ledger_keys: int = LEDGER_KEYS
     join_window: int = JOIN_WINDOW

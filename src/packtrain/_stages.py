@@ -21,8 +21,9 @@ from ._flow import upload as uploading
 from ._flow.context import Context
 from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
-from ._flow.judge import Judge, reading
+from ._flow.judge import Judge
 from ._flow.merge import Output
+from ._flow.scanning import Scanner, scanning
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
@@ -39,7 +40,6 @@ from ._model import Cursor, Job, Reject, RemoteFile, Run, Shard, State
 from ._options import KIB, Options
 from ._reports import CheckReport, MergeReport, SplitReport, Status
 from ._rules import naming
-from ._rules.framing import Frame, Framer
 from ._rules.rolling import Roller
 from ._service import GEMINI_LIMITS, Service
 
@@ -73,10 +73,11 @@ async def _check(inputs: Inputs, options: Options, counts: _Counts) -> None:
         ledger = Ledger(directory, memory_keys=options.ledger_keys)
         await anyio.to_thread.run_sync(ledger.restore, 0)
         judge = Judge(options, roller, ledger)
-        for source in await open_sources(inputs):
-            async with source:
-                await source.verify()
-                await _check_source(judge, source, options, counts, ledger)
+        async with Scanner(options) as scanner:
+            for source in await open_sources(inputs):
+                async with source:
+                    await source.verify()
+                    await _check_source(judge, source, scanner, options, counts, ledger)
         ledger.close()
 
 
@@ -95,18 +96,19 @@ class _Counts:
         self.rejects += batch.rejects[: _LISTED - len(self.rejects)]
 
 
-async def _check_source(judge: Judge, source: Source, options: Options, counts: _Counts, ledger: Ledger) -> None:
-    async def take(frames: list[Frame]) -> None:
-        for frame in frames:
-            batch = await judge.judge(frame, source.name)
-            await anyio.to_thread.run_sync(ledger.add, batch.keys)
-            counts.add(batch)
+async def _check_source(
+    judge: Judge, source: Source, scanner: Scanner, options: Options, counts: _Counts, ledger: Ledger
+) -> None:
+    def take(batch: Batch, before: int) -> Batch:
+        batch = judge.judge(batch, before)
+        ledger.add(batch.keys)
+        return batch
 
-    framer = Framer(options.max_line_bytes)
-    async with reading(source, size=options.block_bytes) as blocks:
-        async for block in blocks:
-            await take(framer.feed(block))
-    await take(framer.finish())
+    before = counts.lines
+    async with scanning(source, scanner, options) as window:
+        while (pending := await window.take()) is not None:
+            judged = await pending.batch()
+            counts.add(await anyio.to_thread.run_sync(take, judged, counts.lines - before))
     if options.max_rejects is not None and counts.rejected > options.max_rejects:
         raise InputError(f"{counts.rejected} bad lines, more than the {options.max_rejects} allowed")
 

@@ -26,7 +26,7 @@ def test_a_shard_is_synced_before_it_gets_its_name(tmp_path: Path) -> None:
 
     def work() -> None:
         writer = ShardWriter(tmp_path / "shard")
-        writer.write(b"line\n", 1)
+        writer.write(memoryview(b"line\n"))
         writer.seal()
 
     assert steps(tmp_path, work) == ["fsync", "rename", "dirsync"]

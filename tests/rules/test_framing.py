@@ -15,8 +15,8 @@ from packtrain._rules.framing import Frame, Framer
 Line = tuple[int, int, int, bytes | None]
 
 
-def feed(blocks: list[bytes], max_line: int = 5, *, offset: int = 0, line: int = 0) -> list[Frame]:
-    framer = Framer(max_line, offset=offset, line=line)
+def feed(blocks: list[bytes], max_line: int = 5, *, offset: int = 0) -> list[Frame]:
+    framer = Framer(max_line, offset=offset)
     return [frame for block in blocks for frame in framer.feed(block)] + framer.finish()
 
 
@@ -24,11 +24,11 @@ def lines_of(frames: list[Frame]) -> list[Line]:
     found: list[Line] = []
     for frame in frames:
         offset = frame.offset
-        for number, text in enumerate(pieces(frame.data), frame.line + 1):
-            found.append((number, offset, len(text), text))
+        for text in pieces(frame.data):
+            found.append((len(found) + 1, offset, len(text), text))
             offset += len(text) + 1
         if frame.overlong:
-            found.append((frame.overlong.line, frame.overlong.offset, frame.overlong.length, None))
+            found.append((len(found) + 1, frame.overlong.offset, frame.overlong.length, None))
     return found
 
 
@@ -97,19 +97,19 @@ def test_an_overlong_line_never_stands_in_memory() -> None:
     (dropped, rest) = framer.feed(b"\nshort\n")
     assert peak < 4_000_000
     assert dropped.overlong
-    assert (dropped.overlong.length, rest.data, rest.line) == (200_000_000, b"short\n", 1)
+    assert (dropped.overlong.length, rest.data, rest.offset) == (200_000_000, b"short\n", 200_000_001)
 
 
 def test_a_frame_holds_the_block_itself_when_nothing_is_carried() -> None:
     """One frame a block, so that work per frame is work per block."""
     frames = Framer(100).feed(b"a\nb\nc\n")
-    assert frames == [Frame(b"a\nb\nc\n", 0, 0, 6)]
+    assert frames == [Frame(b"a\nb\nc\n", 0, 6)]
 
 
 def test_reading_goes_on_in_the_middle() -> None:
-    """Offset and line go on; a byte order mark there is content."""
-    frames = feed([b"\xef\xbb\xbfa\nb"], 100, offset=70, line=7)
-    assert lines_of(frames) == [(8, 70, 4, b"\xef\xbb\xbfa"), (9, 75, 1, b"b")]
+    """Offsets go on; a byte order mark there is content."""
+    frames = feed([b"\xef\xbb\xbfa\nb"], 100, offset=70)
+    assert lines_of(frames) == [(1, 70, 4, b"\xef\xbb\xbfa"), (2, 75, 1, b"b")]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])

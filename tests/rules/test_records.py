@@ -14,7 +14,7 @@ from packtrain._errors import InputError
 from packtrain._options import MAX_DEPTH, MAX_KEY_BYTES
 from packtrain._rules.framing import Framer
 from packtrain._rules.keys import digests
-from packtrain._rules.records import larger_than_shard, repeated_key, scan, without
+from packtrain._rules.records import larger_than_shard, numbered, repeated_key, scan, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,10 @@ GOOD = b'{"key":"k","request":{"contents":[]}}'
 
 def scan_bytes(data: bytes, *, max_line: int = 1 << 24) -> list[Batch]:
     framer = Framer(max_line)
-    return [scan(frame, source="in") for frame in [*framer.feed(data), *framer.finish()]]
+    batches: list[Batch] = []
+    for frame in [*framer.feed(data), *framer.finish()]:
+        batches.append(numbered(scan(frame, source="in"), sum(batch.lines for batch in batches)))
+    return batches
 
 
 def judge(line: bytes) -> Batch:
@@ -119,6 +122,8 @@ REJECTED = {
     "array as request": (b'{"key":"k","request":[]}', "Expected `object`, got `array`"),
     "null as request": (b'{"key":"k","request":null}', "Expected `object`, got `null`"),
     "string as request": (b'{"key":"k","request":"{}"}', "Expected `object`, got `str`"),
+    "number as request, the shortest of objects behind": (b'{"key":"k","request":1,"":{}}', "got `int`"),
+    "key twice, as short as can be": (b'{"key":"","key":"k","request":{}}', '"key" is given twice'),
     "key twice": (b'{"key":"k","key":"l","request":{}}', '"key" is given twice'),
     "key twice, around": (b'{"key":"k","request":{},"key":"k"}', '"key" is given twice'),
     "key twice, spaced": (b'{"key": "k", "request": {}, "key": "l"}', '"key" is given twice'),
@@ -184,7 +189,7 @@ def test_the_last_line_needs_no_newline() -> None:
     """It is accepted, and given one."""
     first, last = scan_bytes(GOOD + b"\n" + GOOD)
     assert (first.data, last.data) == (GOOD + b"\n", GOOD + b"\n")
-    assert (last.raw_ends, last.lines_no, last.end) == ([75], [2], 75)
+    assert (last.offset, last.raw_ends, last.lines_no, last.end) == (38, [37], [2], 75)
 
 
 @pytest.mark.parametrize("endings", ["\r\n \r\n", "\r\n \n", "\n \r\n", "\r\r\n \n", "\r\r\n \r\n"])
@@ -208,7 +213,7 @@ def test_blank_lines_are_skipped_and_counted(blank: bytes) -> None:
 def test_a_byte_order_mark_at_the_start_is_skipped() -> None:
     """Its three bytes count in offsets."""
     (batch,) = scan_bytes(b"\xef\xbb\xbf" + GOOD + b"\nbad\n")
-    assert (batch.data, list(batch.raw_ends)) == (GOOD + b"\n", [41])
+    assert (batch.data, batch.offset, list(batch.raw_ends)) == (GOOD + b"\n", 3, [38])
     assert batch.rejects[0].offset == 41
 
 
@@ -218,7 +223,7 @@ def test_an_overlong_line_is_a_reject() -> None:
     (reject,) = before.rejects
     assert (reject.line, reject.offset, before.lines, before.end) == (2, 38, 2, 1039)
     assert "1000 bytes, above the limit of 100" in reject.reason
-    assert (list(after.lines_no), list(after.raw_ends)) == ([3], [1039 + 38])
+    assert (list(after.lines_no), after.offset, list(after.raw_ends)) == ([3], 1039, [38])
 
 
 def test_every_prefix_of_a_line_is_judged() -> None:
@@ -259,7 +264,7 @@ def test_a_long_line_is_searched_in_pieces() -> None:
     assert "nested deeper" in reject.reason
 
 
-names = st.sampled_from(["key", "request", "k\\u0065y", "re\\u0071uest", "a", "keys"])
+names = st.sampled_from(["", "key", "request", "k\\u0065y", "re\\u0071uest", "a", "keys"])
 values = st.sampled_from(['"k"', '""', "{}", "[]", '{"key":1}', '{"request":{"key":"x"}}', '"\\"key\\""', "7", "nul"])
 spaces = st.sampled_from(["", " "])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -21,15 +22,14 @@ from .._io.rejects import RejectsFile
 from .._io.spool import ShardCheck, ShardWriter
 from .._model import Cursor, Job, Shard, SourceMark
 from .._rules import progress, quota
-from .._rules.framing import Framer
 from .._rules.rolling import Roller
-from .judge import Judge, reading
+from .judge import Judge
+from .lane import open_lane
+from .scanning import Scanner, scanning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
-
-    from anyio.streams.memory import MemoryObjectReceiveStream
 
     from .._io.sources import Source
     from .._manifest.base import Manifest
@@ -37,16 +37,19 @@ if TYPE_CHECKING:
     from .._options import Options
     from .._rules.lifecycle import Event
     from .._rules.records import Batch
+    from .lane import Lane
+    from .scanning import Pending, Window
     from .signals import Changes, Meter
 
 
 class Target(Protocol):
     """The open shard: a file that is written, or one that is sealed already and compared."""
 
+    #: What was given to it, or will have been before it is sealed.
     bytes: int
     lines: int
 
-    def write(self, data: memoryview, lines: int) -> None: ...
+    def write(self, data: memoryview) -> None: ...
 
     def seal(self) -> str: ...
 
@@ -84,6 +87,8 @@ class Ingest:
         self._ledger = Ledger(keys, memory_keys=options.ledger_keys)
         self._roller = Roller(run.limits.shard_bytes, run.limits.shard_requests)
         self._judge = Judge(options, self._roller, self._ledger)
+        self._scanner: Scanner
+        self._lane: Lane
         self._rejects_path = rejects
         self._rejects: RejectsFile
         self._marks: list[SourceMark] = []
@@ -148,7 +153,8 @@ class Ingest:
         await anyio.to_thread.run_sync(self._ledger.restore, self._cursor.shards)
         self._rejects = await anyio.to_thread.run_sync(RejectsFile, self._rejects_path, self._cursor.rejects_bytes)
         try:
-            yield
+            async with Scanner(self._options) as self._scanner, open_lane() as self._lane:
+                yield
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._close)
@@ -160,23 +166,15 @@ class Ingest:
             self._target.discard()
 
     async def _take_source(self, source: Source) -> None:
-        offset, line = self._cursor.offset, self._cursor.line
-        framer = Framer(self._options.max_line_bytes, offset=offset, line=line)
-        async with source, reading(source, size=self._options.block_bytes, offset=offset) as blocks:
-            while (block := await self._next(blocks)) is not None:
-                for frame in framer.feed(block):
-                    await self._take(await self._judge.judge(frame, source.name))
-        for frame in framer.finish():
-            await self._take(await self._judge.judge(frame, source.name))
+        async with source, scanning(source, self._scanner, self._options, offset=self._cursor.offset) as window:
+            while (pending := await self._next(window)) is not None:
+                await self._take(await pending.batch())
 
-    async def _next(self, blocks: MemoryObjectReceiveStream[bytes]) -> bytes | None:
-        """The next block; None at the end. A shard whose age is reached is sealed while waiting."""
+    async def _next(self, window: Window) -> Pending | None:
+        """The next frame; None at the end. A shard whose age is reached is sealed while waiting."""
         while True:
             with anyio.move_on_after(self._time_left()):
-                try:
-                    return await blocks.receive()
-                except anyio.EndOfStream:
-                    return None
+                return await window.take()
             await self._seal(self._cursor)
 
     def _time_left(self) -> float | None:
@@ -185,14 +183,16 @@ class Ingest:
             return None
         return max(0.0, self._opened_at + age - time.monotonic())
 
-    async def _take(self, batch: Batch) -> None:
-        before, start, count = self._cursor, 0, len(batch.ends)
-        reject_ends = await anyio.to_thread.run_sync(self._rejects.write, batch.rejects)
+    async def _take(self, judged: Batch) -> None:
+        before, start = self._cursor, 0
+        batch = await anyio.to_thread.run_sync(self._judge.judge, judged, before.line)
+        count = len(batch.ends)
+        reject_ends = await self._write_rejects(batch)
         while start < count:
             target = self._target or await self._open()
             taken = self._fit(target, batch, start)
             if taken:
-                await anyio.to_thread.run_sync(self._fill, target, batch, start, taken)
+                await self._fill(target, batch, start, taken)
                 start += taken
             if start < count or self._full(target):
                 position = progress.within(before, batch, start)
@@ -203,11 +203,16 @@ class Ingest:
         self._cursor = self._stamped(progress.past(before, batch))
         self._measure()
 
-    def _fill(self, target: Target, batch: Batch, start: int, count: int) -> None:
-        """Blocking."""
+    async def _write_rejects(self, batch: Batch) -> list[int]:
+        return await anyio.to_thread.run_sync(self._rejects.write, batch.rejects) if batch.rejects else []
+
+    async def _fill(self, target: Target, batch: Batch, start: int, count: int) -> None:
+        """The keys must be known before the next lines are judged; the bytes are written and hashed meanwhile."""
         begin, end = batch.ends[start - 1] if start else 0, batch.ends[start + count - 1]
-        target.write(memoryview(batch.data)[begin:end], count)
-        self._ledger.add(batch.keys[start : start + count])
+        target.bytes += end - begin
+        target.lines += count
+        await self._lane.put(partial(target.write, memoryview(batch.data)[begin:end]))
+        await anyio.to_thread.run_sync(self._ledger.add, batch.keys[start : start + count])
 
     def _fit(self, target: Target, batch: Batch, start: int) -> int:
         if self._shadow is not None:
@@ -241,6 +246,7 @@ class Ingest:
         """Seal the open shard, whose last line ends at ``position``."""
         assert self._target is not None
         target = self._target
+        await self._lane.drain()
         digest = await anyio.to_thread.run_sync(target.seal)
         self._target = None  # not before: a cancelled seal leaves a draft to discard
         await anyio.to_thread.run_sync(self._ledger.seal, self._shards)

@@ -29,7 +29,7 @@ from .._rules.keys import Span, cover, mergeable
 from .runs import SortedRun, digests_of, merged, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _SEALED = re.compile(r"(\d{5,})-(\d{5,})\.run")
@@ -44,10 +44,10 @@ class Ledger:
     def __init__(self, directory: Path, *, memory_keys: int) -> None:
         self._directory = directory
         self._memory_keys = memory_keys
-        #: Keys of the open shard since it last went to disk.
-        self._open: set[bytes] = set()
-        #: Keys of sealed shards that stand in memory still. All others pass the filter.
-        self._recent: set[bytes] = set()
+        #: Keys that stand in memory; all others pass the filter.
+        self._known: set[bytes] = set()
+        #: Those of them that are of the open shard, in the order that they came.
+        self._open: list[bytes] = []
         self._filter: Filter | None = None
         self._spilled: list[SortedRun] = []
         self._sealed: dict[Span, SortedRun] = {}
@@ -79,22 +79,26 @@ class Ledger:
         """Positions in this block whose key was added before, or stands earlier in the block. Changes nothing."""
         seen = self._on_disk(keys)
         fresh = set(keys)
-        if not seen and len(fresh) == len(keys) and fresh.isdisjoint(self._open) and fresh.isdisjoint(self._recent):
+        if not seen and len(fresh) == len(keys) and fresh.isdisjoint(self._known):
             return []
         positions = []
         for position, key in enumerate(keys):
-            if key in seen or key in self._open or key in self._recent:
+            if key in seen or key in self._known:
                 positions.append(position)
             seen.add(key)
         return positions
 
     def add(self, keys: Sequence[bytes]) -> None:
         """Keys of the open shard, none of them added before."""
-        self._open.update(keys)
-        if len(self._open) + len(self._recent) > self._memory_keys:
-            self._forget_recent()
-        if len(self._open) > self._memory_keys:
+        self._known.update(keys)
+        self._open += keys
+        if len(self._known) <= self._memory_keys:
+            return
+        if 2 * len(self._open) > self._memory_keys:
             self._spill()
+        else:
+            self._remember(self._known.difference(self._open))
+            self._known = set(self._open)
 
     def seal(self, shard: int) -> None:
         """Make the keys of the open shard durable as those of ``shard``; the caller commits its row next.
@@ -104,12 +108,11 @@ class Ledger:
         self._compact()
         if self._spilled and self._open:
             self._spill()
-        chunks = merged(self._spilled) if self._spilled else [b"".join(sorted(self._open))]
+        chunks = merged(self._spilled) if self._spilled else _in_order(self._open)
         self._sealed[shard, shard] = write_run(self._path((shard, shard)), chunks)
         while self._spilled:
             self._spilled.pop().delete()
-        self._recent |= self._open
-        self._open = set()
+        self._open = []
 
     def close(self) -> None:
         for run in itertools.chain(self._sealed.values(), self._spilled):
@@ -122,14 +125,11 @@ class Ledger:
         return {key for key in self._filter.passing(keys) if any(key in run for run in runs)}
 
     def _spill(self) -> None:
+        """All that is in memory goes behind the filter; what is of the open shard is in no run yet, and goes to one."""
         path = self._directory / f"open-{len(self._spilled):05d}.run"
-        self._spilled.append(write_run(path, [b"".join(sorted(self._open))]))
-        self._remember(self._open)
-        self._open = set()
-
-    def _forget_recent(self) -> None:
-        self._remember(self._recent)
-        self._recent = set()
+        self._spilled.append(write_run(path, _in_order(self._open)))
+        self._remember(self._known)
+        self._known, self._open = set(), []
 
     def _remember(self, keys: set[bytes]) -> None:
         """Let keys that stand in a run pass the filter; when it is full, make one of twice the size."""
@@ -146,11 +146,11 @@ class Ledger:
             return
         for run in self._sealed.values():
             for piece in run.pieces():
-                self._recent.update(digests_of(piece))
+                self._known.update(digests_of(piece))
 
     def _recall_filter(self) -> None:
         runs = [*self._spilled, *self._sealed.values()]
-        self._filter = Filter(max(sum(map(len, runs)), 2 * self._memory_keys))
+        self._filter = Filter(max(sum(map(len, runs)), 8 * self._memory_keys))
         for run in runs:
             for piece in run.pieces():
                 self._filter.add(digests_of(piece))
@@ -177,3 +177,12 @@ class Ledger:
 
     def _path(self, span: Span) -> Path:
         return self._directory / f"{span[0]:05d}-{span[1]:05d}.run"
+
+
+def _in_order(digests: Iterable[bytes]) -> list[bytes]:
+    """Put together by their first bytes and sorted in small parts, which stay in the processor's cache."""
+    parts: list[list[bytes]] = [[] for _ in range(256)]
+    appends = [part.append for part in parts]
+    for digest in digests:
+        appends[digest[0]](digest)
+    return [b"".join(sorted(part)) for part in parts]

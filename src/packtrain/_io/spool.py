@@ -18,6 +18,7 @@ from .._disk import (
     open_private,
     remove,
     rename,
+    start_writeback,
     sync,
     sync_directory,
     write_all,
@@ -136,23 +137,23 @@ class RunSpool:
 
 
 class ShardWriter:
-    """The open shard: bytes are hashed as they are written."""
+    """The open shard: bytes are hashed as they are written. ``bytes`` and ``lines`` are the caller's count."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes = 0
         self.lines = 0
         self._digest = hashlib.sha256()
+        self._written = 0
         self._temporary = draft(path)
         with disk_errors(path):
             self._file = open_private("shard", self._temporary)
 
-    def write(self, data: bytes | memoryview, lines: int) -> None:
+    def write(self, data: memoryview) -> None:
         with disk_errors(self.path):
             write_all("shard", self._file, data)
+            self._written = start_writeback(self._file, self._written, self._file.tell())
         self._digest.update(data)
-        self.bytes += len(data)
-        self.lines += lines
 
     def seal(self) -> str:
         """Give the shard its name; returns its SHA-256 in hex."""
@@ -173,10 +174,8 @@ class ShardCheck:
         self.lines = 0
         self._digest = hashlib.sha256()
 
-    def write(self, data: bytes | memoryview, lines: int) -> None:
+    def write(self, data: memoryview) -> None:
         self._digest.update(data)
-        self.bytes += len(data)
-        self.lines += lines
 
     def seal(self) -> str:
         return self._digest.hexdigest()

@@ -2,8 +2,7 @@
 
 Only ``\\n`` ends a line. U+2028, U+0085 and a lone CR are ordinary content, because the service that reads
 our files cuts at ``\\n`` as well. A line above the limit is dropped while it streams by, so that memory
-stays bounded whatever its length; it still counts as a line, and every other line keeps its exact number
-and offset.
+stays bounded whatever its length; it still counts as a line, and every other line keeps its exact offset.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Overlong(Struct, frozen=True):
-    """A dropped line: ``line`` counts from 1, ``offset`` from 0, ``length`` excludes the newline."""
+    """A dropped line: ``offset`` counts from 0, ``length`` excludes the newline."""
 
-    line: int
     offset: int
     length: int
     #: The limit that it passed.
@@ -30,8 +28,6 @@ class Frame(Struct, frozen=True):
     data: bytes
     #: Where ``data`` starts in the source, in bytes.
     offset: int
-    #: Lines of the source before ``data``.
-    line: int
     #: Where the frame ends in the source, the dropped line and its newline included.
     end: int
     #: The dropped line right behind ``data``.
@@ -41,15 +37,14 @@ class Frame(Struct, frozen=True):
 class Framer:
     """Cuts one source. ``feed`` its blocks in order, then ``finish``.
 
-    ``max_line`` is in bytes, without the newline. ``offset`` and ``line`` say where the first block stands
-    when reading goes on in the middle; it must be the start of a line. A byte order mark at the very start
-    of a source is skipped; its three bytes count in offsets.
+    ``max_line`` is in bytes, without the newline. ``offset`` says where the first block stands when reading
+    goes on in the middle; it must be the start of a line. A byte order mark at the very start of a source is
+    skipped; its three bytes count in offsets.
     """
 
-    def __init__(self, max_line: int, *, offset: int = 0, line: int = 0) -> None:
+    def __init__(self, max_line: int, *, offset: int = 0) -> None:
         self._max_line = max_line
         self._offset = offset
-        self._line = line
         self._parts: list[bytes] = []
         self._held = 0
         self._dropping = False
@@ -131,17 +126,10 @@ class Framer:
         return frames
 
     def _frame(self, data: bytes, *, dropped: int | None = None, newline: int = 1) -> Frame:
-        offset, line = self._offset, self._line
+        offset = self._offset
         self._offset += len(data)
-        self._line += _count_lines(data)
         overlong = None
         if dropped is not None:
-            self._line += 1
-            overlong = Overlong(self._line, self._offset, dropped, self._max_line)
+            overlong = Overlong(self._offset, dropped, self._max_line)
             self._offset += dropped + newline
-        return Frame(data, offset, line, self._offset, overlong)
-
-
-def _count_lines(data: bytes) -> int:
-    # count() looks at each byte by itself; replace() leaps from hit to hit and is several times faster.
-    return len(data) - len(data.replace(b"\n", b"")) + (data[-1:] not in (b"\n", b""))
+        return Frame(data, offset, self._offset, overlong)

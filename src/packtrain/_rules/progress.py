@@ -17,7 +17,7 @@ def within(before: Cursor, batch: Batch, taken: int) -> Cursor:
         return before
     line = batch.lines_no[taken - 1]
     rejected = sum(1 for reject in batch.rejects if reject.line <= line)
-    return _moved(before, line - before.line, taken, rejected, batch.raw_ends[taken - 1])
+    return _moved(before, line - before.line, taken, rejected, batch.offset + batch.raw_ends[taken - 1])
 
 
 def past(before: Cursor, batch: Batch) -> Cursor:

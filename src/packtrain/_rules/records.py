@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from .._model import Reject
@@ -24,17 +25,22 @@ _CR = ord("\r")
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """What a frame came to. The lists from ``ends`` to ``keys`` run parallel, one entry an accepted line."""
+    """What a frame came to. The lists from ``ends`` to ``keys`` run parallel, one entry an accepted line.
+
+    Lines are counted from the start of the frame, until ``numbered`` counts them from the start of the source.
+    """
 
     source: str
     #: The accepted lines in order, each with one newline: the frame's own object if nothing had to change.
     data: bytes
     #: End of each line within ``data``.
     ends: Sequence[int]
-    #: Where each line starts in the source, and where the byte behind its newline stands.
+    #: Where the frame starts in the source.
+    offset: int
+    #: Where each line starts in the frame, and where the byte behind its newline stands.
     raw_starts: Sequence[int]
     raw_ends: Sequence[int]
-    #: Number of each line in the source, from 1.
+    #: Number of each line, from 1.
     lines_no: Sequence[int]
     #: Digest of each line's key.
     keys: list[bytes]
@@ -50,14 +56,32 @@ class Batch(Struct, frozen=True, kw_only=True):
         """An accepted line, with its newline."""
         return self.data[self.ends[position - 1] if position else 0 : self.ends[position]]
 
+    def start(self, position: int) -> int:
+        """Where an accepted line starts in the source."""
+        return self.offset + self.raw_starts[position]
+
 
 def scan(frame: Frame, *, source: str) -> Batch:
-    """Judge the lines of a frame. It blocks for about 2 us per line of 1 kB: call it in a worker thread.
+    """Judge the lines of a frame. It blocks for about 2 us per line of 1 kB: call it in a thread or process of its own.
 
     Raises InputError only when the calling stack leaves no room for ``MAX_DEPTH`` levels of nesting; no
     content of a line raises.
     """
     return _scan_clean(frame, source) or _scan_each(frame, source)
+
+
+def numbered(batch: Batch, before: int) -> Batch:
+    """The batch with its lines counted from the start of the source, where ``before`` lines stand before them."""
+    if not before:
+        return batch
+    numbers = batch.lines_no
+    return msgspec.structs.replace(
+        batch,
+        lines_no=range(numbers.start + before, numbers.stop + before)
+        if isinstance(numbers, range)
+        else [number + before for number in numbers],
+        rejects=[msgspec.structs.replace(reject, line=reject.line + before) for reject in batch.rejects],
+    )
 
 
 def without(batch: Batch, positions: Collection[int], reason: Callable[[bytes], str]) -> Batch:
@@ -68,11 +92,11 @@ def without(batch: Batch, positions: Collection[int], reason: Callable[[bytes], 
     kept = [position for position in range(len(batch.ends)) if position not in gone]
     lines = [batch.line(position) for position in kept]
     refused = [
-        Reject(batch.source, batch.lines_no[position], batch.raw_starts[position], reason(batch.line(position)))
+        Reject(batch.source, batch.lines_no[position], batch.start(position), reason(batch.line(position)))
         for position in sorted(gone)
     ]
-    return Batch(
-        source=batch.source,
+    return msgspec.structs.replace(
+        batch,
         data=b"".join(lines),
         ends=list(itertools.accumulate(map(len, lines))),
         raw_starts=[batch.raw_starts[position] for position in kept],
@@ -80,9 +104,6 @@ def without(batch: Batch, positions: Collection[int], reason: Callable[[bytes], 
         lines_no=[batch.lines_no[position] for position in kept],
         keys=[batch.keys[position] for position in kept],
         rejects=sorted([*batch.rejects, *refused], key=lambda reject: reject.line),
-        blank=batch.blank,
-        lines=batch.lines,
-        end=batch.end,
     )
 
 
@@ -108,16 +129,23 @@ def _scan_clean(frame: Frame, source: str) -> Batch | None:
     trimmed, uneven = divmod(len(frame.data) - len(data), len(ends))
     if uneven:
         return None
-    raw_ends = [frame.offset + end + number * trimmed for number, end in enumerate(ends, 1)]
-    first = frame.line + 1
+    raw_ends = [end + number * trimmed for number, end in enumerate(ends, 1)] if trimmed else ends
+    return clean(frame, data, ends, digests(keys), source=source, raw_ends=raw_ends)
+
+
+def clean(
+    frame: Frame, data: bytes, ends: Sequence[int], keys: list[bytes], *, source: str, raw_ends: Sequence[int]
+) -> Batch:
+    """A frame of which every line is accepted."""
     return Batch(
         source=source,
         data=data,
         ends=ends,
-        raw_starts=[frame.offset, *raw_ends[:-1]],
+        offset=frame.offset,
+        raw_starts=[0, *raw_ends[:-1]],
         raw_ends=raw_ends,
-        lines_no=range(first, first + len(ends)),
-        keys=digests(keys),
+        lines_no=range(1, len(ends) + 1),
+        keys=keys,
         rejects=[],
         blank=0,
         lines=len(ends),
@@ -134,10 +162,10 @@ def _scan_each(frame: Frame, source: str) -> Batch:
     keys: list[bytes] = []
     rejects: list[Reject] = []
     blank = 0
-    number, offset = frame.line, frame.offset
+    number = stop = 0
     for line in io.BytesIO(frame.data):
         number += 1
-        start, offset = offset, offset + len(line)
+        start, stop = stop, stop + len(line)
         text = line.removesuffix(b"\n").rstrip(b"\r")
         if not text.strip(_BLANK):
             blank += 1
@@ -145,31 +173,32 @@ def _scan_each(frame: Frame, source: str) -> Batch:
         try:
             keys.append(judge(text))
         except Refused as refused:
-            rejects.append(Reject(source, number, start, str(refused)))
+            rejects.append(Reject(source, number, frame.offset + start, str(refused)))
             continue
         kept.append(text + b"\n")
         starts.append(start)
-        stops.append(offset)
+        stops.append(stop)
         numbers.append(number)
     if frame.overlong:
         number += 1
-        rejects.append(_overlong(frame.overlong, source))
+        rejects.append(_overlong(frame.overlong, number, source))
     data = b"".join(kept)
     return Batch(
         source=source,
         data=frame.data if data == frame.data else data,
         ends=list(itertools.accumulate(map(len, kept))),
+        offset=frame.offset,
         raw_starts=starts,
         raw_ends=stops,
         lines_no=numbers,
         keys=digests(keys),
         rejects=rejects,
         blank=blank,
-        lines=number - frame.line,
+        lines=number,
         end=frame.end,
     )
 
 
-def _overlong(line: Overlong, source: str) -> Reject:
+def _overlong(line: Overlong, number: int, source: str) -> Reject:
     reason = f"a line of {line.length} bytes, above the limit of {line.limit}"
-    return Reject(source, line.line, line.offset, reason)
+    return Reject(source, number, line.offset, reason)

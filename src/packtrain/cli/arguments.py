@@ -81,6 +81,14 @@ MaxRejects = Annotated[
     int | None,
     Parameter(metavar="N", validator=Number(gte=0), help="Stop after more than N bad lines; default: never."),
 ]
+Workers = Annotated[
+    int | None,
+    Parameter(
+        metavar="N",
+        validator=Number(gte=1),
+        help="Processes that judge lines, 1 for this one alone; default: by the cores, for more than 64 MB.",
+    ),
+]
 ServiceName = Annotated[
     str,
     Parameter(metavar="NAME|URL", help="gemini, local (inside this program, no key needed), or a URL with --wire."),

@@ -16,6 +16,7 @@ async def check(
     max_shard_bytes: arg.ShardBytes = None,
     duplicates: arg.Duplicates = _DEFAULT.duplicates,
     max_rejects: arg.MaxRejects = None,
+    workers: arg.Workers = None,
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
@@ -23,7 +24,7 @@ async def check(
     arg.refuse_none(inputs, "check")
     from packtrain import check as check_inputs
 
-    options = Options(shard_bytes=max_shard_bytes, duplicates=duplicates, max_rejects=max_rejects)
+    options = Options(shard_bytes=max_shard_bytes, duplicates=duplicates, max_rejects=max_rejects, workers=workers)
     report = await check_inputs(inputs, options=options)
     put(_json(report) if json else _text(report))
     return _exit(report)

@@ -42,6 +42,7 @@ async def run(
     ] = _DEFAULT.spool_bytes,
     duplicates: arg.Duplicates = _DEFAULT.duplicates,
     max_rejects: arg.MaxRejects = None,
+    workers: arg.Workers = None,
     on_ambiguous: Annotated[
         Literal["fence", "settle", "quarantine"],
         Parameter(help="When nobody can say whether a job was created: see docs/cli.md."),
@@ -71,6 +72,7 @@ async def run(
         spool_bytes=spool_bytes,
         duplicates=duplicates,
         max_rejects=max_rejects,
+        workers=workers,
         on_ambiguous=on_ambiguous,
         retries=retries,
     )

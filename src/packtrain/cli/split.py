@@ -22,6 +22,7 @@ async def split(
     max_shard_requests: arg.ShardRequests = None,
     duplicates: arg.Duplicates = _DEFAULT.duplicates,
     max_rejects: arg.MaxRejects = None,
+    workers: arg.Workers = None,
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
@@ -34,6 +35,7 @@ async def split(
         shard_requests=max_shard_requests,
         duplicates=duplicates,
         max_rejects=max_rejects,
+        workers=workers,
     )
     report = await split_inputs(inputs, out_dir, options=options)
     put(msgspec.json.encode(report).decode() if json else _text(report))
