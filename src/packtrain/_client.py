@@ -16,7 +16,7 @@ from ._errors import IncompleteRun, InputError
 from ._flow.account import check_account
 from ._flow.context import Context
 from ._flow.drive import Driver
-from ._flow.extras import last_sweep, sweep
+from ._flow.extras import heal_published, last_sweep, sweep
 from ._flow.groups import plain_errors
 from ._flow.ingest import Ingest
 from ._flow.merge import Output, check_published, merge, publish_rejects
@@ -151,7 +151,9 @@ class Client:
         began, output = time.monotonic(), await output_at(out)
         ctx = self._context(await self._open(run_id, model, task, join, parts=output.parts))
         await compare_inputs(self._manifest, ctx.run, inputs)
-        if not await self._manifest.published(run_id):
+        if await self._manifest.published(run_id):
+            await heal_published(ctx, self._stop)
+        else:
             await prepare_output(self._manifest, ctx.run, output, inputs)
             await self._work(ctx, inputs, output, wait=wait)
             await self._publish(ctx, output)
@@ -178,7 +180,9 @@ class Client:
         if await self._manifest.published(run_id):
             await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
             await reopen(ctx, output, everything=everything)
-        if not await self._manifest.published(run_id):
+        if await self._manifest.published(run_id):
+            await heal_published(ctx, self._stop)
+        else:
             await self._work(ctx, (), output, wait=True)
             await self._publish(ctx, output)
         statistics = await self._reporter.refresh(run_id)

@@ -320,6 +320,8 @@ class Statistics(Struct, frozen=True, kw_only=True):
     jobs_created: int = 0
     #: Jobs beside those that were adopted. Nothing of them enters the output.
     duplicates_healed: int = 0
+    #: Of these, jobs that are to be cancelled and have not ended.
+    duplicates_live: int = 0
     #: Lines sent again because they had failed, and lines whose answers were paid for but gone before they came.
     retried: int = 0
     lost: int = 0

@@ -49,6 +49,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     shards: int
     jobs_created: int
     duplicates_healed: int
+    #: Of these, jobs whose cancel has not worked so far. The same call again goes on with it.
+    duplicates_live: int = 0
     bytes_in: int
     bytes_uploaded: int
     seconds: float

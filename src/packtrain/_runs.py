@@ -43,7 +43,8 @@ async def finished(
     join: bool = False,
     options: Options | None = None,
 ) -> Summary | None:
-    """The summary of a run that is complete and published; None when there is work left. Opens no connection.
+    """The summary of a run that is complete and published; None when there is work left, and be it no more than a job
+    too many that has not been cancelled yet. Opens no connection.
 
     With ``inputs`` it also makes sure that they are still the files that the run was cut from, or raises InputError.
 
@@ -60,6 +61,8 @@ async def finished(
         run = describe(run_id, model, task, join, output.parts, service, options or Options())
         run = await manifest.open_run(run)
         await compare_inputs(manifest, run, inputs)
+        if (await manifest.statistics(run.id)).duplicates_live:
+            return None
         return await conclude(manifest, spool, run, output, began)
 
 
@@ -155,6 +158,7 @@ def summarise(run: Run, statistics: Statistics, began: float) -> Summary:
         shards=cursor.shards,
         jobs_created=statistics.jobs_created,
         duplicates_healed=statistics.duplicates_healed,
+        duplicates_live=statistics.duplicates_live,
         bytes_in=cursor.bytes,
         bytes_uploaded=statistics.uploaded_bytes,
         seconds=round(time.monotonic() - began, 3),

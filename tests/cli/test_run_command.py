@@ -22,7 +22,7 @@ CALL = ["run", "requests.jsonl", "--service", "local", "--model", "m", "--out", 
 STREAM = ["run", "-", *CALL[2:]]
 FIELDS = {
     *("run", "complete", "lines", "valid", "answered", "failed", "rejected", "shards", "jobs_created"),
-    *("duplicates_healed", "bytes_in", "bytes_uploaded", "seconds"),
+    *("duplicates_healed", "duplicates_live", "bytes_in", "bytes_uploaded", "seconds"),
 }
 
 

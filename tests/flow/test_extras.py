@@ -139,6 +139,29 @@ async def test_29_a_cancel_that_is_refused_is_tried_again(tmp_path: Path) -> Non
         assert (await run(place)).answered == 3
 
 
+async def test_a_job_too_many_is_cancelled_after_the_output_was_published(tmp_path: Path, caplog: Any) -> None:
+    """Its cancel did not work before the end: the run is not finished, says so, and the next start goes on with it."""
+    faults = FaultPlan(rules=(Status(route="batches.cancel", status=404, times=1),))
+    async with held(tmp_path, faults) as (place, backend):
+        place.requests(3)
+        backend.go.set()
+        await run(place)
+        backend.go = anyio.Event()
+        extra = await twin(place)
+        async with open_sqlite(place.state / "manifest.db") as manifest:
+            await manifest.note("main", Extra(batch=extra, shard=0, attempt=1, state=ExtraState.CANCELLING))
+        ask = partial(packtrain.finished, place.state, service=place.service, model="m-1", out=place.out)
+        assert await ask() is None
+        async with packtrain.open_client(place.state, service=place.service) as client:
+            client.stop()  # no time for a second cancel
+            summary = await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
+        assert (summary.complete, summary.duplicates_healed, summary.duplicates_live) == (True, 1, 1)
+        assert f"{extra} is a job too many that has not been cancelled yet" in caplog.text
+        assert (await run(place)).duplicates_live == 0
+        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [extra]
+        assert await ask() is not None
+
+
 async def test_20_without_an_adopted_job_none_is_cancelled(tmp_path: Path) -> None:
     """The shard waits for a person; so does a job that shows up for it, and the status names both."""
     async with held(tmp_path) as (place, _), open_proxy(place.origin) as proxy:

@@ -47,6 +47,7 @@ async def test_every_key_is_answered_once_in_input_order(place: Place) -> None:
         shards=10,
         jobs_created=10,
         duplicates_healed=0,
+        duplicates_live=0,
         bytes_in=source.stat().st_size,
         bytes_uploaded=source.stat().st_size,
         seconds=0.0,

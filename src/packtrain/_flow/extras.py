@@ -94,10 +94,30 @@ async def last_sweep(ctx: Context, stop: anyio.Event) -> None:
         await sweep(ctx, (await list_jobs(ctx.remote, ctx.run.token)).batches.values())
     except _REMOTE_ERRORS as error:
         log.warning("the last look for jobs too many came to nothing: %s", error, extra={"action": "Sweep"})
+    await _heal_all(ctx, stop)
+
+
+async def heal_published(ctx: Context, stop: anyio.Event) -> None:
+    """What the end of a run had no time for, at its next start."""
+    if await cancelling(ctx):
+        await heal(ctx)
+        await _heal_all(ctx, stop)
+
+
+async def _heal_all(ctx: Context, stop: anyio.Event) -> None:
+    """Wait for jobs too many to end, for a while; and tell of those that have not."""
     deadline = ctx.clock.monotonic() + _LAST_WAIT
     while await cancelling(ctx) and ctx.clock.monotonic() < deadline and not stop.is_set():
         await wait(stop, ctx.service.poll[0])
         await heal(ctx)
+    for extra in await cancelling(ctx):
+        log.warning(
+            "shard %d: %s is a job too many that has not been cancelled yet, and may still cost money; start the same "
+            "command again to go on with that",
+            extra.shard,
+            extra.batch,
+            extra={"action": "Extra", "run": ctx.run.id},
+        )
 
 
 async def _note(ctx: Context, extra: Extra) -> None:

@@ -215,6 +215,7 @@ class MemoryManifest:
             uploaded_bytes=sum(shard.bytes for shard in memory.reached("FileReady")),
             jobs_created=len(memory.reached("JobKnown")),
             duplicates_healed=sum(extra.state is not ExtraState.SEEN for extra in await self.extras(run)),
+            duplicates_live=sum(extra.state is ExtraState.CANCELLING for extra in await self.extras(run)),
             retried=sum(shard.lines for shard in memory.shards.values() if shard.generation),
             lost=sum(shard.lines for shard in memory.reached("ResultLost")),
             tally=msgspec.convert({name: sum(getattr(t, name) for t in tallies) for name in TALLIED}, Tally),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
+from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
 from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event, Suspected, advance
 from .._rules.recovery import suspicion
 from . import refusals, rows
@@ -85,7 +85,7 @@ SELECT_EXTRAS = """
 SELECT batch, shard, generation, attempt, state FROM extras
 WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = extras.batch) ORDER BY shard, generation, batch
 """
-COUNT_EXTRAS = f"SELECT count(*) FROM ({SELECT_EXTRAS}) WHERE state != 'seen'"  # noqa: S608 - a statement of ours
+COUNT_EXTRAS = f"SELECT state, count(*) FROM ({SELECT_EXTRAS}) GROUP BY state"  # noqa: S608 - a statement of ours
 TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
 INSERT_SOURCE = "INSERT INTO sources (run, position, name, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
 SELECT_SOURCES = "SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position"
@@ -273,6 +273,7 @@ def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
 def statistics(run: str, connection: Connection) -> Statistics:
     totals = {what: (count, size, lines) for what, count, size, lines in connection.execute(SELECT_TOTALS, (run,))}
     sums = dict(connection.execute(SELECT_TALLIES, (run,)))
+    extras = dict(connection.execute(COUNT_EXTRAS, (run,)))
 
     def total(what: str) -> tuple[int, int, int]:
         return totals.get(what, (0, 0, 0))
@@ -285,7 +286,8 @@ def statistics(run: str, connection: Connection) -> Statistics:
         stored_bytes=sum(total(state)[1] for state in STORED),
         uploaded_bytes=total("FileReady")[1],
         jobs_created=total("JobKnown")[0],
-        duplicates_healed=connection.execute(COUNT_EXTRAS, (run,)).fetchone()[0],
+        duplicates_healed=sum(count for state, count in extras.items() if state != ExtraState.SEEN),
+        duplicates_live=extras.get(ExtraState.CANCELLING, 0),
         retried=total("again")[2],
         lost=total("ResultLost")[2],
         tally=Tally(**{name: sums.get(name, 0) for name in TALLIED}),

@@ -27,6 +27,11 @@ def summary_text(summary: Summary, out: str, state: Path) -> str:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
     if summary.duplicates_healed:
         files.append(f"  too many  {summary.duplicates_healed:,} jobs, not read; see packtrain status {state}")
+    if summary.duplicates_live:
+        files.append(
+            f"  costing   {summary.duplicates_live:,} of these jobs could not be cancelled so far and may still cost "
+            "money; the same command tries it again"
+        )
     shards = f"{summary.shards:,} {'shard' if summary.shards == 1 else 'shards'}"
     uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
     return "\n".join([f"complete: {counts}", *files, f"  {shards}, {uploaded}"])

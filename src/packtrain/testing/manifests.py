@@ -398,11 +398,13 @@ class ExtraSuite:
             await held.open_run(OTHER)
             await held.note(RUN.id, first)
             await held.note(RUN.id, second)
+            assert (await held.statistics(RUN.id)).duplicates_live == 1
             await held.note(RUN.id, replace(first, state=ExtraState.ENDED))
         async with manifest() as again:
             assert await again.extras(RUN.id) == [second, replace(first, state=ExtraState.ENDED)]
             assert await again.extras(OTHER.id) == []
-            assert (await again.statistics(RUN.id)).duplicates_healed == 1
+            statistics = await again.statistics(RUN.id)
+            assert (statistics.duplicates_healed, statistics.duplicates_live) == (1, 0)
             with pytest.raises(ManifestError, match="nobody"):
                 await again.note("nobody", first)
 
