@@ -154,7 +154,7 @@ class Client:
         if await self._manifest.published(run_id):
             await heal_published(ctx, self._stop)
         else:
-            await prepare_output(self._manifest, ctx.run, output, inputs)
+            await prepare_output(self._manifest, ctx.run, output, inputs, ctx.spool.rejects)
             await self._work(ctx, inputs, output, wait=wait)
             await self._publish(ctx, output)
         statistics = await self._reporter.refresh(run_id)
@@ -220,7 +220,9 @@ class Client:
         run = msgspec.structs.replace(run, token=token, recovered=True)
         found = await find_jobs(self._context(run))
         await self._check_account()
-        await anyio.to_thread.run_sync(output.prepare, True, await named_files(inputs))
+        await anyio.to_thread.run_sync(output.prepare, await named_files(inputs))
+        # Lists beside it may be those of this run.
+        await anyio.to_thread.run_sync(partial(output.refuse_taken, lists=False))
         run = await self._manifest.open_run(run)
         await anyio.to_thread.run_sync(self._spool.run(token).prepare)
         with plain_errors():

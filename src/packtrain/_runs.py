@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -109,10 +110,13 @@ async def output_at(out: str | os.PathLike[str]) -> Output:
     return Output(path, parts=parts)
 
 
-async def prepare_output(manifest: Manifest, run: Run, output: Output, inputs: Inputs) -> None:
+async def prepare_output(manifest: Manifest, run: Run, output: Output, inputs: Inputs, rejects: Path) -> None:
     """Raises InputError when publishing at the end would fail, or destroy something."""
-    new = not (await manifest.cursor(run.id)).shards
-    await anyio.to_thread.run_sync(output.prepare, new, await named_files(inputs))
+    await anyio.to_thread.run_sync(output.prepare, await named_files(inputs))
+    if not (await manifest.cursor(run.id)).shards:
+        # A start that came as far as the input may have left a list of bad lines beside the output.
+        lists = not await anyio.to_thread.run_sync(rejects.exists)
+        await anyio.to_thread.run_sync(partial(output.refuse_taken, lists=lists))
 
 
 async def find_unfinished(manifest: Manifest, run_id: str, output: Output) -> Run:

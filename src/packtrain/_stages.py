@@ -27,7 +27,7 @@ from ._flow.scanning import Scanner, scanning
 from ._flow.signals import Changes, Meter
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
-from ._io.inputs import open_sources
+from ._io.inputs import named_files, open_sources
 from ._io.join import join_files
 from ._io.joined import Outputs
 from ._io.ledger import Ledger
@@ -131,7 +131,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     def shard_path(index: int) -> Path:
         return directory / f"shard-{index:05d}.jsonl"
 
-    await anyio.to_thread.run_sync(_empty, directory)
+    await anyio.to_thread.run_sync(_empty, directory, await named_files(inputs))
     async with open_memory() as manifest, _scratch(directory) as scratch:
         await manifest.open_run(run)
         ingest = Ingest(
@@ -162,11 +162,15 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     )
 
 
-def _empty(directory: Path) -> None:
-    """Blocking. Take away what an earlier cut left, so that no line stands in two."""
+def _empty(directory: Path, inputs: Sequence[Path]) -> None:
+    """Blocking. Take away what an earlier cut left, so that no line stands in two. Raises InputError for an input."""
     with disk_errors(directory):
         make_directory("shard", directory)
-        for path in (*directory.glob("shard-[0-9][0-9][0-9][0-9][0-9].jsonl"), directory / "rejected.jsonl"):
+        left = [*directory.glob("shard-[0-9][0-9][0-9][0-9][0-9].jsonl"), directory / "rejected.jsonl"]
+        for path in filter(Path.exists, inputs):
+            if any(name.exists() and path.samefile(name) for name in left):
+                raise InputError(f"{path} is an input, and would be written over; choose another --out-dir")
+        for path in left:
             remove("shard", path)
 
 
@@ -185,7 +189,7 @@ async def merge(
     """
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
-    await anyio.to_thread.run_sync(output.prepare, False, [*inputs, *rows])
+    await anyio.to_thread.run_sync(output.prepare, [*inputs, *rows])
     finals = (output.path, output.beside("failed"), output.beside("unknown"))
     drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
     window = (options or Options()).join_window

@@ -101,6 +101,46 @@ async def test_an_output_that_exists_is_not_written_over(place: Place) -> None:
     assert place.truth("upload_started") == []
 
 
+@pytest.mark.parametrize("name", ["rejected.jsonl", "failed.jsonl", "unknown.jsonl", "rejected.jsonl.tmp"])
+async def test_an_input_is_never_taken_for_a_list_beside_the_output(place: Place, name: str) -> None:
+    """Nor for the draft of one; and a list of another run is not written over."""
+    source = place.requests(3, f"out.jsonl.{name}")
+    with source.open("a") as file:
+        file.write("not json\n")
+    before = source.read_bytes()
+    other = place.requests(3)
+    for given, says in ((source, "is an input"), (other, "not of this run")):
+        async with packtrain.open_client(place.state, service=place.service) as client:
+            if given is source or not name.endswith(".tmp"):
+                with pytest.raises(InputError, match=says):
+                    await client.run(given, model="m", out=place.out)
+    assert source.read_bytes() == before
+    assert place.truth("upload_started") == []
+
+
+async def test_a_list_of_bad_lines_of_this_run_is_no_obstacle(place: Place) -> None:
+    """A start that found no good line leaves one; the input mended, the same command goes on."""
+    source = place.root / "in.jsonl"
+    source.write_text("not json\n")
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(InputError, match="no usable"):
+            await client.run(source, model="m", out=place.out)
+    assert (place.root / "out.jsonl.rejected.jsonl").exists()
+    place.requests(3)
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        assert (await client.run(source, model="m", out=place.out)).answered == 3
+
+
+async def test_split_never_takes_an_input_away(place: Place) -> None:
+    """One with the name of a shard, as an earlier cut has left it."""
+    directory = place.root / "shards"
+    directory.mkdir()
+    source = place.requests(3, "shards/shard-00000.jsonl")
+    with pytest.raises(InputError, match="is an input"):
+        await packtrain.split(source, directory)
+    assert len(read_lines(source)) == 3
+
+
 async def test_an_existing_directory_gets_parts_also_without_a_slash(place: Place) -> None:
     """And a directory that is missing on the way is made."""
     parts = place.root / "deep" / "parts"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from .._disk import disk_errors, make_directory, remove
 from .._errors import InputError, ManifestError
-from .._io.spool import publish, touch
+from .._io.spool import draft, publish, touch
 from .._model import Tally
 from .._rules.lineage import latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from .._io.spool import RunSpool
     from .._model import Job
@@ -30,20 +30,30 @@ class Output:
         self.path = path
         self.parts = parts
 
-    def prepare(self, new: bool, inputs: Sequence[Path]) -> None:
-        """Blocking. Make sure that the output can be published, and that a new run destroys nothing by it.
-
-        Raises InputError.
-        """
+    def prepare(self, inputs: Sequence[Path]) -> None:
+        """Blocking. Make sure that the output can be published, and that no input is lost by it. Raises InputError."""
         self.make()
-        if any(path.exists() and self.path.exists() and path.samefile(self.path) for path in inputs):
-            raise InputError(f"{self.path} is an input; choose another --out")
-        taken = any(self.path.glob("part-*.jsonl")) if self.parts else os.path.lexists(self.path)
-        if new and taken:
-            raise InputError(
-                f"{self.path} exists already and is not of this run; move it away, or choose another --out. If it is "
-                "of a run whose state directory is gone, asking again would be paid for again"
-            )
+        names = [*self._answers(), *self._lists()]
+        names = [name for name in [*names, *map(draft, names)] if name.exists()]
+        for path in filter(Path.exists, inputs):
+            if any(path.samefile(name) for name in names):
+                raise InputError(f"{path} is an input, and would be written over; choose another --out")
+
+    def refuse_taken(self, *, lists: bool) -> None:
+        """Blocking. Raises InputError when the answers of a new run, or one of its lists, would replace something."""
+        for name in [*self._answers(), *(self._lists() if lists else ())]:
+            if os.path.lexists(name):
+                raise InputError(
+                    f"{name} exists already and is not of this run; move it away, or choose another --out. If it is "
+                    "of a run whose state directory is gone, asking again would be paid for again"
+                )
+
+    def _answers(self) -> list[Path]:
+        """Of a directory, those that are there."""
+        return [*self.path.glob("part-*.jsonl")] if self.parts else [self.path]
+
+    def _lists(self) -> list[Path]:
+        return [self.beside(kind) for kind in ("failed", "unknown", "rejected")]
 
     def make(self) -> None:
         """Blocking. The directory that the answers go to."""
