@@ -189,14 +189,14 @@ RIVALS: dict[str, Callable[[Path, Path, Path], None]] = {
 }
 
 
-def rivals(data: Data, results: Path, names: list[str]) -> Iterator[Rival]:
+def rivals(data: Data, results: Path, order: str, names: list[str]) -> Iterator[Rival]:
     """Ours first; each finds no output standing, and what it wrote is checked."""
     ours = [sys.executable, "-m", "packtrain", "merge", "--out", str(data.out)]
     ours += ["--requests", str(data.requests), "--results", str(results)]
     for name in names:
         files = [str(data.requests), str(results), str(data.out)]
         yield Rival(
-            name=name,
+            name=name + order,
             command=ours if name == OURS else [sys.executable, __file__, "--as", name, "--files", *files],
             prepare=lambda: data.out.unlink(missing_ok=True),
             check=data.check,
@@ -219,11 +219,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.directory) as name:
         data = Data(Path(name))
         data.write(chosen.megabytes, chosen.seed)
-        for order, results in (("in order", data.ordered), ("shuffled", data.shuffled)):
+        for order, results in (("", data.ordered), (", shuffled", data.shuffled)):
             size = data.requests.stat().st_size + results.stat().st_size
-            field = [*rivals(data, results, [OURS, *chosen.rivals])]
-            found = compete(f"merge, {order}", field, size=size, rounds=chosen.rounds, directory=data.out.parent)
-            print(f"\nResults {order}:\n\n{table(found, against=OURS)}\n")
+            field = [*rivals(data, results, order, [OURS, *chosen.rivals])]
+            found = compete("merge", field, size=size, rounds=chosen.rounds, directory=data.out.parent)
+            print(f"\n{table(found, against=OURS + order)}\n")
 
 
 if __name__ == "__main__":

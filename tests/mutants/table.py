@@ -280,10 +280,17 @@ MUTANTS = (
     ),
     Mutant(
         "a key that is asked twice takes two rows",
-        "_io/join.py",
+        "_io/beside.py",
         "if len(seen) < count or count > most:",
         "if count > most:",
         ("tests/io/test_join_orders.py",),
+    ),
+    Mutant(
+        "keys that did not come from the process beside are taken for none",
+        "_io/beside.py",
+        "        yield some\n    raise Astray\n",
+        "        yield some\n",
+        ("tests/io/test_keys_beside.py",),
     ),
     Mutant(
         "a key that has an answer is asked again",

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from .._options import JOIN_WINDOW
+from .._options import JOIN_WINDOW, MIB
 from .answers import ResultFiles, Row
 from .asked import Asked
+from .beside import keys_beside, once
 from .index import ABSENT, Index
 from .joined import Outputs, Writer, with_members
 from .walk import Astray, Run, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from .._model import Tally
 
 #: Rows read and written at once.
 _GATHERED = 64
+#: Bytes of requests whose keys take longer to find than a process takes to start.
+_WORTH_A_PROCESS = 64 * MIB
 
 
 def join_files(
@@ -59,26 +64,24 @@ def join_files(
 
 def _walk(asked: Asked, results: ResultFiles, window: int) -> tuple[Walk, list[Row]] | None:
     """Both sides in one order, and the rows of nobody; None if they are not in one."""
-    walk = Walk(asked.keys() if asked.judged else _once(asked.keys(), window))
-    try:
-        for offset, lines in results.chunks():
-            walk.take(offset, lines)
-        walk.finish()
-        return walk, walk.settle(asked.keys())
-    except Astray:
-        return None
+    with _keys_once(asked, window) as keys:
+        walk = Walk(keys)
+        try:
+            for offset, lines in results.chunks():
+                walk.take(offset, lines)
+            walk.finish()
+            return walk, walk.settle(asked.keys())
+        except Astray:
+            return None
 
 
-def _once(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
-    """Raises Astray for a key that stands twice, and when there are too many to know."""
-    seen: set[str] = set()
-    count = 0
-    for some in keys:
-        seen.update(some)
-        count += len(some)
-        if len(seen) < count or count > most:
-            raise Astray
-        yield some
+def _keys_once(asked: Asked, window: int) -> AbstractContextManager[Iterator[list[str]]]:
+    """The keys, and an end of the walk when one stands twice."""
+    if asked.judged:
+        return nullcontext(asked.keys())
+    if sum(path.stat().st_size for path in asked.paths) < _WORTH_A_PROCESS:
+        return nullcontext(once(asked.keys(), window))
+    return keys_beside(asked, window)
 
 
 def _write_walked(walk: Walk, unknown: list[Row], asked: Asked, results: ResultFiles, writer: Writer) -> None:

@@ -1,0 +1,82 @@
+"""The process that takes keys: what it tells is what is there, and it never has the last word about trouble."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from packtrain._errors import InputError
+from packtrain._io.asked import Asked
+from packtrain._io.beside import keys_beside
+from packtrain._io.join import join_files
+from packtrain._io.joined import Outputs
+from packtrain._io.walk import Astray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(path: Path, keys: list[str], *, padding: int = 0) -> Path:
+    body = b"x" * padding
+    path.write_bytes(b"".join(b'{"key":"%b","request":{"t":"%b"}}\n' % (key.encode(), body) for key in keys))
+    return path
+
+
+def children() -> list[int]:
+    command = [shutil.which("ps") or "ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(os.getpid())]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
+    return [int(line.split()[0]) for line in listed.splitlines() if "_io.beside" in line]
+
+
+def told(asked: Asked, most: int = 10**6) -> list[str]:
+    with keys_beside(asked, most) as keys:
+        return [*itertools.chain.from_iterable(keys)]
+
+
+def test_it_tells_all_keys_in_order(tmp_path: Path) -> None:
+    """Of all files, whatever is in a key."""
+    paths = [write(tmp_path / f"in{n}", [f"{n}-ü-{m}" for m in range(3000)]) for n in range(2)]
+    asked = Asked((*paths, write(tmp_path / "empty", [])))
+    assert told(asked) == [*itertools.chain.from_iterable(asked.keys())]
+    assert children() == []
+
+
+@pytest.mark.parametrize(("keys", "most"), [(["a", "b", "a"], 9), (["a", "b", "c"], 2)])
+def test_keys_that_stand_twice_or_are_too_many_end_the_walk(tmp_path: Path, keys: list[str], most: int) -> None:
+    """As they do within this process."""
+    with pytest.raises(Astray):
+        told(Asked((write(tmp_path / "in", keys),)), most)
+
+
+def test_a_process_that_dies_ends_the_walk(tmp_path: Path) -> None:
+    """Keys that did not come are not taken for none."""
+    asked = Asked((write(tmp_path / "in", [f"key-{number}" for number in range(300_000)]),))
+    with keys_beside(asked, 10**6) as keys, pytest.raises(Astray):
+        next(keys)
+        (pid,) = children()
+        os.kill(pid, signal.SIGKILL)
+        for _ in keys:
+            pass
+    assert children() == []
+
+
+def test_large_requests_are_joined_as_small_ones(tmp_path: Path) -> None:
+    """In order; out of it; and with a line that has no key, which is told with its place."""
+    names = [f"key-{number}" for number in range(70)]
+    requests = write(tmp_path / "in", names, padding=2**20)
+    outputs = Outputs(tmp_path / "answers", tmp_path / "failed", tmp_path / "unknown")
+    rows = [b'{"key":"%b","response":{}}\n' % name.encode() for name in names]
+    for order in (rows, rows[::-1]):
+        (tmp_path / "results").write_bytes(b"".join(order))
+        join_files([requests], [tmp_path / "results"], outputs)
+        assert outputs.answers.read_bytes() == b"".join(rows)
+    with requests.open("ab") as file:
+        file.write(b'{"request":{}}\n')
+    with pytest.raises(InputError, match="in:71: no key"):
+        join_files([requests], [tmp_path / "results"], outputs)
