@@ -281,7 +281,7 @@ async def _send(ctx: Context) -> Job:
     while job.state in (State.SEALED, State.UPLOADING, State.FINALIZING):
         if job.state is State.SEALED:
             job = await uploading.intend(ctx, job)
-        job = await uploading.send(ctx, job)
+        job = await uploading.send_own(ctx, job)
     return job
 
 
@@ -295,7 +295,7 @@ class _OneFile(RunSpool):
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._file
 
-    def spoiled(self, path: Path, how: str) -> IntegrityError:
+    def spoiled_shard(self, path: Path, how: str) -> IntegrityError:
         return IntegrityError(f"{path} {how}; start again once nobody changes it any more")
 
 

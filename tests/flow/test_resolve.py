@@ -10,7 +10,9 @@ import pytest
 import packtrain
 from packtrain import Decision, IncompleteRun, InputError, ManifestError, Options, Service, State
 from packtrain._manifest.sqlite import open_sqlite
+from packtrain._model import ExtraState
 from packtrain._rules.lifecycle import Quarantined
+from packtrain.testing import armed
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines
 from tests.flow.test_extras import run, twin
@@ -79,6 +81,20 @@ async def test_retry_gives_up_a_job_that_was_shown_before(place: Place) -> None:
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 1)
     assert (await row(place)).batch != shown
     assert len(place.truth("batch_created")) == 2
+
+
+@pytest.mark.parametrize("decision", ["retry", "drop"])
+async def test_a_decision_that_was_not_recorded_cancels_nothing(place: Place, decision: Decision) -> None:
+    """Stopped before its one transaction, the job that was shown still waits for a person."""
+    before = await stuck(place)
+    await twin(place, before.tag)
+    with pytest.raises(IncompleteRun):
+        await run(place, POLICY)
+    with armed(f"manifest.{decision.title()}Decided.before=raise:EIO"), pytest.raises(IncompleteRun):
+        await decide(place, decision)
+    async with open_sqlite(place.state / "manifest.db") as manifest:
+        assert [extra.state for extra in await manifest.extras("main")] == [ExtraState.SEEN]
+    assert await row(place) == before
 
 
 async def test_drop_fails_all_lines_with_the_reason(place: Place) -> None:

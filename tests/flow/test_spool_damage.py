@@ -37,7 +37,6 @@ async def break_off(place: Place, step: str, options: Options = ONE, **how: Any)
 @pytest.mark.parametrize(
     ("step", "pattern"),
     [
-        pytest.param("manifest.UploadIntended@1", "shards/*/*-0.jsonl", id="a shard before its upload"),
         pytest.param("manifest.Landed@1", "shards/*/*-0.jsonl", id="a shard before the join"),
         pytest.param("manifest.Landed@2", "shards/*/*-1.jsonl", id="lines asked again, before the join"),
         pytest.param("manifest.Landed@2", "results/*/*-0.jsonl", id="answers of before"),

@@ -22,7 +22,7 @@ from packtrain._rules.lifecycle import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Callable, Collection, Generator, Sequence
     from random import Random
 
 #: When every schedule begins.
@@ -132,8 +132,11 @@ class VirtualManifest:
         claimed = self._ledger.claimed
         self._ledger.claimed = {key: holder for key, holder in claimed.items() if holder is not self}
 
-    async def record(self, job: Job, event: Event, child: Shard | None = None, *_: Event) -> Job:
+    async def record(
+        self, job: Job, event: Event, child: Shard | None = None, *_: Event, extras: Sequence[Extra] = ()
+    ) -> Job:
         assert child is None, "next generations are made of results, which are taken as done"
+        assert not extras, "nobody decides here"
         self._crash()
         await pause(0.01)
         after = advance(job, event)

@@ -109,7 +109,8 @@ def test_a_page_that_is_none_is_a_protocol_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"name":"x"}', b'{"metadata":{"createTime":"now"},"name":"batches/a"}']
+    "body",
+    [b"", b"{", b"[]", b'{"name":"x"}', b'{"name":"files/a"}', b'{"metadata":{"createTime":"now"},"name":"batches/a"}'],
 )
 def test_what_describes_no_job_is_a_protocol_error(body: bytes) -> None:
     """A 200 without a name is not a job."""

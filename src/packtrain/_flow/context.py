@@ -12,10 +12,12 @@ from .._rules.lifecycle import detail
 from .oddities import Oddities
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .._io.base import Clock, Remote
     from .._io.spool import RunSpool
     from .._manifest.base import Manifest
-    from .._model import Job, Run, Shard
+    from .._model import Extra, Job, Run, Shard
     from .._options import Options
     from .._rules.lifecycle import Event
     from .._service import Service
@@ -40,9 +42,11 @@ class Context:
     #: Joins one at a time: each holds an index in memory, and Python would not run two at once anyway.
     joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
-    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
+    async def record(
+        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
+    ) -> Job:
         """The one way from here into the manifest: record, tell, and wake whoever waits for it."""
-        after = await self.manifest.record(job, event, child, *events)
+        after = await self.manifest.record(job, event, child, *events, extras=extras)
         name = type(event).__name__
         log.info(
             "shard %d: %s -> %s %s", job.shard, name, after.state, detail(event), extra={"action": name, "run": job.run}

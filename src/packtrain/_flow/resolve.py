@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
 import msgspec
 
 from .._errors import InputError
+from .._io.spool import digest_of
 from .._model import Decision, Extra, ExtraState, Job, State, Upload
 from .._rules import naming
 from .._rules.extras import mismatch
 from .._rules.lifecycle import DropDecided, JobKnown, Readopted, RetryDecided
 
 if TYPE_CHECKING:
+    from .._model import Shard
     from .context import Context
 
 
 async def resolve(ctx: Context, shard: int, decision: Decision, batch: str | None) -> Job:
-    """The shard's row after the decision. Raises InputError when it can't be taken."""
+    """The shard's row after the decision, which is one transaction. Raises InputError when it can't be taken."""
     job = await _quarantined(ctx, shard)
     match decision:
         case "adopt":
@@ -49,34 +52,47 @@ async def _adopt(ctx: Context, job: Job, name: str) -> Job:
         raise InputError(f"{strange}; it was not adopted")
     if name == job.batch:
         return await ctx.record(job, Readopted(submitted_at=ctx.clock.now(), reason=_reason("kept", job)))
-    if job.batch is not None:
-        await ctx.manifest.note(ctx.run.id, _given_up(job, job.batch))
-    return await ctx.record(job, JobKnown(batch=name, submitted_at=ctx.clock.now(), reason=_reason("adopted", job)))
+    before = [_given_up(job, job.batch)] if job.batch is not None else []
+    known = JobKnown(batch=name, submitted_at=ctx.clock.now(), reason=_reason("adopted", job))
+    return await ctx.record(job, known, extras=before)
 
 
 async def _retry(ctx: Context, job: Job) -> Job:
     """One more attempt. Whatever job the shard had or was shown with is cancelled."""
-    await _give_up(ctx, job)
     shard, attempt = await ctx.manifest.shard(job), job.attempt + 1
+    await anyio.to_thread.run_sync(_require, ctx, shard, True)
     file = naming.file_name(ctx.run.token, job.shard, job.generation, attempt)
-    upload = Upload(size=shard.bytes)
-    return await ctx.record(
-        job, RetryDecided(attempt=attempt, file=file, upload=upload, reason=_reason("tried once more", job))
-    )
+    upload, reason = Upload(size=shard.bytes), _reason("tried once more", job)
+    decided = RetryDecided(attempt=attempt, file=file, upload=upload, reason=reason)
+    return await ctx.record(job, decided, extras=await _left(ctx, job))
 
 
 async def _drop(ctx: Context, job: Job) -> Job:
     """All lines of the shard fail. Whatever job it had or was shown with is cancelled."""
-    await _give_up(ctx, job)
-    return await ctx.record(job, DropDecided(reason=_reason("dropped", job)))
+    await anyio.to_thread.run_sync(_require, ctx, await ctx.manifest.shard(job), False)
+    return await ctx.record(job, DropDecided(reason=_reason("dropped", job)), extras=await _left(ctx, job))
 
 
-async def _give_up(ctx: Context, job: Job) -> None:
-    if job.batch is not None:
-        await ctx.manifest.note(ctx.run.id, _given_up(job, job.batch))
-    for extra in await ctx.manifest.extras(ctx.run.id):
-        if extra.state is ExtraState.SEEN and (extra.shard, extra.generation) == (job.shard, job.generation):
-            await ctx.manifest.note(ctx.run.id, msgspec.structs.replace(extra, state=ExtraState.CANCELLING))
+def _require(ctx: Context, shard: Shard, whole: bool) -> None:
+    """Blocking. Raises InputError when the file of the shard, from which its lines are sent and listed, is no help."""
+    path = ctx.spool.shard(shard.index, shard.generation)
+    found = path.stat().st_size if path.is_file() else None
+    if found != shard.bytes or (whole and digest_of(path) != shard.sha256):
+        state = "is gone" if found is None else "is not as it was sealed"
+        raise InputError(
+            f"{path} {state}; nothing was decided. Put it back as it was: of the same input `packtrain split` makes "
+            "the same shards, with the limits that the run was given"
+        )
+
+
+async def _left(ctx: Context, job: Job) -> list[Extra]:
+    """What the shard is done with: the job that it had, and those that were shown for it."""
+    seen = [
+        msgspec.structs.replace(extra, state=ExtraState.CANCELLING)
+        for extra in await ctx.manifest.extras(ctx.run.id)
+        if extra.state is ExtraState.SEEN and (extra.shard, extra.generation) == (job.shard, job.generation)
+    ]
+    return [*seen, _given_up(job, job.batch)] if job.batch is not None else seen
 
 
 def _given_up(job: Job, batch: str) -> Extra:

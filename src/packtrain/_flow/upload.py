@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import TransportError
+from .._errors import IntegrityError, TransportError
 from .._io.spool import ShardReader
 from .._model import Job, RemoteFile, Shard, State, Upload
 from .._options import ATTEMPTS, FILE_READY_TIMEOUT
@@ -42,54 +42,72 @@ async def intend(ctx: Context, job: Job) -> Job:
 
 
 async def send(ctx: Context, job: Job) -> Job:
-    """From an intended or interrupted upload to a file that is ready. Raises IntegrityError for a changed shard."""
+    """From an intended or interrupted upload to a file that is ready; a shard that is not as sealed is for a person."""
     if job.state is State.QUARANTINED:
         return job
-    shard = await ctx.manifest.shard(job)
-    progress = upload.resumed(job.upload or Upload(size=shard.bytes))
-    if progress.url is not None and not same_origin(progress.url, ctx.service.origin):
-        # As the local service is after a restart; the address of the session is void.
-        progress = Upload(size=shard.bytes)
-        job = await ctx.record(job, UploadLost(upload=progress, reason="the service is at another address now"))
-    async with _reading(ctx, shard) as reader:
-        sending = _Sending(ctx, job, shard, reader)
-        while True:
-            match upload.next_action(progress, ctx.options.chunk_bytes):
-                case upload.Start():
-                    progress = await sending.start(progress)
-                case upload.Send() as piece:
-                    progress = await sending.piece(progress, piece)
-                case upload.Query():
-                    progress = await sending.query(progress)
-                case upload.Finished():
-                    return await sending.finish(progress)
-                case upload.Dead(reason):
-                    progress = await sending.renew(progress, reason)
-                case upload.Stuck(reason):
-                    raise TransportError(f"shard {job.shard}: {reason}")
-            if sending.job.state not in (State.UPLOADING, State.FINALIZING):
-                return sending.job
-            if progress.stalls > 1:  # the first recovery is a question, and can be asked at once
-                await ctx.clock.sleep(backoff(progress.stalls, ctx.clock.jitter()))
+    sending = _Sending(ctx, job, await ctx.manifest.shard(job))
+    try:
+        return await sending.send()
+    except IntegrityError as error:
+        return await ctx.record(sending.job, Quarantined(reason=str(error)))
+
+
+async def send_own(ctx: Context, job: Job) -> Job:
+    """As ``send``, for a file of the caller's. Raises IntegrityError when it changes meanwhile."""
+    return await _Sending(ctx, job, await ctx.manifest.shard(job)).send()
 
 
 class _Sending:
     """One upload under way; ``job`` is its latest row."""
 
-    def __init__(self, ctx: Context, job: Job, shard: Shard, reader: ShardReader) -> None:
+    _reader: ShardReader
+
+    def __init__(self, ctx: Context, job: Job, shard: Shard) -> None:
         self.job = job
         self._ctx = ctx
         self._shard = shard
-        self._reader = reader
         self._name = job.file or ""
         tag = naming.job_tag(ctx.run.token, shard, job.attempt)
         self._tag = naming.file_tag(tag, ctx.manifest.instance)
+
+    async def send(self) -> Job:
+        progress = upload.resumed(self.job.upload or Upload(size=self._shard.bytes))
+        if progress.url is not None and not same_origin(progress.url, self._ctx.service.origin):
+            # As the local service is after a restart; the address of the session is void.
+            progress = Upload(size=self._shard.bytes)
+            lost = UploadLost(upload=progress, reason="the service is at another address now")
+            self.job = await self._ctx.record(self.job, lost)
+        async with _reading(self._ctx, self._shard) as self._reader:
+            return await self._go_on(progress)
+
+    async def _go_on(self, progress: Upload) -> Job:
+        while True:
+            match upload.next_action(progress, self._ctx.options.chunk_bytes):
+                case upload.Start():
+                    progress = await self.start(progress)
+                case upload.Send() as piece:
+                    progress = await self.piece(progress, piece)
+                case upload.Query():
+                    progress = await self.query(progress)
+                case upload.Finished():
+                    return await self.finish(progress)
+                case upload.Dead(reason):
+                    progress = await self.renew(progress, reason)
+                case upload.Stuck(reason):
+                    raise TransportError(f"shard {self.job.shard}: {reason}")
+            if self.job.state not in (State.UPLOADING, State.FINALIZING):
+                return self.job
+            if progress.stalls > 1:  # the first recovery is a question, and can be asked at once
+                await self._ctx.clock.sleep(backoff(progress.stalls, self._ctx.clock.jitter()))
 
     async def start(self, progress: Upload) -> Upload:
         if found := await self._ctx.remote.find_file(self._name):
             await self._accept(found)
             return progress
         answer = await self._ctx.remote.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
+        if answer.status == 409:
+            await self._conflict()
+            return progress
         progress = upload.started(progress, answer)
         if progress.url is not None:
             self.job = await self._ctx.record(self.job, UploadOpened(upload=progress))
@@ -134,6 +152,16 @@ class _Sending:
             self.job = await self._ctx.record(self.job, UploadLost(upload=renewed, reason=reason))
         return renewed
 
+    async def _conflict(self) -> None:
+        """The service says that the name is taken: by our own file if we meant to finish it, which may show late."""
+        if found := await self._ctx.remote.find_file(self._name):
+            await self._accept(found)
+        elif self.job.state is State.FINALIZING:
+            raise TransportError(f"shard {self.job.shard}: {self._name} is taken, but not shown yet")
+        else:
+            reason = f"{self._name} is taken at the service, and not by this manifest; is another copy of it at work?"
+            self.job = await self._ctx.record(self.job, Quarantined(reason=reason))
+
     async def _accept(self, file: RemoteFile) -> None:
         """A file under our name is ours only if we meant to finish one, and it carries this manifest's mark."""
         if self.job.state is State.FINALIZING and file.display_name in ("", self._tag):
@@ -170,8 +198,8 @@ class _Sending:
 @contextlib.asynccontextmanager
 async def _reading(ctx: Context, shard: Shard) -> AsyncIterator[ShardReader]:
     path = ctx.spool.shard(shard.index, shard.generation)
-    await anyio.to_thread.run_sync(ctx.spool.require, path, shard.bytes)
-    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.spool.spoiled)
+    await anyio.to_thread.run_sync(ctx.spool.require, path, shard.bytes, ctx.spool.spoiled_shard)
+    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.spool.spoiled_shard)
     try:
         yield reader
     finally:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Gone, never there, or not ours: the Files API says 403 for all of them, batches say 404.
 _ABSENT = frozenset({403, 404})
+#: The name is taken, or the file too large: another one may do.
+_OF_ONE_FILE = frozenset({409, 413})
 
 
 class GeminiRemote:
@@ -37,7 +39,7 @@ class GeminiRemote:
 
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
         call = files.start_upload(name=name, display_name=display_name, size=size)
-        reply = await self._idempotent("start of an upload", call)
+        reply = await self._idempotent("start of an upload", call, allowed=_OF_ONE_FILE)
         return files.read_upload(reply)
 
     async def send(self, url: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:

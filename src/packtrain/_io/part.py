@@ -23,7 +23,7 @@ class Part:
         self._path = path
         with disk_errors(path):
             self._file = open_private("part", path, os.O_RDWR)
-        self._held = os.fstat(self._file.fileno()).st_size
+            self._held = os.fstat(self._file.fileno()).st_size
         self._position = 0
 
     @property
@@ -39,10 +39,10 @@ class Part:
     def write(self, piece: bytes) -> None:
         """Raises TransportError when the bytes are not those of the earlier try; the next one starts over."""
         known = min(len(piece), max(0, self._held - self._position))
-        if known and os.pread(self._file.fileno(), known, self._position) != piece[:known]:
-            self._file.truncate(0)
-            raise TransportError("download of results: the file changed between two tries; starting over")
         with disk_errors(self._path):
+            if known and os.pread(self._file.fileno(), known, self._position) != piece[:known]:
+                self._file.truncate(0)
+                raise TransportError("download of results: the file changed between two tries; starting over")
             self._file.seek(self._position + known)
             write_all("part", self._file, memoryview(piece)[known:])
         self._position += len(piece)
@@ -57,7 +57,8 @@ class Part:
 
     def discard(self) -> None:
         """What came before is of no use; the next try starts over."""
-        self._file.truncate(0)
+        with disk_errors(self._path):
+            self._file.truncate(0)
 
     def close(self) -> None:
         self._file.close()

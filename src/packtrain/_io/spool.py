@@ -112,13 +112,22 @@ class RunSpool:
     def unknown(self, job: Job) -> Path:
         return self.answers(job).with_suffix(".unknown")
 
-    def require(self, path: Path, size: int | None = None) -> None:
+    def require(
+        self, path: Path, size: int | None = None, spoiled: Callable[[Path, str], IntegrityError] | None = None
+    ) -> None:
         """Blocking. Raises IntegrityError when a file that the run goes on from is gone, or not of this size."""
         found = path.stat().st_size if path.is_file() else None
         if found is None:
-            raise self.spoiled(path, "is gone")
+            raise (spoiled or self.spoiled)(path, "is gone")
         if size not in (None, found):
-            raise self.spoiled(path, f"has {found} bytes instead of {size}")
+            raise (spoiled or self.spoiled)(path, f"has {found} bytes instead of {size}")
+
+    def spoiled_shard(self, path: Path, how: str) -> IntegrityError:
+        """What to raise for a shard that is still to be sent; the others do without it."""
+        return IntegrityError(
+            f"{path} {how}. Put it back as it was (of the same input `packtrain split` makes the same shards, with the "
+            f"limits that the run was given); then let `packtrain resolve {self._root} --shard N --retry` send it"
+        )
 
     def spoiled(self, path: Path, how: str) -> IntegrityError:
         """What to raise for a file of the run that is not what it should be."""
@@ -196,10 +205,8 @@ class ShardReader:
         self._size = size
         self._sha256 = sha256
         self._spoiled = spoiled
-        try:
+        with disk_errors(path):
             self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise IntegrityError(f"{path}: a sealed shard cannot be read ({error.strerror})") from error
         self._digest = hashlib.sha256()
         self._hashed = 0
 
@@ -224,7 +231,8 @@ class ShardReader:
             self._take(self._hashed, min(PIECE_BYTES, offset - self._hashed))
 
     def _take(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._file.fileno(), length, offset)
+        with disk_errors(self._path):
+            data = os.pread(self._file.fileno(), length, offset)
         if not data:
             raise self._spoiled(self._path, f"ends at byte {offset}, but was sealed longer")
         if offset <= self._hashed < offset + len(data):

@@ -62,10 +62,12 @@ class Manifest(Protocol):
         """Take due jobs (``not_before <= now``) that nobody holds, lowest shard first; each gets a new fence."""
         ...
 
-    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
+    async def record(
+        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
+    ) -> Job:
         """Apply the event and write its history line, in one transaction, if the row still has the job's
         state, attempt and fence. Raises ManifestError otherwise. With it comes ``child``, the next generation of the
-        shard, whose file is durable, and to which ``events`` have happened already."""
+        shard, whose file is durable, and to which ``events`` have happened already; and ``extras``, as by ``note``."""
         ...
 
     async def release(self, job: Job, *, not_before: float | None = None) -> None:

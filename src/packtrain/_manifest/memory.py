@@ -137,13 +137,17 @@ class MemoryManifest:
         memory.claimed |= {_key(job) for job in taken}
         return taken
 
-    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
+    async def record(
+        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
+    ) -> Job:
         await checkpoint_if_cancelled()
         advance(job, event)
         memory = self._held(job)
         if child is not None:
             self._enter(memory, child, events)
-        return self._apply(memory, job, event)
+        after = self._apply(memory, job, event)
+        memory.extras |= {extra.batch: extra for extra in extras}
+        return after
 
     def _enter(self, memory: _Memory, shard: Shard, events: Sequence[Event]) -> None:
         if (shard.index, shard.generation) in memory.shards:

@@ -243,12 +243,26 @@ def record(job: Job, after: Job, event: Event, at: float, connection: Connection
     return number or 0
 
 
-def hand_on(
-    job: Job, after: Job, event: Event, child: Shard, events: Sequence[Event], at: float, connection: Connection
-) -> int:
-    """As ``record``, with the next generation of the shard."""
-    enter(child, events, at, connection)
+def decide(job: Job, after: Job, event: Event, extras: Sequence[Extra], at: float, connection: Connection) -> int:
+    """As ``record``, with what it makes of jobs too many."""
+    for extra in extras:
+        note(job.run, extra, connection)
     return record(job, after, event, at, connection)
+
+
+def hand_on(
+    job: Job,
+    after: Job,
+    event: Event,
+    child: Shard,
+    events: Sequence[Event],
+    extras: Sequence[Extra],
+    at: float,
+    connection: Connection,
+) -> int:
+    """As ``decide``, with the next generation of the shard."""
+    enter(child, events, at, connection)
+    return decide(job, after, event, extras, at, connection)
 
 
 def release(job: Job, not_before: float | None, connection: Connection) -> None:

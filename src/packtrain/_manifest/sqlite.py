@@ -89,13 +89,15 @@ class SqliteManifest:
     async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
         return await self._run(partial(operations.claim, run, frozenset(states), now, limit), "claim")
 
-    async def record(self, job: Job, event: Event, child: Shard | None = None, *events: Event) -> Job:
+    async def record(
+        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
+    ) -> Job:
         after = advance(job, event)
         at, name = self._clock(), type(event).__name__
         if child is None:
-            number = await self._run(partial(operations.record, job, after, event, at), name)
+            number = await self._run(partial(operations.decide, job, after, event, extras, at), name)
         else:
-            number = await self._run(partial(operations.hand_on, job, after, event, child, events, at), name)
+            number = await self._run(partial(operations.hand_on, job, after, event, child, events, extras, at), name)
         if isinstance(event, CreateIntended):
             await self._run(lambda _: write_witness(self._path, self._instance, number))
         return after

@@ -408,6 +408,19 @@ class ExtraSuite:
             with pytest.raises(ManifestError, match="nobody"):
                 await again.note("nobody", first)
 
+    async def test_extras_come_with_an_event_or_not_at_all(self, manifest: OpenManifest) -> None:
+        """One write: refused, it leaves neither."""
+        extra = Extra(batch="batches/b", shard=0, attempt=1, state=ExtraState.CANCELLING)
+        async with manifest() as held:
+            await sealed(held, 1)
+            job = await claimed(held)
+            with pytest.raises(ManifestError, match="no longer"):
+                await held.record(replace(job, fence=7), lifecycle.Quarantined(reason="r"), extras=[extra])
+            assert await held.extras(RUN.id) == []
+            await held.record(job, lifecycle.Quarantined(reason="r"), extras=[extra])
+        async with manifest() as again:
+            assert await again.extras(RUN.id) == [extra]
+
     async def test_an_adopted_job_is_no_extra(self, manifest: OpenManifest) -> None:
         """Whatever was thought of it before."""
         async with manifest() as held:

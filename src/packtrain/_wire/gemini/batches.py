@@ -172,7 +172,7 @@ def to_remote(operation: Operation) -> RemoteBatch:
     count = meta.batch_stats.request_count
     try:
         return RemoteBatch(
-            name=checked(operation.name or meta.name),
+            name=_of_a_job(operation.name or meta.name),
             state=state,
             display_name=meta.display_name,
             input_file=meta.input_config.file_name,
@@ -184,6 +184,12 @@ def to_remote(operation: Operation) -> RemoteBatch:
         )
     except ValueError as error:
         raise ProtocolError(f"the service described a job in a way that we can't read: {error}") from error
+
+
+def _of_a_job(name: str) -> str:
+    if not name.startswith("batches/"):
+        raise ProtocolError(f"{name[:80]!r} is not the name of a job")
+    return checked(name)
 
 
 def _result_file(operation: Operation) -> str | None:
