@@ -107,7 +107,7 @@ class Ledger:
         """
         self._compact()
         if self._spilled and self._open:
-            self._spill()
+            self._write_open()
         chunks = merged(self._spilled) if self._spilled else _in_order(self._open)
         self._sealed[shard, shard] = write_run(self._path((shard, shard)), chunks)
         while self._spilled:
@@ -126,10 +126,13 @@ class Ledger:
 
     def _spill(self) -> None:
         """All that is in memory goes behind the filter; what is of the open shard is in no run yet, and goes to one."""
-        path = self._directory / f"open-{len(self._spilled):05d}.run"
-        self._spilled.append(write_run(path, _in_order(self._open)))
+        self._write_open()
         self._remember(self._known)
         self._known, self._open = set(), []
+
+    def _write_open(self) -> None:
+        path = self._directory / f"open-{len(self._spilled):05d}.run"
+        self._spilled.append(write_run(path, _in_order(self._open)))
 
     def _remember(self, keys: set[bytes]) -> None:
         """Let keys that stand in a run pass the filter; when it is full, make one of twice the size."""

@@ -95,7 +95,9 @@ def judge_all(data: bytes) -> tuple[list[int], list[bytes]] | None:
 def _judge_group(lines: list[bytes]) -> list[bytes] | None:
     """The key of each line. What can be asked of all of them at once costs less than asking each."""
     text = b"".join(lines)
-    if _CR in text or _utf8_error(text) is not None or _is_any_too_deep(lines, text):
+    if _CR in text or _is_any_too_deep(lines, text):
+        return None
+    if not text.isascii() and any(_utf8_error(line) is not None for line in lines):
         return None
     try:
         rows = list(map(_rows.decode, lines))
