@@ -192,6 +192,9 @@ class SimulatedService:
             display_name=self._sizes[name][0],
         )
 
+    def now(self) -> float:
+        return START + anyio.current_time()
+
     async def delete_file(self, name: str) -> None:
         await self._called("delete file")
         self._files.pop(name, None)

@@ -259,10 +259,11 @@ class Job(Struct, frozen=True, kw_only=True):
     file_expires_at: float | None = None
     upload: Upload | None = None
     tag: str | None = None
-    #: When the create was intended, and when its outcome became doubtful.
+    #: When the last create was intended that may have made a job, and when its outcome became doubtful.
     intent_at: float | None = None
     doubtful_at: float | None = None
     batch: str | None = None
+    #: When the job was made, or since when a person has it wait, by the service's clock where it tells it.
     submitted_at: float | None = None
     result: str | None = None
     reason: str | None = None

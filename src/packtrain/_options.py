@@ -55,13 +55,15 @@ CREATE_TIMEOUT = 60.0
 CALL_ATTEMPTS = 4
 BACKOFF_FLOOR = 0.5
 BACKOFF_CEILING = 60.0
+#: No wait that the service asks for, or that is stored, is longer than this.
+LONGEST_WAIT = 3600.0
 FILE_READY_TIMEOUT = 600.0
 #: What an interrupted run may still take to finish the calls under way.
 DRAIN_SECONDS = 10.0
 #: An input file with less life left than this is uploaded again before a job is made of it.
 FILE_MARGIN = 2 * 3600.0
-#: A job that has not ended after this long is a person's business. By the wall clock, for most of it may pass while no
-#: process runs; a clock that was set forward asks the person too early, and nothing is lost by that.
+#: A job that has not ended after this long is a person's business, by the service's own clock and word of when it was
+#: made: ours may have been set forward by days.
 JOB_PATIENCE = 72 * 3600.0
 
 #: Answers shorter than this are control messages; a longer one is refused.

@@ -125,6 +125,13 @@ CREATES = {
         Status(route=CREATE, calls=(1,), status=429, headers={"Retry-After": "-5"})
     ),
     "31 429 without, and accepted": plan(Status(route=CREATE, calls=(1,), status=429, acted=True)),
+    "31 429 of the very first, accepted, list empty": plan(
+        Status(route=CREATE, calls=(1,), status=429, acted=True), List(route=LIST, calls=(1, 2), how="empty")
+    ),
+    "31 429, accepted, list empty": plan(
+        Status(route=CREATE, calls=(2,), status=429, acted=True), List(route=LIST, times=4, how="empty")
+    ),
+    "31 429 for the first three": plan(Status(route=CREATE, calls=(1, 2, 3), status=429)),
     "32 400 by a proxy, accepted": plan(Status(route=CREATE, calls=(2,), status=400, form="html", acted=True)),
     "32 400 by a proxy, not accepted": plan(Status(route=CREATE, calls=(2,), status=400, form="html")),
     "35 file expired before the create": plan(Expire(route=CREATE, calls=(1,))),
@@ -328,6 +335,14 @@ async def test_82_results_that_expired_are_asked_for_again_and_counted(tmp_path:
     assert_whole(place, summary, again=1)
     status = await packtrain.status(place.state)
     assert (status.statistics.lost, status.statistics.retried) == (5, 5)
+
+
+async def test_82_results_that_are_not_shown_for_a_moment_are_not_asked_for_again(tmp_path: Path) -> None:
+    """One wrong answer of each kind is no loss; it takes three, over the whole settling time."""
+    faults = plan(Status(route=DOWNLOAD, calls=(1, 2), status=404), Status(route="files.get", calls=(2, 3), status=404))
+    place, summary = await run(tmp_path, faults, shards=1)
+    assert len(place.truth("fault")) == 4
+    assert_whole(place, summary, shards=1)
 
 
 async def test_82_results_that_are_only_refused_are_waited_for(tmp_path: Path) -> None:

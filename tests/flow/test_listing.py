@@ -9,7 +9,7 @@ import pytest
 
 from packtrain import ApiError, serving
 from packtrain._errors import ProtocolError
-from packtrain._flow.listing import list_jobs
+from packtrain._flow.listing import list_jobs, look_through
 from packtrain._io.gemini import GeminiRemote
 from packtrain._io.transport import open_transport
 from packtrain._model import BatchPage, BatchState, RemoteBatch
@@ -66,7 +66,7 @@ async def test_a_pass_ends_early_only_when_all_that_it_is_for_was_seen() -> None
     """Looking for nothing in particular, it goes to the end."""
     for until, asked in (({"batches/1"}, 1), ({"batches/1", "batches/2"}, 2), ({"batches/9"}, 3), (set(), 3)):
         remote = Pages(lambda n: full(n, str(n)))
-        await list_jobs(cast("Remote", remote), TOKEN, until=until)
+        await look_through(cast("Remote", remote), TOKEN, until=until)
         assert len(remote.asked) == asked
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import pytest
 from msgspec.structs import replace
 
-from packtrain._errors import ApiError, PacktrainError
+from packtrain._errors import ApiError, PacktrainError, ProtocolError
 from packtrain._flow.context import Context
+from packtrain._flow.extras import adopt
+from packtrain._flow.listing import known_jobs
 from packtrain._flow.reconcile import Watcher
 from packtrain._flow.signals import Changes
 from packtrain._io.spool import RunSpool
@@ -60,8 +63,13 @@ class Listed:
         self.jobs = [OWN]
         self.out = False
         self.pages = 0
+        #: What its own clock says, if it tells it.
+        self.clock: SetClock | None = None
         #: So many times more the file of the attempt in doubt is found by its name.
         self.found = 0
+
+    def now(self) -> float | None:
+        return None if self.clock is None else self.clock.time
 
     def states(self) -> list[BatchState]:
         return [job.state for job in self.jobs]
@@ -159,6 +167,7 @@ async def test_24_a_fence_stands_when_the_file_is_seen_to_be_gone() -> None:
 async def test_33_a_job_that_does_not_end_in_three_days_is_for_a_person_whoever_was_looking() -> None:
     """The days count that passed while no process ran and the machine was off; kept by a person, it has three more."""
     remote, clock = Listed(), SetClock()
+    remote.clock, remote.jobs = clock, [replace(OWN, created_at=NOW)]
 
     async def state_after(hours: float) -> State:
         clock.time = clock.booted = NOW + hours * 3600
@@ -177,3 +186,82 @@ async def test_33_a_job_that_does_not_end_in_three_days_is_for_a_person_whoever_
         await manifest.record(job, Readopted(submitted_at=clock.now(), reason="kept"))
         assert await state_after(73 + 71) is State.SUBMITTED
         assert await state_after(73 + 73) is State.QUARANTINED
+
+
+async def test_104_a_clock_set_forward_by_days_leaves_jobs_at_work_alone() -> None:
+    """It is told of, and nobody is asked to decide: the service has not said how late it is."""
+    remote, clock = Listed(), SetClock()
+    remote.jobs = [replace(OWN, created_at=NOW)]
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        await live(manifest, await claimed(manifest), State.SUBMITTED)
+        clock.time += 4 * 24 * 3600
+        await Watcher(context(manifest, remote, clock)).look()
+        (job,) = await manifest.jobs(RUN.id)
+        assert job.state is State.SUBMITTED
+
+
+class Unreadable(Listed):
+    """Describes its job ``batches/0`` in a way that nobody can read, in the list as well as by its name."""
+
+    async def list_page(self, token: str | None) -> BatchPage:
+        page = await super().list_page(token)
+        return BatchPage(page.batches, page.next_token, (f'{{"displayName": "{OWN.display_name}"}}',))
+
+    async def find_batch(self, name: str) -> RemoteBatch | None:
+        if name == OWN.name:
+            raise ProtocolError("described in a way that we can't read")
+        return await super().find_batch(name)
+
+
+async def test_a_job_that_cannot_be_read_holds_up_no_other() -> None:
+    """It is told of at each look, and after three days by the service's clock it is for a person."""
+    remote, clock = Unreadable(), SetClock()
+    remote.clock = clock
+    ended = replace(OWN, name="batches/1", state=BatchState.SUCCEEDED, result_file="files/r")
+    remote.jobs = [replace(ended, display_name=naming.job_tag(RUN.token, shard(1), 1))]
+    async with open_memory() as manifest:
+        await sealed(manifest, 2)
+        for _ in range(2):
+            await live(manifest, await claimed(manifest), State.SUBMITTED)
+        watcher = Watcher(context(manifest, remote, clock))
+        with pytest.raises(ProtocolError, match="can't read"):
+            await watcher.look()
+        assert [job.state for job in await manifest.jobs(RUN.id)] == [State.SUBMITTED, State.ENDED]
+        clock.time += 73 * 3600
+        with pytest.raises(ProtocolError, match="can't read"):
+            await watcher.look()
+        assert [job.state for job in await manifest.jobs(RUN.id)] == [State.QUARANTINED, State.ENDED]
+
+
+async def test_a_pass_that_hides_one_of_ours_says_nothing_of_a_job_in_doubt() -> None:
+    """It may be the very one that is looked for."""
+    remote, clock = Unreadable(), SetClock()
+    remote.jobs = [replace(OWN, name="batches/1", display_name=naming.job_tag(RUN.token, shard(1), 1))]
+    async with open_memory() as manifest:
+        await sealed(manifest, 2)
+        job = await live(manifest, await claimed(manifest), State.CREATE_INTENT)
+        await manifest.record(job, CreateDoubtful(doubtful_at=NOW, reason="no answer"))
+        await live(manifest, await claimed(manifest), State.SUBMITTED)
+        watcher = Watcher(context(manifest, remote, clock))
+        while clock.time < NOW + 2 * 3600:
+            try:
+                clock.time += await watcher.look()
+            except ProtocolError:
+                clock.time += 60
+        assert (await manifest.jobs(RUN.id))[0].state is State.RECONCILING
+
+
+async def test_22_a_job_found_late_is_no_younger_for_that() -> None:
+    """A list that shows it may still be older than a create in doubt."""
+    remote, clock = Listed(), SetClock()
+    remote.jobs = [replace(OWN, created_at=NOW - 500)]
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        job = await live(manifest, await claimed(manifest), State.UPLOADED)
+        job = await manifest.record(job, CreateIntended(tag=OWN.display_name, intent_at=NOW))
+        ctx = context(manifest, remote, clock)
+        job = await manifest.record(job, CreateDoubtful(doubtful_at=NOW - 300, reason="no answer"))
+        await adopt(ctx, job, list(remote.jobs))
+        (job,) = await manifest.jobs(RUN.id)
+        assert await known_jobs(ctx) == {OWN.name: NOW - 500}

@@ -75,7 +75,7 @@ MUTANTS = (
         "the intent is recorded after the create",
         "_flow/create.py",
         """        job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
-        return await self._post(job, tag)
+        return await self._post(job, tag, before)
 """,
         """        run, now = self._ctx.run, self._ctx.clock.now
         batch = await self._ctx.remote.create(model=run.model, task=run.task, tag=tag, file=job.file or "")
@@ -88,7 +88,7 @@ MUTANTS = (
         "a create that a restart interrupted is sent again",
         "_flow/create.py",
         'return await self._doubt(job, "the program stopped between the intent and the answer")',
-        'return await self._post(job, job.tag or "")',
+        'return await self._post(job, job.tag or "", None)',
         ("tests/flow/test_recovery.py",),
     ),
     Mutant(
@@ -150,8 +150,8 @@ MUTANTS = (
     Mutant(
         "one of our jobs that can't be read is overlooked",
         "_flow/listing.py",
-        "        _refuse_hidden(page, prefix)\n",
-        "",
+        "    listing.refuse_hidden()\n    return listing",
+        "    return listing",
         ("tests/flow/test_listing.py",),
     ),
     Mutant(

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .merge import Output
 
 
+#: Results that are gone are asked, and paid for, again. It takes so many looks, over the whole settling time.
+_GONE_LOOKS = 3
+
+
 async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
     """From ENDED to CLOSED. Raises ApiError when the results cannot be had."""
     if job.state is State.ENDED:
@@ -55,11 +59,15 @@ async def _missed(ctx: Context, job: Job, error: ApiError) -> Job:
     if error.status not in (403, 404) or not job.batch or not job.result:
         raise error
     known = await ctx.remote.find_batch(job.batch)
-    overdue = ctx.clock.now() - (job.submitted_at or 0.0) > JOB_PATIENCE
+    overdue = ctx.service_now() - (job.submitted_at or 0.0) > JOB_PATIENCE
     if known is None and not overdue:
         raise TransportError(f"shard {job.shard}: neither {job.batch} nor its results are shown; is it the same key?")
     if await ctx.remote.find_file(job.result) is not None:
+        ctx.oddities.forget(job.result)
         raise TransportError(f"shard {job.shard}: {job.result} is shown, but not given out: {error}")
+    now, settle = ctx.clock.monotonic(), ctx.service.settle
+    if not ctx.oddities.confirmed(job.result, "gone", now, looks=_GONE_LOOKS, seconds=settle):
+        raise TransportError(f"shard {job.shard}: {job.result} is not shown; its lines are paid for, so we look again")
     reason = f"the answers of {job.batch} were made, and paid for, but can't be fetched any more: {error}"
     log.warning("shard %d: %s", job.shard, reason, extra={"action": "ResultLost", "run": job.run})
     return await ctx.record(job, ResultLost(reason=reason))

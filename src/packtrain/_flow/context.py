@@ -42,6 +42,11 @@ class Context:
     #: Joins one at a time: each holds an index in memory, and Python would not run two at once anyway.
     joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
+    def service_now(self) -> float:
+        """Unix seconds by the service's clock, or by ours as long as it has told none."""
+        told = self.remote.now()
+        return self.clock.now() if told is None else told
+
     async def record(
         self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
     ) -> Job:

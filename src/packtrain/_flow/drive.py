@@ -41,7 +41,7 @@ Goal = Callable[[Statistics], bool]
 
 @dataclass
 class Lane:
-    """``take`` claims up to a number of jobs, ``work`` brings one of them a step further."""
+    """``take`` claims up to a number of jobs, ``work`` brings one of them a step further, and says when it is due."""
 
     slots: int
     take: Callable[[int], Awaitable[list[Job]]]
@@ -65,7 +65,8 @@ class Driver:
         #: The jobs that were there at the start have been looked at.
         self.has_looked = False
         self._failures = 0
-        self._last_success = ctx.clock.now()
+        #: Since when all has failed, by the monotonic clock. Time in which there was nothing to do is no outage.
+        self._failing_since: float | None = None
 
     async def drive(self, goal: Goal, stop: anyio.Event) -> None:
         """Until the goal is reached or a stop is asked for; then what is under way may finish, for a while.
@@ -108,7 +109,9 @@ class Driver:
     async def _work(self, lane: Lane, job: Job) -> None:
         not_before = None
         try:
-            if (await lane.work(job)).state is not job.state:
+            after = await lane.work(job)
+            not_before = after.not_before
+            if after.state is not job.state:
                 self._succeeded()
         except PacktrainError as error:
             not_before = self._ctx.clock.now() + self._setback(error)
@@ -121,11 +124,8 @@ class Driver:
     async def _watch(self) -> None:
         while True:
             changed = self._ctx.changes.mark()
-            passes = self._watcher.passes
             try:
-                delay = await self._watcher.look()
-                if self._watcher.passes > passes:
-                    self._succeeded()
+                delay = await self._look()
                 if not self.has_looked:
                     self.has_looked = True
                     self._ctx.changes.notify()
@@ -133,13 +133,23 @@ class Driver:
                 delay = self._setback(error)
             await wait(changed, delay) if delay > _IDLE_SECONDS else await self._ctx.clock.sleep(delay)
 
+    async def _look(self) -> float:
+        """A complete pass is a success, even if one of the jobs could not be read."""
+        passes = self._watcher.passes
+        try:
+            return await self._watcher.look()
+        finally:
+            if self._watcher.passes > passes:
+                self._succeeded()
+
     def _succeeded(self) -> None:
-        self._failures, self._last_success = 0, self._ctx.clock.now()
+        self._failures, self._failing_since = 0, None
 
     def _setback(self, error: PacktrainError) -> float:
         """Seconds to wait before another try; raises the error when there is no point in one."""
-        now = self._ctx.clock.now()
-        lasting = now - self._last_success > _OUTAGE_SECONDS
+        now = self._ctx.clock.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        lasting = now - self._failing_since > _OUTAGE_SECONDS
         if lasting or not (is_transient(error) or isinstance(error, ProtocolError)):
             raise error
         delay = wait_after(error, self._failures, self._ctx.clock.jitter())
@@ -160,7 +170,7 @@ class Driver:
         """Interrupted creates first, which become questions; new ones while jobs fit."""
         if jobs := await self._claim({State.CREATE_INTENT}, room):
             return jobs
-        if self._ctx.clock.now() < self._creator.ready_at:
+        if self._ctx.clock.monotonic() < self._creator.ready_at:
             return []
         live = (await self._statistics()).count(*LIVE)
         return await self._claim({State.UPLOADED}, min(room, quota.jobs_that_fit(live, self._ctx.run.limits)))

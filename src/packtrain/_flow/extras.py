@@ -52,7 +52,7 @@ async def adopt(ctx: Context, job: Job, matches: list[RemoteBatch]) -> Job:
     if strange is not None:
         return await ctx.record(job, Quarantined(reason=strange))
     batch = polling.winner(found)
-    job = await ctx.record(job, JobKnown(batch=batch.name, submitted_at=ctx.clock.now()))
+    job = await ctx.record(job, JobKnown(batch=batch.name, submitted_at=batch.created_at or ctx.service_now()))
     if len(found) > 1:
         await sweep(ctx, found)
     return job

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .._errors import ProtocolError
-from .._model import RemoteBatch
+from .._model import RemoteBatch, State
 from .._rules import naming
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from .._io.base import Remote
-    from .._model import BatchPage
+    from .._model import Job
+    from .context import Context
 
 _MAX_PAGES = 10_000
 #: So many pages without a job in a row, each with a token for the next, are a list that does not end.
@@ -22,39 +23,59 @@ _EMPTY_PAGES = 3
 
 
 class Listing(Struct, frozen=True):
-    """The jobs of this run that a pass showed."""
+    """The jobs of this run that a pass showed, and the description of one that it showed and nobody can read."""
 
     batches: dict[str, RemoteBatch]
+    hidden: str | None = None
 
     def tagged(self, prefix: str) -> list[RemoteBatch]:
         return [batch for batch in self.batches.values() if batch.display_name.startswith(prefix)]
 
+    def refuse_hidden(self) -> None:
+        """Jobs of others may be described in ways that we do not know; to who asks for all of ours, no one of them may.
+        Raises ProtocolError."""
+        if self.hidden is not None:
+            raise ProtocolError(f"list of jobs: one of ours is described in a way that we can't read: {self.hidden!r}")
 
-async def list_jobs(remote: Remote, token: str, *, until: Collection[str] = ()) -> Listing:
-    """One pass for the run with this token; it ends early when ``until``, names of jobs, have all been seen.
+
+async def known_jobs(ctx: Context) -> dict[str, float]:
+    """Jobs that the list should show, each with a time before which it was not made."""
+    jobs = await ctx.manifest.jobs(ctx.run.id, set(State) - {State.QUARANTINED})
+    return {job.batch: _made_after(job) for job in jobs if job.batch}
+
+
+def _made_after(job: Job) -> float:
+    """By our clock when its create was intended, by the service's when it was made: of clocks that differ the earlier,
+    so that an old job is not taken for a young one."""
+    return min((at for at in (job.intent_at, job.submitted_at) if at is not None), default=0.0)
+
+
+async def list_jobs(remote: Remote, token: str) -> Listing:
+    """One pass for the run with this token, to its end.
 
     Raises whatever breaks it off, and ProtocolError for a list that does not end or hides one of our jobs.
     """
+    listing = await look_through(remote, token)
+    listing.refuse_hidden()
+    return listing
+
+
+async def look_through(remote: Remote, token: str, *, until: Collection[str] = ()) -> Listing:
+    """As ``list_jobs``, but a job that can't be read is told of in the listing; the pass ends early when ``until``,
+    names of jobs, have all been seen."""
     prefix, missing = naming.run_prefix(token), set(until)
     batches: dict[str, RemoteBatch] = {}
     seen: set[str] = set()
-    following, empty = None, 0
+    hidden, following, empty = None, None, 0
     while len(seen) < _MAX_PAGES:
         page = await remote.list_page(following)
-        _refuse_hidden(page, prefix)
+        hidden = hidden or next((item[:200] for item in page.unreadable if prefix in item), None)
         batches |= {batch.name: batch for batch in page.batches if batch.display_name.startswith(prefix)}
         missing.difference_update(batch.name for batch in page.batches)
         following, empty = page.next_token, 0 if page.batches or page.unreadable else empty + 1
         if following is None or (until and not missing):
-            return Listing(batches)
+            return Listing(batches, hidden)
         if following in seen or empty >= _EMPTY_PAGES:
             raise ProtocolError("list of jobs: the service gives pages without end; the pass says nothing")
         seen.add(following)
     raise ProtocolError(f"list of jobs: more than {_MAX_PAGES} pages; the pass says nothing")
-
-
-def _refuse_hidden(page: BatchPage, prefix: str) -> None:
-    """Jobs of others may be described in ways that we do not know; one of ours may not."""
-    for item in page.unreadable:
-        if prefix in item:
-            raise ProtocolError(f"list of jobs: one of ours is described in a way that we can't read: {item[:200]!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import PacktrainError
+from .._errors import ApiError, PacktrainError, ProtocolError, TransportError
 from .._model import BatchState, Job, RemoteBatch, State
 from .._options import JOB_PATIENCE
 from .._rules import polling
@@ -25,8 +25,9 @@ from .._rules.lifecycle import (
     Quarantined,
 )
 from .._rules.polling import Search, Sight
+from .context import log
 from .extras import adopt, cancelling, find_own, sweep
-from .listing import Listing, list_jobs
+from .listing import Listing, known_jobs, look_through
 
 if TYPE_CHECKING:
     from .context import Context
@@ -88,9 +89,10 @@ class Watcher:
 
     async def _examine(self, doubtful: list[Job], *, whole: bool) -> None:
         watched = await self._ctx.manifest.jobs(self._ctx.run.id, WATCH)
-        known = await self._known() if doubtful else {}
+        known = await known_jobs(self._ctx) if doubtful else {}
         listing = await self._pass(watched, doubtful, whole=whole)
-        changed = [await self._progress(job, listing) for job in watched]
+        errors: list[PacktrainError] = []
+        changed = [await self._progress(job, listing, errors) for job in watched]
         changed += [await self._search(job, listing, known) for job in doubtful]
         self._quiet = 0 if any(changed) else self._quiet + 1
         delay = polling.next_delay(self._quiet, self._ctx.service.poll, self._ctx.clock.jitter())
@@ -98,13 +100,17 @@ class Watcher:
         if whole:
             await sweep(self._ctx, listing.batches.values())
             self._sweep_at = self._ctx.clock.monotonic() + _SWEEP_SECONDS
+        if errors:
+            raise errors[0]
+        if doubtful:
+            listing.refuse_hidden()
 
     async def _pass(self, watched: list[Job], doubtful: list[Job], *, whole: bool) -> Listing:
         """A pass over the list: to its end, or until it has shown the jobs that are watched."""
         names = {job.batch for job in watched if job.batch}
         try:
             until = () if doubtful or whole else names
-            listing = await list_jobs(self._ctx.remote, self._ctx.run.token, until=until)
+            listing = await look_through(self._ctx.remote, self._ctx.run.token, until=until)
         except PacktrainError:
             for job in doubtful:
                 await self._count(job, Sight.VOID)
@@ -112,24 +118,27 @@ class Watcher:
         self.passes += 1
         return listing
 
-    async def _known(self) -> dict[str, float]:
-        """Jobs that the list should show, each with the time since which we know it."""
-        jobs = await self._ctx.manifest.jobs(self._ctx.run.id, set(State) - {State.QUARANTINED})
-        return {job.batch: job.submitted_at or 0.0 for job in jobs if job.batch}
-
     # Jobs that exist
 
-    async def _progress(self, job: Job, listing: Listing) -> bool:
-        """Record what became of a job; True when that is something new."""
-        batch = listing.batches.get(job.batch or "")
-        if batch is None or _fruitless(batch):
-            # The list alone is believed when it shows results, or a job at work.
-            batch = await self._ctx.remote.find_batch(job.batch or "") or batch
-        event = self._verdict(job, batch)
+    async def _progress(self, job: Job, listing: Listing, errors: list[PacktrainError]) -> bool:
+        """Record what became of a job; True when that is something new. One that can't be looked at adds its error,
+        and the others go on."""
+        try:
+            event = self._verdict(job, await self._seen(job, listing))
+        except (ApiError, ProtocolError, TransportError) as error:
+            errors.append(error)
+            event = self._overdue(job, f"can't be looked at ({error})")
         if event is None:
             return False
         await self._ctx.record(job, event)
         return True
+
+    async def _seen(self, job: Job, listing: Listing) -> RemoteBatch | None:
+        """The list alone is believed when it shows results, or a job at work."""
+        batch = listing.batches.get(job.batch or "")
+        if batch is not None and not _fruitless(batch):
+            return batch
+        return await self._ctx.remote.find_batch(job.batch or "") or batch
 
     def _verdict(self, job: Job, batch: RemoteBatch | None) -> Event | None:
         if batch is None:
@@ -141,8 +150,17 @@ class Watcher:
         self._ctx.oddities.forget(job.batch or "")
         if batch.state.terminal:
             return JobEnded(result=batch.result_file)
-        if job.submitted_at is not None and self._ctx.clock.now() - job.submitted_at > JOB_PATIENCE:
-            return Quarantined(reason=f"{job.batch} is {batch.state} for more than {JOB_PATIENCE / 3600:.0f} hours")
+        return self._overdue(job, batch.state, batch.created_at or 0.0)
+
+    def _overdue(self, job: Job, what: str, made: float = 0.0) -> Event | None:
+        """By the service's clock alone: ours, set forward, would hand all that is at work to a person."""
+        since = max(made, job.submitted_at or 0.0)
+        if not since or self._ctx.service_now() - since <= JOB_PATIENCE:
+            return None
+        reason = f"{job.batch}: {what} for more than {JOB_PATIENCE / 3600:.0f} hours"
+        if self._ctx.remote.now() is not None:
+            return Quarantined(reason=reason)
+        log.warning("%s, by this machine's clock", reason, extra={"action": "Overdue", "run": job.run})
         return None
 
     def _fruitless_end(self, job: Job, batch: RemoteBatch) -> Event | None:
@@ -170,7 +188,8 @@ class Watcher:
             self._forget(job)
             return True
         since = job.doubtful_at or self._ctx.clock.now()
-        return await self._count(job, polling.sight(frozenset(listing.batches), known, since))
+        worth = polling.sight(frozenset(listing.batches), known, since)
+        return await self._count(job, Sight.VOID if listing.hidden else worth)
 
     async def _count(self, job: Job, worth: Sight) -> bool:
         """One more look that did not show the job."""

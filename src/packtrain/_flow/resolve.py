@@ -51,9 +51,9 @@ async def _adopt(ctx: Context, job: Job, name: str) -> Job:
     if strange := mismatch(batch, ctx.run, await ctx.manifest.shard(job)):
         raise InputError(f"{strange}; it was not adopted")
     if name == job.batch:
-        return await ctx.record(job, Readopted(submitted_at=ctx.clock.now(), reason=_reason("kept", job)))
+        return await ctx.record(job, Readopted(submitted_at=ctx.service_now(), reason=_reason("kept", job)))
     before = [_given_up(job, job.batch)] if job.batch is not None else []
-    known = JobKnown(batch=name, submitted_at=ctx.clock.now(), reason=_reason("adopted", job))
+    known = JobKnown(batch=name, submitted_at=ctx.service_now(), reason=_reason("adopted", job))
     return await ctx.record(job, known, extras=before)
 
 

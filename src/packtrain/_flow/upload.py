@@ -182,8 +182,8 @@ class _Sending:
         return self.job
 
     async def _ready(self, file: RemoteFile) -> RemoteFile:
-        deadline, waits = self._ctx.clock.now() + FILE_READY_TIMEOUT, 0
-        while file.state == "PROCESSING" and self._ctx.clock.now() < deadline:
+        deadline, waits = self._ctx.clock.monotonic() + FILE_READY_TIMEOUT, 0
+        while file.state == "PROCESSING" and self._ctx.clock.monotonic() < deadline:
             await self._ctx.clock.sleep(backoff(waits, self._ctx.clock.jitter()))
             waits += 1
             file = await self._ctx.remote.find_file(self._name) or file

@@ -54,6 +54,10 @@ class Remote(Protocol):
     Idempotent calls are tried again inside; ``create`` and ``send`` go out once.
     """
 
+    def now(self) -> float | None:
+        """Unix seconds by the service's own clock; None as long as no answer has told them."""
+        ...
+
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer: ...
 
     async def send(self, url: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer: ...

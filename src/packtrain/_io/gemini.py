@@ -10,6 +10,7 @@ from .._errors import ProtocolError
 from .._options import CALL_ATTEMPTS
 from .._wire.gemini import batches, files
 from .._wire.gemini.errors import error_of
+from .._wire.http import served_at
 from .patience import persist
 from .transport import FileRange
 
@@ -36,6 +37,11 @@ class GeminiRemote:
         self._transport = transport
         self._clock = clock
         self._sent = sent
+        #: How far the service's clock is ahead of our monotonic one.
+        self._ahead: float | None = None
+
+    def now(self) -> float | None:
+        return None if self._ahead is None else self._clock.monotonic() + self._ahead
 
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
         call = files.start_upload(name=name, display_name=display_name, size=size)
@@ -63,7 +69,7 @@ class GeminiRemote:
 
     async def create(self, *, model: str, task: Task, tag: str, file: str) -> RemoteBatch:
         call = batches.create(model=model, task=task, display_name=tag, file=file)
-        reply = await self._transport.send(call, once=True)
+        reply = self._timed(await self._transport.send(call, once=True))
         if reply.status != 200:
             raise error_of("create of a job", reply)
         return batches.read_batch(reply)
@@ -89,12 +95,17 @@ class GeminiRemote:
         """The answer, tried for again after what time may heal; one but 200 and ``allowed`` raises."""
 
         async def send() -> Reply:
-            reply = await self._transport.send(call)
+            reply = self._timed(await self._transport.send(call))
             if reply.status != 200 and reply.status not in allowed:
                 raise error_of(operation, reply)
             return reply
 
         return await persist(send, self._clock, tries=CALL_ATTEMPTS)
+
+    def _timed(self, reply: Reply) -> Reply:
+        at = served_at(reply)
+        self._ahead = self._ahead if at is None else at - self._clock.monotonic()
+        return reply
 
 
 class GeminiDownload:

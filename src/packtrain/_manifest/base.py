@@ -59,7 +59,7 @@ class Manifest(Protocol):
     async def shard(self, job: Job) -> Shard: ...
 
     async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
-        """Take due jobs (``not_before <= now``) that nobody holds, lowest shard first; each gets a new fence."""
+        """Take due jobs (see ``retrying.is_due``) that nobody holds, lowest shard first; each gets a new fence."""
         ...
 
     async def record(

@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
 from .._rules.lifecycle import SPOOLED, STORED, Event, advance, detail
 from .._rules.lineage import latest
+from .._rules.retrying import is_due
 from . import refusals
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class MemoryManifest:
         memory = self._storage.runs.get(run)
         if memory is None:
             return []
-        due = [job for job in await self.jobs(run, states) if job.not_before <= now and _key(job) not in memory.claimed]
+        free = [job for job in await self.jobs(run, states) if _key(job) not in memory.claimed]
+        due = [job for job in free if is_due(job.not_before, now)]
         taken = [msgspec.structs.replace(job, fence=job.fence + 1) for job in due[:limit]]
         memory.jobs |= {_key(job): job for job in taken}
         memory.claimed |= {_key(job) for job in taken}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
+from .._options import LONGEST_WAIT
 from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event, Suspected, advance
 from .._rules.recovery import suspicion
 from . import refusals, rows
@@ -51,7 +52,8 @@ WHERE run = ? AND shard = ? AND generation = ?
 """
 SELECT_DUE = """
 SELECT run, shard, generation FROM jobs INDEXED BY jobs_by_state
-WHERE run = ? AND state = ? AND claimed = 0 AND not_before <= ? ORDER BY shard, generation LIMIT ?
+WHERE run = ?1 AND state = ?2 AND claimed = 0 AND NOT (not_before > ?3 AND not_before <= ?4)
+ORDER BY shard, generation LIMIT ?5
 """
 CLAIM = "UPDATE jobs SET claimed = 1, fence = fence + 1 WHERE run = ? AND shard = ? AND generation = ?"
 RECORD = """
@@ -224,7 +226,7 @@ def claim(run: str, states: Collection[State], now: float, limit: int, connectio
     due: list[Key] = []
     for state in frozenset(states):
         # State by state, so that each look is a short walk along the index.
-        due += connection.execute(SELECT_DUE, (run, state.value, now, limit)).fetchall()
+        due += connection.execute(SELECT_DUE, (run, state.value, now, now + LONGEST_WAIT, limit)).fetchall()
     return [_take(found, connection) for found in sorted(due)[:limit]]
 
 

@@ -79,10 +79,14 @@ class CreateIntended(Event, frozen=True, kw_only=True):
 
 
 class CreateWithdrawn(Event, frozen=True, kw_only=True):
-    """The POST was certainly not accepted, and may be sent again at ``not_before``."""
+    """The POST was answered with a no, and may be sent again at ``not_before``.
+
+    ``intent_at`` is that of the last create that may have been accepted all the same, None when there is none.
+    """
 
     not_before: float
     reason: str
+    intent_at: float | None = None
 
 
 class CreateRefused(Event, frozen=True, kw_only=True):
@@ -135,6 +139,7 @@ class AttemptAbandoned(Event, frozen=True, kw_only=True):
     file: str | None = None
     file_expires_at: float | None = None
     upload: Upload | None = None
+    intent_at: float | None = None
     doubtful_at: float | None = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._errors import ApiError, PacktrainError, TransportError
-from .._options import BACKOFF_CEILING, BACKOFF_FLOOR
+from .._options import BACKOFF_CEILING, BACKOFF_FLOOR, LONGEST_WAIT
 
 #: What the service's own page on troubleshooting calls worth another try, and what gateways add.
 TRANSIENT = frozenset({408, 425, 429, 499, 500, 502, 503, 504})
@@ -26,3 +26,8 @@ def wait_after(error: PacktrainError, failures: int, jitter: float) -> float:
     """As ``backoff``, and never less than the service asks for."""
     asked = error.retry_after if isinstance(error, ApiError) else None
     return max(asked or 0.0, backoff(failures, jitter))
+
+
+def is_due(not_before: float, now: float) -> bool:
+    """Whether a stored wait is over. One that is longer than any wait was stored by another clock than ours is now."""
+    return not now < not_before <= now + LONGEST_WAIT

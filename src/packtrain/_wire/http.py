@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -28,6 +29,14 @@ class Reply(Struct, frozen=True, kw_only=True):
     status: int
     headers: Headers
     body: bytes = b""
+
+
+def served_at(reply: Reply) -> float | None:
+    """Unix seconds of the answer by the server's clock; None where it gives none."""
+    try:
+        return parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def same_origin(url: str, origin: str) -> bool:

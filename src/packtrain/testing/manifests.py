@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from .._errors import ManifestError
 from .._manifest.base import Manifest
 from .._model import Cursor, Extra, ExtraState, KeyMark, SourceMark, State, Tally, Upload
+from .._options import LONGEST_WAIT
 from .._rules import lifecycle
 from .._rules.recovery import suspicion
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
@@ -214,6 +215,14 @@ class ClaimSuite:
             assert job.not_before == 100.5
             await held.release(job)
             assert len(await held.claim(RUN.id, {State.SEALED}, now=100.5)) == 1
+
+    async def test_not_before_by_another_clock(self, manifest: OpenManifest) -> None:
+        """A machine's clock that was set back does not hold a job for longer than any wait lasts."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            await held.release(await claimed(held), not_before=86_400.0 + LONGEST_WAIT)
+            assert await held.claim(RUN.id, {State.SEALED}, now=86_400.0) == []
+            assert len(await held.claim(RUN.id, {State.SEALED}, now=86_399.0)) == 1
 
     async def test_release_by_an_older_row_of_the_claim(self, manifest: OpenManifest) -> None:
         """Whoever holds a claim gives it back, however far the job has come since; an older claim cannot."""

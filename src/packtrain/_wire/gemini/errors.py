@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ..._errors import ApiError
+from ..._options import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from ..http import Reply
@@ -120,7 +121,7 @@ def error_of(operation: str, reply: Reply) -> ApiError:
 def retry_after(reply: Reply) -> float | None:
     """Seconds from ``Retry-After``; negative or unreadable values count as none, and an hour is the most."""
     value = reply.headers.get("retry-after", "")
-    return min(float(value), 3600.0) if re.fullmatch(r"\d{1,9}", value) else None
+    return min(float(value), LONGEST_WAIT) if re.fullmatch(r"\d{1,9}", value) else None
 
 
 def printable(text: bytes) -> str:

@@ -1,0 +1,99 @@
+"""How long a driver waits when all fails, and by which clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+import packtrain
+from packtrain import ApiError, Options, serving
+from packtrain._errors import TransportError
+from packtrain._flow import drive
+from packtrain._flow.create import Creator
+from packtrain._flow.drive import Driver
+from packtrain._manifest.memory import open_memory
+from packtrain._model import State
+from packtrain.testing import FaultPlan, Script, Status, Step
+from packtrain.testing.lives import claimed, live, sealed
+from tests.flow.place import Place
+from tests.flow.test_watcher import Listed, SetClock, context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNREACHABLE = TransportError("unreachable", sent=False)
+
+
+async def test_an_outage_begins_with_its_first_failure() -> None:
+    """An hour without anything to do, or with one long upload, is none; half an hour of failures is."""
+    clock = SetClock()
+    async with open_memory() as manifest:
+        driver = Driver(context(manifest, Listed(), clock))
+        clock.time += 3600
+        clock.time += driver._setback(UNREACHABLE)
+        clock.time += 1750
+        driver._setback(UNREACHABLE)
+        clock.time += 100
+        with pytest.raises(TransportError):
+            driver._setback(UNREACHABLE)
+
+
+async def test_104_a_clock_that_jumps_makes_no_outage() -> None:
+    """Nor ends one."""
+    clock = SetClock()
+    async with open_memory() as manifest:
+        driver = Driver(context(manifest, Listed(), clock))
+        for jump in (3 * 86_400.0, -6 * 86_400.0):
+            driver._setback(UNREACHABLE)
+            clock.time, clock.booted = clock.time + jump, clock.booted + jump
+            driver._setback(UNREACHABLE)
+
+
+async def test_104_no_attempt_is_lost_to_a_clock_set_forward() -> None:
+    """The file is looked at; the service's clock decides where it is known."""
+    remote, clock = Listed(), SetClock()
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        job = await live(manifest, await claimed(manifest), State.UPLOADED)
+        creator = Creator(context(manifest, remote, clock))
+        clock.time += 3 * 86_400
+        remote.found = 1
+        assert not await creator._expires_soon(job)
+        assert await creator._expires_soon(job), "it is gone"
+        remote.clock = SetClock()
+        assert not await creator._expires_soon(job)
+        remote.clock.time = (job.file_expires_at or 0.0) - 3600
+        assert await creator._expires_soon(job)
+
+
+async def attempt(root: Path, plan: FaultPlan, shards: int) -> Place:
+    async with serving(root / "service", faults=plan) as origin:
+        place = Place(root, origin)
+        source = place.requests(shards)
+        options = Options(shard_requests=1)
+        async with packtrain.open_client(place.state, service=place.service, options=options) as client:
+            with anyio.fail_after(30):
+                await client.run(source, model="m", out=place.out)
+    return place
+
+
+async def test_31_nothing_but_429_ends_the_run_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the time of an outage; the next start goes on."""
+    monkeypatch.setattr(drive, "_OUTAGE_SECONDS", 1.0)
+    with pytest.raises(ApiError, match="429"):
+        await attempt(tmp_path, FaultPlan(rules=(Status(route="batches.create", status=429),)), shards=2)
+    assert "429" in caplog.text
+    assert "trying again in" in caplog.text
+
+
+async def test_31_429_while_a_job_of_ours_lives_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be our own jobs that fill the quota."""
+    monkeypatch.setattr(drive, "_OUTAGE_SECONDS", 1.0)
+    full = Status(route="batches.create", calls=(2, 3, 4), status=429)
+    at_work = Script(jobs=(1,), steps=(Step(state="RUNNING", looks=40),))
+    place = await attempt(tmp_path, FaultPlan(rules=(full,), scripts=(at_work,)), shards=2)
+    assert len(place.truth("batch_created")) == 2
