@@ -9,6 +9,7 @@ from packtrain._flow.create import Creator
 from packtrain._flow.reconcile import Watcher
 from packtrain._flow.upload import intend
 from packtrain._model import Job, State, Tally
+from packtrain._options import LONGEST_WAIT
 from packtrain._rules.lifecycle import COLLECT, CREATE, UPLOAD, Closed, FileReady, FinalizeIntended, Landed
 from packtrain._rules.retrying import is_transient, wait_after
 
@@ -39,12 +40,12 @@ class Lanes:
         creator = Creator(self._ctx)
         while not self._ledger.settled:
             jobs = await self._claim({State.CREATE_INTENT})
-            if not jobs and self._ctx.clock.now() >= creator.ready_at:
+            if not jobs and self._ctx.clock.monotonic() >= creator.ready_at:
                 jobs = await self._claim({State.UPLOADED})
             for job in jobs:
                 await self._work(job, creator.create)
             if not jobs:
-                await pause(-max(self._until_due(CREATE), creator.ready_at - self._ctx.clock.now()))
+                await pause(-max(self._until_due(CREATE), creator.ready_at - self._ctx.clock.monotonic()))
 
     async def watch(self) -> None:
         watcher = Watcher(self._ctx)
@@ -83,7 +84,7 @@ class Lanes:
     async def _work(self, job: Job, work: Callable[[Job], Coroutine[float, None, Job]]) -> None:
         not_before = None
         try:
-            await work(job)
+            not_before = (await work(job)).not_before
             self._failures = 0
         except PacktrainError as error:
             not_before = self._ctx.clock.now() + self._setback(error)
@@ -96,7 +97,7 @@ class Lanes:
     def _until_due(self, states: frozenset[State]) -> float:
         """Seconds until a job of these states is due; whatever changes before wakes the lane."""
         waits = [job.not_before - self._ctx.clock.now() for job in self._ledger.jobs.values() if job.state in states]
-        return max(1.0, min(waits, default=600.0))
+        return max(1.0, min((wait for wait in waits if wait <= LONGEST_WAIT), default=600.0))
 
     def _setback(self, error: PacktrainError) -> float:
         if not (is_transient(error) or isinstance(error, ProtocolError)):

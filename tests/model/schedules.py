@@ -21,8 +21,8 @@ SERVICE = Service(origin="http://127.0.0.1", poll=(60.0, 600.0))
 #: 1 and 10, so that a prefix too short would mix them up.
 SHARDS = ((1,), (1,), (1, 10), (1, 2, 10))
 POLICIES: tuple[Ambiguity, ...] = ("fence", "fence", "fence", "settle", "quarantine")
-#: Seconds by which the machine's clock may jump, twice at most. No wait of a create in doubt goes by it.
-JUMPS = (-12 * HOUR, -HOUR, -5.0, 5.0, 20.0, 600.0, 3 * HOUR)
+#: Seconds by which the machine's clock may jump, twice at most. No wait goes by it that decides anything.
+JUMPS = (-72 * HOUR, -12 * HOUR, -HOUR, -5.0, 5.0, 20.0, 600.0, 3 * HOUR, 72 * HOUR)
 #: How often a driver may be paused and replaced by a second one, and wake up again, where the fence allows for it.
 OVERLAPS = 0.3
 #: A schedule that is not over by then stands still.
@@ -45,6 +45,12 @@ class Weather:
     #: While it is out, every page fails.
     outage: tuple[float, float]
     longest_job: float
+    #: A create may be accepted and answered with 429; the list shows its job at once, as long as it does not lie.
+    throttles_late: bool
+    #: How likely a look at a job tells of an end without results that is none; once a job at the most.
+    false_ends: float
+    #: Answers say what time it is.
+    tells_time: bool
 
     def draw_lag(self, random: Random) -> float:
         return random.random() * self.longest_lag if random.random() < 0.5 else 0.0
@@ -103,6 +109,9 @@ def draw(seed: int) -> tuple[Schedule, Random]:
         lies=_window(random, 0.2, longest_lie),
         outage=_window(random, 0.08, 1.5 * HOUR),
         longest_job=random.choice((300.0, 600.0, 1800.0)) if random.random() < 0.995 else 60 * HOUR,
+        throttles_late=random.random() < 0.3,
+        false_ends=random.choice((0.0, 0.0, 0.05, 0.5)),
+        tells_time=random.random() < 0.7,
     )
     jumps = tuple((random.random() * 3000, random.choice(JUMPS)) for _ in range(2))
     schedule = Schedule(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from packtrain._errors import ApiError, ProtocolError, TransportError
 from packtrain._model import BatchPage, BatchState, RemoteBatch, RemoteFile
 from packtrain._options import CREATE_TIMEOUT
@@ -44,6 +46,8 @@ class VirtualJob:
     ends_at: float
     end: BatchState
     cancelled_at: float | None = None
+    #: It was once shown to have ended without results while it had not, or had some.
+    belied: bool = False
 
     def state(self, now: float) -> BatchState:
         if self.cancelled_at is not None and self.cancelled_at < self.ends_at:
@@ -142,6 +146,9 @@ class VirtualRemote:
         self._weather = weather
         self._later = later
 
+    def now(self) -> float | None:
+        return self._time.now if self._weather.tells_time else None
+
     async def create(self, *, model: str, task: str, tag: str, file: str) -> RemoteBatch:
         del model, task
         service, random, weather = self._service, self._random, self._weather
@@ -154,6 +161,8 @@ class VirtualRemote:
                 raise TransportError("refused to connect", sent=False)
             case 1:
                 await pause(0.2)
+                if weather.throttles_late and (job := service.accept(tag, file)):
+                    job.visible_at = self._time.now
                 raise ApiError("quota", status=429, code="RESOURCE_EXHAUSTED", retry_after=random.choice((None, 30.0)))
             case 2:
                 await pause(0.2)
@@ -201,12 +210,21 @@ class VirtualRemote:
             return BatchPage((), None)
         begin = int(token) if token and token.isdigit() else 0
         visible = [job for job in reversed(self._service.jobs) if job.visible_at <= now]
-        shown = tuple(self._service.shown(job) for job in visible[begin : begin + PAGE])
+        shown = tuple(self._told(job) for job in visible[begin : begin + PAGE])
         return BatchPage(shown, str(begin + PAGE) if begin + PAGE < len(visible) else None)
 
     async def find_batch(self, name: str) -> RemoteBatch | None:
         await pause(0.1)
-        return next((self._service.shown(job) for job in self._service.jobs if job.name == name), None)
+        return next((self._told(job) for job in self._service.jobs if job.name == name), None)
+
+    def _told(self, job: VirtualJob) -> RemoteBatch:
+        """The truth, but for once."""
+        shown = self._service.shown(job)
+        if job.belied or self._random.random() >= self._weather.false_ends:
+            return shown
+        job.belied = True
+        state = self._random.choice((BatchState.FAILED, BatchState.CANCELLED, BatchState.EXPIRED, BatchState.SUCCEEDED))
+        return msgspec.structs.replace(shown, state=state, result_file=None)
 
     async def find_file(self, name: str) -> RemoteFile | None:
         await pause(0.1)

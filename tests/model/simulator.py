@@ -29,9 +29,9 @@ from packtrain._errors import PacktrainError
 from packtrain._flow.context import Context
 from packtrain._flow.signals import Changes
 from packtrain._io.spool import RunSpool
-from packtrain._model import Job, Limits, Run, Shard, State
+from packtrain._model import BatchState, Job, Limits, Run, Shard, State
 from packtrain._options import ATTEMPTS, Options
-from packtrain._rules.lifecycle import CREATE, DOUBT, SETTLED, TABLE, WATCH, JobKnown
+from packtrain._rules.lifecycle import CREATE, DOUBT, SETTLED, TABLE, WATCH, JobEnded, JobKnown
 
 from .lanes import CARRY, Lanes
 from .schedules import HOUR, LONGEST, POLICIES, SERVICE, draw
@@ -220,10 +220,19 @@ class Simulation:
                 raise Violation(f"shard {key} ended as {job.state}")
             if len(names) > 1 or not names <= {made.name for made in jobs}:
                 raise Violation(f"shard {key} adopted {names} of {[made.name for made in jobs]}")
+            if names and not self._ended_in_truth(key):
+                raise Violation(f"shard {key}: {names} is taken for ended without results, and has some")
             if job.state is State.CLOSED and jobs and not names:
                 raise Violation(f"shard {key} is closed, and {[made.tag for made in jobs]} was never adopted")
             if job.state is State.QUARANTINED and self.schedule.policy != "quarantine":
                 self._audit_quarantine(job, bool(jobs))
+
+    def _ended_in_truth(self, key: tuple[int, int]) -> bool:
+        """Whether the shard's job left no results, if that is how it was recorded."""
+        fruitless = any(getattr(event, "result", None) is None for event in self.ledger.events(key, JobEnded))
+        adopted = {getattr(event, "batch", None) for event in self.ledger.events(key, JobKnown)}
+        ends = [made.state(self._time.now) for made in self.service.jobs if made.name in adopted]
+        return not fruitless or BatchState.SUCCEEDED not in ends
 
     def _audit_history(self, key: tuple[int, int]) -> None:
         state = State.SEALED

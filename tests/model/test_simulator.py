@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packtrain._errors import PacktrainError
-from packtrain._flow import create, listing, reconcile
+from packtrain._flow import create, listing, lookback, oddities, reconcile
 from packtrain._model import State
 from packtrain._rules import naming, polling
 from packtrain._rules.lifecycle import CREATE, DOUBT, TABLE, AttemptAbandoned, CreateWithdrawn, Suspected
@@ -80,11 +80,12 @@ def a_503_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
 def a_broken_pass_is_an_empty_list(patch: pytest.MonkeyPatch) -> None:
     async def broken(remote: Remote, token: str, *, until: Collection[str] = ()) -> listing.Listing:
         try:
-            return await listing.list_jobs(remote, token, until=until)
+            return await listing.look_through(remote, token, until=until)
         except PacktrainError:
             return listing.Listing({})
 
-    patch.setattr(reconcile, "list_jobs", broken)
+    patch.setattr(reconcile, "look_through", broken)
+    patch.setattr(lookback, "list_jobs", broken)
 
 
 def an_empty_list_is_believed(patch: pytest.MonkeyPatch) -> None:
@@ -96,12 +97,24 @@ def the_first_page_is_the_list(patch: pytest.MonkeyPatch) -> None:
         page = await remote.list_page(None)
         return listing.Listing({batch.name: batch for batch in page.batches})
 
-    patch.setattr(reconcile, "list_jobs", first_page)
+    patch.setattr(reconcile, "look_through", first_page)
+    patch.setattr(lookback, "list_jobs", first_page)
 
 
 def shard_1_is_shard_10(patch: pytest.MonkeyPatch) -> None:
     tagged = listing.Listing.tagged
     patch.setattr(listing.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
+
+
+def one_look_ends_a_job(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(oddities.Oddities, "confirmed", lambda *_, **__: True)
+
+
+def one_pass_clears_a_429(patch: pytest.MonkeyPatch) -> None:
+    async def clear(self: lookback.Lookback, job: Job, search: polling.Search) -> None:
+        del self, job, search
+
+    patch.setattr(lookback.Lookback, "_judge", clear)
 
 
 SOWN = (
@@ -114,6 +127,8 @@ SOWN = (
     an_empty_list_is_believed,
     the_first_page_is_the_list,
     shard_1_is_shard_10,
+    one_look_ends_a_job,
+    one_pass_clears_a_429,
 )
 
 

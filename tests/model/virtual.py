@@ -20,6 +20,7 @@ from packtrain._rules.lifecycle import (
     JobKnown,
     advance,
 )
+from packtrain._rules.retrying import is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
@@ -121,7 +122,7 @@ class VirtualManifest:
     async def claim(self, _: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
         ledger = self._ledger
         free = [key for key, job in ledger.jobs.items() if job.state in states and key not in ledger.claimed]
-        due = [key for key in free if ledger.jobs[key].not_before <= now][:limit]
+        due = [key for key in free if is_due(ledger.jobs[key].not_before, now)][:limit]
         for key in due:
             ledger.claimed[key] = self
             ledger.jobs[key] = msgspec.structs.replace(ledger.jobs[key], fence=ledger.jobs[key].fence + 1)
