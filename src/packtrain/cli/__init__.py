@@ -20,6 +20,7 @@ from .arguments import COMMON, Common, shield_stdin
 from .check import check
 from .console import say
 from .credentials import refuse_keys_in
+from .dumps import forbid_core_dumps
 from .failpoints import failpoints
 from .logs import show_logs
 from .merge import merge
@@ -71,6 +72,7 @@ app.command(serve, usage="Usage: packtrain serve --dir DIR [OPTIONS]")
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of ``packtrain``; ends the process with the exit code."""
+    forbid_core_dumps()
     sys.exit(perform(sys.argv[1:] if argv is None else argv))
 
 
