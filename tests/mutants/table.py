@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "a create is tried again, as idempotent calls are",
         "_io/gemini.py",
-        "reply = await self._transport.send(call, once=True)",
+        "reply = self._timed(await self._transport.send(call, once=True))",
         'reply = await self._idempotent("create of a job", call)',
         ("tests/flow/test_creates.py",),
     ),
@@ -139,6 +139,27 @@ MUTANTS = (
         "return Sight.CONTROLLED if shown & controls else Sight.VOID",
         "return Sight.CONTROLLED",
         ("tests/rules/test_polling.py", "tests/flow/test_extras.py"),
+    ),
+    Mutant(
+        "after a 429 any complete pass will do",
+        "_flow/lookback.py",
+        "if search.last is Sight.CONTROLLED or search.absent(settle):",
+        "if search.last is not Sight.VOID:",
+        ("tests/flow/test_faults.py::test_a_disturbed_create_makes_one_job",),
+    ),
+    Mutant(
+        "an end without results is believed at once",
+        "_flow/oddities.py",
+        "return seen.looks >= looks and now - seen.since >= seconds",
+        "return seen.looks >= 1",
+        ("tests/flow/test_faults.py::test_odd_words_about_a_job_are_waited_out",),
+    ),
+    Mutant(
+        "the machine's clock says that a job is late",
+        "_flow/reconcile.py",
+        "if self._ctx.remote.now() is not None:",
+        "if since:",
+        ("tests/flow/test_watcher.py",),
     ),
     Mutant(
         "a pass for a job in doubt ends early",
