@@ -98,6 +98,10 @@ def triples(points: Iterable[str], count: int, seed: int) -> Iterator[Case]:
 
 
 def around_creates(points: Iterable[str]) -> list[str]:
+    points = list(points)
+    idle = [prefix for prefix in CREATE + FENCE if not any(point.startswith(prefix) for point in points)]
+    if idle:
+        raise ValueError(f"no point begins with {' or '.join(idle)}, so nothing would be killed there")
     return [point for point in points if point.startswith(CREATE + FENCE)]
 
 

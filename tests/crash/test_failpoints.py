@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.crash.failpoints import Case, Verdict, singles, torture
-from tests.crash.yard import CALM, SCENARIOS, undisturbed
+from tests.crash.disk import REMOTE
+from tests.crash.failpoints import Case, Verdict, around_creates, singles, torture
+from tests.crash.yard import CALM, LOST, SCENARIOS, undisturbed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def some(cases: list[Case]) -> list[Case]:
 def telling(case: Case) -> bool:
     """Behind an effect on this machine stands the world that is there before the next one; not so at the service."""
     (kill,) = case.kills
-    return ".before=" in kill or kill.startswith(("create.", "download.", "file.", "job.", "upload."))
+    return ".before=" in kill or kill.startswith(REMOTE)
 
 
 def failures(root: Path, calm: dict[str, Calm], cases: list[Case]) -> list[Verdict]:
@@ -52,6 +53,8 @@ def test_a_run_killed_at_any_point_ends_like_one_that_was_left_alone(
     """Before each durable write, before and after each call of the service: same files, one job for each shard."""
     cases = list(filter(telling, singles(calm, hits=1)))
     assert len(cases) > 60
+    told = [kill for case in cases for kill in case.kills if ".after=" in kill]
+    assert [call for call in REMOTE if not any(kill.startswith(call) for kill in told)] == []
     assert failures(tmp_path, calm, some(cases[part::PARTS])) == []
 
 
@@ -61,4 +64,5 @@ def test_a_run_in_trouble_and_killed_as_well_ends_like_one_in_trouble(tmp_path: 
     cases = [case for case in filter(telling, singles(calm, hits=1)) if case.scenario is not CALM]
     points = {kill.rpartition(".")[0] for case in cases for kill in case.kills}
     assert points >= {"manifest.FenceIntended", "manifest.Fenced", "manifest.CreateDoubtful", "upload.query"}
+    assert around_creates(calm[LOST.name].points)
     assert failures(tmp_path / "torn", calm, some(cases)) == []

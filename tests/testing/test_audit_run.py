@@ -176,6 +176,35 @@ def create_more_than_was_intended(root: Path) -> None:
     _retell(root, change)
 
 
+def create_again_what_was_withdrawn(root: Path) -> None:
+    """The first create was taken for refused, and had made a job all the same."""
+    create_more_than_was_intended(root)
+    _ask(
+        root,
+        "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) SELECT run, shard, "
+        "generation, at, attempt, event, before, after, detail FROM events WHERE event = 'CreateIntended'",
+    )
+
+
+def create_in_a_second_attempt(root: Path, decision: str = "AttemptAbandoned") -> None:
+    """Both intended, both in an account: the first one adopted, the other one reported as too many."""
+
+    def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = _of(entries, "batch_created")
+        tag = made["displayName"].replace(".0.0.1.", ".0.0.2.")
+        detail = json.dumps({"tag": tag})
+        for at, attempt, event, text in ((9e9, 1, decision, ""), (9e9, 2, "CreateIntended", detail)):
+            _ask(
+                root,
+                "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) "  # noqa: S608
+                f"VALUES ('main', 0, 0, {at}, {attempt}, '{event}', '', '', '{text}')",  # all of it is ours
+            )
+        _ask(root, "INSERT INTO extras VALUES ('main', 'batches/again', 0, 0, 2, 'ended')")
+        return [*entries, made | {"name": "batches/again", "displayName": tag, "at": 1e10}]
+
+    _retell(root, change)
+
+
 def change_a_file_at_the_service(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         _of(entries, "file_finalised")["sha256"] = "00" * 32
@@ -285,6 +314,8 @@ def adopt_what_never_was(root: Path) -> None:
         (intend_afterwards, "I4 "),
         (forget_an_intent, "I4 "),
         (create_more_than_was_intended, "I5 2 jobs were created"),
+        (create_again_what_was_withdrawn, "I5 2 jobs were created"),
+        (create_in_a_second_attempt, "both made for shard 0.0"),
         (change_a_file_at_the_service, "has not the bytes that were sealed"),
         (make_a_job_of_other_content, "I6 "),
         (make_a_job_of_no_shard, "I6 "),
@@ -309,6 +340,12 @@ def test_damage_is_found(root: Path, damage: Callable[[Path], None], words: str)
     """Whatever was lost, changed, doubled or left over has a sentence of its own."""
     damage(root)
     assert any(words in finding for finding in findings(root)), findings(root)
+
+
+def test_a_second_job_that_a_person_decided_for_is_none_too_many(root: Path) -> None:
+    """As with packtrain resolve --retry."""
+    create_in_a_second_attempt(root, "RetryDecided")
+    assert not any(finding.startswith(("I2", "I4", "I5", "I18")) for finding in findings(root))
 
 
 def test_a_success_without_an_output_is_found(root: Path) -> None:

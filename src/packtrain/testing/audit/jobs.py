@@ -20,6 +20,7 @@ def jobs(records: Records, history: History) -> Iterator[str]:
     """What is wrong with the jobs of one run."""
     lives = [life for life in history.jobs.values() if life.display_name.startswith(f"pt1.{records.token}.")]
     yield from _live_at_once(lives)
+    yield from _made_again(records, lives)
     yield from _intents(records, lives)
     yield from _contents(records, lives)
     yield from _adoptions(records)
@@ -41,6 +42,20 @@ def _live_at_once(lives: list[Life]) -> Iterator[str]:
             yield f"I2 {one.name} and {other.name}: live at once, both of shard {one.display_name.split('.')[2]}"
 
 
+def _made_again(records: Records, lives: list[Life]) -> Iterator[str]:
+    """I2: nor a second one later, unless a person has decided so; what fails is asked again as a next generation."""
+    if records.recovered:
+        return  # its manifest is known to have forgotten decisions, too
+    for one, other in itertools.combinations(sorted(lives, key=lambda life: life.created), 2):
+        place = _place(one)
+        if place is None or place != _place(other):
+            continue
+        decided = [event.at for event in records.events.get(place, []) if event.event == "RetryDecided"]
+        if not any(one.created < at <= other.created for at in decided):
+            shard = f"{place[0]}.{place[1]}"
+            yield f"I2 {one.name} and {other.name}: both made for shard {shard}, and nobody had decided so"
+
+
 def _end(life: Life) -> float:
     ends = (life.cancelled, life.ended, life.deleted)
     return min((end for end in ends if end is not None), default=float("inf"))
@@ -52,7 +67,10 @@ def _place(life: Life) -> Place | None:
 
 
 def _intents(records: Records, lives: list[Life]) -> Iterator[str]:
-    """I4: each create was recorded before it was sent. I5: and no more were sent than recorded."""
+    """I4: each create was recorded before it was sent. I5: and of all under one tag, one alone has made a job.
+
+    A second create under a tag is sent only after the first one was withdrawn, because it had made none.
+    """
     if records.recovered:
         return  # its manifest is known to have forgotten
     intents: dict[str, list[float]] = {}
@@ -64,8 +82,8 @@ def _intents(records: Records, lives: list[Life]) -> Iterator[str]:
         if not any(at <= life.created for at in intents.get(life.display_name, [])):
             yield f"I4 {life.name}: created without an intent before, as {life.display_name}"
     for tag, count in made.items():
-        if count > len(intents.get(tag, [])):
-            yield f"I5 {count} jobs were created as {tag}, {len(intents.get(tag, []))} were intended"
+        if count > min(1, len(intents.get(tag, []))):
+            yield f"I5 {count} jobs were created as {tag}, by {len(intents.get(tag, []))} intended creates"
 
 
 def _contents(records: Records, lives: list[Life]) -> Iterator[str]:
