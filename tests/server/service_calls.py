@@ -164,7 +164,7 @@ class Child:
 
     def interrupt(self) -> int:
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(timeout=10)
+        return self._process.wait(timeout=60)
 
 
 @asynccontextmanager

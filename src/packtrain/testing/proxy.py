@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from contextlib import asynccontextmanager, suppress
@@ -115,7 +116,8 @@ class Proxy:
         self.cuts += 1
         for stream in (passage.client, passage.upstream):
             raw = stream.extra(SocketAttribute.raw_socket)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with contextlib.suppress(OSError):  # that side may have gone by itself
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 class _Passage:
