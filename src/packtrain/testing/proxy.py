@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 from contextlib import asynccontextmanager, suppress
@@ -116,7 +115,7 @@ class Proxy:
         self.cuts += 1
         for stream in (passage.client, passage.upstream):
             raw = stream.extra(SocketAttribute.raw_socket)
-            with contextlib.suppress(OSError):  # that side may have gone by itself
+            with suppress(OSError):  # that side may have gone by itself
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
