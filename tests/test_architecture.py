@@ -21,7 +21,28 @@ PURE = sorted([*SOURCE.glob("_rules/*.py"), *SOURCE.glob("_wire/**/*.py")])
 #: The local service keeps a store of its own, with rules of its own; what it survives is tested by killing it.
 CLIENT = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] != "server")
 #: Functions and methods whose effect outlives the process.
-LASTING = {"fsync", "fdatasync", "rename", "renames", "link", "unlink", "mkdir", "commit", "request", "post", "patch"}
+LASTING = {
+    *("fsync", "fdatasync", "rename", "renames", "link", "symlink", "unlink", "mkdir", "makedirs", "rmdir", "rmtree"),
+    *("touch", "truncate", "ftruncate", "write_text", "write_bytes", "pwrite", "commit", "request", "post", "patch"),
+}
+#: Those whose name says too little; they count for these receivers.
+LASTING_OF = {
+    **dict.fromkeys(("replace", "write"), "os"),
+    **dict.fromkeys(("move", "copy", "copyfile", "copytree"), "shutil"),
+    **dict.fromkeys(("get", "put", "delete", "head"), "session"),
+}
+#: Files in which such calls stand beside the seam, and why they may.
+BESIDE_THE_SEAM = {
+    "_io/part.py": ({"truncate"}, "a part is believed only after its join; what is kept of it is synced in the seam"),
+    "_io/rejects.py": ({"truncate"}, "what is cut off is beyond the manifest's word, and is written again"),
+    "_io/workers.py": ({"ftruncate"}, "memory that is shared with a worker, and no file"),
+    "_manifest/lock.py": ({"truncate"}, "who holds the lock, for a message; the lock itself is the kernel's"),
+    "_manifest/operations.py": ({"execute", "executemany"}, "within a transaction, whose COMMIT is in the seam"),
+    "testing/audit/manifest.py": ({"copy"}, "a copy to be read, gone with its directory"),
+    "testing/audit/service.py": ({"copy"}, "a copy to be read, gone with its directory"),
+}
+#: Statements that change something, by themselves where no transaction was begun.
+CHANGING = ("COMMIT", "INSERT", "UPDATE", "DELETE")
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -47,19 +68,33 @@ def unguarded(node: ast.AST, guarded: bool = False) -> Iterator[ast.Call]:
 
 
 def lasts(call: ast.Call) -> bool:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    if name == "replace":  # that of a path has one argument, that of a text two
-        return len(call.args) == 1 and not call.keywords
-    if name.startswith("execute"):
-        return "COMMIT" in ast.unparse(call.args[0])
-    return name in LASTING
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    name, receiver = call.func.attr, ast.unparse(call.func.value)
+    if name == "replace" and len(call.args) == 1 and not call.keywords:  # of a path; that of a text has two arguments
+        return True
+    if name.startswith("execute") and call.args:
+        return any(word in ast.unparse(call.args[0]).upper() for word in CHANGING)
+    return name in LASTING or receiver.endswith(LASTING_OF.get(name, "-"))
 
 
 @pytest.mark.parametrize("path", CLIENT, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_whatever_outlives_the_process_goes_through_the_seam_of_effects(path: Path) -> None:
     """fsync, rename, commit and calls of the service stand in ``with effect(...)``, where a failpoint can strike."""
-    found = [f"line {call.lineno}: {ast.unparse(call)[:60]}" for call in unguarded(ast.parse(path.read_text()))]
-    assert found == []
+    allowed, _ = BESIDE_THE_SEAM.get(path.relative_to(SOURCE).as_posix(), (set(), ""))
+    found = list(unguarded(ast.parse(path.read_text())))
+    names = {call.func.attr for call in found if isinstance(call.func, ast.Attribute)}
+    assert allowed <= names, "allowed for nothing"
+    others = [call for call in found if isinstance(call.func, ast.Attribute) and call.func.attr not in allowed]
+    assert [f"line {call.lineno}: {ast.unparse(call)[:60]}" for call in others] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["text.replace('a', 'b')", "names.get(key)", "queue.put(1)", "cursor.execute('SELECT 1')"]
+)
+def test_what_does_not_last_is_left_alone(text: str) -> None:
+    """However much its name is like one of them."""
+    assert not list(unguarded(ast.parse(text)))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +103,17 @@ def test_whatever_outlives_the_process_goes_through_the_seam_of_effects(path: Pa
         "os.fsync(1)",
         "draft.rename(final)",
         "draft.replace(final)",
+        "os.replace(draft, final)",
+        "shutil.move(draft, final)",
+        "file.truncate(0)",
+        "path.write_text(text)",
+        "path.write_bytes(data)",
+        "os.write(handle, data)",
+        "connection.execute('UPDATE jobs SET claimed = 0')",
+        "connection.execute(INSERT_JOB, values)",
+        "self._session.get(url)",
+        "session.put(url)",
+        "session.delete(url)",
         "connection.commit()",
         "connection.execute('COMMIT')",
         "session.post(url)",
