@@ -14,6 +14,7 @@ from ._io.spool import Spool
 from ._manifest.admission import doubt
 from ._manifest.sqlite import open_sqlite
 from ._manifest.witness import read_tokens, tokens_of
+from ._places import answers_of
 from ._reports import Finding, Verification
 from ._runs import output_at
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ._manifest.base import Manifest
     from ._manifest.identity import Identity
     from ._model import Run
-
-_SUFFIX = ".packtrain"
 
 
 async def verify(
@@ -66,8 +65,7 @@ async def verify(
 
 
 async def _output(manifest: Manifest, run: Run, spool: Spool, out: str | os.PathLike[str] | None) -> Output | None:
-    if out is None and spool.root.name.endswith(_SUFFIX):
-        out = spool.root.with_name(spool.root.name.removesuffix(_SUFFIX))
+    out = out or answers_of(spool.root)
     if out is None and await manifest.published(run.id):
         raise InputError(f"{spool.root} does not tell where its answers are; name them with --out")
     return None if out is None else await output_at(out)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from packtrain._errors import ProtocolError, TransportError
+from packtrain._errors import IncompleteRun, ProtocolError, TransportError
 from packtrain._io.part import Part
 from packtrain._options import KIB
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTENT = bytes(range(256)) * KIB
 
@@ -84,4 +81,13 @@ def test_a_start_beyond_what_is_here_would_leave_a_hole(tmp_path: Path) -> None:
     part = Part(tmp_path / "part")
     with pytest.raises(ProtocolError, match="beyond"):
         part.begin(1)
+    part.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
+def test_a_disk_that_refuses_to_cut_a_part_is_told_as_one() -> None:
+    """The run can be started again; it is no defect."""
+    part = Part(Path("/dev/full"))
+    with pytest.raises(IncompleteRun, match="start the same command again"):
+        part.discard()
     part.close()

@@ -8,6 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, Recovery
+from packtrain._places import state_of
 
 from . import arguments as arg
 from .console import put, say
@@ -45,7 +46,7 @@ async def recover(
     Give everything as at the first start. Then the same `packtrain run` goes on.
     """
     arg.refuse_none(inputs, "recover")
-    where = state or Path(out.rstrip("/") + ".packtrain")
+    where = state or state_of(out)
     chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
     options = Options(
         shard_bytes=max_shard_bytes,

@@ -8,6 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import InputError, Options, Summary
+from packtrain._places import answers_of
 
 from . import arguments as arg
 from .console import put, say
@@ -19,7 +20,6 @@ from .service import choose, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
-_SUFFIX = ".packtrain"
 
 
 async def retry(
@@ -45,11 +45,11 @@ async def retry(
 
     The answers stay as they are until the new ones are complete. The same command goes on where it was interrupted.
     """
-    if out is None and not state.name.endswith(_SUFFIX):
+    where = out or answers_of(state)
+    if where is None:
         raise UsageError(f"{state} does not tell where its answers are; name them with --out")
     if not (state / "manifest.db").is_file():
         raise InputError(f"{state}: there is no run here; name its state directory")
-    where = out or str(state.with_name(state.name.removesuffix(_SUFFIX)))
     chosen = paced(choose(service, wire=wire, key=find_key(api_key_file, os.environ)), poll=poll, settle=settle)
     from packtrain import open_client
 
@@ -63,5 +63,5 @@ async def retry(
     if summary is None:
         say(f"stopped at once; what is done stands in {state}")
         return Exit.AGAIN
-    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, where, state))
+    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, str(where), state))
     return of_summary(summary)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from packtrain import Options, Summary
+from packtrain._places import state_of
 
 from . import arguments as arg
 from .console import put, say
@@ -78,7 +79,7 @@ async def run(
     )
     from packtrain import finished
 
-    where = state or Path(out.rstrip("/") + ".packtrain")
+    where = state or state_of(out)
 
     async def work(interrupts: Interrupts) -> Summary:
         # A finished run is told from its manifest alone, before anything that a service needs is loaded.
