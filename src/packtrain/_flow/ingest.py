@@ -23,8 +23,8 @@ from .._io.spool import ShardCheck, ShardWriter
 from .._model import Cursor, Job, Shard, SourceMark
 from .._rules import progress, quota
 from .._rules.rolling import Roller
+from .backlog import open_backlog
 from .judge import Judge
-from .lane import open_lane
 from .scanning import Scanner, scanning
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .._options import Options
     from .._rules.lifecycle import Event
     from .._rules.records import Batch
-    from .lane import Lane
+    from .backlog import Backlog
     from .scanning import Pending, Window
     from .signals import Changes, Meter
 
@@ -88,7 +88,7 @@ class Ingest:
         self._roller = Roller(run.limits.shard_bytes, run.limits.shard_requests)
         self._judge = Judge(options, self._roller, self._ledger)
         self._scanner: Scanner
-        self._lane: Lane
+        self._backlog: Backlog
         self._rejects_path = rejects
         self._rejects: RejectsFile
         self._marks: list[SourceMark] = []
@@ -153,7 +153,7 @@ class Ingest:
         await anyio.to_thread.run_sync(self._ledger.restore, self._cursor.shards)
         self._rejects = await anyio.to_thread.run_sync(RejectsFile, self._rejects_path, self._cursor.rejects_bytes)
         try:
-            async with Scanner(self._options) as self._scanner, open_lane() as self._lane:
+            async with Scanner(self._options) as self._scanner, open_backlog() as self._backlog:
                 yield
         finally:
             with anyio.CancelScope(shield=True):
@@ -211,7 +211,7 @@ class Ingest:
         begin, end = batch.ends[start - 1] if start else 0, batch.ends[start + count - 1]
         target.bytes += end - begin
         target.lines += count
-        await self._lane.put(partial(target.write, memoryview(batch.data)[begin:end]))
+        await self._backlog.put(partial(target.write, memoryview(batch.data)[begin:end]))
         await anyio.to_thread.run_sync(self._ledger.add, batch.keys[start : start + count])
 
     def _fit(self, target: Target, batch: Batch, start: int) -> int:
@@ -246,7 +246,7 @@ class Ingest:
         """Seal the open shard, whose last line ends at ``position``."""
         assert self._target is not None
         target = self._target
-        await self._lane.drain()
+        await self._backlog.drain()
         digest = await anyio.to_thread.run_sync(target.seal)
         self._target = None  # not before: a cancelled seal leaves a draft to discard
         await anyio.to_thread.run_sync(self._ledger.seal, self._shards)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _WAITING = 2
 
 
-class Lane:
-    """Made by ``open_lane``. An error of a piece ends the block that the lane was opened for."""
+class Backlog:
+    """Made by ``open_backlog``. An error of a piece ends the block that the backlog was opened for."""
 
     def __init__(self, send: MemoryObjectSendStream[Callable[[], None]]) -> None:
         self._send = send
@@ -36,11 +36,11 @@ class Lane:
 
 
 @asynccontextmanager
-async def open_lane() -> AsyncIterator[Lane]:
+async def open_backlog() -> AsyncIterator[Backlog]:
     send, receive = anyio.create_memory_object_stream[Callable[[], None]](_WAITING)
     async with receive, send, anyio.create_task_group() as tasks:
         tasks.start_soon(_work, receive)
-        yield Lane(send)
+        yield Backlog(send)
         tasks.cancel_scope.cancel()
 
 
