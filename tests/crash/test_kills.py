@@ -34,7 +34,7 @@ def test_runs_killed_at_random_and_again_while_they_recover_end_like_calm_ones(t
 
 def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     """The output is the same to the byte, and each shard had exactly one job."""
-    bench = Bench(tmp_path, lines=8000, shards=8)
+    bench = Bench(tmp_path, lines=4000, shards=8)
     calm, seconds = bench.undisturbed()
     torn, kills = bench.disturbed(8, 1, seconds / 4)
     assert torn == calm

@@ -267,7 +267,7 @@ async def test_a_retry_that_broke_off_anywhere_ends_the_same(
     blockbuster.deactivate()  # a trace is written where the hit is
     calm = await disturbed(tmp_path / "calm", f"trace={trace}", work, moods)
     assert [row["key"] for row in read_lines(tmp_path / "calm" / "out.jsonl.failed.jsonl")] == ["key-20"]
-    points = chosen(trace, (*STEPS, "manifest.reopen"), random.Random(seed), 5)
+    points = chosen(trace, (*STEPS, "manifest.reopen"), random.Random(seed), 3)
     for number, failpoints in enumerate(points):
         assert await disturbed(tmp_path / str(number), failpoints, work, moods) == calm, failpoints
 
