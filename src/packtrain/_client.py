@@ -124,6 +124,8 @@ class Client:
         self._stop = anyio.Event()
         self._reporter = Reporter(spool, manifest, meter)
         self._driving = False
+        #: The tokens of runs that began here.
+        self._begun: set[str] = set()
 
     async def run(
         self,
@@ -142,8 +144,8 @@ class Client:
         nothing more can be submitted. The summary is complete when ``out`` is published.
 
         Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError for
-        a state of another run, and for a key or a service that does not show what was made before, IncompleteRun when
-        a person must decide, TransportError after a long outage.
+        a state of another run or one that was put back, and for a key or a service that does not show what was made
+        before, IncompleteRun when a person must decide, TransportError after a long outage.
         """
         if self._driving:
             raise RuntimeError("this client drives already; use submit and results with drive, or run without it")
@@ -322,6 +324,8 @@ class Client:
     async def _open(self, run_id: str, model: str, task: Task, join: bool, *, parts: bool = False) -> Run:
         run = describe(run_id, model, task, join, parts, self._service, self._options)
         opened = await self._manifest.open_run(run)
+        if opened.token == run.token:
+            self._begun.add(run.token)
         await anyio.to_thread.run_sync(self._spool.run(opened.token).prepare)
         self._changes.notify()
         return opened
@@ -336,6 +340,7 @@ class Client:
             remote=self._remote,
             clock=self._clock,
             changes=self._changes,
+            resumed=run.token not in self._begun,
         )
 
     async def _ingest(self, run: Run, inputs: Inputs) -> None:

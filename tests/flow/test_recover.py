@@ -237,3 +237,50 @@ async def test_shard_that_was_never_sent_is_sent_after_the_doubt(place: Place) -
     assert len(later) >= SHARDS - found.with_job
     assert all(tag.split(".")[4] in ("2", "3") for tag in later)
     assert one_job_a_shard(place)
+
+
+def copy_of(state: Path) -> Path:
+    return state.with_name("older")
+
+
+def put_back(state: Path) -> None:
+    """As cp -a and tar --overwrite do: each file is written over, so that its inode stays."""
+    for path in [path for path in state.rglob("*") if path.is_file()]:
+        if not (copy_of(state) / path.relative_to(state)).exists():
+            path.unlink()
+    for old in [path for path in copy_of(state).rglob("*") if path.is_file()]:
+        target = state / old.relative_to(copy_of(state))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("r+b" if target.exists() else "wb") as file:
+            file.write(old.read_bytes())
+            file.truncate()
+
+
+@pytest.mark.parametrize("taken_at", [0, 1, 3])
+async def test_a_directory_put_back_in_place_is_known_by_the_jobs_that_it_has_forgotten(
+    place: Place, taken_at: int
+) -> None:
+    """Inode and witness came back with it. It is refused before a create; once adopted it makes no job twice."""
+    source = place.requests(LINES)
+    await begin(place, source, lambda s: s.jobs_created >= taken_at)
+    shutil.copytree(place.state, copy_of(place.state))
+    before = (await complete(place, source)).jobs_created
+    answers = place.out.read_bytes()
+    put_back(place.state)
+    place.out.unlink()
+    with pytest.raises(ManifestError, match=f"does not know of.*packtrain adopt {place.state}"):
+        await complete(place, source)
+    assert (before, len(place.truth("batch_created"))) == (SHARDS, SHARDS)
+    await packtrain.adopt(place.state)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+    assert place.out.read_bytes() == answers
+
+
+async def test_a_run_that_goes_on_reads_the_list_once_before_its_creates(place: Place) -> None:
+    """A job under a tag that the manifest knows is no reason to stop."""
+    source = place.requests(LINES)
+    for _ in range(3):
+        await begin(place, source, lambda s: s.jobs_created > 0)
+    assert (await complete(place, source)).jobs_created == SHARDS
+    assert one_job_a_shard(place)

@@ -38,6 +38,8 @@ class Context:
     remote: Remote
     clock: Clock
     changes: Changes
+    #: The run was there before this process opened it, so that its manifest may have been put back meanwhile.
+    resumed: bool = False
     oddities: Oddities = field(default_factory=Oddities)
     #: Joins one at a time: each holds an index in memory, and Python would not run two at once anyway.
     joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))

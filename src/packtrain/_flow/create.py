@@ -19,6 +19,7 @@ from .._rules.lifecycle import (
 from .._rules.outcome import Outcome, classify
 from .._rules.retrying import is_transient, wait_after
 from .lookback import Lookback
+from .recovery import refuse_unknown
 
 if TYPE_CHECKING:
     from .context import Context
@@ -37,14 +38,20 @@ class Creator:
         #: Whether a create was accepted; until then a refusal may be about the run rather than about one shard.
         self._proven = False
         self._unproven = 0
+        #: Whether the manifest is known to be none that was put back.
+        self._trusted = not ctx.resumed
 
     async def create(self, job: Job) -> Job:
         """From UPLOADED to SUBMITTED, or to where the answer leads, or as it is with a later ``not_before``.
 
         Raises ApiError when no create can succeed, and for a 429: who drives the run waits, and knows when to end it.
+        Raises ManifestError before the first create when the service has jobs that the manifest has forgotten.
         """
         if job.state is State.CREATE_INTENT:
             return await self._doubt(job, "the program stopped between the intent and the answer")
+        if not self._trusted:
+            await refuse_unknown(self._ctx)
+            self._trusted = True
         if await self._expires_soon(job):
             return await self._spoil(job, "the input file is about to expire, or has")
         if not self._proven:

@@ -8,8 +8,8 @@ from .._errors import InputError, ManifestError
 from .._model import ExtraState
 from .._options import ATTEMPTS
 from .._rules import naming
-from .._rules.recovery import suspicion
-from .listing import list_jobs
+from .._rules.recovery import suspicion, unknown
+from .listing import list_jobs, look_through
 
 if TYPE_CHECKING:
     from .._model import Job, RemoteBatch, Shard
@@ -40,6 +40,25 @@ async def forgotten(ctx: Context, job: Job) -> naming.Tag | None:
             batch = await ctx.remote.find_batch(extra.batch)
             return naming.read_tag(ctx.run.token, batch.display_name) if batch else None
     return None
+
+
+async def refuse_unknown(ctx: Context) -> None:
+    """One pass over the list: raises ManifestError when it shows jobs whose creates the manifest never intended.
+
+    A directory that was put back in place, its files written over, has inode and witness of then, and shows no trace.
+    """
+    if ctx.run.recovered:
+        return
+    listing = await look_through(ctx.remote, ctx.run.token)
+    found = unknown(ctx.run.token, listing.batches.values(), await ctx.manifest.jobs(ctx.run.id))
+    if found:
+        raise ManifestError(
+            f"{ctx.spool.manifest}: the service has {len(found)} jobs of this run that this manifest does not know of "
+            f"({found[0].name} is {found[0].display_name}), so it was put back from an older copy, and would have jobs "
+            "made, and paid for, again. If no other copy of it is at work, and none will be, say so with "
+            f"`packtrain adopt {ctx.spool.manifest.parent}`; each shard is then looked for at the service before it is "
+            "sent"
+        )
 
 
 async def find_jobs(ctx: Context) -> list[RemoteBatch]:

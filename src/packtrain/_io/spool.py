@@ -79,6 +79,7 @@ class RunSpool:
     def __init__(self, root: Path, token: str) -> None:
         self._root = root
         self._token = token
+        self.manifest = root / "manifest.db"
         self.keys = root / "keys" / token
         self._shards = root / "shards" / token
         self._results = root / "results" / token
@@ -131,10 +132,9 @@ class RunSpool:
 
     def spoiled(self, path: Path, how: str) -> IntegrityError:
         """What to raise for a file of the run that is not what it should be."""
-        manifest = self._root / "manifest.db"
         return IntegrityError(
             f"{path} {how}, and the run can't go on without it. Put it back as it was, and start the same command "
-            f"again. If it is lost, move {manifest} and its -wal aside, and let `packtrain recover INPUT... --run "
+            f"again. If it is lost, move {self.manifest} and its -wal aside, and let `packtrain recover INPUT... --run "
             f"{self._token}` make the run anew: it fetches what was answered once more, and pays for no job twice"
         )
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._model import State
 from . import naming
 from .lifecycle import Suspected
 
 if TYPE_CHECKING:
-    from .._model import Shard
+    from collections.abc import Iterable
+
+    from .._model import Job, RemoteBatch, Shard
 
 
 def suspicion(token: str, shard: Shard, attempt: int, now: float) -> Suspected:
@@ -25,3 +28,24 @@ def suspicion(token: str, shard: Shard, attempt: int, now: float) -> Suspected:
         doubtful_at=now,
         reason="the manifest was recovered, and may have forgotten a job of this shard",
     )
+
+
+def unknown(token: str, batches: Iterable[RemoteBatch], jobs: Iterable[Job]) -> list[RemoteBatch]:
+    """Jobs of attempts of which the manifest knows no intent to create them; ``jobs`` are all of the run, read after
+    the pass over the list.
+
+    Before the next attempt of a shard is sent, any job of an earlier one is looked for anyway.
+    """
+    rows = {(job.shard, job.generation): job for job in jobs}
+    tags = [(naming.read_tag(token, batch.display_name), batch) for batch in batches]
+    return [batch for tag, batch in tags if tag is not None and not _intended(token, tag, rows)]
+
+
+def _intended(token: str, tag: naming.Tag, rows: dict[tuple[int, int], Job]) -> bool:
+    job = rows.get((tag.shard, tag.generation))
+    if job is None:
+        return False
+    if job.state is State.QUARANTINED or tag.attempt < job.attempt:
+        return True
+    sent = naming.read_tag(token, job.tag or "")
+    return sent is not None and sent.attempt >= tag.attempt
