@@ -319,7 +319,8 @@ class Client:
             await changed.wait()
 
     async def _check_account(self) -> None:
-        await check_account(self._manifest, self._remote, self._place, self._service.key)
+        key, state = self._service.key, self._spool.root
+        await check_account(self._manifest, self._remote, self._place, key, state)
 
     async def _open(self, run_id: str, model: str, task: Task, join: bool, *, parts: bool = False) -> Run:
         run = describe(run_id, model, task, join, parts, self._service, self._options)

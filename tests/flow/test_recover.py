@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from packtrain import Recovery, Statistics, Summary
+    from packtrain import Recovery, Statistics, Summary, Task
 
 SMALL = Options(shard_requests=10)
 LINES, SHARDS = 60, 6
@@ -41,9 +41,18 @@ async def begin(place: Place, source: Path, enough: Callable[[Statistics], bool]
     return str(token["run"])
 
 
-async def recover(place: Place, source: Path, run: str, options: Options = SMALL) -> Recovery:
+async def recover(
+    place: Place, source: Path, run: str, options: Options = SMALL, model: str = "m", task: Task = "generate"
+) -> Recovery:
     return await packtrain.recover(
-        source, run=run, model="m", out=place.out, state=place.state, service=place.service, options=options
+        source,
+        run=run,
+        model=model,
+        task=task,
+        out=place.out,
+        state=place.state,
+        service=place.service,
+        options=options,
     )
 
 
@@ -129,6 +138,24 @@ async def test_other_lines_than_at_first_are_refused(place: Place) -> None:
     await recover(place, source, run)
     await complete(place, source)
     assert one_job_a_shard(place)
+
+
+async def test_another_model_or_task_is_refused_by_its_name(place: Place) -> None:
+    """By what stands in manifest.run, and without that by the jobs; the record of the right one stays as it is."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created > 2)
+    (place.state / "manifest.db").unlink()
+    noted = (place.state / "manifest.run").read_bytes()
+    with pytest.raises(InputError, match=r"--model m --task generate, .* not with --model other --task generate"):
+        await recover(place, source, run, model="other")
+    with pytest.raises(InputError, match=r"--task generate, .* not with --model m --task embed"):
+        await recover(place, source, run, task="embed")
+    assert (place.state / "manifest.run").read_bytes() == noted
+    (place.state / "manifest.run").unlink()
+    with pytest.raises(InputError, match="is for model m, not for other"):
+        await recover(place, source, run, model="other")
+    assert not list(place.state.glob("recovering*"))
+    await recover(place, source, run, model="models/m")
 
 
 async def test_nothing_to_recover_is_said(place: Place) -> None:
@@ -268,7 +295,7 @@ async def test_a_directory_put_back_in_place_is_known_by_the_jobs_that_it_has_fo
     answers = place.out.read_bytes()
     put_back(place.state)
     place.out.unlink()
-    with pytest.raises(ManifestError, match=f"does not know of.*packtrain adopt {place.state}"):
+    with pytest.raises(ManifestError, match=rf"does not know of.*packtrain adopt {place.state}"):
         await complete(place, source)
     assert (before, len(place.truth("batch_created"))) == (SHARDS, SHARDS)
     await packtrain.adopt(place.state)

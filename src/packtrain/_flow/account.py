@@ -13,6 +13,7 @@ from .._rules import naming
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from .._io.base import Remote
     from .._manifest.base import Manifest
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 _ASKED = 5
 
 
-async def check_account(manifest: Manifest, remote: Remote, place: str, key: Secret | None) -> None:
+async def check_account(manifest: Manifest, remote: Remote, place: str, key: Secret | None, state: Path) -> None:
     """Take a new key, or a service at a new place, only if what was made with the last one is shown there.
 
-    ``place`` is the service's origin, or the directory of one that is at another port at each start.
+    ``place`` is the service's origin, or the directory of one that is at another port at each start; ``state`` is the
+    state directory.
 
     Raises ManifestError when nothing of it is shown, and what the service says about a key that it refuses.
     """
@@ -33,7 +35,8 @@ async def check_account(manifest: Manifest, remote: Remote, place: str, key: Sec
     if mark is not None and _fits(mark, place, key):
         return
     if mark is not None and not await _is_ours(manifest, remote):
-        raise ManifestError(_elsewhere(mark.place, place) if mark.place != place else _OTHER_KEY)
+        told = _elsewhere(mark.place, place) if mark.place != place else _OTHER_KEY
+        raise ManifestError(f"{told} with `packtrain adopt {state}`")
     salt = secrets.token_hex(16)
     await manifest.mark_key(KeyMark(salt, _digest(salt, key), place))
 
@@ -41,7 +44,7 @@ async def check_account(manifest: Manifest, remote: Remote, place: str, key: Sec
 _OTHER_KEY = (
     "this state directory was driven with another key, and the service does not show its jobs to this one: with the "
     "key of another account they would be made, and paid for, again. Give a key of the same account; if it is one, and "
-    "the jobs are gone because they are old, say so with `packtrain adopt STATE`"
+    "the jobs are gone because they are old, say so"
 )
 
 
@@ -49,7 +52,7 @@ def _elsewhere(then: str, now: str) -> str:
     return (
         f"this state directory was driven with the service at {then or 'another address'}, and the one at {now} does "
         "not show its jobs: they would be made, and paid for, again. Give --service as it was; if it is the same "
-        "service, and the jobs are gone because they are old, say so with `packtrain adopt STATE`"
+        "service, and the jobs are gone because they are old, say so"
     )
 
 

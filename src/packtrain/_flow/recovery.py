@@ -8,6 +8,7 @@ from .._errors import InputError, ManifestError
 from .._model import ExtraState
 from .._options import ATTEMPTS
 from .._rules import naming
+from .._rules.extras import plain_model
 from .._rules.recovery import suspicion, unknown
 from .listing import list_jobs, look_through
 
@@ -62,13 +63,20 @@ async def refuse_unknown(ctx: Context) -> None:
 
 
 async def find_jobs(ctx: Context) -> list[RemoteBatch]:
-    """All jobs of the run that the service lists. Raises ManifestError when there are none."""
+    """All jobs of the run that the service lists. Raises ManifestError when there are none, InputError when they are of
+    another model."""
     found = list((await list_jobs(ctx.remote, ctx.run.token)).batches.values())
     if not found:
         raise ManifestError(
             f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from; see whether the "
             "key is of the same account, and whether the run is the one that the names of its jobs have after 'pt1.'"
         )
+    for other in found:
+        if plain_model(other.model) not in ("", plain_model(ctx.run.model)):
+            raise InputError(
+                f"{other.name} of run {ctx.run.token} is for model {plain_model(other.model)}, not for "
+                f"{ctx.run.model}; nothing was recovered: give --model as at the first start"
+            )
     return found
 
 

@@ -134,8 +134,9 @@ class RunSpool:
         """What to raise for a file of the run that is not what it should be."""
         return IntegrityError(
             f"{path} {how}, and the run can't go on without it. Put it back as it was, and start the same command "
-            f"again. If it is lost, move {self.manifest} and its -wal aside, and let `packtrain recover INPUT... --run "
-            f"{self._token}` make the run anew: it fetches what was answered once more, and pays for no job twice"
+            f"again. If it is lost, move {self.manifest}, and its -wal if there is one, aside, and let `packtrain "
+            f"recover INPUT... --run {self._token}` make the run "
+            "anew: it fetches what was answered once more, and pays for no job twice"
         )
 
     def discard_results(self) -> None:

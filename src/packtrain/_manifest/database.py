@@ -132,7 +132,8 @@ def _version(connection: sqlite3.Connection) -> int:
 def _damaged(path: Path, what: str) -> ManifestError:
     return ManifestError(
         f"{path}: damaged ({what}); do not delete the state directory, it names jobs that may still run and cost "
-        f"money; check the disk, move {path.name} and {path.name}-wal aside, then `packtrain recover` makes it anew"
+        f"money; check the disk, move {path.name}, and {path.name}-wal if there is one, aside, then "
+        "`packtrain recover` makes it anew"
     )
 
 

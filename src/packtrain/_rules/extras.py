@@ -25,7 +25,7 @@ def mismatch(batch: RemoteBatch, run: Run, shard: Shard) -> str | None:
         return f"{batch.name} bears the shard's tag, but for other content: {batch.display_name}"
     if batch.requests not in (None, shard.lines):
         return f"{batch.name} bears the shard's tag, but has {batch.requests} requests instead of {shard.lines}"
-    if _plain(batch.model) not in ("", _plain(run.model)):
+    if plain_model(batch.model) not in ("", plain_model(run.model)):
         return f"{batch.name} bears the shard's tag, but is for {batch.model} instead of {run.model}"
     return None
 
@@ -59,5 +59,6 @@ def _state(job: Job | None, batch: RemoteBatch) -> ExtraState | None:
     return ExtraState.SEEN if job.state in COLLECT or job.state is State.CLOSED else None
 
 
-def _plain(model: str) -> str:
+def plain_model(model: str) -> str:
+    """A model's name, however it is written."""
     return model.removeprefix("models/")
