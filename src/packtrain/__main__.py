@@ -1,7 +1,22 @@
-"""``python -m packtrain``."""
+"""The entry point: ``packtrain``, and ``python -m packtrain``."""
 
 from __future__ import annotations
 
-from packtrain.cli import main
+import sys
 
-main()
+#: As ``exits.Exit.AGAIN``, which is still to be loaded.
+_AGAIN = 75
+
+
+def main() -> None:
+    """``packtrain.cli.main``; a Ctrl-C while it is loaded, or once all is said, ends the process without a word."""
+    try:
+        from packtrain.cli import main as perform
+
+        perform()
+    except KeyboardInterrupt:
+        sys.exit(_AGAIN)
+
+
+if __name__ == "__main__":
+    main()

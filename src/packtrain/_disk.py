@@ -139,5 +139,9 @@ def disk_trouble(path: Path, error: OSError) -> IncompleteRun | None:
 
 
 def disk_error(path: Path, error: OSError) -> IncompleteRun:
-    why, cure = (error.strerror, "put that right") if error.errno not in FULL else ("the disk is full", "make room")
+    why, cure = error.strerror, "put that right"
+    if error.errno == errno.EFBIG:
+        why, cure = "the file passes the limit on file sizes (ulimit -f, or the file system's)", "raise that"
+    elif error.errno in FULL:
+        why, cure = "the disk is full", "make room"
     return IncompleteRun(f"{path}: {why}. Nothing is lost: {cure}, then start the same command again.")

@@ -196,9 +196,13 @@ async def merge(
     work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)
     try:
         tally = await anyio.to_thread.run_sync(work)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    await anyio.to_thread.run_sync(settle, drafts, finals)
+        await anyio.to_thread.run_sync(settle, drafts, finals)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_give_up, drafts)
+        if isinstance(error, OSError):
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        raise
     for path in finals[1:]:
         if not path.stat().st_size:
             await anyio.to_thread.run_sync(remove, "results", path)
@@ -210,6 +214,11 @@ async def merge(
         duplicates=tally.duplicates,
         unknown=tally.unknown,
     )
+
+
+def _give_up(drafts: Sequence[Path]) -> None:
+    for path in drafts:
+        remove("results", path)
 
 
 async def upload(

@@ -135,3 +135,17 @@ def test_status_of_no_run_ends_with_3(terminal: Terminal) -> None:
     done = terminal("status", "nowhere.packtrain")
     assert done.returncode == 3
     assert "nowhere.packtrain" in done.stderr
+
+
+def test_a_merge_that_meets_the_limit_on_file_sizes_names_it_and_leaves_no_draft(terminal: Terminal) -> None:
+    """It is no full disk, and there is nothing to go on from."""
+    lines = [b'{"key":"k%d","response":{"text":"%s"}}\n' % (number, b"x" * 100) for number in range(2000)]
+    (terminal.directory / "requests.jsonl").write_bytes(b"".join(map(request_line, range(2000))))
+    (terminal.directory / "results.jsonl").write_bytes(b"".join(lines))
+    before = set(terminal.directory.iterdir())
+    call = ("merge", "--requests", "requests.jsonl", "--results", "results.jsonl", "--out", "out.jsonl")
+    done = terminal(*call, file_limit=20_000)
+    assert done.returncode == 75
+    assert "the limit on file sizes" in done.stderr
+    assert done.stderr.count("Nothing is lost") == 1
+    assert set(terminal.directory.iterdir()) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from functools import partial
@@ -18,7 +19,7 @@ from . import exits
 from .adopt import adopt
 from .arguments import COMMON, Common, shield_stdin
 from .check import check
-from .console import say
+from .console import flush_errors, open_closed_streams, say, telling
 from .credentials import refuse_keys_in
 from .dumps import forbid_core_dumps
 from .failpoints import failpoints
@@ -73,7 +74,11 @@ app.command(serve, usage="Usage: packtrain serve --dir DIR [OPTIONS]")
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of ``packtrain``; ends the process with the exit code."""
     forbid_core_dumps()
-    sys.exit(perform(sys.argv[1:] if argv is None else argv))
+    open_closed_streams()
+    code = perform(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said
+    flush_errors()
+    sys.exit(code)
 
 
 def perform(argv: Sequence[str]) -> int:
@@ -87,14 +92,19 @@ def perform(argv: Sequence[str]) -> int:
         with failpoints(os.environ):
             return _run(command, bound)
     except CycloptsError as error:
-        return _explain(exits.UsageError(f"{error}\nSee packtrain --help."), common)
+        return _explain(exits.UsageError(f"{error}\nSee {_helped(error)} --help."), common)
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - see _explain
         return _explain(error, common)
 
 
+def _helped(error: CycloptsError) -> str:
+    return " ".join(("packtrain", *(error.command_chain or ())))
+
+
 def _run(command: Callable[..., object], bound: BoundArguments) -> int:
     if not iscoroutinefunction(command):  # --help and --version
-        command(*bound.args, **bound.kwargs)
+        with telling():
+            command(*bound.args, **bound.kwargs)
         return exits.Exit.COMPLETE
     options = {"use_uvloop": find_spec("uvloop") is not None}
     code: int = anyio.run(partial(command, *bound.args, **bound.kwargs), backend_options=options)

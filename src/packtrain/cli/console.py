@@ -4,6 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from .exits import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+
+def open_closed_streams() -> None:
+    """Let no file of ours get the number of a standard stream that was closed, and be written into as one."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a handle, to the end
 
 
 def plain(text: str) -> str:
@@ -15,18 +32,46 @@ def plain(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """A line for people, on standard error."""
-    print(plain(text), file=sys.stderr, flush=True)
+    """A line for people, on standard error; that it cannot be written changes nothing about the work."""
+    with suppress(OSError):
+        print(plain(text), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> bool:
     """A line of the result, on standard output; False when nobody reads it any more.
 
-    A reader that went away, as ``head`` does, changes nothing about how the work ended.
+    A reader that went away, as ``head`` does, changes nothing about how the work ended. Raises OutputError.
     """
     try:
-        print(plain(text), flush=True)
+        with telling():
+            print(plain(text))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
         return False
     return True
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """A block that writes to standard output. Raises OutputError when that takes nothing, as on a full disk."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up(sys.stdout)
+        raise OutputError(f"standard output cannot be written ({error.strerror}), so the result is not told") from error
+
+
+def flush_errors() -> None:
+    """What standard error still does not take is given up, or Python would end with a code of its own."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -44,6 +44,10 @@ class CredentialError(Exception):
     """There is no usable key."""
 
 
+class OutputError(Exception):
+    """Standard output cannot be written. The work itself has ended by then."""
+
+
 #: The first match counts; the order is also the order of weight when several errors came together.
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (UsageError, Exit.USAGE),
@@ -55,8 +59,11 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (ProtocolError, Exit.DEFECT),
     (TransportError, Exit.AGAIN),
     (IncompleteRun, Exit.AGAIN),
+    (OutputError, Exit.AGAIN),
     (KeyboardInterrupt, Exit.AGAIN),
 )
+#: What heals every error with ``AGAIN``; many say so themselves.
+_ADVICE = "start the same command again"
 #: Refusals that pass: the service timed out or is out of order.
 _PASSING = frozenset({408, 500, 502, 503, 504})
 
@@ -78,16 +85,16 @@ def cause(error: BaseException) -> BaseException:
 def message(error: BaseException) -> str:
     """One paragraph for people."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command goes on where this one stopped"
+        return "interrupted; start the same command again"
     text = f"packtrain: {error}"
-    if code(error) is Exit.AGAIN:
-        text += "\nNothing is lost: the same command goes on where this one stopped."
+    if code(error) is Exit.AGAIN and _ADVICE not in text:
+        text += f"\nNothing is lost: {_ADVICE}."
     return text
 
 
 def expected(error: BaseException) -> bool:
     """Whether the message tells a person enough, so that no traceback is needed."""
-    return isinstance(error, (PacktrainError, UsageError, CredentialError, KeyboardInterrupt))
+    return isinstance(error, (PacktrainError, UsageError, CredentialError, OutputError, KeyboardInterrupt))
 
 
 def of_summary(summary: Summary) -> Exit:

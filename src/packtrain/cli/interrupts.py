@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupts:
     """What a signal does; ``group`` is for whatever has to live as long as the work does."""
@@ -31,15 +33,28 @@ class Interrupts:
         self._stop = stop
 
     async def heed(self, ready: anyio.Event) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            ready.set()
-            async for _ in signals:
-                self.count += 1
-                if self.count == 1:
-                    say("stopping; the same command goes on where this one stopped (again to stop at once)")
-                    self._stop()
-                else:
-                    self.group.cancel_scope.cancel()
+        try:
+            with anyio.open_signal_receiver(*_SIGNALS) as signals:
+                ready.set()
+                async for _ in signals:
+                    self._heed_one()
+        finally:
+            if self.count:
+                _end_listening()
+
+    def _heed_one(self) -> None:
+        self.count += 1
+        if self.count == 1:
+            say("stopping; the same command goes on where this one stopped (again to stop at once)")
+            self._stop()
+        else:
+            self.group.cancel_scope.cancel()
+
+
+def _end_listening() -> None:
+    """Once the work has come to a stand because of a signal, a further one has nothing left to stop."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def interruptible(work: Callable[[Interrupts], Awaitable[T]]) -> T | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,11 +25,12 @@ LOG = 10.0
 
 
 async def show(read: Callable[[], Progress], quiet: bool) -> None:
-    """Show what ``read`` says until cancelled."""
+    """Show what ``read`` says until cancelled, or until the terminal is gone."""
     if quiet:
         return
     if sys.stderr.isatty():
-        await _draw(read)
+        with suppress(OSError):
+            await _draw(read)
     else:
         await _log(read)
 

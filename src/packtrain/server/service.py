@@ -1,6 +1,6 @@
 """One running service: its store, its background work, and the socket that it listens on.
 
-async with serving(Path("batch-service")) as origin:
+async with serving("batch-service") as origin:
     ...  # any client of the Gemini Batch API, against ``origin``
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -39,8 +40,8 @@ from .webhooks.destinations import Destinations
 from .webhooks.keys import Keys
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-    from pathlib import Path
 
     from .._model import Secret
     from .backends import Backend
@@ -59,7 +60,7 @@ SWEEP_PERIOD = 3600.0
 
 @asynccontextmanager
 async def serving(
-    directory: Path,
+    directory: str | os.PathLike[str],
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -85,6 +86,7 @@ async def serving(
     origin, ManifestError for a directory that cannot be used.
     """
     check_binding(host, key)
+    directory = Path(directory)
     local = is_loopback(host)
     destinations = Destinations(webhooks_to, loopback=local)
     if faults:

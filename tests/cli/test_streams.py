@@ -1,0 +1,112 @@
+"""Standard output and standard error that are closed, full or gone, and signals at the edges of a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from packtrain.cli import perform
+from tests.cli.terminals import request_line
+
+if TYPE_CHECKING:
+    from tests.cli.terminals import Terminal
+
+RUN = "run requests.jsonl --service local --model m --out answers.jsonl --json"
+FULL = Path("/dev/full")
+
+pytestmark = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+
+
+def write_requests(terminal: Terminal, more: bytes = b"") -> None:
+    (terminal.directory / "requests.jsonl").write_bytes(b"".join(map(request_line, range(3))) + more)
+
+
+def shell(terminal: Terminal, command: str) -> subprocess.CompletedProcess[str]:
+    """The command line through a shell, which alone can close a stream."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m packtrain {command}"],
+        cwd=terminal.directory,
+        env=terminal.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+@pytest.mark.parametrize(("bad", "code"), [(0, 0), (1, 1)])
+def test_errors_that_cannot_be_written_change_no_exit_code(
+    terminal: Terminal, redirection: str, bad: int, code: int
+) -> None:
+    """Progress and messages are for whoever listens; the run ends as it would."""
+    write_requests(terminal, b"nonsense\n" * bad)
+    done = shell(terminal, f"{RUN} {redirection}")
+    assert done.returncode == code
+    assert json.loads(done.stdout)["answered"] == 3
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_an_error_without_a_place_to_say_it_keeps_its_code(terminal: Terminal, redirection: str) -> None:
+    """And never becomes 1, which means a complete run."""
+    assert shell(terminal, f"{RUN} {redirection}").returncode == 3
+    assert shell(terminal, f"run --nonsense {redirection}").returncode == 2
+
+
+def test_a_full_disk_below_standard_output_is_named(terminal: Terminal) -> None:
+    """The work is done, and the same command tells its result once there is room."""
+    write_requests(terminal)
+    for command in (RUN, "status answers.jsonl.packtrain", "check requests.jsonl", "--help"):
+        done = shell(terminal, f"{command} >/dev/full")
+        assert done.returncode == 75, command
+        assert "standard output cannot be written (No space left on device)" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert json.loads(shell(terminal, RUN).stdout)["complete"]
+
+
+def test_an_interrupt_while_the_program_is_loaded_ends_it_silently(terminal: Terminal) -> None:
+    """Nothing has begun; the code is that of an interruption, not Python's own."""
+    (terminal.directory / "cyclopts.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = terminal("check", "x", PYTHONPATH=f"{terminal.directory}{os.pathsep}{terminal.environ['PYTHONPATH']}")
+    assert (done.returncode, done.stdout, done.stderr) == (75, "", "")
+
+
+def test_interrupts_until_the_very_end_lead_to_75(terminal: Terminal) -> None:
+    """However many there are, and wherever they fall in the teardown."""
+    write_requests(terminal)
+    run = terminal.start(*RUN.replace("requests.jsonl", "-").split())
+    while not list(terminal.directory.glob("*.packtrain/status.json")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    while run.poll() is None:
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.003)
+    out, err = run.communicate()
+    assert run.returncode == 75, err.decode()
+    assert b"Traceback" not in out + err
+
+
+def test_an_interrupted_check_promises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has kept nothing that a second start could go on from."""
+    import packtrain.cli
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packtrain.cli, "_run", interrupted)
+        assert perform(["check", "x"]) == 75
+    assert capsys.readouterr().err == "interrupted; start the same command again\n"
+
+
+def test_the_help_that_an_error_names_is_the_commands_own(terminal: Terminal) -> None:
+    """``packtrain --help`` does not list the options of ``check``."""
+    assert "See packtrain check --help." in terminal("check", "--nonsense").stderr
