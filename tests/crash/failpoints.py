@@ -55,7 +55,7 @@ def judge(yard: Yard, calm: Calm, case: Case) -> Verdict:
     for kill in case.kills:
         struck += yard.live(place, calm.input, f"{case.scenario.failpoints};{kill}") == -signal.SIGKILL
     code = yard.live(place, calm.input)
-    return Verdict(case=case, struck=struck, wrong=tuple(yard.differences(place, calm, code, kills=struck)))
+    return Verdict(case=case, struck=struck, wrong=tuple(yard.differences(place, calm, code, lives=len(case.kills))))
 
 
 def torture(root: Path, calm: dict[str, Calm], cases: Sequence[Case], *, abreast: int = 2) -> Iterator[Verdict]:

@@ -88,7 +88,7 @@ class Lane:
         code = children.finish(client)
         if code == AGAIN:
             code = self._yard.live(place, self._calm.input)
-        wrong = self._yard.differences(place, self._calm, code, kills=len(struck))
+        wrong = self._yard.differences(place, self._calm, code, lives=len(struck))
         return Verdict(struck=tuple(struck), wrong=tuple(f"{text}, after {struck}" for text in wrong))
 
     def _strike(self, victim: str, client: BaseProcess, place: Path) -> BaseProcess:

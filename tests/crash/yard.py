@@ -156,15 +156,16 @@ class Yard:
         made_of = [str(source), "--out", str(place / "out.jsonl"), "--model", "m"]
         return [*made_of, "--max-shard-requests", str(KEYS_A_SHARD), *self.service]
 
-    def differences(self, place: Path, calm: Calm, code: int, *, kills: int = 1) -> Iterator[str]:
+    def differences(self, place: Path, calm: Calm, code: int, *, lives: int = 1) -> Iterator[str]:
         """How a run that has ended with ``code`` can be told from a calm one.
 
-        After as many kills as a shard has attempts it may wait for a person; then nothing is there to compare.
+        Each of so many ``lives`` before the last may have lost a create, by a kill or by the scenario. After as many of
+        them as a shard has attempts it may wait for a person; then nothing is there to compare.
         """
         jobs = Counter(shard for shard, _ in self.jobs(place))
         if max(self._scenario.jobs) == 1:  # two jobs of one create are what an audit would complain of
             yield from self._audit(place, calm, code)
-        if code == QUARANTINED and kills >= ATTEMPTS:
+        if code == QUARANTINED and lives >= ATTEMPTS:
             yield from (f"{made} jobs for shard {shard}" for shard, made in jobs.items() if made > 1)
             return
         if code != calm.code:
