@@ -375,7 +375,7 @@ class Client:
 
     async def _work(self, ctx: Context, inputs: Inputs, output: Output, *, wait: bool) -> None:
         """Take in and drive side by side, until all is settled (or just submitted), a stop, or an error."""
-        driver = Driver(ctx, output)
+        driver = Driver(ctx, output, patient=wait)
 
         def submitted(statistics: Statistics) -> bool:
             return driver.has_looked and _submitted(ctx, statistics)

@@ -32,6 +32,8 @@ class Status(Struct, frozen=True, kw_only=True):
     extras: list[Extra] = []
     #: Shards that wait for a person's decision, with the reason.
     quarantined: dict[int, str] = {}
+    #: Shards of which nobody knows yet whether their job was created, since when, in Unix seconds.
+    doubted: dict[int, float] = {}
     #: Who drives it now; None for nobody.
     holder: str | None = None
 

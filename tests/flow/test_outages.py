@@ -13,6 +13,9 @@ from packtrain._errors import TransportError
 from packtrain._flow import drive
 from packtrain._flow.create import Creator
 from packtrain._flow.drive import Driver
+from packtrain._flow.report import Reporter
+from packtrain._flow.signals import Meter
+from packtrain._io.spool import Spool
 from packtrain._manifest.memory import open_memory
 from packtrain._model import State
 from packtrain.testing import FaultPlan, Script, Status, Step
@@ -38,6 +41,36 @@ async def test_an_outage_begins_with_its_first_failure() -> None:
         clock.time += 100
         with pytest.raises(TransportError):
             driver._setback(UNREACHABLE)
+
+
+async def test_where_nobody_waits_two_minutes_of_failures_are_enough(caplog: pytest.LogCaptureFixture) -> None:
+    """As with --no-wait; and a wait is never told of as 0 s."""
+    clock = SetClock()
+    async with open_memory() as manifest:
+        driver = Driver(context(manifest, Listed(), clock), patient=False)
+        driver._setback(UNREACHABLE)
+        assert "trying again in 1 s" in caplog.text
+        clock.time += 110
+        driver._setback(UNREACHABLE)
+        clock.time += 20
+        with pytest.raises(TransportError):
+            driver._setback(UNREACHABLE)
+
+
+async def test_a_create_without_an_answer_is_told_of_at_once_and_in_the_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The minutes in which nobody knows are no silence."""
+    clock = SetClock()
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        job = await live(manifest, await claimed(manifest), State.CREATE_INTENT)
+        await Creator(context(manifest, Listed(), clock)).create(job)
+        assert "shard 0: whether its job was created is not known" in caplog.text
+        spool = Spool(tmp_path / "state")
+        spool.root.mkdir()
+        await Reporter(spool, manifest, Meter()).refresh(job.run)
+        assert list((await packtrain.status(spool.root)).doubted) == [0]
 
 
 async def test_104_a_clock_that_jumps_makes_no_outage() -> None:

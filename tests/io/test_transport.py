@@ -130,6 +130,7 @@ async def test_a_refused_connection_counts_as_not_sent() -> None:
             with pytest.raises(TransportError) as caught:
                 await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
     assert caught.value.sent is False
+    assert f"127.0.0.1:{port} cannot be reached" in str(caught.value)
 
 
 async def test_a_connection_that_ends_without_an_answer_counts_as_sent() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packtrain import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def test_a_directory_may_be_given_as_text(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from .._errors import ApiError, PacktrainError, TransportError
@@ -18,6 +19,7 @@ from .._rules.lifecycle import (
 )
 from .._rules.outcome import Outcome, classify
 from .._rules.retrying import is_transient, wait_after
+from .context import log
 from .lookback import Lookback
 from .recovery import refuse_unknown
 
@@ -110,7 +112,16 @@ class Creator:
         return await self._ctx.record(job, CreateWithdrawn(not_before=not_before, reason=str(error), intent_at=maybe))
 
     async def _doubt(self, job: Job, reason: str) -> Job:
-        return await self._ctx.record(job, CreateDoubtful(doubtful_at=self._ctx.clock.now(), reason=reason))
+        now = self._ctx.clock.now()
+        log.warning(
+            "shard %d: whether its job was created is not known (%s); the service's list of jobs is watched for it, and "
+            "if it stays out of the list the shard goes on at about %s at the earliest",
+            job.shard,
+            reason,
+            time.strftime("%H:%M:%S", time.localtime(now + self._ctx.service.settle)),
+            extra={"action": "Doubt", "run": job.run},
+        )
+        return await self._ctx.record(job, CreateDoubtful(doubtful_at=now, reason=reason))
 
     async def _spoil(self, job: Job, reason: str) -> Job:
         file = job.file

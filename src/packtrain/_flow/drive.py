@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 1.0
 #: Failures of the network are waited out for this long without a single success.
 _OUTAGE_SECONDS = 1800.0
+#: The same where nobody is to wait.
+_BRIEF_OUTAGE_SECONDS = 120.0
 
 Goal = Callable[[Statistics], bool]
 
@@ -52,8 +54,9 @@ class Lane:
 class Driver:
     """Drives one run."""
 
-    def __init__(self, ctx: Context, output: Output | None = None) -> None:
+    def __init__(self, ctx: Context, output: Output | None = None, *, patient: bool = True) -> None:
         self._ctx = ctx
+        self._outage = _OUTAGE_SECONDS if patient else _BRIEF_OUTAGE_SECONDS
         self._watcher = Watcher(ctx)
         self._creator = Creator(ctx)
         self._lanes = (
@@ -149,12 +152,14 @@ class Driver:
         """Seconds to wait before another try; raises the error when there is no point in one."""
         now = self._ctx.clock.monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
-        lasting = now - self._failing_since > _OUTAGE_SECONDS
+        lasting = now - self._failing_since > self._outage
         if lasting or not (is_transient(error) or isinstance(error, ProtocolError)):
             raise error
         delay = wait_after(error, self._failures, self._ctx.clock.jitter())
         self._failures += 1
-        log.warning("%s; trying again in %.0f s", error, delay, extra={"action": "Setback", "run": self._ctx.run.id})
+        log.warning(
+            "%s; trying again in %.0f s", error, max(1.0, delay), extra={"action": "Setback", "run": self._ctx.run.id}
+        )
         return delay
 
     # What each lane takes

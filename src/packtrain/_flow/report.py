@@ -12,6 +12,7 @@ import msgspec
 from .._io.spool import replace
 from .._model import State
 from .._reports import Progress, Status
+from .._rules.lifecycle import DOUBT
 
 if TYPE_CHECKING:
     from .._io.spool import Spool
@@ -40,12 +41,14 @@ class Reporter:
     async def refresh(self, run: str) -> Statistics:
         statistics = self._statistics = await self._manifest.statistics(run)
         stuck = await self._manifest.jobs(run, {State.QUARANTINED}) if statistics.count(State.QUARANTINED) else []
+        doubted = await self._manifest.jobs(run, DOUBT) if statistics.count(*DOUBT) else []
         status = Status(
             at=time.time(),
             statistics=statistics,
             progress=self.progress(),
             extras=await self._manifest.extras(run),
             quarantined={job.shard: job.reason or "" for job in stuck},
+            doubted={job.shard: job.doubtful_at or 0.0 for job in doubted},
         )
         await anyio.to_thread.run_sync(replace, self._spool.status, msgspec.json.encode(status))
         return statistics

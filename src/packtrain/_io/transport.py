@@ -64,7 +64,7 @@ class Transport:
         self, call: Call, body: payload.Payload | None, session: aiohttp.ClientSession
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url, headers = self._address(call)
-        with _translated(call):
+        with _translated(urlsplit(self._service.origin).netloc):
             async with (
                 effect(call.name),
                 session.request(
@@ -170,8 +170,8 @@ def checked_url(url: str, origin: str) -> str:
 
 
 @contextlib.contextmanager
-def _translated(call: Call) -> Iterator[None]:
-    """aiohttp's exceptions as ours. The address is left out: it may be an upload session's, which is a secret."""
+def _translated(host: str) -> Iterator[None]:
+    """aiohttp's exceptions as ours. The path is left out: it may be an upload session's, which is a secret."""
     try:
         yield
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -179,7 +179,7 @@ def _translated(call: Call) -> Iterator[None]:
             raise error.__cause__ from None
         sent = not isinstance(error, _NOT_SENT)
         reason = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else type(error).__name__
-        what = "the connection broke before a complete answer came" if sent else "the service cannot be reached"
+        what = f"the connection to {host} broke before a complete answer came" if sent else f"{host} cannot be reached"
         # Without its cause, which may quote the request with all its headers.
         raise TransportError(f"{what} ({reason})", sent=sent) from None
 

@@ -58,5 +58,10 @@ def _text(found: Status, now: float) -> str:
     if run.lost:
         rows.append(("paid twice", f"{run.lost:,} lines, whose answers were gone before they could be fetched"))
     rows += [("too many", f"{job.batch} of shard {job.shard}: {job.state}") for job in found.extras]
+    rows += [("waits", f"shard {shard}: {_doubt(now - since)}") for shard, since in found.doubted.items()]
     rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
     return "\n".join(f"{name:10} {text}" for name, text in rows)
+
+
+def _doubt(seconds: float) -> str:
+    return f"a create without an answer; its job is looked for since {duration_text(max(0.0, seconds))}"
