@@ -34,6 +34,8 @@ class Status(Struct, frozen=True, kw_only=True):
     quarantined: dict[int, str] = {}
     #: Shards of which nobody knows yet whether their job was created, since when, in Unix seconds.
     doubted: dict[int, float] = {}
+    #: The run's name at the service, in the tags of its jobs; what ``recover`` wants to know.
+    token: str | None = None
     #: Who drives it now; None for nobody.
     holder: str | None = None
 

@@ -36,6 +36,7 @@ from ._io.transport import open_transport
 from ._manifest.lock import holder
 from ._manifest.memory import open_memory
 from ._manifest.sqlite import open_sqlite
+from ._manifest.witness import read_tokens
 from ._model import Cursor, Job, Reject, RemoteFile, Run, Shard, State
 from ._options import KIB, Options
 from ._reports import CheckReport, MergeReport, SplitReport, Status
@@ -319,7 +320,12 @@ async def status(state: str | os.PathLike[str]) -> Status:
     except OSError as error:
         raise InputError(f"{spool.root}: no run has reported here yet ({error.strerror})") from error
     found = msgspec.json.decode(text, type=Status)
-    return msgspec.structs.replace(found, holder=await anyio.to_thread.run_sync(holder, spool.root))
+    tokens = await anyio.to_thread.run_sync(read_tokens, spool.manifest)
+    return msgspec.structs.replace(
+        found,
+        token=next((token.run for token in tokens if token.id == found.statistics.run), None),
+        holder=await anyio.to_thread.run_sync(holder, spool.root),
+    )
 
 
 def _tokens(paths: Sequence[Path]) -> list[str]:

@@ -204,3 +204,13 @@ def test_status_tells_how_a_run_stands(terminal: Terminal) -> None:
     status = json.loads(terminal("status", "out.jsonl.packtrain", "--json").stdout)
     assert status["statistics"]["merged"] is True
     assert status.get("holder") is None
+    assert status["token"] in told.stdout
+    assert status["token"] in (terminal.directory / "out.jsonl.packtrain" / "manifest.run").read_text()
+
+
+def test_status_says_when_nobody_drives_an_unfinished_run(terminal: Terminal) -> None:
+    """What a killed driver did in its last second does not stand in its figures."""
+    assert terminal(*CALL, "--no-wait").returncode == 75
+    told = terminal("status", "out.jsonl.packtrain").stdout
+    assert "nobody" in told
+    assert "if that was killed" in told

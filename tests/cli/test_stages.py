@@ -68,6 +68,12 @@ def test_check_as_json_is_one_line(terminal: Terminal, requests: Path) -> None:
     assert set(report["rejects"][0]) == {"source", "line", "offset", "reason"}
 
 
+def test_blank_lines_are_named(terminal: Terminal, requests: Path) -> None:
+    """Or the counts would not add up."""
+    requests.write_bytes(request_line(1) + b"\n\n")
+    assert "3 lines: 1 valid, 0 rejected, 2 blank" in terminal("check", requests.name).stdout
+
+
 def test_more_bad_lines_than_allowed_end_with_3(terminal: Terminal, requests: Path) -> None:
     """--max-rejects is a limit, not a count of what is fine."""
     requests.write_bytes(request_line(1) + b"one\ntwo\n")

@@ -114,7 +114,7 @@ class Creator:
     async def _doubt(self, job: Job, reason: str) -> Job:
         now = self._ctx.clock.now()
         log.warning(
-            "shard %d: whether its job was created is not known (%s); the service's list of jobs is watched for it, and "
+            "shard %d: whether its job was created is not known (%s); the service's list of jobs is watched for it; "
             "if it stays out of the list the shard goes on at about %s at the earliest",
             job.shard,
             reason,

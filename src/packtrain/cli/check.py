@@ -46,5 +46,6 @@ def _text(report: CheckReport) -> str:
     unlisted = report.rejected - len(report.rejects)
     if unlisted:
         lines.append(f"... and {unlisted:,} more")
-    lines.append(f"{report.lines:,} lines: {report.valid:,} valid, {report.rejected:,} rejected")
+    counts = f"{report.valid:,} valid, {report.rejected:,} rejected"
+    lines.append(f"{report.lines:,} lines: {counts}" + (f", {report.blank:,} blank" if report.blank else ""))
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from .quantities import duration_text, size_text
 
 #: Seconds between two looks of ``--watch``.
 WATCH = 2.0
+_STALE = ", as its driver last wrote it down; if that was killed, more may have been done since"
 
 
 async def status(
@@ -38,13 +39,17 @@ async def status(
         await anyio.sleep(WATCH)
 
 
+def _is_stale(found: Status) -> bool:
+    return found.holder is None and not found.statistics.merged
+
+
 def _text(found: Status, now: float) -> str:
     run = found.statistics
     states = ", ".join(f"{count:,} {state}" for state, count in run.states.items() if count) or "none"
     rows = [
-        ("run", run.run),
+        ("run", run.run if found.token is None else f"{run.run}, {found.token} at the service"),
         ("driven by", found.holder or "nobody"),
-        ("as of", f"{duration_text(max(0.0, now - found.at))} ago"),
+        ("as of", f"{duration_text(max(0.0, now - found.at))} ago{_STALE if _is_stale(found) else ''}"),
         ("read", f"{run.cursor.lines:,} lines, {size_text(run.cursor.bytes)}{', all' if run.cursor.done else ''}"),
         ("lines", f"{run.cursor.valid:,} valid, {run.cursor.rejected:,} rejected"),
         ("shards", states),
