@@ -117,6 +117,7 @@ def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> Non
     (terminal.directory / "packtrain.toml").write_text(f"[run]\n{line}\n")
     done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local")
     assert done.returncode == 2
+    assert line != "[" or done.stderr.startswith("packtrain: packtrain.toml: ")
     assert "Traceback" not in done.stderr
 
 

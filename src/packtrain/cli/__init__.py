@@ -92,9 +92,14 @@ def perform(argv: Sequence[str]) -> int:
         with failpoints(os.environ):
             return _run(command, bound)
     except CycloptsError as error:
-        return _explain(exits.UsageError(f"{error}\nSee {_helped(error)} --help."), common)
+        return _explain(exits.UsageError(f"{_place(error)}{error}\nSee {_helped(error)} --help."), common)
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - see _explain
         return _explain(error, common)
+
+
+def _place(error: CycloptsError) -> str:
+    """The file, which the errors of its reader do not name; all others say where they are from."""
+    return "packtrain.toml: " if isinstance(error.__cause__, ValueError) and error.argument is None else ""
 
 
 def _helped(error: CycloptsError) -> str:
