@@ -14,8 +14,10 @@ import anyio.to_thread
 import msgspec
 
 from ._errors import IncompleteRun, InputError, ManifestError
+from ._flow.context import log
 from ._flow.merge import Output, check_published
-from ._io.inputs import marks_of, named_files
+from ._io.inputs import compare_inputs as compare_named
+from ._io.inputs import named_files
 from ._io.spool import Spool
 from ._manifest.sqlite import open_sqlite
 from ._model import Limits, Run, Task
@@ -47,7 +49,7 @@ async def finished(
     """The summary of a run that is complete and published; None when there is work left, and be it no more than a job
     too many that has not been cancelled yet. Opens no connection.
 
-    With ``inputs`` it also makes sure that they are still the files that the run was cut from, or raises InputError.
+    With ``inputs`` it also makes sure that a complete run was cut from these files, as they are, or raises InputError.
 
     Raises ManifestError as ``Client.run`` does: for a state of another run, or one that another process holds, and
     when the output is no longer there as it was published.
@@ -61,9 +63,10 @@ async def finished(
             return None
         run = describe(run_id, model, task, join, output.parts, service, options or Options())
         run = await manifest.open_run(run)
-        await compare_inputs(manifest, run, inputs)
-        if (await manifest.statistics(run.id)).duplicates_live:
+        statistics = await manifest.statistics(run.id)
+        if statistics.duplicates_live or not statistics.merged:
             return None
+        await compare_inputs(manifest, run, inputs)
         return await conclude(manifest, spool, run, output, began)
 
 
@@ -136,17 +139,17 @@ async def find_unfinished(manifest: Manifest, run_id: str, output: Output) -> Ru
 
 
 async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs) -> None:
-    """Raises InputError when files that a run was cut from are others now. Those that are gone are not missed."""
+    """Raises InputError when files that a run was cut from are others now, and for those that it was not cut from.
+    Files that are gone are not missed; a stream can't be compared, and is not read again, which is told."""
     if not (await manifest.cursor(run.id)).done:
         return
-    marks = await anyio.to_thread.run_sync(marks_of, await named_files(inputs))
-    stored = {mark.name: mark for mark in await manifest.mark_sources(run.id, [])}
-    for mark in marks:
-        if stored.get(mark.name) != mark:
-            raise InputError(
-                f"{mark.name} is not what this run was started with, and its new lines would not be sent; "
-                "put it back, or start a new run with another --out and --state"
-            )
+    if streams := await compare_named(inputs, await manifest.mark_sources(run.id, [])):
+        log.warning(
+            "the run has read its input to the end, so %s is not read again, and not compared with what it was; for "
+            "other lines choose another --out",
+            "standard input" if streams[0] == "-" else streams[0],
+            extra={"action": "Stream", "run": run.id},
+        )
 
 
 def summarise(run: Run, statistics: Statistics, began: float) -> Summary:

@@ -160,6 +160,14 @@ def test_a_signal_stops_with_75_and_the_same_command_goes_on(terminal: Terminal,
     assert len(answers(terminal)) == 100
 
 
+def test_a_stream_that_a_complete_run_does_not_read_is_told_of(terminal: Terminal) -> None:
+    """It may have other lines, and nobody can tell without reading them."""
+    stream = b"".join(map(request_line, range(3)))
+    assert terminal(*STREAM, stdin=stream).returncode == 0
+    again = terminal(*STREAM, stdin=request_line(7))
+    assert (again.returncode, "standard input is not read again" in again.stderr) == (0, True), again.stderr
+
+
 def test_two_signals_stop_with_75_as_well(terminal: Terminal) -> None:
     """Whether or not the first one was enough already."""
     run = started_on_a_stream(terminal)

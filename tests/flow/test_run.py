@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shlex
 import sys
 import types
 from contextlib import suppress
@@ -22,6 +24,8 @@ from tests.flow.place import Place, answer_text, read_lines, request_line, write
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from packtrain import Summary
 
 pytestmark = pytest.mark.both_loops
 
@@ -277,6 +281,42 @@ async def test_an_input_that_changed_is_refused(place: Place) -> None:
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
         with pytest.raises(InputError, match=r"in\.jsonl has changed since the run was started"):
             await client.run(source, model="m", out=place.out)
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_an_input_with_another_time_alone_goes_on_as_it_is_told(place: Place, done: bool) -> None:
+    """Put back with the same bytes: the advice is run as it stands. Another spelling of its name is no other file."""
+    source = place.requests(25)
+    if done:
+        await ran(place, source)
+    else:
+        await partly_sealed(place, source)
+    os.utime(source)
+    with pytest.raises(InputError, match="its size is what it was, its time is not") as refused:
+        await ran(place, source)
+    advice = str(refused.value).split("`")[1]
+    await anyio.run_process(shlex.split(advice))
+    assert (await ran(place, place.root / ".." / place.root.name / source.name)).answered == 25
+
+
+async def test_a_complete_run_takes_no_other_input_for_its_own(place: Place) -> None:
+    """A name that leads nowhere, another file, the standard input: until now it was complete with each. A file of its
+    own that is gone is not missed, alone or in a directory or pattern."""
+    folder = place.root / "inputs"
+    folder.mkdir()
+    source = place.requests(25, "inputs/in.jsonl")
+    await ran(place, source)
+    for wrong in (place.root / "typo.jsonl", place.requests(1, "other.jsonl"), "-", str(place.root / "*.nothing")):
+        with pytest.raises(InputError, match=r"started with.*in\.jsonl"):
+            await ran(place, wrong)
+    source.unlink()
+    for gone in (source, str(folder / "*.jsonl"), folder):
+        assert (await ran(place, gone)).complete
+
+
+async def ran(place: Place, inputs: Path | str) -> Summary:
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        return await client.run(inputs, model="m", out=place.out)
 
 
 async def test_other_inputs_than_at_first_are_refused(place: Place) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from .._errors import InputError
 from .._io.ledger import Ledger
+from .._io.marks import place_of, refuse_changed
 from .._io.rejects import RejectsFile
 from .._io.spool import ShardCheck, ShardWriter
 from .._model import Cursor, Job, Shard, SourceMark
@@ -135,17 +136,7 @@ class Ingest:
             return
         now = self._marks
         then = await self._manifest.mark_sources(self._run.id, now)
-        if [mark.name for mark in now] != [mark.name for mark in then]:
-            raise InputError(
-                f"this run was started with the inputs {', '.join(mark.name for mark in then)}; "
-                "start it with the same ones, or give another --out and --state"
-            )
-        for before, after in zip(then, now, strict=True):
-            if before != after:
-                raise InputError(
-                    f"{after.name} has changed since the run was started ({before.size} bytes then, {after.size} now); "
-                    "put it back, or start a new run with another --out and --state"
-                )
+        await anyio.to_thread.run_sync(_compare_marks, then, now)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
@@ -298,3 +289,13 @@ class Ingest:
         self._meter.valid, self._meter.rejected = cursor.valid, cursor.rejected
         if limit is not None and cursor.rejected > limit:
             raise InputError(f"{cursor.rejected} bad lines, more than the {limit} allowed; they are listed as rejects")
+
+
+def _compare_marks(then: list[SourceMark], now: list[SourceMark]) -> None:
+    if [place_of(mark) for mark in now] != [place_of(mark) for mark in then]:
+        raise InputError(
+            f"this run was started with the inputs {', '.join(mark.name for mark in then)}; "
+            "start it with the same ones, or give another --out and --state"
+        )
+    for before, after in zip(then, now, strict=True):
+        refuse_changed(before, after)

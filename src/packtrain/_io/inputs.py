@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, cast
 import anyio.to_thread
 
 from .._errors import InputError
-from .._model import SourceMark
+from .marks import compare
 from .rows import Row, RowsSource
 from .sources import STDIN, expand, open_source
 
 if TYPE_CHECKING:
+    from .._model import SourceMark
     from .sources import Source
 
 Name = str | os.PathLike[str]
@@ -42,10 +43,9 @@ async def named_files(inputs: Inputs) -> list[Path]:
     return await anyio.to_thread.run_sync(_existing, _names(inputs) or [])
 
 
-def marks_of(paths: list[Path]) -> list[SourceMark]:
-    """Blocking. By what each regular file is known again."""
-    found = [(path, path.stat()) for path in paths if path.is_file()]
-    return [SourceMark(str(path), state.st_size, state.st_mtime_ns) for path, state in found]
+async def compare_inputs(inputs: Inputs, stored: Sequence[SourceMark]) -> list[str]:
+    """As ``marks.compare``, which says what is refused; rows are not compared."""
+    return await anyio.to_thread.run_sync(compare, _names(inputs) or [], stored)
 
 
 def _existing(names: list[str | Path]) -> list[Path]:
