@@ -333,7 +333,7 @@ async def test_another_model_under_the_same_state_is_refused(place: Place) -> No
     source = place.requests(25)
     await partly_sealed(place, source)
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-        with pytest.raises(ManifestError, match="another"):
+        with pytest.raises(ManifestError, match="model m then and other now"):
             await client.run(source, model="other", out=place.out)
 
 

@@ -92,7 +92,7 @@ class MemoryManifest:
                 raise refusals.token_taken(run.id)
             stored = self._storage.runs[run.id] = _Memory(run)
         if stored.run.fingerprint != run.fingerprint:
-            raise refusals.other_fingerprint(run.id)
+            raise refusals.other_fingerprint(stored.run, run, stored.jobs.values())
         return stored.run
 
     async def find_run(self, run: str) -> Run | None:

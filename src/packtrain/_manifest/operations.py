@@ -145,7 +145,7 @@ def open_run(run: Run, connection: Connection) -> Run:
             raise refusals.token_taken(run.id) from error
         return run
     if stored.fingerprint != run.fingerprint:
-        raise refusals.other_fingerprint(run.id)
+        raise refusals.other_fingerprint(stored, run, jobs(run.id, None, connection))
     return stored
 
 

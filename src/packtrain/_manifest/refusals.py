@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from .._errors import ManifestError
 
 if TYPE_CHECKING:
-    from .._model import Job, Shard
+    from collections.abc import Iterable
+
+    from .._model import Job, Run, Shard
 
 
 def unknown_run(run: str) -> ManifestError:
@@ -18,11 +20,28 @@ def unknown_shard(job: Job) -> ManifestError:
     return ManifestError(f"run {job.run!r} has no shard {job.shard}, generation {job.generation}")
 
 
-def other_fingerprint(run: str) -> ManifestError:
+def other_fingerprint(then: Run, now: Run, jobs: Iterable[Job]) -> ManifestError:
+    """``jobs`` are those of the run: when none was ever sent, its directory names nothing that may cost money."""
+    settings = list(zip(_settings(then), _settings(now), strict=True))
+    differ = [f"{name} {was} then and {given} now" for (name, was), (_, given) in settings if was != given]
+    told = "; ".join(differ) or "out: a file then and a directory of parts now, or the other way round"
+    sent = then.recovered or any(job.tag or job.attempt > 1 for job in jobs)
+    aside = "" if sent else "; as far as it knows no job was ever made, so its state directory may be removed as well"
     return ManifestError(
-        f"run {run!r} was started with another input, model or setting; "
-        "start it as it was, or give this one another run id or --state"
+        f"the run in this state directory was started with another setting: {told}. Start it as it was, or choose "
+        f"another --out, and another --state if you give one{aside}"
     )
+
+
+def _settings(run: Run) -> list[tuple[str, object]]:
+    """What the fingerprint covers, but for whether the answers go to a directory, which nothing else tells of."""
+    return [
+        ("model", run.model),
+        ("task", run.task),
+        ("join", "on" if run.join else "off"),
+        ("max-shard-bytes", run.limits.shard_bytes),
+        ("max-shard-requests", run.limits.shard_requests or "without limit"),
+    ]
 
 
 def not_published(run: str) -> ManifestError:

@@ -68,8 +68,14 @@ class RunSuite:
         """The same id with another fingerprint is another run, and changes nothing."""
         async with manifest() as held:
             await held.open_run(RUN)
-            with pytest.raises(ManifestError, match="another input, model or setting"):
-                await held.open_run(replace(RUN, fingerprint="changed"))
+            for settings, told in (
+                ({"model": "other"}, f"model {RUN.model} then and other now.*no job was ever made"),
+                ({"join": not RUN.join}, "join .* then and .* now"),
+                ({"limits": replace(RUN.limits, shard_bytes=5)}, f"bytes {RUN.limits.shard_bytes} then and 5 now"),
+                ({}, "a directory of parts"),
+            ):
+                with pytest.raises(ManifestError, match=told):
+                    await held.open_run(replace(RUN, fingerprint="changed", **settings))
             assert await held.find_run(RUN.id) == RUN
 
     async def test_token_is_unique(self, manifest: OpenManifest) -> None:
