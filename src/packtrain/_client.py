@@ -36,6 +36,7 @@ from ._model import Result, Run, State, Statistics, Task
 from ._options import Options
 from ._reports import Recovery
 from ._rules import quota
+from ._rules.extras import plight
 from ._rules.lifecycle import COLLECT, DOUBT, LIVE, SETTLED
 from ._rules.lineage import latest
 from ._runs import MAIN, compare_inputs, conclude, describe, find_unfinished, output_at, prepare_output, summarise
@@ -399,9 +400,11 @@ class Client:
         await self._reporter.refresh(ctx.run.id)
         stuck = await self._manifest.jobs(ctx.run.id, {State.QUARANTINED})
         if stuck:
-            reasons = "; ".join(f"shard {job.shard}: {job.reason}" for job in stuck[:5])
+            extras = await self._manifest.extras(ctx.run.id)
+            reasons = "; ".join(f"shard {job.shard}: {plight(job, extras)}" for job in stuck[:5])
             raise IncompleteRun(
-                f"{len(stuck)} shards need a decision (see packtrain resolve), all others are answered. {reasons}",
+                f"{len(stuck)} shards need a decision, by `packtrain resolve {self._spool.root} --shard "
+                f"{stuck[0].shard} --retry` (or --drop, or --adopt NAME); all others are answered. {reasons}",
                 quarantined=len(stuck),
             )
         await merge(ctx, output)

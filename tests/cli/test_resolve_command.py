@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tests.cli.terminals import listening, request_line
@@ -26,8 +27,9 @@ def test_a_quarantined_shard_is_decided_about_and_the_run_goes_on(terminal: Term
     run += ["--on-ambiguous", "quarantine", "--settle", "100ms", "--poll", "50ms"]
     stopped = terminal(*run)
     assert stopped.returncode == 5
-    assert "packtrain resolve" in stopped.stderr
     state = "out.jsonl.packtrain"
+    assert f"`packtrain resolve {state} --shard 0 --retry`" in stopped.stderr
+    assert re.search(r"a job of it would be called pt1\.[a-z2-7]{26}\.0\.0\.1\.", stopped.stderr, re.MULTILINE)
     assert "stuck      shard 0: the create of attempt 1 left no job" in terminal("status", state).stdout
     refused = terminal("resolve", state, "--shard", "1", "--retry")
     assert (refused.returncode, "quarantined: 0" in refused.stderr) == (3, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,7 +42,8 @@ def test_what_may_pass_is_asked_again_and_with_all_the_rest(terminal: Terminal) 
     """Ends as the run would end now; the bad line is asked only by --all, and fails again."""
     run = terminal(*CALL, *LOCAL)
     assert run.returncode == 1, run.stderr
-    assert "packtrain retry out.jsonl.packtrain" in run.stdout
+    printed = re.findall("`packtrain (.*)`", run.stdout)
+    assert printed == ["retry out.jsonl.packtrain --service local"]
     for options, jobs, asked in ((["--json"], 1, 1), (["--all", "--json"], 2, 2)):
         done = terminal(*RETRY, *LOCAL, *options)
         assert done.returncode == 1, done.stderr

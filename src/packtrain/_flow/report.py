@@ -12,6 +12,7 @@ import msgspec
 from .._io.spool import replace
 from .._model import State
 from .._reports import Progress, Status
+from .._rules.extras import plight
 from .._rules.lifecycle import DOUBT
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ class Reporter:
         statistics = self._statistics = await self._manifest.statistics(run)
         stuck = await self._manifest.jobs(run, {State.QUARANTINED}) if statistics.count(State.QUARANTINED) else []
         doubted = await self._manifest.jobs(run, DOUBT) if statistics.count(*DOUBT) else []
+        extras = await self._manifest.extras(run)
         status = Status(
             at=time.time(),
             statistics=statistics,
             progress=self.progress(),
-            extras=await self._manifest.extras(run),
-            quarantined={job.shard: job.reason or "" for job in stuck},
+            extras=extras,
+            quarantined={job.shard: plight(job, extras) for job in stuck},
             doubted={job.shard: job.doubtful_at or 0.0 for job in doubted},
         )
         await anyio.to_thread.run_sync(replace, self._spool.status, msgspec.json.encode(status))

@@ -44,6 +44,20 @@ def find_extras(token: str, batches: Iterable[RemoteBatch], jobs: Iterable[Job])
             yield extra_of(tag, batch, state)
 
 
+def plight(job: Job, extras: Iterable[Extra]) -> str:
+    """Why a quarantined shard waits, and which job a person may adopt, or by which name to look for one."""
+    place = (job.shard, job.generation)
+    seen = [
+        extra.batch for extra in extras if extra.state is ExtraState.SEEN and place == (extra.shard, extra.generation)
+    ]
+    reason = job.reason or "no reason is known"
+    if seen:
+        return f"{reason}; the service shows {', '.join(seen)} for it: --adopt {seen[0]}"
+    if job.batch is None and job.tag is not None:
+        return f"{reason}; a job of it would be called {job.tag}"
+    return reason
+
+
 def extra_of(tag: naming.Tag, batch: RemoteBatch, state: ExtraState) -> Extra:
     return Extra(batch=batch.name, shard=tag.shard, generation=tag.generation, attempt=tag.attempt, state=state)
 

@@ -63,5 +63,5 @@ async def retry(
     if summary is None:
         say(f"stopped at once; what is done stands in {state}")
         return Exit.AGAIN
-    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, str(where), state))
+    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, str(where), state, service))
     return of_summary(summary)

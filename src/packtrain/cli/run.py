@@ -99,5 +99,5 @@ async def run(
     if summary is None:
         say(f"stopped at once; what is done stands in {where}")
         return Exit.AGAIN
-    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where))
+    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where, service))
     return of_summary(summary)

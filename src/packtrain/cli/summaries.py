@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packtrain._places import answers_of
 
 from .quantities import duration_text, size_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from packtrain import Summary
 
 
-def summary_text(summary: Summary, out: str, state: Path) -> str:
+def summary_text(summary: Summary, out: str, state: Path, service: str) -> str:
+    """``service`` as it was given on the command line."""
     counts = f"{summary.answered:,} of {summary.valid:,} lines answered"
     if summary.failed:
         counts += f", {summary.failed:,} failed"
@@ -22,7 +25,8 @@ def summary_text(summary: Summary, out: str, state: Path) -> str:
         return f"not finished: {counts}\n  state     {state}\nThe same command goes on."
     files = [f"  answers   {out}"]
     if summary.failed:
-        files.append(f"  failed    {out.rstrip('/')}.failed.jsonl; packtrain retry {state} asks for them again")
+        files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
+        files.append(f"            {_retry(out, state, service)} asks those again whose failure may pass, --all all")
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
     if summary.duplicates_healed:
@@ -35,3 +39,12 @@ def summary_text(summary: Summary, out: str, state: Path) -> str:
     shards = f"{summary.shards:,} {'shard' if summary.shards == 1 else 'shards'}"
     uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
     return "\n".join([f"complete: {counts}", *files, f"  {shards}, {uploaded}"])
+
+
+def _retry(out: str, state: Path, service: str) -> str:
+    """The command as it can be run."""
+    command = ["packtrain", "retry", str(state)]
+    command += ["--out", out] if answers_of(state) != Path(out) else []
+    command += ["--service", service] if service != "gemini" else []
+    command += ["--wire", "gemini"] if "://" in service else []
+    return f"`{shlex.join(command)}`"
