@@ -74,7 +74,7 @@ def test_a_full_disk_below_standard_output_is_named(terminal: Terminal) -> None:
 
 def test_an_interrupt_while_the_program_is_loaded_ends_it_silently(terminal: Terminal) -> None:
     """Nothing has begun; the code is that of an interruption, not Python's own."""
-    (terminal.directory / "cyclopts.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (terminal.directory / "cyclopts.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     done = terminal("check", "x", PYTHONPATH=f"{terminal.directory}{os.pathsep}{terminal.environ['PYTHONPATH']}")
     assert (done.returncode, done.stdout, done.stderr) == (75, "", "")
 

@@ -116,6 +116,11 @@ def _of(entries: list[dict[str, Any]], what: str) -> dict[str, Any]:
     return next(entry for entry in entries if entry["what"] == what)
 
 
+def _first_create(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """That of shard 0; creates may come in any order."""
+    return next(entry for entry in entries if ".0.0.1." in entry.get("displayName", "") and "created" in entry["what"])
+
+
 def lose_an_answer(root: Path) -> None:
     _rewrite(root / "out.jsonl", lambda lines: lines[1:])
 
@@ -146,7 +151,7 @@ def reject_in_silence(root: Path) -> None:
 
 def two_live_jobs(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        made = _of(entries, "batch_created")
+        made = _first_create(entries)
         return [*entries, made | {"name": "batches/twin", "at": made["at"] + 1e-6}]
 
     _retell(root, change)
@@ -171,7 +176,7 @@ def forget_an_intent(root: Path) -> None:
 
 def create_more_than_was_intended(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [*entries, _of(entries, "batch_created") | {"name": "batches/late", "at": 1e10}]
+        return [*entries, _first_create(entries) | {"name": "batches/late", "at": 1e10}]
 
     _retell(root, change)
 
@@ -190,7 +195,7 @@ def create_in_a_second_attempt(root: Path, decision: str = "AttemptAbandoned") -
     """Both intended, both in an account: the first one adopted, the other one reported as too many."""
 
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        made = _of(entries, "batch_created")
+        made = _first_create(entries)
         tag = made["displayName"].replace(".0.0.1.", ".0.0.2.")
         detail = json.dumps({"tag": tag})
         for at, attempt, event, text in ((9e9, 1, decision, ""), (9e9, 2, "CreateIntended", detail)):
@@ -215,7 +220,7 @@ def change_a_file_at_the_service(root: Path) -> None:
 
 def make_a_job_of_other_content(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        made = _of(entries, "batch_created")
+        made = _first_create(entries)
         made["displayName"] = made["displayName"].rsplit(".", 1)[0] + ".4"
         return entries
 
@@ -224,7 +229,7 @@ def make_a_job_of_other_content(root: Path) -> None:
 
 def make_a_job_of_no_shard(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        made = _of(entries, "batch_created")
+        made = _first_create(entries)
         made["displayName"] = made["displayName"].replace(".0.0.1.", ".7.0.1.")
         return entries
 
@@ -288,7 +293,7 @@ def create_after_the_end(root: Path) -> None:
 
 def keep_a_job_secret(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        made = _of(entries, "batch_created")
+        made = _first_create(entries)
         ended = next(entry for entry in entries if entry["what"] == "batch_finished" and entry["name"] == made["name"])
         return [*entries, made | {"name": "batches/twin", "at": ended["at"] + 1}]
 

@@ -141,17 +141,20 @@ class Ingest:
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
         """The files of an ingest under way. What is left unsealed at the end is not kept."""
-        await anyio.to_thread.run_sync(self._ledger.restore, self._cursor.shards)
-        self._rejects = await anyio.to_thread.run_sync(RejectsFile, self._rejects_path, self._cursor.rejects_bytes)
         try:
-            async with Scanner(self._options) as self._scanner, open_backlog() as self._backlog:
-                yield
+            await anyio.to_thread.run_sync(self._ledger.restore, self._cursor.shards)
+            self._rejects = await anyio.to_thread.run_sync(RejectsFile, self._rejects_path, self._cursor.rejects_bytes)
+            try:
+                async with Scanner(self._options) as self._scanner, open_backlog() as self._backlog:
+                    yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._close_files)
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._close)
+                await anyio.to_thread.run_sync(self._ledger.close)
 
-    def _close(self) -> None:
-        self._ledger.close()
+    def _close_files(self) -> None:
         self._rejects.close()
         if self._target is not None:
             self._target.discard()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -127,12 +128,19 @@ def read_history(directory: Path) -> History:
     """Of the service in ``directory``. A line that is torn or no JSON stands among what is impossible."""
     history = History()
     decoder = msgspec.json.Decoder(Entry)
-    with (directory / "truth.jsonl").open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                history.add(decoder.decode(line))
-            except msgspec.DecodeError as error:
-                history.impossible.append(f"truth.jsonl:{number}: {error}")
-            if not line.endswith(b"\n"):
-                history.impossible.append(f"truth.jsonl:{number}: torn")
+    for number, line in enumerate(_read_lines(directory / "truth.jsonl"), 1):
+        try:
+            history.add(decoder.decode(line))
+        except msgspec.DecodeError as error:
+            history.impossible.append(f"truth.jsonl:{number}: {error}")
+        if not line.endswith(b"\n"):
+            history.impossible.append(f"truth.jsonl:{number}: torn")
     return history
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    """All lines; a service that is at work may be in the middle of its last one, which is then waited for."""
+    data = path.read_bytes()
+    while not data.endswith(b"\n") and (longer := path.read_bytes()) != data:
+        data = longer
+    return io.BytesIO(data).readlines()
