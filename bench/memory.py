@@ -9,7 +9,6 @@ process.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -17,10 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trials import MB, Rival, Trial, compete
+from trials import MB, Rival, Trial, compete, local_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 LINES = Path(__file__).with_name("lines.py")
 PACKTRAIN = (sys.executable, "-m", "packtrain")
@@ -35,7 +34,7 @@ def run(directory: Path, megabytes: int) -> Trial:
     source, out, state = directory / "in.jsonl", directory / "out.jsonl", directory / "out.jsonl.packtrain"
     with source.open("wb") as file:
         subprocess.run([sys.executable, LINES, "--megabytes", str(megabytes)], stdout=file, check=True)
-    with _service(directory / "service") as origin:
+    with local_service(directory / "service") as origin:
         command = [*PACKTRAIN, "run", "in.jsonl", "--model", "m", "--out", "out.jsonl", "--quiet"]
         command += ["--service", origin, "--wire", "gemini", "--poll", "1s"]
         trial = _once("run", command, directory, megabytes)
@@ -49,17 +48,6 @@ def run(directory: Path, megabytes: int) -> Trial:
 def _once(name: str, command: Sequence[str], directory: Path, megabytes: int) -> Trial:
     rival = Rival(name=name, command=command)
     return compete("memory", [rival], size=megabytes * MB, rounds=1, directory=directory)[0]
-
-
-@contextlib.contextmanager
-def _service(directory: Path) -> Iterator[str]:
-    command = [*PACKTRAIN, "serve", "--dir", str(directory), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ mpl.rcParams["svg.hashsalt"] = "packtrain"  # the same lines give the same file
 
 Line = dict[str, Any]
 OURS, OTHERS = "#2b6cb0", "#a0aec0"
-SPEEDS = ("ingest", "upload", "merge")
+SPEEDS = ("ingest", "upload loopback", "merge")
 
 
 def main() -> None:

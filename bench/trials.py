@@ -6,11 +6,13 @@ are ratios within one run. A line of JSON is printed for each process that ended
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,6 +62,18 @@ def compete(bench: str, rivals: Sequence[Rival], *, size: int, rounds: int, dire
             print(msgspec.json.encode(trial).decode(), flush=True)
             trials.append(trial)
     return trials
+
+
+@contextlib.contextmanager
+def local_service(directory: Path) -> Iterator[str]:
+    """The origin of a local service in a process of its own, which keeps its files in ``directory``."""
+    command = [sys.executable, "-m", "packtrain", "serve", "--dir", str(directory), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
 
 
 def _run(bench: str, rival: Rival, number: int, size: int, directory: Path) -> Trial:

@@ -40,7 +40,7 @@ import msgspec
 import packtrain
 from packtrain._wire.gemini.files import decode_hash
 from packtrain.testing.proxy import open_proxy
-from trials import MB, Rival, Trial, compete, table
+from trials import MB, Rival, Trial, compete, local_service, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,17 +121,6 @@ def _cpu() -> float:
     """Of this process and those that it started."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-@contextlib.contextmanager
-def _service(directory: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "packtrain", "serve", "--dir", str(directory), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
 
 
 class Bench:
@@ -238,7 +227,7 @@ def main() -> None:
                 content.writelines(itertools.repeat(random.Random(number).randbytes(MB), chosen.megabytes))
             files.append(file)
         with (
-            _service(directory / "service") as origin,
+            local_service(directory / "service") as origin,
             _network(chosen.network, origin, chosen.megabytes * MB, chosen.seed) as proxy,
         ):
             bench = Bench(chosen.network, directory, origin, proxy, files)
