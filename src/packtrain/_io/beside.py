@@ -16,6 +16,7 @@ import msgspec
 
 from .._options import MIB
 from .asked import Asked
+from .program import command
 from .walk import Astray
 
 if TYPE_CHECKING:
@@ -29,12 +30,9 @@ _encode = msgspec.msgpack.Encoder().encode
 @contextmanager
 def keys_beside(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
     """As ``once`` gives them; the process ends with the block. Also raises Astray when the process does not answer."""
-    # Not the main module of the caller, and nothing of its environment.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from packtrain._io.beside import serve; serve(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, str(most), *map(str, asked.paths)]
     # In a group of its own, for Ctrl-C is the caller's to answer. S603: the program is this one.
     with subprocess.Popen(  # noqa: S603
-        command,
+        command(__name__, str(most), *map(str, asked.paths)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -49,8 +47,9 @@ def keys_beside(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
             process.kill()
 
 
-def serve(most: str, *paths: str) -> None:
+def main() -> None:
     """The process's part: ends by itself when nobody takes what it writes."""
+    most, *paths = sys.argv[1:]
     for some in once(Asked(tuple(map(Path, paths))).keys(), int(most)):
         _send(sys.stdout.buffer, some)
     _send(sys.stdout.buffer, [])

@@ -1,8 +1,7 @@
 """Processes that judge frames side by side.
 
-A frame's bytes are put where both sides see them, and a few words go through pipes. They are started by themselves
-rather than by multiprocessing, which would run the caller's main module again, and with an empty environment, so
-that no credentials are ever in them. They hold nothing: one that was lost costs nothing but a new start.
+A frame's bytes are put where both sides see them, and a few words go through pipes. They hold nothing: one that was
+lost costs nothing but a new start.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import mmap
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -25,6 +23,7 @@ from .._errors import IncompleteRun
 from .._options import MIB
 from .._rules.records import scan
 from .._rules.verdicts import answer, packed_question
+from .program import command
 from .worker import LENGTH_BYTES
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 #: Room for one frame; one with a longer line is judged in this process.
 _ROOM = 8 * MIB
 _ALONE = "set the number of workers to 1 to do without"
-_CODE = "import sys; sys.path[:] = sys.argv[2:]; from packtrain._io.worker import main; main()"
 
 
 class Workers:
@@ -73,11 +71,14 @@ async def open_workers(count: int) -> AsyncIterator[Workers]:
 @asynccontextmanager
 async def _open_worker() -> AsyncIterator[Worker]:
     with _shared_memory() as (handle, memory):
-        command = [sys.executable, "-I", "-S", "-c", _CODE, str(handle), *sys.path]
         try:
             # In a session of its own, a signal from the terminal is left to this process.
             process = await anyio.open_process(
-                command, stderr=subprocess.DEVNULL, env={}, pass_fds=[handle], start_new_session=True
+                command("packtrain._io.worker", str(handle)),
+                stderr=subprocess.DEVNULL,
+                env={},
+                pass_fds=[handle],
+                start_new_session=True,
             )
         except OSError as error:
             raise IncompleteRun(f"no process to judge lines could be started ({error.strerror}); {_ALONE}") from error
