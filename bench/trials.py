@@ -13,13 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MB = 10**6
 Facts = Mapping[str, int | float | str]
@@ -65,10 +62,13 @@ def compete(bench: str, rivals: Sequence[Rival], *, size: int, rounds: int, dire
 
 
 @contextlib.contextmanager
-def local_service(directory: Path) -> Iterator[str]:
-    """The origin of a local service in a process of its own, which keeps its files in ``directory``."""
-    command = [sys.executable, "-m", "packtrain", "serve", "--dir", str(directory), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def local_service(directory: Path, *options: str) -> Iterator[str]:
+    """The origin of a local service in a process of its own, which keeps its files in ``directory``.
+
+    ``options`` are those of ``packtrain serve``; a backend may be a function of this folder.
+    """
+    command = [sys.executable, "-m", "packtrain", "serve", "--dir", str(directory), "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().split()[-1]

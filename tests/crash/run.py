@@ -1,14 +1,16 @@
 """Kill a run again and again, and see whether anybody can tell from its output.
 
 ``python -m tests.crash.run --lines 1000000 --shards 8 --kills 60`` is the long form. Client and service are
-processes of their own; at random instants one of them, or both, get SIGKILL and are started again. At the end
-the output must be, byte for byte, that of a run that nobody disturbed, the service's own record must show one job
-for each shard, and an audit of the run must find nothing.
+processes of their own; at random instants one of them, or both, or a process that judges lines for the client, get
+SIGKILL and are started again, the client each time with another number of workers. At the end the output must be, byte
+for byte, that of a run that nobody disturbed, the service's own record must show one job for each shard, and an audit
+of the run must find nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMPLETE, AGAIN = 0, 75
+VICTIMS = ("client", "client", "worker", "service", "both")
+WORKERS = (1, 2, 4)
 
 
 class Bench:
@@ -63,11 +67,12 @@ class Bench:
         self._service.stdout.close()
         self._service.wait()
 
-    def start_client(self, name: str) -> subprocess.Popen[bytes]:
+    def start_client(self, name: str, workers: int = 1) -> subprocess.Popen[bytes]:
         out = self.root / f"{name}.jsonl"
         command = [sys.executable, "-m", "packtrain", "run", str(self.input), "--model", "m", "--out", str(out)]
         command += ["--service", f"http://127.0.0.1:{self._port}", "--wire", "gemini", "--json", "--quiet"]
         command += ["--max-shard-requests", str(self.requests), "--poll", "100ms", "--settle", "1s"]
+        command += ["--workers", str(workers)]
         environment = os.environ | {"GEMINI_API_KEY": "none-needed"}
         with (self.root / f"{name}.log").open("ab") as log:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
@@ -88,14 +93,14 @@ class Bench:
         done, code = 0, AGAIN
         self.serve("torn-service")
         while code == AGAIN:
-            client = self.start_client("torn")
+            client = self.start_client("torn", chance.choice(WORKERS))
             while done < kills:
                 try:
                     client.wait(timeout=chance.uniform(0.05, span))
                     break
                 except subprocess.TimeoutExpired:
                     done += 1
-                    client = self._strike(client, chance.choice(["client", "client", "service", "both"]))
+                    client = self._strike(client, chance)
             code, _ = finish(client)
         self.kill_service()
         if code != COMPLETE:
@@ -113,7 +118,11 @@ class Bench:
         out, state, service = (self.root / name for name in ("torn.jsonl", "torn.jsonl.packtrain", "torn-service"))
         return audit_run(inputs=[self.input], out=out, state=state, service=service, exit_code=COMPLETE)
 
-    def _strike(self, client: subprocess.Popen[bytes], victim: str) -> subprocess.Popen[bytes]:
+    def _strike(self, client: subprocess.Popen[bytes], chance: random.Random) -> subprocess.Popen[bytes]:
+        victim = chance.choice(VICTIMS)
+        if victim == "worker":
+            kill_children(client.pid)
+            return client
         if victim in ("service", "both"):
             self.kill_service()
         if victim in ("client", "both"):
@@ -121,7 +130,7 @@ class Bench:
             finish(client)
         if victim in ("service", "both"):
             self.serve("torn-service")
-        return self.start_client("torn") if victim in ("client", "both") else client
+        return self.start_client("torn", chance.choice(WORKERS)) if victim in ("client", "both") else client
 
 
 def write_requests(path: Path, lines: int) -> None:
@@ -130,6 +139,14 @@ def write_requests(path: Path, lines: int) -> None:
             text = f"prompt number {number} " + "word " * (number % 40)
             body = {"contents": [{"parts": [{"text": text}]}]}
             file.write(json.dumps({"key": f"key-{number}", "request": body}) + "\n")
+
+
+def kill_children(pid: int) -> None:
+    """Those that a process has at this moment."""
+    with contextlib.suppress(OSError):  # it may have ended
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in path.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
