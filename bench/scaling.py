@@ -29,6 +29,7 @@ import anyio.to_thread
 from msgspec import Struct
 
 from packtrain._client import Client
+from packtrain._flow.session import Session
 from packtrain._flow.signals import Meter
 from packtrain._io.spool import Spool
 from packtrain._manifest.sqlite import open_sqlite
@@ -270,17 +271,18 @@ async def measure(directory: Path, jobs: int, given: argparse.Namespace, busy: B
     limits = Limits(shard_bytes=shard_bytes, live_jobs=LIVE_JOBS, stored_bytes=stored)
     began = time.process_time()
     async with open_sqlite(directory / "manifest.db") as manifest:
-        client = Client(
-            Spool(directory),
-            Counted(manifest, busy),
-            service,
-            VirtualClock(given.seed),
-            Service(origin="http://127.0.0.1:1", limits=limits),
-            Options(shard_requests=LINES),
-            Meter(),
+        session = Session(
+            spool=Spool(directory),
+            manifest=Counted(manifest, busy),
+            remote=service,
+            clock=VirtualClock(given.seed),
+            service=Service(origin="http://127.0.0.1:1", limits=limits),
+            options=Options(shard_requests=LINES),
+            meter=Meter(),
+            place="http://127.0.0.1:1",
         )
         rows: Iterator[bytes] = (line(number) for number in range(jobs * LINES))
-        summary = await client.run(rows, model="m", out=directory / "out.jsonl")
+        summary = await Client(session).run(rows, model="m", out=directory / "out.jsonl")
     assert summary.complete
     assert summary.jobs_created == jobs == service.calls["create"]
     assert summary.answered == jobs * LINES

@@ -52,10 +52,15 @@ from ._reports import (
 from ._service import Gemini, Local, Service
 
 if TYPE_CHECKING:
+    from ._adopt import adopt
     from ._client import Client, open_client
-    from ._recovery import adopt, recover
-    from ._runs import finished
-    from ._stages import check, merge, split, status, upload
+    from ._finished import finished
+    from ._recover import recover
+    from ._stages.check import check
+    from ._stages.merge import merge
+    from ._stages.split import split
+    from ._stages.upload import upload
+    from ._status import status
     from ._verify import verify
     from .server import serving
 
@@ -120,15 +125,15 @@ __all__ = (
 _LATER = {
     "Client": "_client",
     "open_client": "_client",
-    "adopt": "_recovery",
-    "check": "_stages",
-    "finished": "_runs",
-    "merge": "_stages",
-    "recover": "_recovery",
+    "adopt": "_adopt",
+    "check": "_stages.check",
+    "finished": "_finished",
+    "merge": "_stages.merge",
+    "recover": "_recover",
     "serving": "server",
-    "split": "_stages",
-    "status": "_stages",
-    "upload": "_stages",
+    "split": "_stages.split",
+    "status": "_status",
+    "upload": "_stages.upload",
     "verify": "_verify",
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from ._errors import InputError
+from ._flow.output import output_at
 from ._flow.verify import Verifier
 from ._io.spool import Spool
 from ._manifest.admission import doubt
@@ -16,7 +17,6 @@ from ._manifest.sqlite import open_sqlite
 from ._manifest.witness import read_tokens, tokens_of
 from ._places import answers_of
 from ._reports import Finding, Verification
-from ._runs import output_at
 
 if TYPE_CHECKING:
     import os

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from packtrain._errors import ApiError, PacktrainError, ProtocolError
 from packtrain._flow.context import Context
-from packtrain._flow.extras import adopt
+from packtrain._flow.extras import adopt_job
 from packtrain._flow.listing import known_jobs
 from packtrain._flow.reconcile import Watcher
 from packtrain._flow.signals import Changes
@@ -262,6 +262,6 @@ async def test_22_a_job_found_late_is_no_younger_for_that() -> None:
         job = await manifest.record(job, CreateIntended(tag=OWN.display_name, intent_at=NOW))
         ctx = context(manifest, remote, clock)
         job = await manifest.record(job, CreateDoubtful(doubtful_at=NOW - 300, reason="no answer"))
-        await adopt(ctx, job, list(remote.jobs))
+        await adopt_job(ctx, job, list(remote.jobs))
         (job,) = await manifest.jobs(RUN.id)
         assert await known_jobs(ctx) == {OWN.name: NOW - 500}

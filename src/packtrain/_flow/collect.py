@@ -14,9 +14,9 @@ from .._options import JOB_PATIENCE
 from .._rules.lifecycle import Closed, Landed, Quarantined, ResultLost
 from .context import log
 from .download import fetch_whole
+from .forgotten import next_generation, suspect
 from .landing import Landing
 from .merge import publish_part
-from .recovery import forgotten, suspect
 
 if TYPE_CHECKING:
     from .context import Context
@@ -74,7 +74,7 @@ async def _missed(ctx: Context, job: Job, error: ApiError) -> Job:
 
 
 async def _landing(ctx: Context, job: Job) -> Landing:
-    shard, following = await ctx.manifest.shard(job), await forgotten(ctx, job)
+    shard, following = await ctx.manifest.shard(job), await next_generation(ctx, job)
     if not job.generation:
         return Landing(ctx, job, shard, shard.first, None, following)
     lineage = {other.generation: other for other in await ctx.manifest.jobs(job.run) if other.shard == job.shard}

@@ -20,8 +20,8 @@ from .._rules.lifecycle import (
 from .._rules.outcome import Outcome, classify
 from .._rules.retrying import is_transient, wait_after
 from .context import log
+from .forgotten import refuse_unknown
 from .lookback import Lookback
-from .recovery import refuse_unknown
 
 if TYPE_CHECKING:
     from .context import Context

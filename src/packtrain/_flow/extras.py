@@ -44,7 +44,7 @@ async def find_own(ctx: Context, job: Job, listing: Listing) -> list[RemoteBatch
     return [batch for batch in found if batch.name not in given_up]
 
 
-async def adopt(ctx: Context, job: Job, matches: list[RemoteBatch]) -> Job:
+async def adopt_job(ctx: Context, job: Job, matches: list[RemoteBatch]) -> Job:
     """Take one of these jobs for the shard's own; a person must decide if any was made of other content."""
     shard = await ctx.manifest.shard(job)
     found = [await ctx.remote.find_batch(match.name) or match for match in matches]

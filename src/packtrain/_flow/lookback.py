@@ -18,7 +18,7 @@ from .._rules import naming, polling
 from .._rules.lifecycle import Quarantined
 from .._rules.polling import Search, Sight
 from .context import log
-from .extras import adopt, find_own
+from .extras import adopt_job, find_own
 from .listing import known_jobs, list_jobs
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Lookback:
             self._count(job, Sight.VOID)
             raise
         if found := await find_own(self._ctx, job, listing):
-            return await adopt(self._ctx, job, found)
+            return await adopt_job(self._ctx, job, found)
         if job.intent_at is None:
             return None
         return await self._judge(job, self._count(job, await self._worth(listing, known, job.intent_at)))

@@ -26,7 +26,7 @@ from .._rules.lifecycle import (
 )
 from .._rules.polling import Search, Sight
 from .context import log
-from .extras import adopt, cancelling, find_own, sweep
+from .extras import adopt_job, cancelling, find_own, sweep
 from .listing import Listing, known_jobs, look_through
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Watcher:
         if job.state is State.FENCE_INTENT:
             return await self._fence(job)
         if matches := await find_own(self._ctx, job, listing):
-            await adopt(self._ctx, job, matches)
+            await adopt_job(self._ctx, job, matches)
             self._forget(job)
             return True
         since = job.doubtful_at or self._ctx.clock.now()

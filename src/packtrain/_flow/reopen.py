@@ -12,7 +12,7 @@ from .._errors import ManifestError
 from .._io.lineage import pick
 from .._io.spool import draft, land, restore
 from .._rules.lineage import latest
-from .recovery import suspect
+from .forgotten import suspect
 
 if TYPE_CHECKING:
     from pathlib import Path

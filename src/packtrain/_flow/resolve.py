@@ -24,7 +24,7 @@ async def resolve(ctx: Context, shard: int, decision: Decision, batch: str | Non
     job = await _quarantined(ctx, shard)
     match decision:
         case "adopt":
-            return await _adopt(ctx, job, batch or "")
+            return await _adopt_job(ctx, job, batch or "")
         case "retry":
             return await _retry(ctx, job)
         case "drop":
@@ -41,7 +41,7 @@ async def _quarantined(ctx: Context, shard: int) -> Job:
     return job
 
 
-async def _adopt(ctx: Context, job: Job, name: str) -> Job:
+async def _adopt_job(ctx: Context, job: Job, name: str) -> Job:
     """The job ``name`` at the service is the shard's."""
     if not name.startswith("batches/"):
         raise InputError(f"{name!r} is not the name of a job; they look like batches/abc")

@@ -10,8 +10,8 @@ import msgspec
 
 from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
 from .._options import LONGEST_WAIT
+from .._rules.forgotten import suspicion
 from .._rules.lifecycle import SPOOLED, STORED, TABLE, Event, Suspected, advance
-from .._rules.recovery import suspicion
 from . import refusals, rows
 from .rows import from_json, to_json
 

@@ -22,7 +22,7 @@ from .._manifest.base import Manifest
 from .._model import Cursor, Extra, ExtraState, KeyMark, SourceMark, State, Tally, Upload
 from .._options import LONGEST_WAIT
 from .._rules import lifecycle
-from .._rules.recovery import suspicion
+from .._rules.forgotten import suspicion
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
 
 LANDED = lifecycle.Landed(tally=Tally(answered=LINES - 1, failed=1, again=1))

@@ -1,39 +1,35 @@
-"""The ways on when a manifest cannot be trusted: it is made anew, or a person's word makes it good."""
+"""``recover``: a manifest that is lost is made anew."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import msgspec
 
-from ._client import open_client_on
+from ._client import open_session
 from ._disk import disk_errors, remove, rename, sync_directory
 from ._errors import InputError, ManifestError
+from ._flow.output import output_at
+from ._flow.rebuild import rebuild
+from ._flow.terms import MAIN, describe
 from ._io.spool import Spool
-from ._manifest import operations
-from ._manifest.admission import take_over
-from ._manifest.database import log_of, open_database
+from ._manifest.database import log_of
 from ._manifest.lock import hold
 from ._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of
-from ._model import State
 from ._options import Options
-from ._reports import Adoption, Recovery
 from ._rules import naming
 from ._rules.extras import plain_model
-from ._rules.lifecycle import SPOOLED
-from ._runs import MAIN
 
 if TYPE_CHECKING:
     import os
-    from sqlite3 import Connection
 
     from ._io.inputs import Inputs
-    from ._manifest.identity import Identity
     from ._model import Task
+    from ._reports import Recovery
     from ._service import Local, Service
 
 
@@ -61,52 +57,19 @@ async def recover(
     """
     if not naming.is_token(run):
         raise InputError(f"{run!r} is no run; an id has 26 letters and digits, and stands in manifest.run")
-    spool = Spool(Path(state))
+    spool, options, output = Spool(Path(state)), options or Options(), await output_at(out)
+    lost = describe(run_id, model, task, join, output.parts, service, options)
+    lost = msgspec.structs.replace(lost, token=run, recovered=True)
     draft = spool.root / "recovering.db"
     await anyio.to_thread.run_sync(_make_way, spool, draft, Token(run, run_id, model, task))
     try:
-        async with open_client_on(spool, draft, service, options or Options()) as client:
-            found = await client.recover(inputs, token=run, model=model, out=out, task=task, run_id=run_id, join=join)
+        async with open_session(spool, draft, service, options) as session:
+            found = await rebuild(session, lost, inputs, output)
         await anyio.to_thread.run_sync(_put_in_place, spool, draft)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(_discard, spool, draft)
     return found
-
-
-async def adopt(state: str | os.PathLike[str]) -> Adoption:
-    """Take a manifest over that was copied, moved or put back, or that is driven with another key from now on.
-
-    To be called when no other copy of it is at work, nor will be. Every shard of which no job is known counts as in
-    doubt afterwards: it is looked for at the service before anything of it is sent.
-
-    Raises InputError when there is no manifest, ManifestError when it is damaged or in use, or when files that it
-    needs are gone.
-    """
-    return await anyio.to_thread.run_sync(_adopt, Spool(Path(state)))
-
-
-def _adopt(spool: Spool) -> Adoption:
-    if not spool.manifest.exists():
-        raise InputError(f"{spool.manifest} is not there; name the state directory of a run")
-    with open_database(spool.manifest, partial(_take_over, spool)) as connection:
-        runs = operations.runs(connection)
-        doubted = [job for run in runs for job in operations.jobs(run.id, {State.RECONCILING}, connection)]
-        return Adoption(instance=operations.instance(connection), doubted=len(doubted))
-
-
-def _take_over(spool: Spool, path: Path, now: Identity, connection: Connection) -> None:
-    """An older manifest may want files that the later one has done with."""
-    for run in operations.runs(connection):
-        for job in operations.jobs(run.id, SPOOLED, connection):
-            shard = spool.run(run.token).shard(job.shard, job.generation)
-            if not shard.exists():
-                raise ManifestError(
-                    f"{shard} is gone, so this manifest cannot go on: move {spool.manifest}, and its -wal if there is "
-                    f"one, aside, then let `packtrain recover INPUT... --run {run.token} --model {run.model} "
-                    "--out OUT` make it anew"
-                )
-    take_over(path, now, connection)
 
 
 def _make_way(spool: Spool, draft: Path, asked: Token) -> None:

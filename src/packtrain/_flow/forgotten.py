@@ -1,19 +1,18 @@
-"""A run whose manifest may have forgotten jobs: what the service knows of it, held against what is sealed here."""
+"""What a manifest may have forgotten: one that was made anew, and one that was put back from an older copy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import InputError, ManifestError
+from .._errors import ManifestError
 from .._model import ExtraState
 from .._options import ATTEMPTS
 from .._rules import naming
-from .._rules.extras import plain_model
-from .._rules.recovery import suspicion, unknown
-from .listing import list_jobs, look_through
+from .._rules.forgotten import suspicion, unknown
+from .listing import look_through
 
 if TYPE_CHECKING:
-    from .._model import Job, RemoteBatch, Shard
+    from .._model import Job, Shard
     from .._rules.lifecycle import Event
     from .context import Context
 
@@ -31,7 +30,7 @@ async def suspect(ctx: Context, shard: Shard) -> list[Event]:
     return [suspicion(ctx.run.token, shard, attempt, ctx.clock.now())]
 
 
-async def forgotten(ctx: Context, job: Job) -> naming.Tag | None:
+async def next_generation(ctx: Context, job: Job) -> naming.Tag | None:
     """The tag of a job of the shard's next generation, which a recovered manifest does not know of yet."""
     if not ctx.run.recovered:
         return None
@@ -60,43 +59,6 @@ async def refuse_unknown(ctx: Context) -> None:
             f"`packtrain adopt {ctx.spool.manifest.parent}`; each shard is then looked for at the service before it is "
             "sent"
         )
-
-
-async def find_jobs(ctx: Context) -> list[RemoteBatch]:
-    """All jobs of the run that the service lists. Raises ManifestError when there are none, InputError when they are of
-    another model."""
-    found = list((await list_jobs(ctx.remote, ctx.run.token)).batches.values())
-    if not found:
-        raise ManifestError(
-            f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from; see whether the "
-            "key is of the same account, and whether the run is the one that the names of its jobs have after 'pt1.'"
-        )
-    for other in found:
-        if plain_model(other.model) not in ("", plain_model(ctx.run.model)):
-            raise InputError(
-                f"{other.name} of run {ctx.run.token} is for model {plain_model(other.model)}, not for "
-                f"{ctx.run.model}; nothing was recovered: give --model as at the first start"
-            )
-    return found
-
-
-async def compare(ctx: Context, found: list[RemoteBatch]) -> int:
-    """How many of the sealed shards have a job. Raises InputError when one was made of other lines."""
-    contents: dict[tuple[int, int], set[tuple[str, int]]] = {}
-    for batch in found:
-        if tag := naming.read_tag(ctx.run.token, batch.display_name):
-            contents.setdefault((tag.shard, tag.generation), set()).add((tag.sha16, tag.lines))
-    with_job = 0
-    for job in await ctx.manifest.jobs(ctx.run.id):
-        shard = await ctx.manifest.shard(job)
-        theirs = contents.get((shard.index, shard.generation), set())
-        if theirs - {(shard.sha256[:16], shard.lines)}:
-            raise InputError(
-                f"shard {shard.index} of run {ctx.run.token} was made of other lines than these; give the same input, "
-                "in the same order, and the same --max-shard-bytes and --max-shard-requests as at the first start"
-            )
-        with_job += bool(theirs)
-    return with_job
 
 
 def _file(ctx: Context, shard: Shard, attempt: int) -> str:

@@ -1,0 +1,47 @@
+"""The input of a run taken in, until it ends or a stop is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .._io.inputs import open_sources
+from .forgotten import suspect
+from .ingest import Ingest
+
+if TYPE_CHECKING:
+    from .._io.inputs import Inputs
+    from .context import Context
+    from .session import Session
+
+
+async def take_in(session: Session, ctx: Context, inputs: Inputs) -> None:
+    """A stream that ends after a stop was asked for may have been cut by the same signal: it is not the end."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cut_off, session.stopped, tasks.cancel_scope)
+        await _ingest(session, ctx, inputs)
+        tasks.cancel_scope.cancel()
+
+
+async def _cut_off(stopped: anyio.Event, scope: anyio.CancelScope) -> None:
+    await stopped.wait()
+    scope.cancel()
+
+
+async def _ingest(session: Session, ctx: Context, inputs: Inputs) -> None:
+    if (await ctx.manifest.cursor(ctx.run.id)).done:
+        return
+    await Ingest(
+        ctx.run,
+        await open_sources(inputs),
+        manifest=ctx.manifest,
+        options=ctx.options,
+        shard_path=ctx.spool.shard,
+        rejects=ctx.spool.rejects,
+        keys=ctx.spool.keys,
+        changes=ctx.changes,
+        meter=session.meter,
+        suspect=partial(suspect, ctx),
+    ).ingest()

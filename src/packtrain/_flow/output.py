@@ -1,0 +1,39 @@
+"""Where a run's answers go, found and made sure of before anything is paid for."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from .._io.inputs import named_files
+from .merge import Output
+
+if TYPE_CHECKING:
+    from .._io.inputs import Inputs
+    from .context import Context
+
+
+async def output_at(out: str | os.PathLike[str]) -> Output:
+    """A file, or a directory of parts: one that exists, or a name with a slash at its end."""
+    path = Path(out)
+    parts = os.fspath(out).endswith(os.sep) or await anyio.to_thread.run_sync(path.is_dir)
+    return Output(path, parts=parts)
+
+
+async def prepare_output(ctx: Context, output: Output, inputs: Inputs) -> None:
+    """Raises InputError when publishing at the end would fail, or destroy something."""
+    await anyio.to_thread.run_sync(output.prepare, await named_files(inputs))
+    if not (await ctx.manifest.cursor(ctx.run.id)).shards:
+        # A start that came as far as the input may have left a list of bad lines beside the output.
+        lists = not await anyio.to_thread.run_sync(ctx.spool.rejects.exists)
+        await anyio.to_thread.run_sync(partial(output.refuse_taken, lists=lists))
+
+
+async def refuse_output(output: Output, inputs: Inputs) -> None:
+    """Raises InputError as ``prepare_output``, for a run that has published nothing; lists beside it may be its own."""
+    await anyio.to_thread.run_sync(output.prepare, await named_files(inputs))
+    await anyio.to_thread.run_sync(partial(output.refuse_taken, lists=False))

@@ -1,0 +1,70 @@
+"""``merge``: results joined to requests by key."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from .._disk import remove
+from .._errors import InputError
+from .._flow.merge import Output
+from .._io.join import join_files
+from .._io.joined import Outputs
+from .._io.spool import settle
+from .._options import Options
+from .._reports import MergeReport
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+
+async def merge(
+    requests: Sequence[str | os.PathLike[str]],
+    results: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    join: bool = False,
+    options: Options | None = None,
+) -> MergeReport:
+    """Join results to requests by key, in the order of the requests, in bounded memory.
+
+    Beside ``out`` stand ``out.failed.jsonl`` and ``out.unknown.jsonl`` if there is anything in them. Raises
+    InputError for a file that cannot be read, IntegrityError for results that are cut short.
+    """
+    output = Output(Path(out), parts=False)
+    inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
+    await anyio.to_thread.run_sync(output.prepare, [*inputs, *rows])
+    finals = (output.path, output.beside("failed"), output.beside("unknown"))
+    drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
+    window = (options or Options()).join_window
+    work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)
+    try:
+        tally = await anyio.to_thread.run_sync(work)
+        await anyio.to_thread.run_sync(settle, drafts, finals)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_give_up, drafts)
+        if isinstance(error, OSError):
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        raise
+    for path in finals[1:]:
+        if not path.stat().st_size:
+            await anyio.to_thread.run_sync(remove, "results", path)
+    return MergeReport(
+        lines=tally.answered + tally.failed,
+        answered=tally.answered,
+        failed=tally.failed,
+        missing=tally.missing,
+        duplicates=tally.duplicates,
+        unknown=tally.unknown,
+    )
+
+
+def _give_up(drafts: Sequence[Path]) -> None:
+    for path in drafts:
+        remove("results", path)

@@ -1,0 +1,27 @@
+"""Room for what a stage needs only while it works."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def scratch(near: Path | None = None) -> AsyncIterator[Path]:
+    """A directory for what is needed only now."""
+    directory = await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix=".packtrain-", dir=near))
+    try:
+        yield Path(directory)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(partial(shutil.rmtree, directory, ignore_errors=True))

@@ -1,0 +1,161 @@
+"""``upload``: files sent as they are, each under a name that is made of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from .._errors import IncompleteRun, InputError, IntegrityError
+from .._flow import upload as uploading
+from .._flow.context import Context
+from .._flow.groups import plain_errors
+from .._flow.signals import Changes, Meter
+from .._io.clock import SystemClock
+from .._io.gemini import GeminiRemote
+from .._io.spool import RunSpool, Spool
+from .._io.transport import open_transport
+from .._manifest.sqlite import open_sqlite
+from .._model import Cursor, Job, RemoteFile, Run, Shard, State
+from .._options import KIB, Options
+from .._rules import naming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import BufferedReader
+
+    from .._service import Service
+
+#: What a file is known by before it is read whole: so many pieces of it, of so many bytes.
+_SAMPLES, _SAMPLE_BYTES = 16, 64 * KIB
+
+
+async def upload(
+    files: Sequence[str | os.PathLike[str]], *, service: Service, options: Options | None = None
+) -> list[RemoteFile]:
+    """Upload each file and give what the service made of it, in the same order.
+
+    ``FILE.upload`` beside a file keeps how far its upload got; start again to go on. The name at the service is
+    made of the content, so a file that stands there already is not sent twice. Raises as ``Client.run`` does.
+    """
+    options, meter = options or Options(), Meter()
+    paths = [Path(file) for file in files]
+    tokens = await anyio.to_thread.run_sync(_tokens, paths)
+    # Files of one content are one file at the service.
+    once = dict(zip(tokens, paths, strict=True))
+    found: dict[str, RemoteFile] = {}
+    slots = anyio.CapacityLimiter(options.uploads)
+    async with open_transport(service, connections=options.uploads + 2) as transport:
+        remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
+
+        async def one(path: Path, token: str) -> None:
+            async with slots:
+                found[token] = await _upload_one(path, token, remote, service, options)
+
+        with plain_errors():
+            async with anyio.create_task_group() as tasks:
+                for token, path in once.items():
+                    tasks.start_soon(one, path, token)
+    return [found[token] for token in tokens]
+
+
+async def _upload_one(path: Path, token: str, remote: GeminiRemote, service: Service, options: Options) -> RemoteFile:
+    if there := await remote.find_file(naming.file_name(token, 0, 0, 1)):
+        size, digest = await anyio.to_thread.run_sync(_measure, path)
+        exact = _token(digest)
+        if there.bytes == size and there.sha256 in ((None, digest) if token == exact else (digest,)):
+            return there
+        if token != exact:  # another file that looks like this one
+            return await _upload_one(path, exact, remote, service, options)
+    state = path.with_name(path.name + ".upload")
+    async with open_sqlite(Spool(state).manifest) as manifest:
+        limits = service.limits
+        run = Run(id="upload", token=token, fingerprint=token, model="", task="generate", limits=limits)
+        run = await manifest.open_run(run)
+        if not (await manifest.cursor(run.id)).done:
+            size = (await anyio.to_thread.run_sync(path.stat)).st_size
+            shard = Shard(run=run.id, index=0, bytes=size, lines=0, sha256="", first=0, last=0)
+            await manifest.seal(shard, Cursor(shards=1, done=True))
+        ctx = Context(
+            run=run,
+            service=service,
+            options=options,
+            spool=_OneFile(state, path),
+            manifest=manifest,
+            remote=remote,
+            clock=SystemClock(),
+            changes=Changes(),
+        )
+        job = await _send(ctx)
+    file = await remote.find_file(job.file) if job.file and job.state is State.UPLOADED else None
+    if file is None:
+        raise IncompleteRun(f"{path}: not uploaded: {job.reason}", quarantined=1)
+    await anyio.to_thread.run_sync(shutil.rmtree, state)
+    return file
+
+
+async def _send(ctx: Context) -> Job:
+    job = (await ctx.manifest.jobs(ctx.run.id))[0]
+    while job.state in (State.SEALED, State.UPLOADING, State.FINALIZING):
+        if job.state is State.SEALED:
+            job = await uploading.intend(ctx, job)
+        job = await uploading.send_own(ctx, job)
+    return job
+
+
+class _OneFile(RunSpool):
+    """A run whose only shard is a file of the caller's."""
+
+    def __init__(self, root: Path, file: Path) -> None:
+        super().__init__(root, "")
+        self._file = file
+
+    def shard(self, index: int, generation: int = 0) -> Path:
+        return self._file
+
+    def spoiled_shard(self, path: Path, how: str) -> IntegrityError:
+        return IntegrityError(f"{path} {how}; start again once nobody changes it any more")
+
+
+def _tokens(paths: Sequence[Path]) -> list[str]:
+    """Of what each file looks like, so that it is read but once, while it is sent; exact for those that look alike."""
+    looks = [_look(path) for path in paths]
+    return [
+        look if looks.count(look) == 1 else _token(_measure(path)[1]) for path, look in zip(paths, looks, strict=True)
+    ]
+
+
+def _look(path: Path) -> str:
+    """A token of a file's size and of samples of it, which are all of a small file."""
+    with _readable(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(str(size).encode())
+        for number in range(_SAMPLES):
+            file.seek(max(0, size - _SAMPLE_BYTES) * number // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return _token(digest.hexdigest())
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    with _readable(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def _token(digest: str) -> str:
+    return naming.token_from(bytes.fromhex(digest)[:16])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BufferedReader]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
