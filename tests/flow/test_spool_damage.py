@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import packtrain
 from packtrain import IncompleteRun, IntegrityError, Options
 from packtrain.testing import armed
 from tests.flow.place import read_lines
-from tests.flow.test_lineage import INTERNAL, INVALID, LINES, OPTIONS, Moody, assert_answered, at, retry, run
+from tests.flow.test_lineage import INTERNAL, INVALID, LINES, OPTIONS, SHARDS, Moody, assert_answered, at, retry, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,26 +36,69 @@ async def break_off(place: Place, step: str, options: Options = ONE, **how: Any)
         await run(place, options, **how)
 
 
+async def adopt_own(place: Place, number: int) -> None:
+    """What the message says: the shard's job is its own, and is fetched again."""
+    async with packtrain.open_client(place.state, service=place.service, options=OPTIONS) as client:
+        status = await packtrain.status(place.state)
+        batch = re.search(r"--adopt (batches/[^`]+)`", status.quarantined[number])
+        assert batch
+        await client.resolve(number, "adopt", batch=batch[1])
+
+
 @pytest.mark.parametrize(
     ("step", "pattern"),
     [
-        pytest.param("manifest.Landed@1", "shards/*/*-0.jsonl", id="a shard before the join"),
-        pytest.param("manifest.Landed@2", "shards/*/*-1.jsonl", id="lines asked again, before the join"),
+        pytest.param("manifest.Landed@1", "shards/*/*-0.jsonl", id="a shard"),
+        pytest.param("manifest.Landed@2", "shards/*/*-1.jsonl", id="lines asked again"),
         pytest.param("manifest.Landed@2", "results/*/*-0.jsonl", id="answers of before"),
         pytest.param("manifest.Landed@2", "results/*/*-0.failed", id="failures of before"),
         pytest.param("manifest.Landed@2", "results/*/*-0.requests", id="requests of before"),
-        pytest.param("manifest.publish@1", "results/*/*-1.jsonl", id="answers before the merge"),
-        pytest.param("manifest.publish@1", "results/*/*-1.failed", id="failures before the merge"),
     ],
 )
-async def test_a_file_that_is_needed_and_gone_stops_the_run(tmp_path: Path, step: str, pattern: str) -> None:
-    """By name, with what to do; put back, the run ends as ever."""
+async def test_a_shard_with_a_file_that_is_gone_before_its_join_waits_for_a_person(
+    tmp_path: Path, step: str, pattern: str
+) -> None:
+    """By name, with what to do; put back and adopted, the run ends as ever, and no job is made again."""
     async with at(tmp_path, Moody({5: [INTERNAL], 15: [INVALID]})) as place:
         await break_off(place, step)
         (path,) = place.state.glob(pattern)
         content = path.read_bytes()
-        damages = ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]
-        for damage in damages:
+        for damage in ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]:
+            path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
+            said = rf"{path.name} (is gone|has \d+ bytes).*recover INPUT... --run \w{{26}}"
+            with pytest.raises(IncompleteRun, match=said):
+                await run(place, ONE)
+            path.write_bytes(content)
+            await adopt_own(place, 0)
+        assert_answered(place, await run(place, ONE), without=[15])
+        assert len(place.truth("batch_created")) == 2
+
+
+async def test_the_damage_of_one_shard_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """They are answered; the run says what is left to decide."""
+    async with at(tmp_path, Moody({})) as place:
+        await break_off(place, "manifest.Landed@1", Options(shard_requests=LINES // SHARDS, downloads=1))
+        (part,) = place.state.glob("results/*/*.part")
+        (path,) = place.state.glob(f"shards/*/{part.stem}.jsonl")
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(IncompleteRun) as told:
+            await run(place)
+        assert told.value.quarantined == 1
+        assert (await packtrain.status(place.state)).statistics.tally.answered == LINES - LINES // SHARDS
+        path.write_bytes(content)
+        await adopt_own(place, int(part.stem.split("-")[0]))
+        assert_answered(place, await run(place))
+
+
+@pytest.mark.parametrize("pattern", ["results/*/*-1.jsonl", "results/*/*-1.failed"])
+async def test_a_file_that_is_gone_before_the_merge_stops_the_run(tmp_path: Path, pattern: str) -> None:
+    """By name, with what to do; put back, the run ends as ever."""
+    async with at(tmp_path, Moody({5: [INTERNAL], 15: [INVALID]})) as place:
+        await break_off(place, "manifest.publish@1")
+        (path,) = place.state.glob(pattern)
+        content = path.read_bytes()
+        for damage in ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]:
             path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
             said = rf"{path.name} (is gone|has \d+ bytes).*recover INPUT... --run \w{{26}}"
             with pytest.raises(IntegrityError, match=said):

@@ -40,8 +40,8 @@ async def collect(ctx: Context, job: Job, output: Output | None = None) -> Job:
 
 async def _land(ctx: Context, job: Job) -> Job:
     landing = await _landing(ctx, job)
-    await anyio.to_thread.run_sync(landing.check)
     try:
+        await anyio.to_thread.run_sync(landing.check)
         if job.result:
             await fetch_whole(ctx, job.result, landing.part, landing.join)
         else:

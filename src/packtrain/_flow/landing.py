@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import msgspec
 
+from .._errors import IntegrityError
 from .._io.lineage import Asked, Picked, account
 from .._io.spool import draft, land
 from .._model import Tally
 from .._rules.lineage import absence, asks_again
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .._model import Job, Shard
     from .._rules.naming import Tag
     from .context import Context
@@ -49,12 +53,21 @@ class Landing:
 
     def check(self) -> None:
         """Blocking. Raises IntegrityError when a file that is to be joined is gone or cut short."""
-        spool, parent = self._ctx.spool, self._asked.parent
-        spool.require(self._asked.requests, self._shard.bytes)
+        require, parent = partial(self._ctx.spool.require, spoiled=self._spoiled), self._asked.parent
+        require(self._asked.requests, self._shard.bytes)
         if parent is not None:
-            spool.require(parent.answers, self._asked.parent_tally.bytes)
-            spool.require(parent.failed)
-            spool.require(parent.requests)
+            require(parent.answers, self._asked.parent_tally.bytes)
+            require(parent.failed)
+            require(parent.requests)
+
+    def _spoiled(self, path: Path, how: str) -> IntegrityError:
+        manifest, job = self._ctx.spool.manifest, self._job
+        return IntegrityError(
+            f"{path} {how}. Put it back as it was, then let `packtrain resolve {manifest.parent} --shard {job.shard} "
+            f"--adopt {job.batch}` fetch them again. If it is lost, move {manifest}, and its -wal if there is one, "
+            f"aside, and let `packtrain recover INPUT... --run {self._ctx.run.token}` make the run anew: it fetches "
+            "what was answered once more, and pays for no job twice"
+        )
 
     async def join(self) -> Tally:
         """Join what came down; the files are not durable yet."""
