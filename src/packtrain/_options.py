@@ -26,8 +26,8 @@ MAX_KEY_BYTES = 4 * KB
 
 #: Disk for shards whose results have not landed.
 SPOOL_BYTES = 20 * GB
-#: Keys held in memory before they go to disk as one sorted run.
-LEDGER_KEYS = 500_000
+#: Keys held in memory, 80 MB, before they go to disk as one sorted run; two fifths of that from then on.
+LEDGER_KEYS = 1_250_000
 #: Keys held at once when results are joined that do not come in order; larger shards take several passes.
 JOIN_WINDOW = 1_000_000
 

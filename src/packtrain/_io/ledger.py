@@ -1,9 +1,9 @@
 """The key ledger: has this key been used before in the run?
 
-Exact, in bounded memory and near linear time. The keys of the open shard stand in a set; past
-``memory_keys`` they go to disk as a sorted run. When a shard is sealed its keys become one durable run, and
-runs of neighbouring shards are merged eight by eight. A Bloom filter stands before the disk; what passes it
-is settled in the runs. As long as all keys fit in memory, whole blocks are settled by set operations.
+Exact, in bounded memory and near linear time. The keys of the open shard stand in a set; past ``memory_keys``
+they go to disk as a sorted run. When a shard is sealed its keys become one durable run, and runs of neighbouring
+shards are merged eight by eight. A Bloom filter stands before the disk, in memory that fewer keys then leave to it;
+what passes it is settled in the runs. As long as all keys fit in memory, whole blocks are settled by set operations.
 
 How to drive it, so that a resume never takes a line for a repeat of itself::
 
@@ -29,7 +29,7 @@ from .._rules.keys import Span, cover, mergeable
 from .runs import SortedRun, digests_of, merged, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _SEALED = re.compile(r"(\d{5,})-(\d{5,})\.run")
@@ -44,6 +44,8 @@ class Ledger:
     def __init__(self, directory: Path, *, memory_keys: int) -> None:
         self._directory = directory
         self._memory_keys = memory_keys
+        #: Those that may stand in memory from now on.
+        self._room = memory_keys
         #: Keys that stand in memory; all others pass the filter.
         self._known: set[bytes] = set()
         #: Those of them that are of the open shard, in the order that they came.
@@ -92,9 +94,9 @@ class Ledger:
         """Keys of the open shard, none of them added before."""
         self._known.update(keys)
         self._open += keys
-        if len(self._known) <= self._memory_keys:
+        if len(self._known) <= self._room:
             return
-        if 2 * len(self._open) > self._memory_keys:
+        if 2 * len(self._open) > self._room:
             self._spill()
         else:
             self._remember(self._known.difference(self._open))
@@ -140,7 +142,7 @@ class Ledger:
         if self._filter is None or known + len(keys) > self._filter.capacity:
             self._recall_filter()
         else:
-            self._filter.add(keys)
+            self._filter.add(b"".join(keys))
 
     def _recall(self) -> None:
         """After a restart: in memory if there is room, behind the filter otherwise."""
@@ -153,10 +155,12 @@ class Ledger:
 
     def _recall_filter(self) -> None:
         runs = [*self._spilled, *self._sealed.values()]
+        self._filter = None  # so that the old one and the new are not there at once
+        self._room = self._memory_keys * 2 // 5  # a filter takes room itself
         self._filter = Filter(max(sum(map(len, runs)), 8 * self._memory_keys))
         for run in runs:
             for piece in run.pieces():
-                self._filter.add(digests_of(piece))
+                self._filter.add(piece)
 
     def _compact(self) -> None:
         """Merge neighbours while enough of equal size stand at the end; parts go when the whole is durable."""
@@ -182,10 +186,10 @@ class Ledger:
         return self._directory / f"{span[0]:05d}-{span[1]:05d}.run"
 
 
-def _in_order(digests: Iterable[bytes]) -> list[bytes]:
+def _in_order(digests: Iterable[bytes]) -> Iterator[bytes]:
     """Put together by their first bytes and sorted in small parts, which stay in the processor's cache."""
     parts: list[list[bytes]] = [[] for _ in range(256)]
     appends = [part.append for part in parts]
     for digest in digests:
         appends[digest[0]](digest)
-    return [b"".join(sorted(part)) for part in parts]
+    return (b"".join(sorted(part)) for part in parts)
