@@ -177,6 +177,16 @@ def test_the_verdict_does_not_depend_on_the_lines_around(line: bytes | str) -> N
     assert [reject.reason for reject in alone.rejects] == [reject.reason for reject in beside.rejects[1:]]
 
 
+def test_a_character_goes_across_no_newline() -> None:
+    """Half of one in a line and half in the next are two bad lines; the lines around them stay good."""
+    wide = '{"key":"w","request":{"x":"é"}}'.encode()
+    halves = [with_value(b'"\xc3"'), with_value(b'"\xa9"')]
+    (batch,) = scan_bytes(b"\n".join((wide, *halves, GOOD, b"")))
+    assert [reject.line for reject in batch.rejects] == [2, 3]
+    assert all("not UTF-8" in reject.reason for reject in batch.rejects)
+    assert batch.data == wide + b"\n" + GOOD + b"\n"
+
+
 def test_a_frame_without_fault_is_handed_on_as_it_is() -> None:
     """Not one byte is copied, on either way through."""
     for data in (GOOD + b"\n" + GOOD + b"\n", GOOD + b"\n" + GOOD + b" \n"):

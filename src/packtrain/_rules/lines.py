@@ -97,7 +97,8 @@ def _judge_group(lines: list[bytes]) -> list[bytes] | None:
     text = b"".join(lines)
     if _CR in text or _is_any_too_deep(lines, text):
         return None
-    if not text.isascii() and any(_utf8_error(line) is not None for line in lines):
+    # No character goes across a newline, so lines put together are UTF-8 when each of them is.
+    if not text.isascii() and _utf8_error(b"".join([line for line in lines if not line.isascii()])) is not None:
         return None
     try:
         rows = list(map(_rows.decode, lines))
@@ -105,7 +106,7 @@ def _judge_group(lines: list[bytes]) -> list[bytes] | None:
         if not all(keys) or max(map(len, keys)) > MAX_KEY_BYTES or _NUL in b"".join(keys):
             return None
         plain = max([len(line) - len(key) - len(row.request) for line, key, row in zip(lines, keys, rows, strict=True)])
-        if plain <= _BARE + _SPARE and all(line.endswith(b"}}\n") for line in lines):
+        if plain <= _BARE + _SPARE and all(map(bytes.endswith, lines, itertools.repeat(b"}}\n"))):
             return keys
         single = all(
             memoryview(row.request)[0] == _OBJECT and _is_single(line, key, row.request)
