@@ -154,14 +154,16 @@ def test_the_environment_is_read_by_the_command_line_alone() -> None:
 
 def test_importing_the_package_loads_no_network_stack() -> None:
     """``import packtrain`` must stay quick; the client is loaded when it is asked for."""
-    code = "import sys, packtrain; print([name for name in ('aiohttp', 'rich', 'cyclopts') if name in sys.modules])"
+    heavy = ("aiohttp", "anyio", "cyclopts", "msgspec", "rich")
+    code = f"import sys, packtrain; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_help_loads_what_prints_it_and_no_more() -> None:
-    """Neither the network stack, nor the parsers of Markdown and of packages' descriptions, which take longest."""
-    heavy = ("aiohttp", "asyncio", "importlib.metadata", "rich.markdown", "sqlite3", "uvloop")
+    """Neither the network stack, nor a command, nor the parsers of Markdown and of packages' descriptions."""
+    heavy = ["aiohttp", "anyio", "asyncio", "importlib.metadata", "logging", "msgspec", "rich.markdown", "sqlite3"]
+    heavy += ["uvloop", "packtrain.cli.run", "packtrain._model"]
     loaded = f"[name for name in {heavy} if name in sys.modules]"
     code = f"import sys; from packtrain.cli import perform; perform(['--help']); sys.exit(str({loaded}))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 #: As ``exits.Exit.AGAIN``, which is still to be loaded.
 _AGAIN = 75
 
 
 def main() -> None:
-    """``packtrain.cli.main``; a Ctrl-C while it is loaded, or once all is said, ends the process without a word."""
+    """``packtrain.cli.main``; a Ctrl-C while it is loaded, or once all is said, ends the process with one line."""
     try:
         from packtrain.cli import main as perform
 
         perform()
     except KeyboardInterrupt:
+        with suppress(OSError):
+            print("interrupted; start the same command again", file=sys.stderr, flush=True)
         sys.exit(_AGAIN)
 
 

@@ -72,11 +72,12 @@ def test_a_full_disk_below_standard_output_is_named(terminal: Terminal) -> None:
     assert json.loads(shell(terminal, RUN).stdout)["complete"]
 
 
-def test_an_interrupt_while_the_program_is_loaded_ends_it_silently(terminal: Terminal) -> None:
-    """Nothing has begun; the code is that of an interruption, not Python's own."""
+def test_an_interrupt_while_the_program_is_loaded_ends_it_with_a_line(terminal: Terminal) -> None:
+    """Nothing has begun; the code is that of an interruption, not Python's own, and so is the message."""
     (terminal.directory / "cyclopts.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     done = terminal("check", "x", PYTHONPATH=f"{terminal.directory}{os.pathsep}{terminal.environ['PYTHONPATH']}")
-    assert (done.returncode, done.stdout, done.stderr) == (75, "", "")
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == "interrupted; start the same command again\n"
 
 
 def test_interrupts_until_the_very_end_lead_to_75(terminal: Terminal) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from packtrain.cli.commands import COMMANDS
+
 if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
-COMMANDS = ("run", "check", "split", "upload", "merge", "status", "verify", "recover", "adopt", "resolve", "serve")
 
-
-@pytest.mark.parametrize("arguments", [[], ["--help"], *([command, "--help"] for command in COMMANDS)])
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([command.name, "--help"] for command in COMMANDS)])
 def test_help_ends_with_0(terminal: Terminal, arguments: list[str]) -> None:
     """Every command explains itself on standard output."""
     done = terminal(*arguments)
@@ -119,6 +119,26 @@ def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> Non
     assert done.returncode == 2
     assert line != "[" or done.stderr.startswith("packtrain: packtrain.toml: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[rum]\nuploads = 2", "no command for the table [rum]; did you mean [run]?"),
+        ("[tool]", "no command for the table [tool]; commands are run, check"),
+        ('model = "m"', "model stands in no table"),
+        ("run = 3", "run stands in no table"),
+        ("[run]\nuplods = 2", "Did you mean --uploads?"),
+        ("[run.uploads]\nn = 2", "[uploads][n]"),
+    ],
+)
+def test_nothing_in_the_file_is_passed_over(terminal: Terminal, text: str, words: str) -> None:
+    """A table or a key that nobody knows is named, with the nearest that there is; the help still comes."""
+    (terminal.directory / "packtrain.toml").write_text(f"{text}\n")
+    done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert terminal("run", "--help").returncode == 0
 
 
 def test_what_comes_from_outside_cannot_move_the_cursor(terminal: Terminal) -> None:

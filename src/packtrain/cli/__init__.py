@@ -5,38 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from functools import partial
 from importlib.util import find_spec
-from inspect import BoundArguments, iscoroutinefunction
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, NoReturn
 
-import anyio
 from cyclopts import App, CycloptsError
-from cyclopts.config import Env, Toml
+from cyclopts.config import Env
 
 from . import exits
-from .adopt import adopt
 from .arguments import COMMON, Common, shield_stdin
-from .check import check
+from .commands import COMMANDS
 from .console import flush_errors, open_closed_streams, say, telling
 from .credentials import refuse_keys_in
 from .dumps import forbid_core_dumps
 from .failpoints import failpoints
-from .logs import show_logs
-from .merge import merge
-from .recover import recover
-from .resolve import resolve
-from .retry import retry
-from .run import run
-from .serve import serve
-from .split import split
-from .status import status
-from .upload import upload
-from .verify import verify
+from .settings import FILE, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 def _version() -> str:
@@ -52,23 +39,13 @@ app = App(
     help_format="plaintext",  # the default, Markdown, doubles what has to be loaded to print it
     version=_version,
     # The first that knows an option wins.
-    config=[Env("PACKTRAIN_", command=False, show=False), Toml("packtrain.toml")],
+    config=[Env("PACKTRAIN_", command=False, show=False), Settings(FILE)],
     print_error=False,
     exit_on_error=False,
     result_action="return_value",
 )
-app.command(run, usage="Usage: packtrain run INPUT... --model MODEL --out OUT [OPTIONS]")
-app.command(check, usage="Usage: packtrain check INPUT... [OPTIONS]")
-app.command(split, usage="Usage: packtrain split INPUT... --out-dir DIR [OPTIONS]")
-app.command(upload, usage="Usage: packtrain upload FILE... [OPTIONS]")
-app.command(merge, usage="Usage: packtrain merge --requests FILE... --results FILE... --out OUT [OPTIONS]")
-app.command(status, usage="Usage: packtrain status STATE [OPTIONS]")
-app.command(retry, usage="Usage: packtrain retry STATE [OPTIONS]")
-app.command(verify, usage="Usage: packtrain verify STATE [OPTIONS]")
-app.command(recover, usage="Usage: packtrain recover INPUT... --run ID --model MODEL --out OUT [OPTIONS]")
-app.command(adopt, usage="Usage: packtrain adopt STATE [OPTIONS]")
-app.command(resolve, usage="Usage: packtrain resolve STATE --shard N (--adopt NAME | --retry | --drop) [OPTIONS]")
-app.command(serve, usage="Usage: packtrain serve --dir DIR [OPTIONS]")
+for command in COMMANDS:
+    app.command(command.place, name=command.name, usage=command.usage, help=command.help)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -88,9 +65,11 @@ def perform(argv: Sequence[str]) -> int:
         refuse_keys_in(argv)
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)
-        show_logs(quiet=common.quiet, debug=common.debug)
-        with failpoints(os.environ):
-            return _run(command, bound)
+        if not iscoroutinefunction(command):  # --help and --version
+            with telling():
+                command(*bound.args, **bound.kwargs)
+            return exits.Exit.COMPLETE
+        return _run(partial(command, *bound.args, **bound.kwargs), common)
     except CycloptsError as error:
         return _explain(exits.UsageError(f"{_place(error)}{error}\nSee {_helped(error)} --help."), common)
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - see _explain
@@ -99,27 +78,29 @@ def perform(argv: Sequence[str]) -> int:
 
 def _place(error: CycloptsError) -> str:
     """The file, which the errors of its reader do not name; all others say where they are from."""
-    return "packtrain.toml: " if isinstance(error.__cause__, ValueError) and error.argument is None else ""
+    return f"{FILE}: " if isinstance(error.__cause__, ValueError) and error.argument is None else ""
 
 
 def _helped(error: CycloptsError) -> str:
     return " ".join(("packtrain", *(error.command_chain or ())))
 
 
-def _run(command: Callable[..., object], bound: BoundArguments) -> int:
-    if not iscoroutinefunction(command):  # --help and --version
-        with telling():
-            command(*bound.args, **bound.kwargs)
-        return exits.Exit.COMPLETE
-    options = {"use_uvloop": find_spec("uvloop") is not None}
-    code: int = anyio.run(partial(command, *bound.args, **bound.kwargs), backend_options=options)
-    return code
+def _run(command: Callable[[], Awaitable[int]], common: Common) -> int:
+    import anyio  # as the log, not needed to print the help
+
+    from .logs import show_logs
+
+    show_logs(quiet=common.quiet, debug=common.debug)
+    with failpoints(os.environ):
+        return anyio.run(command, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
 def _explain(error: BaseException, common: Common) -> int:
     """Say what ended the command. A defect is shown whole and has its own code, because Python's own is 1."""
     reason = exits.cause(error)
     if common.debug or not exits.expected(reason):
+        import traceback
+
         say("".join(traceback.format_exception(reason)))
     say(exits.message(reason))
     return exits.code(reason)

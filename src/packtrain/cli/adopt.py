@@ -20,11 +20,6 @@ async def adopt(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Go on with a STATE that was copied, moved or put back, or that has a new key. No other copy of it may be driven.
-
-    Shards of which no job is known are looked for at the service, for as long as after a lost answer, before they are
-    sent.
-    """
     from packtrain import adopt as take_over
 
     found = await take_over(state)

@@ -20,7 +20,6 @@ async def check(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Validate every line of INPUT and say what is wrong where. Ends with 0, 1 (some rejected) or 3 (none usable)."""
     arg.refuse_none(inputs, "check")
     from packtrain import check as check_inputs
 

@@ -6,13 +6,13 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from packtrain import Secret
-
 from .exits import CredentialError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from packtrain import Secret
 
 VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 _ADVICE = "set GEMINI_API_KEY or give --api-key-file FILE"
@@ -62,6 +62,8 @@ def _refuse_open_doors(file: Path, about: os.stat_result) -> None:
 
 
 def _checked(text: str, place: str) -> Secret:
+    from packtrain import Secret
+
     key = text.strip()
     if not key or not all("!" <= character <= "~" for character in key):
         raise CredentialError(f"{place} holds no key: one line of visible ASCII characters is expected")

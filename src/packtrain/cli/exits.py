@@ -13,12 +13,13 @@ from packtrain import (
     ManifestError,
     PacktrainError,
     ProtocolError,
-    Summary,
     TransportError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from packtrain import Summary
 
 
 class Exit(enum.IntEnum):

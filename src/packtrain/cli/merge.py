@@ -27,7 +27,6 @@ async def merge(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Join result files to request files by key, in the order of the requests, the answers' bytes untouched."""
     from packtrain import merge as merge_files
 
     report = await merge_files(requests, results, out, join=join, options=Options())

@@ -41,10 +41,6 @@ async def recover(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Make the manifest of a run anew from its input and the service's list of jobs. Nothing is sent.
-
-    Give everything as at the first start. Then the same `packtrain run` goes on.
-    """
     arg.refuse_none(inputs, "recover")
     where = state or state_of(out)
     chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))

@@ -31,7 +31,6 @@ async def resolve(
     api_key_file: arg.KeyFile = None,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Decide about a quarantined shard, while nothing drives the run; the next start of the run acts on it."""
     if (adopt is not None) + retry + drop != 1:
         raise UsageError("give one decision: --adopt NAME, --retry or --drop")
     if not (state / "manifest.db").is_file():

@@ -41,10 +41,6 @@ async def retry(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Ask the failed lines of a complete run once more, and publish its answers anew.
-
-    The answers stay as they are until the new ones are complete. The same command goes on where it was interrupted.
-    """
     where = out or answers_of(state)
     if where is None:
         raise UsageError(f"{state} does not tell where its answers are; name them with --out")

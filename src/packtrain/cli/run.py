@@ -59,10 +59,6 @@ async def run(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Send every line of INPUT through a batch service and merge the answers into OUT.
-
-    The same command again goes on where this one stopped; after success it does nothing.
-    """
     arg.refuse_none(inputs, "run")
     chosen = paced(choose(service, wire=wire, key=find_key(api_key_file, os.environ)), poll=poll, settle=settle)
     options = Options(

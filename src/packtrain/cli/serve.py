@@ -53,7 +53,6 @@ async def serve(
     ] = (),
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Run the local batch service until SIGINT or SIGTERM; it survives being killed."""
     from packtrain import serving
     from packtrain.server import GEMINI_QUOTAS, Quotas
 

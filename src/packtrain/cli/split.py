@@ -26,7 +26,6 @@ async def split(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Validate INPUT and cut it into files that a batch service takes; bad lines go to a file of their own."""
     arg.refuse_none(inputs, "split")
     from packtrain import split as split_inputs
 

@@ -28,7 +28,6 @@ async def status(
     watch: Annotated[bool, Parameter(negative=(), help="Look again every two seconds until merged.")] = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Say how the run in STATE stands, whether or not a process is driving it."""
     from packtrain import status as read_status
 
     while True:

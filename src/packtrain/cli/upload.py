@@ -29,7 +29,6 @@ async def upload(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Upload each FILE; FILE.upload keeps how far it got. A file that already stands there is not sent again."""
     if not files:
         raise UsageError("no file given: packtrain upload FILE...")
     chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))

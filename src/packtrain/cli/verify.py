@@ -25,7 +25,6 @@ async def verify(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    """Hold the files of a run against its manifest, by rows and sizes or by every byte, and change none of them."""
     from packtrain import verify as hold_against
 
     found = await hold_against(state, out=out, read_data=read_data)
