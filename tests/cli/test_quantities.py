@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from packtrain._counts import counted
 from packtrain.cli.quantities import duration_text, parse_duration, parse_size, size_text
 
 
@@ -96,3 +97,8 @@ def test_a_size_is_written_with_few_digits(size: int, text: str) -> None:
 def test_a_duration_is_written_in_the_units_that_matter(seconds: float, text: str) -> None:
     """Seconds matter below 90 of them, minutes below two days."""
     assert duration_text(seconds) == text
+
+
+def test_one_thing_is_no_things() -> None:
+    """And large numbers can be read."""
+    assert [counted(n, "shard") for n in (0, 1, 2, 2000)] == ["0 shards", "1 shard", "2 shards", "2,000 shards"]

@@ -52,7 +52,7 @@ def test_what_may_pass_is_asked_again_and_with_all_the_rest(terminal: Terminal) 
         (failed,) = map(json.loads, (terminal.directory / "out.jsonl.failed.jsonl").read_text().splitlines())
         assert (failed["key"], failed["ordinal"], failed["asked"], failed["retryable"]) == ("bad", 1, asked, False)
     assert keys(terminal) == ["k0", "k1", "k2"]
-    assert "asked again 1 lines" in terminal("status", "out.jsonl.packtrain").stdout
+    assert "asked again 1 line" in terminal("status", "out.jsonl.packtrain").stdout
     assert terminal("verify", "out.jsonl.packtrain", "--read-data").returncode == 0
 
 

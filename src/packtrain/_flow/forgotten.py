@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._counts import counted
 from .._errors import ManifestError
 from .._model import ExtraState
 from .._options import ATTEMPTS
@@ -52,8 +53,9 @@ async def refuse_unknown(ctx: Context) -> None:
     listing = await look_through(ctx.remote, ctx.run.token)
     found = unknown(ctx.run.token, listing.batches.values(), await ctx.manifest.jobs(ctx.run.id))
     if found:
+        jobs = counted(len(found), "job")
         raise ManifestError(
-            f"{ctx.spool.manifest}: the service has {len(found)} jobs of this run that this manifest does not know of "
+            f"{ctx.spool.manifest}: the service has {jobs} of this run that this manifest does not know of "
             f"({found[0].name} is {found[0].display_name}), so it was put back from an older copy, and would have jobs "
             "made, and paid for, again. If no other copy of it is at work, and none will be, say so with "
             f"`packtrain adopt {ctx.spool.manifest.parent}`; each shard is then looked for at the service before it is "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
+from .._counts import counted
 from .._options import MIB
 
 if TYPE_CHECKING:
@@ -46,5 +47,5 @@ def _differences(file: BinaryIO, claim: Claim) -> list[str]:
     if digest.hexdigest() != claim.sha256:
         return [f"{claim.name}: its bytes are not what they were (SHA-256 {digest.hexdigest()[:16]}…)"]
     if claim.lines not in (None, lines):
-        return [f"{claim.name}: has {lines} lines instead of {claim.lines}"]
+        return [f"{claim.name}: has {counted(lines, 'line')} instead of {claim.lines}"]
     return []

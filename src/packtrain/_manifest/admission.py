@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .._counts import counted
 from .._effects import effect
 from .._errors import ManifestError
 from . import operations
@@ -43,7 +44,8 @@ def doubt(path: Path, now: Identity, connection: Connection) -> str | None:
         return "the witness beside it is that of another manifest"
     known = operations.last_event(connection)
     if known < witness.event:
-        return f"it knows {known} events where {witness.event} were: an older copy was put back, or its log was lost"
+        events = counted(known, "event")
+        return f"it knows {events} where there were {witness.event}: an older copy was put back, or its log was lost"
     return None
 
 

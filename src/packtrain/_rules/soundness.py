@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._counts import counted
 from .._model import Shard, State
 from . import lifecycle, naming
 
@@ -39,13 +40,16 @@ def job_flaws(token: str, job: Job, shard: Shard) -> Iterator[str]:
     if job.file not in (None, naming.file_name(token, shard.index, shard.generation, job.attempt)):
         yield f"has the file {job.file}, which is not that of attempt {job.attempt}"
     if job.tag is not None and job.tag not in {naming.job_tag(token, shard, at) for at in range(1, job.attempt + 1)}:
-        yield f"has the tag {job.tag}, which is that of none of its {job.attempt} attempts"
+        yield f"has the tag {job.tag}, which is that of none of its {counted(job.attempt, 'attempt')}"
 
 
 def tally_flaws(job: Job, lines: int) -> Iterator[str]:
     """``lines`` are those that the shard had when it was cut from the input."""
     if job.tally is not None and lines and job.tally.answered + job.tally.failed != lines:
-        yield f"has {job.tally.answered} answers and {job.tally.failed} failures for {lines} lines"
+        yield (
+            f"has {counted(job.tally.answered, 'answer')} and {counted(job.tally.failed, 'failure')} for "
+            f"{counted(lines, 'line')}"
+        )
 
 
 def history_flaws(job: Job, entries: Iterable[Entry]) -> Iterator[str]:
@@ -70,6 +74,6 @@ def cut_flaws(shards: list[Shard], cursor: Cursor) -> Iterator[str]:
             yield f"shard {shard.index}: has the lines {shard.first} to {shard.last}, where {following} comes next"
         following = shard.last + 1
     if cursor.shards != len(shards):
-        yield f"the input is cut into {cursor.shards} shards, of which {len(shards)} are there"
+        yield f"the input is cut into {counted(cursor.shards, 'shard')}, of which there are {len(shards)}"
     if cursor.done and cursor.valid != following:
-        yield f"the input has {cursor.valid} valid lines, the shards have {following}"
+        yield f"the input has {counted(cursor.valid, 'valid line')}, the shards have {following}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from .._counts import counted
 from .._errors import InputError
 from .._flow.groups import plain_errors
 from .._flow.judge import Judge
@@ -81,4 +82,4 @@ async def _check_source(
             judged = await pending.batch()
             counts.add(await anyio.to_thread.run_sync(take, judged, counts.lines - before))
     if options.max_rejects is not None and counts.rejected > options.max_rejects:
-        raise InputError(f"{counts.rejected} bad lines, more than the {options.max_rejects} allowed")
+        raise InputError(f"{counted(counts.rejected, 'bad line')}, more than the {options.max_rejects} allowed")

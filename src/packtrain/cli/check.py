@@ -3,6 +3,7 @@
 import msgspec
 
 from packtrain import CheckReport, Options
+from packtrain._counts import counted
 
 from . import arguments as arg
 from .console import put
@@ -46,5 +47,5 @@ def _text(report: CheckReport) -> str:
     if unlisted:
         lines.append(f"... and {unlisted:,} more")
     counts = f"{report.valid:,} valid, {report.rejected:,} rejected"
-    lines.append(f"{report.lines:,} lines: {counts}" + (f", {report.blank:,} blank" if report.blank else ""))
+    lines.append(f"{counted(report.lines, 'line')}: {counts}" + (f", {report.blank:,} blank" if report.blank else ""))
     return "\n".join(lines)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from packtrain._counts import counted
+
 from .quantities import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Meter:
         ]
 
     def _answers(self, progress: Progress) -> str:
-        text = f"{progress.lines_answered:,} of {progress.valid:,} lines"
+        text = f"{progress.lines_answered:,} of {counted(progress.valid, 'line')}"
         left = time_left(progress, self._answered.per_second)
         return text if left is None else f"{text}, about {duration_text(left)} left"
 
@@ -66,7 +68,7 @@ def _read(progress: Progress) -> str:
     text = size_text(progress.bytes_read)
     if progress.bytes_total is not None:
         text += f" of {size_text(progress.bytes_total)}"
-    text += f", {progress.lines:,} lines"
+    text += f", {counted(progress.lines, 'line')}"
     return f"{text}, {progress.rejected:,} rejected" if progress.rejected else text
 
 

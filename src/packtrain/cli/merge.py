@@ -6,6 +6,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import MergeReport, Options
+from packtrain._counts import counted
 
 from . import arguments as arg
 from .console import put
@@ -37,6 +38,6 @@ async def merge(
 def _text(report: MergeReport, out: str) -> str:
     counts = (
         f"{report.answered:,} answered, {report.failed:,} failed, {report.missing:,} missing, "
-        f"{report.duplicates:,} duplicates, {report.unknown:,} unknown keys"
+        f"{counted(report.duplicates, 'duplicate')}, {counted(report.unknown, 'unknown key')}"
     )
-    return f"{out}: {report.lines:,} lines; {counts}"
+    return f"{out}: {counted(report.lines, 'line')}; {counts}"

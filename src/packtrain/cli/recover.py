@@ -8,6 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, Recovery
+from packtrain._counts import counted
 from packtrain._places import state_of
 
 from . import arguments as arg
@@ -75,11 +76,11 @@ async def recover(
 
 
 def _text(found: Recovery, state: Path) -> str:
-    shards = f"{found.shards:,} {'shard' if found.shards == 1 else 'shards'}"
     missing = found.shards - found.with_job
+    shards = counted(found.shards, "shard")
     lines = [f"recovered {state}: {shards}, {found.with_job:,} of them with a job at the service"]
     if missing:
-        lines.append(f"  {missing:,} without one are looked for again before they are sent")
+        lines.append(f"  {counted(missing, 'shard')} without one: looked for again before anything is sent")
     if not found.whole:
         lines.append("  the rest of the input is read by the run, when there is room")
     return "\n".join([*lines, "The same `packtrain run` goes on."])

@@ -7,6 +7,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, SplitReport
+from packtrain._counts import counted
 
 from . import arguments as arg
 from .console import put
@@ -49,10 +50,10 @@ def _exit(report: SplitReport) -> Exit:
 
 def _text(report: SplitReport) -> str:
     lines = [
-        f"{file}  {shard.lines:,} lines, {shard.bytes:,} bytes, sha256 {shard.sha256}"
+        f"{file}  {counted(shard.lines, 'line')}, {counted(shard.bytes, 'byte')}, sha256 {shard.sha256}"
         for file, shard in zip(report.files, report.shards, strict=True)
     ]
     if report.rejects_file is not None:
-        lines.append(f"{report.rejects_file}  {report.rejected:,} rejected lines")
-    lines.append(f"{report.lines:,} lines: {report.valid:,} valid, {report.rejected:,} rejected")
+        lines.append(f"{report.rejects_file}  {counted(report.rejected, 'rejected line')}")
+    lines.append(f"{counted(report.lines, 'line')}: {report.valid:,} valid, {report.rejected:,} rejected")
     return "\n".join(lines)

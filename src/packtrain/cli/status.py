@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Status
+from packtrain._counts import counted
 
 from . import arguments as arg
 from .console import put
@@ -44,12 +45,13 @@ def _is_stale(found: Status) -> bool:
 
 def _text(found: Status, now: float) -> str:
     run = found.statistics
+    all_read = ", all" if run.cursor.done else ""
     states = ", ".join(f"{count:,} {state}" for state, count in run.states.items() if count) or "none"
     rows = [
         ("run", run.run if found.token is None else f"{run.run}, {found.token} at the service"),
         ("driven by", found.holder or "nobody"),
         ("as of", f"{duration_text(max(0.0, now - found.at))} ago{_STALE if _is_stale(found) else ''}"),
-        ("read", f"{run.cursor.lines:,} lines, {size_text(run.cursor.bytes)}{', all' if run.cursor.done else ''}"),
+        ("read", f"{counted(run.cursor.lines, 'line')}, {size_text(run.cursor.bytes)}{all_read}"),
         ("lines", f"{run.cursor.valid:,} valid, {run.cursor.rejected:,} rejected"),
         ("shards", states),
         ("jobs made", f"{run.jobs_created:,}"),
@@ -58,13 +60,13 @@ def _text(found: Status, now: float) -> str:
         ("merged", "yes" if run.merged else "not yet"),
     ]
     if run.retried:
-        rows.append(("asked again", f"{run.retried:,} lines"))
+        rows.append(("asked again", counted(run.retried, "line")))
     if run.lost:
-        rows.append(("paid twice", f"{run.lost:,} lines, whose answers were gone before they could be fetched"))
+        rows.append(("paid twice", f"{counted(run.lost, 'line')} whose answers were gone before they could be fetched"))
     rows += [("too many", f"{job.batch} of shard {job.shard}: {job.state}") for job in found.extras]
     rows += [("waits", f"shard {shard}: {_doubt(now - since)}") for shard, since in found.doubted.items()]
     rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
-    return "\n".join(f"{name:10} {text}" for name, text in rows)
+    return "\n".join(f"{name:11} {text}" for name, text in rows)
 
 
 def _doubt(seconds: float) -> str:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packtrain._counts import counted
 from packtrain._places import answers_of
 
 from .quantities import duration_text, size_text
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def summary_text(summary: Summary, out: str, state: Path, service: str) -> str:
     """``service`` as it was given on the command line."""
-    counts = f"{summary.answered:,} of {summary.valid:,} lines answered"
+    counts = f"{summary.answered:,} of {counted(summary.valid, 'line')} answered"
     if summary.failed:
         counts += f", {summary.failed:,} failed"
     if summary.rejected:
@@ -30,15 +31,14 @@ def summary_text(summary: Summary, out: str, state: Path, service: str) -> str:
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
     if summary.duplicates_healed:
-        files.append(f"  too many  {summary.duplicates_healed:,} jobs, not read; see packtrain status {state}")
+        files.append(f"  too many  {counted(summary.duplicates_healed, 'job')}, not read; see packtrain status {state}")
     if summary.duplicates_live:
         files.append(
-            f"  costing   {summary.duplicates_live:,} of these jobs could not be cancelled so far and may still cost "
-            "money; the same command tries it again"
+            f"  costing   {counted(summary.duplicates_live, 'job')} of these, not cancelled so far, may still cost money; the "
+            "same command tries it again"
         )
-    shards = f"{summary.shards:,} {'shard' if summary.shards == 1 else 'shards'}"
     uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
-    return "\n".join([f"complete: {counts}", *files, f"  {shards}, {uploaded}"])
+    return "\n".join([f"complete: {counts}", *files, f"  {counted(summary.shards, 'shard')}, {uploaded}"])
 
 
 def _retry(out: str, state: Path, service: str) -> str:

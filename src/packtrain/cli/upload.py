@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from packtrain import Local, Options, RemoteFile
+from packtrain._counts import counted
 
 from . import arguments as arg
 from .console import put
@@ -42,4 +43,6 @@ async def upload(
 
 
 def _text(files: tuple[str, ...], remote: list[RemoteFile]) -> str:
-    return "\n".join(f"{file}  {there.name}  {there.bytes:,} bytes" for file, there in zip(files, remote, strict=True))
+    return "\n".join(
+        f"{file}  {there.name}  {counted(there.bytes, 'byte')}" for file, there in zip(files, remote, strict=True)
+    )

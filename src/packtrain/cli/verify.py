@@ -7,6 +7,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Verification
+from packtrain._counts import counted
 
 from . import arguments as arg
 from .console import put
@@ -34,6 +35,6 @@ async def verify(
 
 def _text(found: Verification) -> str:
     lines = [f"{finding.where}: {finding.what}" for finding in found.findings]
-    looked = f"{found.shards:,} shards, {found.files:,} files, {size_text(found.bytes_read)} read"
-    verdict = f"{len(lines):,} findings" if lines else "sound"
+    looked = f"{counted(found.shards, 'shard')}, {counted(found.files, 'file')}, {size_text(found.bytes_read)} read"
+    verdict = f"{counted(len(lines), 'finding')}" if lines else "sound"
     return "\n".join([*lines, f"{verdict}: {looked}"])
