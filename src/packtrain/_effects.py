@@ -46,6 +46,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     hit: int | None = None
     share: float = 1.0
     seed: int = 0
+    #: As it was given.
+    text: str = ""
 
 
 class Failpoints:
@@ -72,6 +74,10 @@ class Failpoints:
                     wait += rule.seconds
         return wait
 
+    def unreached(self) -> list[str]:
+        """The rules, as they were given, whose hit has not come."""
+        return [rule.text for rule, _ in self._rules if self._hits.get(rule.point, 0) < (rule.hit or 1)]
+
     def _due(self, point: str) -> list[Rule]:
         with self._lock:
             hit = self._hits[point] = self._hits.get(point, 0) + 1
@@ -94,22 +100,23 @@ class Failpoints:
 _armed: ContextVar[Failpoints | None] = ContextVar("armed failpoints", default=None)
 
 
-def armed(text: str) -> AbstractContextManager[None]:
+def armed(text: str) -> AbstractContextManager[Failpoints]:
     """Arm failpoints for a block, and for the tasks and threads that are started in it. Raises ValueError.
 
     The text is ``POINT=ACTION[@WHEN]`` and ``trace[=FILE]``, divided by semicolons. POINT is the name of an effect
     with ``.before`` or ``.after``. ACTION is ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP), ``hang``,
     ``delay:MILLISECONDS`` or ``raise:ENAME``. WHEN is a number, for that hit alone, or as in ``5%seed7`` a share of
-    all hits; every hit without it. ``trace`` writes each point and its hit to FILE, or to standard error.
+    all hits; every hit without it. ``trace`` writes each point and its hit to FILE, or to standard error. Of what the
+    block gets, ``unreached`` tells which of them have not struck.
     """
     return _arm(_parsed(text))
 
 
 @contextmanager
-def _arm(failpoints: Failpoints) -> Iterator[None]:
+def _arm(failpoints: Failpoints) -> Iterator[Failpoints]:
     token = _armed.set(failpoints)
     try:
-        yield
+        yield failpoints
     finally:
         _armed.reset(token)
 
@@ -140,6 +147,7 @@ def _rule(text: str) -> Rule:
         hit=int(match["hit"]) if match["hit"] else None,
         share=float(match["percent"] or 100) / 100,
         seed=int(match["seed"] or 0),
+        text=text,
     )
 
 

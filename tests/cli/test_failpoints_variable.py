@@ -31,3 +31,16 @@ def test_a_run_that_was_killed_behind_its_create_goes_on_with_the_same_job(termi
     assert terminal(*RUN).returncode == 0
     truth = terminal.directory / "out.jsonl.packtrain" / "service" / "truth.jsonl"
     assert truth.read_text().count('"batch_created"') == 1
+
+
+def test_failpoints_that_were_never_reached_are_told(terminal: Terminal) -> None:
+    """A name that no effect has, and a time that did not come; the command ends as ever."""
+    write_lines(terminal.directory / "in.jsonl", map(request_line, range(3)))
+    points = "creat.post.after=kill;create.post.after=delay:1;create.post.before=kill@2"
+    done = terminal(*RUN, PACKTRAIN_FAILPOINTS=points)
+    assert done.returncode == 0
+    told = [line for line in done.stderr.splitlines() if "never reached" in line]
+    assert told == [
+        "PACKTRAIN_FAILPOINTS: creat.post.after=kill was never reached",
+        "PACKTRAIN_FAILPOINTS: create.post.before=kill@2 was never reached",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import anyio
@@ -121,6 +122,9 @@ async def test_31_nothing_but_429_ends_the_run_and_is_told(
         await attempt(tmp_path, FaultPlan(rules=(Status(route="batches.create", status=429),)), shards=2)
     assert "429" in caplog.text
     assert "trying again in" in caplog.text
+    assert re.search(
+        r"shard 0: .* the next create goes out at about \d\d:\d\d:\d\d, or sooner, once the list", caplog.text
+    )
 
 
 async def test_31_429_while_a_job_of_ours_lives_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

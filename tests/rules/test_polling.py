@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,12 @@ def test_without_any_job_to_go_by_absence_takes_twice_the_time_and_five_passes()
 def test_void_passes_never_come_to_absence() -> None:
     """However many, and for however long."""
     assert not look(Search(0.0), [900.0 * n for n in range(500)], Sight.VOID).absent(SETTLE)
+
+
+@pytest.mark.parametrize(("worth", "earliest"), [(Sight.CONTROLLED, 910), (Sight.BARE, 1810), (Sight.VOID, None)])
+def test_the_earliest_end_of_a_search_is_that_of_looks_like_the_last_one(worth: Sight, earliest: float | None) -> None:
+    """What people are told who wait for it."""
+    assert look(Search(10.0), [10, 20], worth).earliest(SETTLE) == earliest
 
 
 def test_a_pass_counts_only_if_it_shows_a_job_that_we_know() -> None:

@@ -8,6 +8,7 @@ there is no job, as for one without an answer; the other shards go on, and the f
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -81,10 +82,24 @@ class Lookback:
             reason = f"whether attempt {job.attempt} made a job can't be told: the list of jobs shows none that we know"
             return await self._ctx.record(job, Quarantined(reason=reason))
         seconds = search.next_look(settle, self._ctx.clock.jitter()) - self._ctx.clock.monotonic()
-        told = "shard %d: the list can't tell yet whether an earlier create made a job; looking again in %.0f s"
-        level = logging.WARNING if search.looked == search.since else logging.INFO
-        log.log(level, told, job.shard, seconds, extra={"action": "LookBack", "run": job.run})
+        self._tell(job, search, seconds)
         return msgspec.structs.replace(job, not_before=self._ctx.clock.now() + min(seconds, LONGEST_WAIT))
+
+    def _tell(self, job: Job, search: Search, seconds: float) -> None:
+        """The first look in so many words, for it may begin a long silence."""
+        told = "shard %d: an earlier create may have made a job, and the list can't tell yet; looking again in %.0f s"
+        level = logging.INFO
+        if search.looked == search.since:
+            level, told = logging.WARNING, f"{told}; the next create goes out {self._until(search)}"
+        log.log(level, told, job.shard, seconds, extra={"action": "LookBack", "run": job.run})
+
+    def _until(self, search: Search) -> str:
+        sooner = "once the list shows a job that we know"
+        earliest = search.earliest(self._ctx.service.settle)
+        if earliest is None:
+            return sooner
+        at = self._ctx.clock.now() + earliest - self._ctx.clock.monotonic()
+        return f"at about {time.strftime('%H:%M:%S', time.localtime(at))}, or sooner, {sooner}"
 
 
 def _question(job: Job) -> Question:

@@ -85,6 +85,11 @@ class Search(Struct, frozen=True):
             case Sight.VOID:
                 return False
 
+    def earliest(self, settle: float) -> float | None:
+        """When looks that go on like the last one can be enough; None when they never are."""
+        spans = {Sight.CONTROLLED: settle, Sight.BARE: 2 * settle}
+        return self.since + spans[self.last] if self.last in spans else None
+
     def hopeless(self) -> bool:
         """Looking has told nothing for a day."""
         blind = (self.looked or self.since) - (self.seen or self.since)

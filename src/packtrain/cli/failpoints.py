@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .console import say
 from .exits import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from packtrain._effects import Failpoints
 
 VARIABLE = "PACKTRAIN_FAILPOINTS"
 
 
-def failpoints(environ: Mapping[str, str]) -> AbstractContextManager[None]:
-    """What arms them for a block; does nothing without the variable. Raises UsageError."""
+@contextmanager
+def failpoints(environ: Mapping[str, str]) -> Iterator[None]:
+    """Arms them for a block, and tells at its end which were never reached. Raises UsageError."""
     text = environ.get(VARIABLE)
     if not text:
-        return nullcontext()
+        yield
+        return
+    with _armed(text) as points:
+        try:
+            yield
+        finally:
+            for rule in points.unreached():
+                say(f"{VARIABLE}: {rule} was never reached")
+
+
+def _armed(text: str) -> AbstractContextManager[Failpoints]:
     from packtrain.testing import armed
 
     try:

@@ -34,8 +34,8 @@ def summary_text(summary: Summary, out: str, state: Path, service: str) -> str:
         files.append(f"  too many  {counted(summary.duplicates_healed, 'job')}, not read; see packtrain status {state}")
     if summary.duplicates_live:
         files.append(
-            f"  costing   {counted(summary.duplicates_live, 'job')} of these, not cancelled so far, may still cost money; the "
-            "same command tries it again"
+            f"  costing   {counted(summary.duplicates_live, 'job')} of these, not cancelled so far, may still cost "
+            "money; the same command tries it again"
         )
     uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
     return "\n".join([f"complete: {counts}", *files, f"  {counted(summary.shards, 'shard')}, {uploaded}"])
