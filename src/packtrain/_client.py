@@ -17,7 +17,7 @@ from ._flow.merge import check_published
 from ._flow.output import output_at, prepare_output
 from ._flow.reopen import reopen
 from ._flow.resolve import resolve
-from ._flow.results import results
+from ._flow.results import Results
 from ._flow.session import Session
 from ._flow.signals import Meter
 from ._flow.summary import conclude
@@ -199,12 +199,13 @@ class Client:
         await self._session.reporter.refresh(run_id)
         return job
 
-    async def results(self, run: Run) -> AsyncIterator[Result]:
+    async def results(self, run: Run, *, out: str | os.PathLike[str] | None = None) -> AsyncIterator[Result]:
         """The answers of a run, shard by shard as they land, until all have; failed lines come with their error.
 
-        To be read before ``run`` has merged them away.
+        Those of a run that is published are read from its output ``out``, by default STATE without its ``.packtrain``.
+        Raises InputError when nothing is there, ManifestError when it is not what was published.
         """
-        async for result in results(self._session.context(run)):
+        async for result in Results(self._session.context(run), out).read():
             yield result
 
     async def statistics(self, run_id: str = MAIN) -> Statistics:

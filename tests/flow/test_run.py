@@ -381,6 +381,29 @@ async def test_a_lost_reply_to_a_create_leaves_one_job(place: Place) -> None:
     assert len(place.truth("batch_created")) == 1
 
 
+async def test_results_of_a_published_run_are_read_from_its_output(place: Place) -> None:
+    """Where the state directory bears its name, or where they are said to be; and it must be what was published."""
+    source = place.requests(30)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.run(source, model="m", out=place.out)
+        run = await client.submit(source, model="m")
+        assert [result.key async for result in client.results(run, out=place.out)] == [f"key-{n}" for n in range(30)]
+        with pytest.raises(InputError, match="tell where they are"):
+            await anext(client.results(run))
+        place.out.write_bytes(place.out.read_bytes()[1:])
+        with pytest.raises(ManifestError, match="the run is complete and published"):
+            await anext(client.results(run, out=place.out))
+
+
+async def test_results_know_the_output_from_the_name_of_the_state(place: Place) -> None:
+    """As the command line gives it."""
+    source = place.requests(12)
+    async with packtrain.open_client(f"{place.out}.packtrain", service=place.service, options=SMALL) as client:
+        await client.run(source, model="m", out=place.out)
+        run = await client.submit(source, model="m")
+        assert len([result async for result in client.results(run)]) == 12
+
+
 async def test_results_come_while_the_client_drives(place: Place) -> None:
     """Submit, drive and read side by side, as a service would."""
     answered: dict[str, str] = {}

@@ -1,32 +1,81 @@
-"""The answers of a run as they land."""
+"""The answers of a run as values: as they land, or from the output that was made of them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
+from .._errors import InputError
 from .._io.results import read_results
-from .._model import State
+from .._model import Job, State, Tally
+from .._places import answers_of
 from .._rules.lineage import latest
+from .merge import Output, check_published
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator
 
     from .._model import Result
     from .context import Context
 
 
-async def results(ctx: Context) -> AsyncIterator[Result]:
-    """Shard by shard, until all have landed or wait for a person."""
-    given: set[int] = set()
-    while True:
-        changed = ctx.changes.mark()
-        jobs = latest(await ctx.manifest.jobs(ctx.run.id))
-        for job in jobs:
-            if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
-                given.add(job.shard)
-                async for result in read_results(ctx.spool.answers(job), ctx.spool.failed(job)):
-                    yield result
-        done = (await ctx.manifest.cursor(ctx.run.id)).done
-        if done and all(job.shard in given or job.state is State.QUARANTINED for job in jobs):
-            return
-        await changed.wait()
+class Results:
+    """The answers of one run; ``out`` is where they are published, None for where the state directory's name says."""
+
+    def __init__(self, ctx: Context, out: str | os.PathLike[str] | None) -> None:
+        self._ctx = ctx
+        self._out = out
+        self._output: Output | None = None
+
+    async def read(self) -> AsyncIterator[Result]:
+        """Shard by shard, until all have landed or wait for a person; of each the answers, then the failed keys.
+
+        Raises InputError when ``out`` is needed and not told, ManifestError when it is not what was published.
+        """
+        ctx, given = self._ctx, set[int]()
+        while True:
+            changed, offset = ctx.changes.mark(), 0
+            jobs = latest(await ctx.manifest.jobs(ctx.run.id))
+            for job in jobs:
+                if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
+                    given.add(job.shard)
+                    async for result in self._shard(job, offset):
+                        yield result
+                offset += job.tally.bytes if job.tally else 0
+            done = (await ctx.manifest.cursor(ctx.run.id)).done
+            if done and all(job.shard in given or job.state is State.QUARANTINED for job in jobs):
+                return
+            await changed.wait()
+
+    async def _shard(self, job: Job, offset: int) -> AsyncIterator[Result]:
+        """``offset`` is where its answers begin in the output; no run with an output of parts is submitted."""
+        path, tally = self._ctx.spool.answers(job), job.tally or Tally()
+        if await anyio.Path(path).exists():
+            offset = 0
+        else:
+            path = (await self._published()).path
+        async for result in read_results(path, offset, tally.bytes):
+            yield result
+        if tally.failed:
+            async for result in read_results(self._ctx.spool.failed(job)):
+                yield result
+
+    async def _published(self) -> Output:
+        if self._output is None:
+            self._output = await self._find()
+        return self._output
+
+    async def _find(self) -> Output:
+        ctx = self._ctx
+        state = ctx.spool.manifest.parent
+        path = self._out or answers_of(state)
+        if path is None or not await anyio.Path(path).exists():
+            named = "" if path is None else f", and {path} is not there"
+            raise InputError(f"the answers of run {ctx.run.id!r} were published{named}; tell where they are with out")
+        output = Output(Path(path), parts=False)
+        if await ctx.manifest.published(ctx.run.id):
+            await check_published(output, (await ctx.manifest.statistics(ctx.run.id)).tally.bytes)
+        return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import aiofiles
@@ -31,15 +32,16 @@ _row = msgspec.json.Decoder(_Row)
 _error = msgspec.json.Decoder(RowError)
 
 
-async def read_results(answers: Path, failed: Path) -> AsyncIterator[Result]:
-    """The rows of one shard, read block by block: answers in input order, then the failed keys."""
-    for path in (answers, failed):
-        framer = Framer(max_line=1 << 40)
-        async with aiofiles.open(path, "rb", buffering=0) as file:
-            while block := await file.read(MIB):
-                for frame in framer.feed(block):
-                    for result in _decode(frame.data):
-                        yield result
+async def read_results(path: Path, offset: int = 0, length: int | None = None) -> AsyncIterator[Result]:
+    """The rows of a file of answers or of failed keys, or of a piece of it, read block by block."""
+    framer, left = Framer(max_line=1 << 40), sys.maxsize if length is None else length
+    async with aiofiles.open(path, "rb", buffering=0) as file:
+        await file.seek(offset)
+        while block := await file.read(min(MIB, left)):
+            left -= len(block)
+            for frame in framer.feed(block):
+                for result in _decode(frame.data):
+                    yield result
 
 
 def _decode(lines: bytes) -> Iterator[Result]:

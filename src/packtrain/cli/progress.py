@@ -51,7 +51,7 @@ async def _log(read: Callable[[], Progress]) -> None:
     while True:
         progress = read()
         lines = dict(meter.lines(time.monotonic(), progress))
-        if progress == last:
+        if progress == last or not progress.bytes_read:
             await anyio.sleep(FRAME)
             continue
         last = progress
