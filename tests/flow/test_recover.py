@@ -195,6 +195,9 @@ async def test_copy_goes_on_by_a_persons_word(place: Place) -> None:
         await complete(place, source, copy)
     await packtrain.adopt(copy)
     answers = place.out.read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        await complete(place, source, copy)
+    place.out.unlink()
     await complete(place, source, copy)
     assert one_job_a_shard(place)
     assert place.out.read_bytes() == answers
@@ -248,6 +251,7 @@ async def test_no_create_of_a_recovered_run_goes_unseen(place: Place) -> None:
     with closing(sqlite3.connect(copy / "manifest.db")) as connection, connection:
         connection.execute("UPDATE meta SET identity = NULL")
         connection.execute("UPDATE runs SET recovered = 1")
+    place.out.unlink()
     await complete(place, source, copy)
     assert one_job_a_shard(place)
 

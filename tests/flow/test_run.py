@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 import packtrain
-from packtrain import InputError, ManifestError, Options, Request
+from packtrain import IncompleteRun, InputError, ManifestError, Options, Request
+from packtrain.testing import armed
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, answer_text, read_lines, request_line, write_lines
 
@@ -379,6 +380,36 @@ async def test_a_lost_reply_to_a_create_leaves_one_job(place: Place) -> None:
         assert proxy.cuts == 1
     assert summary.answered == 5
     assert len(place.truth("batch_created")) == 1
+
+
+async def test_an_output_that_is_there_is_not_written_over_whoever_submitted(place: Place) -> None:
+    """Nor one that came while the run was away; moved, the run goes on."""
+    source = place.requests(30)
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.submit(source, model="m")
+        place.out.write_text("precious")
+        with pytest.raises(InputError, match="exists already"):
+            await client.run(source, model="m", out=place.out)
+        assert place.out.read_text() == "precious"
+        assert not place.truth("batch_created")
+        place.out.unlink()
+        assert (await client.run(source, model="m", out=place.out)).answered == 30
+
+
+async def test_an_output_that_was_published_but_not_recorded_is_the_runs_own(place: Place) -> None:
+    """Killed between the two, it is published again; another file in its place is not written over."""
+    source = place.requests(30)
+    with armed("manifest.publish.before=raise:EIO@1"), pytest.raises(IncompleteRun):
+        async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+            await client.run(source, model="m", out=place.out)
+    content = place.out.read_bytes()
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        place.out.write_bytes(b"precious")
+        with pytest.raises(InputError, match="exists already"):
+            await client.run(source, model="m", out=place.out)
+        place.out.write_bytes(content)
+        assert (await client.run(source, model="m", out=place.out)).complete
+    assert place.out.read_bytes() == content
 
 
 async def test_results_of_a_published_run_are_read_from_its_output(place: Place) -> None:

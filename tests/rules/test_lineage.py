@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from packtrain._model import Job, Tally
-from packtrain._rules.lineage import GRPC, absence, asks_again, is_retryable, latest
+from packtrain._rules.lineage import GRPC, absence, asks_again, is_retryable, latest, reopened
 
 PASSING = {"CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNAVAILABLE"}
 
@@ -93,3 +93,15 @@ def test_the_last_generation_speaks_for_its_shard() -> None:
     """In the order of the shards, however they are given."""
     jobs = [Job(run="r", shard=1), Job(run="r", shard=0, generation=2), Job(run="r", shard=0), Job(run="r", shard=2)]
     assert [(job.shard, job.generation) for job in latest(jobs)] == [(0, 2), (1, 0), (2, 0)]
+
+
+def test_a_generation_behind_one_that_asked_for_none_is_the_work_of_a_retry() -> None:
+    """Those that a run makes by itself follow lines to be asked again."""
+
+    def job(shard: int, generation: int, tally: Tally | None) -> Job:
+        return Job(run="r", shard=shard, generation=generation, tally=tally)
+
+    by_itself = [job(0, 0, Tally(failed=2, again=1)), job(0, 1, Tally(failed=1)), job(1, 0, Tally(failed=1))]
+    assert not reopened([])
+    assert not reopened(by_itself)
+    assert reopened([*by_itself, job(1, 1, None)])

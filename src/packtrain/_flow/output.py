@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._io.inputs import named_files
+from .._rules.goals import settled
+from .._rules.lineage import reopened
 from .merge import Output
 
 if TYPE_CHECKING:
@@ -27,10 +29,20 @@ async def output_at(out: str | os.PathLike[str]) -> Output:
 async def prepare_output(ctx: Context, output: Output, inputs: Inputs) -> None:
     """Raises InputError when publishing at the end would fail, or destroy something."""
     await anyio.to_thread.run_sync(output.prepare, await named_files(inputs))
-    if not (await ctx.manifest.cursor(ctx.run.id)).shards:
+    if not await _may_be_own(ctx, output):
         # A start that came as far as the input may have left a list of bad lines beside the output.
         lists = not await anyio.to_thread.run_sync(ctx.spool.rejects.exists)
         await anyio.to_thread.run_sync(partial(output.refuse_taken, lists=lists))
+
+
+async def _may_be_own(ctx: Context, output: Output) -> bool:
+    """Parts are published as they land; one file when all have, and it stays while failed lines are asked again."""
+    statistics = await ctx.manifest.statistics(ctx.run.id)
+    if output.parts or not statistics.cursor.shards:
+        return statistics.cursor.shards > 0
+    if settled(statistics) and await anyio.to_thread.run_sync(output.size) == statistics.tally.bytes:
+        return True
+    return reopened(await ctx.manifest.jobs(ctx.run.id))
 
 
 async def refuse_output(output: Output, inputs: Inputs) -> None:

@@ -96,6 +96,20 @@ def asks_again(job: Job, parent: Job | None, retries: int) -> bool:
     return job.generation < retries and job.batch is not None and not repeats and not wished
 
 
+def reopened(jobs: Iterable[Job]) -> bool:
+    """Whether failed lines were asked again after the run was published: a generation follows one that asked for none.
+
+    ``jobs`` are all of the run, each generation behind its parent.
+    """
+    parents: dict[int, Job] = {}
+    for job in jobs:
+        parent = parents.get(job.shard)
+        if parent is not None and parent.tally is not None and not parent.tally.again:
+            return True
+        parents[job.shard] = job
+    return False
+
+
 def latest(jobs: Iterable[Job]) -> list[Job]:
     """The last generation of each shard, which tells what became of all of it; lowest shard first."""
     last = {job.shard: job for job in sorted(jobs, key=lambda job: (job.shard, job.generation))}
