@@ -174,6 +174,7 @@ def test_help_loads_what_prints_it_and_no_more() -> None:
 def test_every_public_name_is_there_and_sorted() -> None:
     """``__all__`` is what the package gives, no more and no less."""
     assert list(packtrain.__all__) == sorted(packtrain.__all__)
+    assert set(packtrain.__all__) <= set(dir(packtrain))
     for name in packtrain.__all__:
         assert getattr(packtrain, name) is not None
     offered = {name for name in vars(packtrain) if not name.startswith("_")} - {"annotations", "TYPE_CHECKING"}
