@@ -68,6 +68,13 @@ def copy_range(what: str, source: BinaryIO, offset: int, length: int, target: Bi
             offset += len(piece)
 
 
+def truncate(what: str, file: BinaryIO, size: int) -> None:
+    """Let go of what stands behind ``size`` bytes, and write on from there."""
+    with effect(f"{what}.truncate"):
+        file.truncate(size)
+        file.seek(size)
+
+
 def start_writeback(file: BinaryIO, start: int, end: int) -> int:
     """Let the disk begin with what was written, so that a later ``sync`` finds little left; returns where that ends.
 

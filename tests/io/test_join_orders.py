@@ -204,6 +204,23 @@ def test_an_early_answer_wins_over_that_in_its_place(joins: Joins) -> None:
     assert told == b"".join(row.line for row in [*rows[1:2501], rows[0], *rows[2502:]])
 
 
+@pytest.mark.parametrize("trouble", ["none", "late", "failed", "failed at first", "in its place too", "asked twice"])
+def test_answers_written_while_rows_are_walked_by_stand_where_they_belong(joins: Joins, trouble: str) -> None:
+    """Even when an answer that belongs between them comes last, and when the order proves to be none."""
+    draw = random.Random(1)
+    keys = [f"k{number}" for number in range(300)]
+    rows = [Row(b'{"key":"%b","response":"%b"}\n' % (key.encode(), b"x" * 100_000), key, answered=True) for key in keys]
+    rest = [*rows[:3], *rows[4:]]
+    told = {
+        "late": [*rest, rows[3]],
+        "failed": [*rows[:3], failure("k3", draw), *rows[4:]],
+        "failed at first": [*rows[:200], failure("k200", draw), *rows[201:], rows[200]],
+        "in its place too": [answer("k250", draw), *rows],
+    }
+    asked = [*keys, "k5"] if trouble == "asked twice" else keys
+    joins.check(asked, told.get(trouble, rows), draw, window=1000, judged=trouble != "asked twice")
+
+
 def test_a_request_without_a_key_is_found_behind_the_last_row(joins: Joins, tmp_path: Path) -> None:
     """With its file and line, whoever judged it before."""
     path = tmp_path / "in"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _GATHERED = 64
 #: Bytes of requests whose keys take longer to find than a process takes to start.
 _WORTH_A_PROCESS = 64 * MIB
+#: Bytes of results from one time that answers are written, while rows are still walked by, to the next.
+_AHEAD = 8 * MIB
 
 
 def join_files(
@@ -53,7 +55,7 @@ def join_files(
         ResultFiles(results) as rows,
         Writer(outputs, rows, absent) as writer,
     ):
-        walked = None if with_request else _walk(asked, rows, window)
+        walked = None if with_request else _walk(asked, rows, writer, window)
         if walked:
             _write_walked(*walked, asked, rows, writer)
             return writer.finish(walked[0].duplicates)
@@ -62,16 +64,24 @@ def join_files(
         return writer.finish(index.duplicates)
 
 
-def _walk(asked: Asked, results: ResultFiles, window: int) -> tuple[Walk, list[Row]] | None:
-    """Both sides in one order, and the rows of nobody; None if they are not in one."""
+def _walk(asked: Asked, results: ResultFiles, writer: Writer, window: int) -> tuple[Walk, list[Row]] | None:
+    """Both sides in one order, and the rows of nobody; None if they are not in one.
+
+    What is an answer in its place is all but sure to stay one, so it is written while the next rows are looked at.
+    """
     with _keys_once(asked, window) as keys:
         walk = Walk(keys)
         try:
+            written = 0
             for offset, lines in results.chunks():
                 walk.take(offset, lines)
+                if offset - written >= _AHEAD:
+                    writer.ahead(walk.grown())
+                    written = offset
             walk.finish()
             return walk, walk.settle(asked.keys())
         except Astray:
+            writer.take_back()
             return None
 
 

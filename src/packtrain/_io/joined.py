@@ -13,8 +13,11 @@ from .._errors import IntegrityError
 from .._model import RowError, Tally
 from .._options import KIB, MIB
 from .._wire.gemini.batches import ResultLine, is_given
+from .behind import Behind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .answers import ResultFiles
 
 #: What is shorter goes through the buffer, and what is longer is moved by the kernel.
@@ -41,10 +44,12 @@ class Writer:
         self._absent = absent
         self._pending, self._failed_lines = bytearray(), bytearray()
         self._answered = self._failed = self._missing = self._unknown = self._bytes = 0
+        #: Bytes that stand behind those, because they are thought to follow.
+        self._ahead = 0
 
     def __enter__(self) -> Writer:
         with disk_errors(self._paths.answers):
-            self._answers = open_private("results", self._paths.answers)
+            self._answers = Behind("results", self._paths.answers)
             self._failures = open_private("results", self._paths.failed)
             self._strangers = open_private("results", self._paths.unknown)
         return self
@@ -54,23 +59,32 @@ class Writer:
             file.close()
 
     def answers(self, lines: list[bytes]) -> None:
+        self.take_back()
         self._answered += len(lines)
-        self._pending += b"".join(lines)
-        if len(self._pending) > MIB:
-            self._flush_answers()
+        data = b"".join(lines)
+        self._bytes += len(data)
+        self._put(data)
 
     def copy(self, offset: int, length: int, count: int) -> None:
         """So many answers as they stand in the results, in one piece."""
         self._answered += count
-        if length < _LEAST_COPY:
-            self._pending += self._results.read(offset, length)
-            if len(self._pending) > MIB:
-                self._flush_answers()
-            return
-        self._flush_answers()
-        with disk_errors(self._paths.answers):
-            self._results.copy("results", offset, length, self._answers)
         self._bytes += length
+        stands = min(length, self._ahead)
+        self._ahead -= stands
+        self._copy(offset + stands, length - stands)
+
+    def ahead(self, pieces: Iterable[tuple[int, int]]) -> None:
+        """Answers, by offset and length, that ``copy`` will be called for, unless an answer comes between."""
+        for offset, length in pieces:
+            self._copy(offset, length)
+            self._ahead += length
+
+    def take_back(self) -> None:
+        """What was written ahead, and not yet called for, does not follow."""
+        if self._ahead:
+            self._flush_answers()
+            self._answers.truncate(self._bytes)
+            self._ahead = 0
 
     def fail(self, key: str, line: bytes | None = None) -> None:
         self._failed += 1
@@ -88,7 +102,7 @@ class Writer:
         """Write what is left in memory. Raises IntegrityError when the results were cut while they were read."""
         self._flush_answers()
         self._flush_failures()
-        if self._answers.tell() != self._bytes:
+        if self._answers.size() != self._bytes:
             raise IntegrityError(f"{self._paths.answers}: shorter than the answers read; the results were changed")
         return Tally(
             answered=self._answered,
@@ -99,11 +113,21 @@ class Writer:
             bytes=self._bytes,
         )
 
+    def _copy(self, offset: int, length: int) -> None:
+        if length < _LEAST_COPY:
+            self._put(self._results.read(offset, length))
+        else:
+            self._flush_answers()
+            self._answers.copy(self._results, offset, length)
+
+    def _put(self, data: bytes) -> None:
+        self._pending += data
+        if len(self._pending) > MIB:
+            self._flush_answers()
+
     def _flush_answers(self) -> None:
-        with disk_errors(self._paths.answers):
-            write_all("results", self._answers, self._pending)
-        self._bytes += len(self._pending)
-        self._pending.clear()
+        self._answers.write(self._pending)
+        self._pending = bytearray()
 
     def _flush_failures(self) -> None:
         with disk_errors(self._paths.failed):

@@ -52,6 +52,8 @@ class Walk:
         self.duplicates = 0
         #: Of requests; known when all are read.
         self.total = 0
+        #: Runs that ``grown`` has told to their end, and bytes that it has told of the one behind them.
+        self._told = (0, 0)
 
     @property
     def passed(self) -> int:
@@ -69,6 +71,15 @@ class Walk:
         aside = len(self.apart) + len(self.strays) + len(self.runs)
         if aside > min(_SOME + self.passed // _SHARE, _MOST):
             raise Astray
+
+    def grown(self) -> list[tuple[int, int]]:
+        """Offset and length of what the runs have grown by since this was asked last."""
+        told, part = self._told
+        pieces = [(run.offset, run.length) for run in self.runs[told:]]
+        if pieces:
+            pieces[0] = (pieces[0][0] + part, pieces[0][1] - part)
+            self._told = (len(self.runs) - 1, self.runs[-1].length)
+        return pieces
 
     def finish(self) -> None:
         """Count the requests that are left when the results end."""
