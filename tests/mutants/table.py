@@ -288,9 +288,16 @@ MUTANTS = (
     Mutant(
         "of rows out of order, the last of several counts, an error or not",
         "_io/index.py",
-        "if held == ABSENT or (row.answered and not held & 1):",
+        "if held == _ABSENT or (kind == _ANSWER and held < _ABSENT):",
         "if held:",
         ("tests/io/test_join.py",),
+    ),
+    Mutant(
+        "an answer that comes late stands behind those written ahead",
+        "_io/joined.py",
+        "            self._answers.cut(self._bytes)\n",
+        "            pass\n",
+        ("tests/io/test_join_orders.py",),
     ),
     Mutant(
         "an answer in its place is preferred to an earlier one",

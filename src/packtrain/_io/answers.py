@@ -5,6 +5,7 @@ A row is judged alike wherever it stands: its line is UTF-8, and the whole of it
 
 from __future__ import annotations
 
+import itertools
 import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING, BinaryIO
@@ -87,12 +88,15 @@ class ResultFiles:
     def read(self, offset: int, length: int) -> bytes:
         return b"".join(os.pread(file.fileno(), size, at) for file, at, size in self._pieces(offset, length))
 
-    def gather(self, places: Iterable[tuple[int, int]]) -> list[bytes]:
-        """Rows from anywhere, each by its offset and length, each with its newline."""
+    def row(self, offset: int, length: int) -> bytes:
+        """With its newline."""
+        return ended(self.read(offset, length))
+
+    def gather(self, offsets: Iterable[int], lengths: Iterable[int]) -> list[bytes]:
+        """Rows from anywhere, each with its newline."""
         if len(self._files) != 1:
-            return [ended(self.read(offset, length)) for offset, length in places]
-        handle, pread = self._files[0].fileno(), os.pread
-        lines = [pread(handle, length, offset) for offset, length in places]
+            return [*map(self.row, offsets, lengths)]
+        lines = [*map(os.pread, itertools.repeat(self._files[0].fileno()), lengths, offsets)]
         return lines if all(line.endswith(b"\n") for line in lines) else [*map(ended, lines)]
 
     def copy(self, what: str, offset: int, length: int, target: BinaryIO) -> None:

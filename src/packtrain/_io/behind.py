@@ -41,7 +41,7 @@ class Behind:
     def copy(self, results: ResultFiles, offset: int, length: int) -> None:
         self._begin(partial(results.copy, self._what, offset, length, self._file))
 
-    def truncate(self, size: int) -> None:
+    def cut(self, size: int) -> None:
         self._wait()
         with disk_errors(self._path):
             truncate(self._what, self._file, size)

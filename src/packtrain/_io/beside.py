@@ -6,6 +6,7 @@ no end comes, for whatever reason, what it read is read here once more, where th
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -47,6 +48,13 @@ def keys_beside(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
             process.kill()
 
 
+@contextmanager
+def keys_ahead(asked: Asked, most: int) -> Iterator[Iterator[str]]:
+    """All keys, however often they stand there; what the process does not tell is read here."""
+    with keys_beside(asked, most) as keys:
+        yield _to_the_end(keys, asked)
+
+
 def main() -> None:
     """The process's part: ends by itself when nobody takes what it writes."""
     most, *paths = sys.argv[1:]
@@ -66,6 +74,16 @@ def once(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
         if len(seen) < count or count > most:
             raise Astray
         yield some
+
+
+def _to_the_end(keys: Iterator[list[str]], asked: Asked) -> Iterator[str]:
+    told = 0
+    try:
+        for some in keys:
+            yield from some
+            told += len(some)
+    except Astray:
+        yield from itertools.islice(itertools.chain.from_iterable(asked.keys()), told, None)
 
 
 def _send(target: IO[bytes], some: list[str]) -> None:

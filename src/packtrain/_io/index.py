@@ -2,21 +2,89 @@
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
 
 from .answers import ResultFiles, ended, plain_keys, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ABSENT = -1
-_LENGTH_BITS = 32
-_LENGTH = (1 << _LENGTH_BITS) - 1
+#: The offset of a row that is not there. Smaller ones are of rows that are no answer.
+_ABSENT = -1
+#: What a line may be: nothing that counts, a row without an answer, an answer.
+_BLANK, _ROW, _ANSWER = 0, 1, 2
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[str | None]).decode
+
+
+class _Chunk(Struct, frozen=True, gc=False):
+    """Some lines: the number and the offset of the first, the keys, packed, for many chunks may wait, the lengths, and
+    what each line is."""
+
+    number: int
+    offset: int
+    keys: bytes
+    lengths: array[int]
+    kinds: bytes
+
+
+class Window:
+    """Some requests by key, each with the place of its row: an answer before an error, then the first."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = keys
+        #: Of a key that stands twice, the last.
+        self._ordinals: dict[str | None, int] = dict(zip(keys, itertools.count(), strict=False))
+        self._offsets = array("q", [_ABSENT]) * len(keys)
+        self._lengths = array("q", [0]) * len(keys)
+        self.duplicates = 0
+
+    def enter(self, chunk: _Chunk, known: bytearray) -> None:
+        """Take the rows that are asked for, and mark them in ``known``."""
+        offsets, lengths, ordinal_of = self._offsets, self._lengths, self._ordinals.get
+        number, offset = chunk.number, chunk.offset
+        for key, length, kind in zip(_decode(chunk.keys), chunk.lengths, chunk.kinds, strict=True):
+            ordinal = ordinal_of(key)
+            if ordinal is not None:
+                known[number] = 1
+                held = offsets[ordinal]
+                self.duplicates += held != _ABSENT
+                if held == _ABSENT or (kind == _ANSWER and held < _ABSENT):
+                    offsets[ordinal] = offset if kind == _ANSWER else _ABSENT - 1 - offset
+                    lengths[ordinal] = length
+            elif kind == _BLANK:
+                known[number] = 1
+            number += 1
+            offset += length
+
+    def share(self) -> None:
+        """A key that stands twice gets its row both times."""
+        if len(self._ordinals) < len(self.keys):
+            for place, key in enumerate(self.keys):
+                ordinal = self._ordinals[key]
+                self._offsets[place], self._lengths[place] = self._offsets[ordinal], self._lengths[ordinal]
+
+    def answers(self, start: int, stop: int) -> tuple[array[int], array[int]] | None:
+        """Offsets and lengths of the answers to these requests, if each of them has one."""
+        offsets = self._offsets[start:stop]
+        return (offsets, self._lengths[start:stop]) if min(offsets) >= 0 else None
+
+    def place(self, request: int) -> tuple[int, int, bool] | None:
+        """Offset and length of the row of a request, and whether it is an answer."""
+        offset = self._offsets[request]
+        if offset == _ABSENT:
+            return None
+        return max(offset, _ABSENT - 1 - offset), self._lengths[request], offset >= 0
 
 
 class Index:
-    """Goes through all results for each window of keys. A position packs offset, length, and whether the row is an
-    answer."""
+    """Goes through all results for each window of keys."""
 
     def __init__(self, results: ResultFiles) -> None:
         self._results = results
@@ -24,20 +92,26 @@ class Index:
         self._known = bytearray()
         self.duplicates = 0
 
-    def fill(self, wanted: dict[str, int]) -> dict[str, int]:
-        """Set the position of each wanted key that has a row: an answer before an error, then the first."""
-        first = not self._known
-        number = 0
-        for offset, lines in self._results.chunks():
-            if first:
-                self._known += bytes(len(lines))
-            keys = plain_keys(lines)
-            if keys is None:
-                self._fill_each(number, offset, lines, wanted)
-            else:
-                self._fill_plain(number, offset, zip(keys, map(len, lines), strict=True), wanted)
-            number += len(lines)
-        return wanted
+    def fill(self, keys: Iterator[str], most: int) -> Window:
+        """The next ``most`` of the keys, or what is left of them, with their rows.
+
+        The results are gone through while keys are still to come, for another process may be taking them.
+        """
+        first, wanted, early, chunks = not self._known, list[str](), list[_Chunk](), self._chunks()
+        for chunk in chunks:
+            early.append(chunk)
+            before = len(wanted)
+            wanted += itertools.islice(keys, min(len(chunk.kinds), most - before))
+            if len(wanted) - before < len(chunk.kinds):
+                break
+        wanted += itertools.islice(keys, most - len(wanted))
+        window = Window(wanted)
+        if wanted or first:
+            for chunk in itertools.chain(early, chunks):
+                window.enter(chunk, self._known)
+        window.share()
+        self.duplicates += window.duplicates
+        return window
 
     def unknown(self) -> Iterator[bytes]:
         """Rows whose key is in no request, and rows that are none."""
@@ -49,33 +123,22 @@ class Index:
             yield from (ended(line) for line, claimed in zip(lines, known, strict=True) if not claimed)
             number += len(lines)
 
-    def read(self, positions: list[int]) -> list[bytes]:
-        """The rows at these positions, each with its newline."""
-        return self._results.gather([(at >> _LENGTH_BITS + 1, at >> 1 & _LENGTH) for at in positions])
+    def _chunks(self) -> Iterator[_Chunk]:
+        number = 0
+        for offset, lines in self._results.chunks():
+            if number == len(self._known):
+                self._known += bytes(len(lines))
+            yield _chunk(number, offset, lines)
+            number += len(lines)
 
-    def _fill_plain(self, number: int, offset: int, found: Iterator[tuple[str, int]], wanted: dict[str, int]) -> None:
-        held_by, known = wanted.get, self._known
-        for key, length in found:
-            held = held_by(key)
-            if held is not None:
-                known[number] = 1
-                if held == ABSENT:
-                    wanted[key] = (offset << _LENGTH_BITS | length) << 1 | 1
-                else:
-                    self.duplicates += 1
-                    if not held & 1:
-                        wanted[key] = (offset << _LENGTH_BITS | length) << 1 | 1
-            number += 1
-            offset += length
 
-    def _fill_each(self, number: int, offset: int, lines: list[bytes], wanted: dict[str, int]) -> None:
-        for at, line in enumerate(lines, number):
-            row = next(rows(offset, [line]), None)
-            offset += len(line)
-            held = wanted.get(row.key) if row and row.key is not None else None
-            self._known[at] |= row is None or held is not None
-            if row is None or row.key is None or held is None:
-                continue
-            self.duplicates += held != ABSENT
-            if held == ABSENT or (row.answered and not held & 1):
-                wanted[row.key] = (row.offset << _LENGTH_BITS | row.length) << 1 | row.answered
+def _chunk(number: int, offset: int, lines: list[bytes]) -> _Chunk:
+    lengths = array("q", map(len, lines))
+    plain = plain_keys(lines)
+    if plain is not None:
+        return _Chunk(number, offset, _encode(plain), lengths, bytes([_ANSWER]) * len(lines))
+    starts = itertools.accumulate(lengths, initial=offset)
+    found = [next(rows(start, [line]), None) for start, line in zip(starts, lines, strict=False)]
+    keys = [row.key if row else None for row in found]
+    kinds = bytes((_ANSWER if row.answered else _ROW) if row else _BLANK for row in found)
+    return _Chunk(number, offset, _encode(keys), lengths, kinds)

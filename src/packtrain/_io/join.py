@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from .._options import JOIN_WINDOW, MIB
 from .answers import ResultFiles, Row
 from .asked import Asked
-from .beside import keys_beside, once
-from .index import ABSENT, Index
+from .beside import keys_ahead, keys_beside, once
+from .index import Index
 from .joined import Outputs, Writer, with_members
 from .walk import Astray, Run, Walk
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .._model import Tally
+    from .index import Window
 
 #: Rows read and written at once.
-_GATHERED = 64
+_GATHERED = 256
 #: Bytes of requests whose keys take longer to find than a process takes to start.
 _WORTH_A_PROCESS = 64 * MIB
 #: Bytes of results from one time that answers are written, while rows are still walked by, to the next.
@@ -60,7 +61,7 @@ def join_files(
             _write_walked(*walked, asked, rows, writer)
             return writer.finish(walked[0].duplicates)
         index = Index(rows)
-        _write_indexed(asked, index, writer, window, join=with_request)
+        _write_indexed(asked, index, rows, writer, window, join=with_request)
         return writer.finish(index.duplicates)
 
 
@@ -89,9 +90,11 @@ def _keys_once(asked: Asked, window: int) -> AbstractContextManager[Iterator[lis
     """The keys, and an end of the walk when one stands twice."""
     if asked.judged:
         return nullcontext(asked.keys())
-    if sum(path.stat().st_size for path in asked.paths) < _WORTH_A_PROCESS:
-        return nullcontext(once(asked.keys(), window))
-    return keys_beside(asked, window)
+    return keys_beside(asked, window) if _worth_a_process(asked) else nullcontext(once(asked.keys(), window))
+
+
+def _worth_a_process(asked: Asked) -> bool:
+    return sum(path.stat().st_size for path in asked.paths) >= _WORTH_A_PROCESS
 
 
 def _write_walked(walk: Walk, unknown: list[Row], asked: Asked, results: ResultFiles, writer: Writer) -> None:
@@ -108,39 +111,51 @@ def _write_walked(walk: Walk, unknown: list[Row], asked: Asked, results: ResultF
         for place, key in enumerate(itertools.islice(keys, walk.passed, None), walk.passed):
             _write_row(key, walk.apart.get(place), results, writer)
     for row in unknown:
-        writer.stranger(*results.gather([(row.offset, row.length)]))
+        writer.stranger(results.row(row.offset, row.length))
 
 
 def _write_row(key: str, row: Row | None, results: ResultFiles, writer: Writer) -> None:
-    lines = results.gather([(row.offset, row.length)]) if row else []
+    lines = [results.row(row.offset, row.length)] if row else []
     if row and row.answered:
         writer.answers(lines)
     else:
         writer.fail(key, *lines)
 
 
-def _write_indexed(asked: Asked, index: Index, writer: Writer, window: int, *, join: bool) -> None:
-    keys = itertools.chain.from_iterable(asked.keys())
+def _write_indexed(
+    asked: Asked, index: Index, results: ResultFiles, writer: Writer, window: int, *, join: bool
+) -> None:
     # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
     requests = asked.lines() if join else None
-    while batch := list(itertools.islice(keys, window)):
-        positions = index.fill(dict.fromkeys(batch, ABSENT))
-        for start in range(0, len(batch), _GATHERED):
-            some = batch[start : start + _GATHERED]
-            _write_some(some, [positions[key] for key in some], requests, index, writer)
+    with _keys(asked, window) as keys:
+        while True:
+            found = index.fill(keys, window)
+            for start in range(0, len(found.keys), _GATHERED):
+                _write_some(found, start, requests, results, writer)
+            if len(found.keys) < window:
+                break
     for line in index.unknown():
         writer.stranger(line)
 
 
+def _keys(asked: Asked, window: int) -> AbstractContextManager[Iterator[str]]:
+    if asked.judged or not _worth_a_process(asked):
+        return nullcontext(itertools.chain.from_iterable(asked.keys()))
+    return keys_ahead(asked, window)
+
+
 def _write_some(
-    keys: list[str], places: list[int], requests: Iterator[bytes] | None, index: Index, writer: Writer
+    found: Window, start: int, requests: Iterator[bytes] | None, results: ResultFiles, writer: Writer
 ) -> None:
-    if requests is None and all(place > 0 and place & 1 for place in places):
-        writer.answers(index.read(places))
+    keys = found.keys[start : start + _GATHERED]
+    if requests is None and (places := found.answers(start, start + len(keys))):
+        writer.answers(results.gather(*places))
         return
-    for key, place, request in zip(keys, places, requests or itertools.repeat(b""), strict=False):
-        lines = index.read([place]) if place != ABSENT else []
-        if lines and place & 1:
+    for number, key in enumerate(keys, start):
+        request = next(requests) if requests else b""
+        offset, length, answered = found.place(number) or (0, 0, False)
+        lines = [results.row(offset, length)] if length else []
+        if answered:
             writer.answers([with_members(lines[0], request)] if requests else lines)
         else:
             writer.fail(key, *lines)

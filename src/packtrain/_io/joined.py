@@ -83,7 +83,7 @@ class Writer:
         """What was written ahead, and not yet called for, does not follow."""
         if self._ahead:
             self._flush_answers()
-            self._answers.truncate(self._bytes)
+            self._answers.cut(self._bytes)
             self._ahead = 0
 
     def fail(self, key: str, line: bytes | None = None) -> None:
