@@ -1,4 +1,4 @@
-"""The process that takes keys: what it tells is what is there, and it never has the last word about trouble."""
+"""The processes that go through files: what they tell is what is there, and never the last word about trouble."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from packtrain._errors import InputError
+from packtrain._errors import InputError, IntegrityError
+from packtrain._io.answers import ResultFiles
 from packtrain._io.asked import Asked
-from packtrain._io.beside import keys_beside
+from packtrain._io.beside import chunks_beside, keys_ahead, keys_beside
+from packtrain._io.chunks import chunks
 from packtrain._io.join import join_files
 from packtrain._io.joined import Outputs
 from packtrain._io.walk import Astray
@@ -66,12 +68,42 @@ def test_a_process_that_dies_ends_the_walk(tmp_path: Path) -> None:
     assert children() == []
 
 
+def test_keys_that_a_process_does_not_tell_are_read_here(tmp_path: Path) -> None:
+    """Those behind one that stands twice, and those that are too many."""
+    for keys in (["a", "b", "a", "c"], [f"key-{number}" for number in range(9000)]):
+        asked = Asked((write(tmp_path / "in", keys),))
+        with keys_ahead(asked, 5000) as told:
+            assert [*itertools.chain.from_iterable(told)] == keys
+
+
+def test_rows_are_found_beside_as_they_are_found_here(tmp_path: Path) -> None:
+    """Of all files, and when the process dies on the way; one cut short is an error."""
+    odd = b'{"key":"f","error":{}}\n\n{"key":"\xff","response":{}}\ngarbage\n{"response":{},"key":"\xc3\xbc"}\n'
+    plain = b"".join(b'{"key":"key-%d","response":{}}\n' % number for number in range(200_000))
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path, text in zip(paths, (plain, odd + plain), strict=True):
+        path.write_bytes(text)
+    with ResultFiles(paths) as results:
+        here = [*chunks(results)]
+        with chunks_beside(results) as told:
+            assert [*told] == here
+        with chunks_beside(results) as told:
+            first = next(told)
+            (pid,) = children()
+            os.kill(pid, signal.SIGKILL)
+            assert [first, *told] == here
+    assert children() == []
+    paths[1].write_bytes(plain[:-5])
+    with ResultFiles(paths) as results, chunks_beside(results) as told, pytest.raises(IntegrityError):
+        list(told)
+
+
 def test_large_requests_are_joined_as_small_ones(tmp_path: Path) -> None:
     """In order; out of it; and with a line that has no key, which is told with its place."""
     names = [f"key-{number}" for number in range(70)]
     requests = write(tmp_path / "in", names, padding=2**20)
     outputs = Outputs(tmp_path / "answers", tmp_path / "failed", tmp_path / "unknown")
-    rows = [b'{"key":"%b","response":{}}\n' % name.encode() for name in names]
+    rows = [b'{"key":"%b","response":{"t":"%b"}}\n' % (name.encode(), b"x" * 2**20) for name in names]
     for order in (rows, rows[::-1]):
         (tmp_path / "results").write_bytes(b"".join(order))
         join_files([requests], [tmp_path / "results"], outputs)

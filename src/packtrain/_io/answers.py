@@ -60,13 +60,13 @@ class ResultFiles:
     """Opened for as long as they are needed. Offsets count through all of them."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+        self.paths = paths
         self._files: list[BinaryIO] = []
         self._starts: list[int] = []
 
     def __enter__(self) -> ResultFiles:
         start = 0
-        for path in self._paths:
+        for path in self.paths:
             self._files.append(path.open("rb", buffering=MIB))
             self._starts.append(start)
             start += path.stat().st_size
@@ -76,6 +76,10 @@ class ResultFiles:
     def __exit__(self, *_: object) -> None:
         for file in self._files:
             file.close()
+
+    @property
+    def size(self) -> int:
+        return self._starts[-1]
 
     def chunks(self) -> Iterator[tuple[int, list[bytes]]]:
         """All lines in order, some at a time, with the offset of the first."""

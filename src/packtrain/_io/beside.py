@@ -1,66 +1,70 @@
-"""The keys of large request files, taken by a process of its own while this one goes through the results.
+"""What stands in large files, found by processes of their own while this one does other work.
 
-The process is asked for nothing else: it writes the keys to its output, some at a time, and an end behind them. When
-no end comes, for whatever reason, what it read is read here once more, where the reason will show.
+A process is asked for one thing, and holds nothing: it writes what it finds to its output, some at a time, and an end
+behind it. When no end comes, for whatever reason, the files are read here once more, where the reason will show.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from .._options import MIB
+from .answers import ResultFiles
 from .asked import Asked
+from .chunks import Chunk, chunks
 from .program import command
 from .walk import Astray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+#: Bytes of files that take longer to go through than a process takes to start.
+WORTH_A_PROCESS = 64 * MIB
 
 _LENGTH_BYTES = 4
 _keys = msgspec.msgpack.Decoder(list[str])
+_chunk = msgspec.msgpack.Decoder(Chunk)
 _encode = msgspec.msgpack.Encoder().encode
+
+T = TypeVar("T")
 
 
 @contextmanager
 def keys_beside(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
     """As ``once`` gives them; the process ends with the block. Also raises Astray when the process does not answer."""
-    # In a group of its own, for Ctrl-C is the caller's to answer. S603: the program is this one.
-    with subprocess.Popen(  # noqa: S603
-        command(__name__, str(most), *map(str, asked.paths)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={},
-        bufsize=MIB,
-        process_group=0,
-    ) as process:
-        try:
-            assert process.stdout is not None  # it is a pipe
-            yield _receive(process.stdout)
-        finally:
-            process.kill()
+    with _told("keys", str(most), *map(str, asked.paths)) as told:
+        yield map(_keys.decode, told)
 
 
 @contextmanager
-def keys_ahead(asked: Asked, most: int) -> Iterator[Iterator[str]]:
-    """All keys, however often they stand there; what the process does not tell is read here."""
+def keys_ahead(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
+    """All keys, however often they stand there."""
     with keys_beside(asked, most) as keys:
-        yield _to_the_end(keys, asked)
+        yield _to_the_end(keys, lambda: filter(None, asked.keys()))
+
+
+@contextmanager
+def chunks_beside(results: ResultFiles) -> Iterator[Iterator[Chunk]]:
+    """As ``chunks`` gives them."""
+    with _told("chunks", *map(str, results.paths)) as told:
+        yield _to_the_end(map(_chunk.decode, told), lambda: chunks(results))
 
 
 def main() -> None:
     """The process's part: ends by itself when nobody takes what it writes."""
-    most, *paths = sys.argv[1:]
-    for some in once(Asked(tuple(map(Path, paths))).keys(), int(most)):
-        _send(sys.stdout.buffer, some)
-    _send(sys.stdout.buffer, [])
+    gc.disable()  # nothing here refers to itself, and the keys are many
+    what, *arguments = sys.argv[1:]
+    for piece in _tell_keys(*arguments) if what == "keys" else _tell_chunks(arguments):
+        _send(sys.stdout.buffer, _encode(piece))
+    _send(sys.stdout.buffer, b"")
     sys.stdout.flush()
 
 
@@ -76,29 +80,61 @@ def once(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
         yield some
 
 
-def _to_the_end(keys: Iterator[list[str]], asked: Asked) -> Iterator[str]:
-    told = 0
+def _tell_keys(most: str, *paths: str) -> Iterator[list[str]]:
+    return once(Asked(tuple(map(Path, paths))).keys(), int(most))
+
+
+def _tell_chunks(paths: Sequence[str]) -> Iterator[Chunk]:
+    with ResultFiles([*map(Path, paths)]) as results:
+        yield from chunks(results)
+
+
+@contextmanager
+def _told(*arguments: str) -> Iterator[Iterator[bytes]]:
+    """What the process sends, piece by piece. Raises Astray where it ends without having said so."""
     try:
-        for some in keys:
-            yield from some
-            told += len(some)
-    except Astray:
-        yield from itertools.islice(itertools.chain.from_iterable(asked.keys()), told, None)
+        # In a group of its own, for Ctrl-C is the caller's to answer. S603: the program is this one.
+        process = subprocess.Popen(  # noqa: S603
+            command(__name__, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            bufsize=MIB,
+            process_group=0,
+        )
+    except OSError:  # no room for another
+        yield _receive(None)
+        return
+    with process:
+        try:
+            yield _receive(process.stdout)
+        finally:
+            process.kill()
 
 
-def _send(target: IO[bytes], some: list[str]) -> None:
-    data = _encode(some)
+def _send(target: IO[bytes], data: bytes) -> None:
     target.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
 
 
-def _receive(source: IO[bytes]) -> Iterator[list[str]]:
-    while head := source.read(_LENGTH_BYTES):
+def _receive(source: IO[bytes] | None) -> Iterator[bytes]:
+    while source and len(head := source.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
         length = int.from_bytes(head, "little")
         data = source.read(length)
-        if len(head) < _LENGTH_BYTES or len(data) < length:
-            break
-        some = _keys.decode(data)
-        if not some:
+        if not length:
             return
-        yield some
+        if len(data) < length:
+            break
+        yield data
     raise Astray
+
+
+def _to_the_end(told: Iterator[T], here: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """What a process did not tell is found out here."""
+    count = 0
+    try:
+        for some in told:
+            yield some
+            count += 1
+    except Astray:
+        yield from itertools.islice(here(), count, None)

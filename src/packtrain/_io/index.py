@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import itertools
 from array import array
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Struct
-
-from .answers import ResultFiles, ended, plain_keys, rows
+from .answers import ResultFiles, ended
+from .beside import WORTH_A_PROCESS, chunks_beside
+from .chunks import ANSWER, BLANK, Chunk, chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 #: The offset of a row that is not there. Smaller ones are of rows that are no answer.
 _ABSENT = -1
-#: What a line may be: nothing that counts, a row without an answer, an answer.
-_BLANK, _ROW, _ANSWER = 0, 1, 2
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[str | None]).decode
-
-
-class _Chunk(Struct, frozen=True, gc=False):
-    """Some lines: the number and the offset of the first, the keys, packed, for many chunks may wait, the lengths, and
-    what each line is."""
-
-    number: int
-    offset: int
-    keys: bytes
-    lengths: array[int]
-    kinds: bytes
+#: Keys that are taken while one row is found.
+_KEYS_A_ROW = 2
 
 
 class Window:
@@ -45,20 +32,20 @@ class Window:
         self._lengths = array("q", [0]) * len(keys)
         self.duplicates = 0
 
-    def enter(self, chunk: _Chunk, known: bytearray) -> None:
+    def enter(self, chunk: Chunk, known: bytearray) -> None:
         """Take the rows that are asked for, and mark them in ``known``."""
         offsets, lengths, ordinal_of = self._offsets, self._lengths, self._ordinals.get
         number, offset = chunk.number, chunk.offset
-        for key, length, kind in zip(_decode(chunk.keys), chunk.lengths, chunk.kinds, strict=True):
+        for key, length, kind in zip(chunk.keys, chunk.lengths, chunk.kinds, strict=True):
             ordinal = ordinal_of(key)
             if ordinal is not None:
                 known[number] = 1
                 held = offsets[ordinal]
                 self.duplicates += held != _ABSENT
-                if held == _ABSENT or (kind == _ANSWER and held < _ABSENT):
-                    offsets[ordinal] = offset if kind == _ANSWER else _ABSENT - 1 - offset
+                if held == _ABSENT or (kind == ANSWER and held < _ABSENT):
+                    offsets[ordinal] = offset if kind == ANSWER else _ABSENT - 1 - offset
                     lengths[ordinal] = length
-            elif kind == _BLANK:
+            elif kind == BLANK:
                 known[number] = 1
             number += 1
             offset += length
@@ -97,18 +84,19 @@ class Index:
 
         The results are gone through while keys are still to come, for another process may be taking them.
         """
-        first, wanted, early, chunks = not self._known, list[str](), list[_Chunk](), self._chunks()
-        for chunk in chunks:
-            early.append(chunk)
-            before = len(wanted)
-            wanted += itertools.islice(keys, min(len(chunk.kinds), most - before))
-            if len(wanted) - before < len(chunk.kinds):
-                break
-        wanted += itertools.islice(keys, most - len(wanted))
-        window = Window(wanted)
-        if wanted or first:
-            for chunk in itertools.chain(early, chunks):
-                window.enter(chunk, self._known)
+        first, wanted, early = not self._known, list[str](), list[Chunk]()
+        with self._chunks() as given:
+            for chunk in given:
+                early.append(chunk)
+                # Keys take half as long to find as rows, and with all of them there the rows need not wait.
+                before, some = len(wanted), min(_KEYS_A_ROW * len(chunk.kinds), most - len(wanted))
+                wanted += itertools.islice(keys, some)
+                if len(wanted) - before < _KEYS_A_ROW * len(chunk.kinds):
+                    break
+            wanted += itertools.islice(keys, most - len(wanted))
+            window = Window(wanted)
+            if wanted or first:
+                self._enter(itertools.chain(early, given), window)
         window.share()
         self.duplicates += window.duplicates
         return window
@@ -123,22 +111,12 @@ class Index:
             yield from (ended(line) for line, claimed in zip(lines, known, strict=True) if not claimed)
             number += len(lines)
 
-    def _chunks(self) -> Iterator[_Chunk]:
-        number = 0
-        for offset, lines in self._results.chunks():
-            if number == len(self._known):
-                self._known += bytes(len(lines))
-            yield _chunk(number, offset, lines)
-            number += len(lines)
+    def _enter(self, chunks: Iterator[Chunk], window: Window) -> None:
+        for chunk in chunks:
+            if chunk.number == len(self._known):
+                self._known += bytes(len(chunk.kinds))
+            window.enter(chunk, self._known)
 
-
-def _chunk(number: int, offset: int, lines: list[bytes]) -> _Chunk:
-    lengths = array("q", map(len, lines))
-    plain = plain_keys(lines)
-    if plain is not None:
-        return _Chunk(number, offset, _encode(plain), lengths, bytes([_ANSWER]) * len(lines))
-    starts = itertools.accumulate(lengths, initial=offset)
-    found = [next(rows(start, [line]), None) for start, line in zip(starts, lines, strict=False)]
-    keys = [row.key if row else None for row in found]
-    kinds = bytes((_ANSWER if row.answered else _ROW) if row else _BLANK for row in found)
-    return _Chunk(number, offset, _encode(keys), lengths, kinds)
+    def _chunks(self) -> AbstractContextManager[Iterator[Chunk]]:
+        big = self._results.size >= WORTH_A_PROCESS
+        return chunks_beside(self._results) if big else nullcontext(chunks(self._results))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .._options import JOIN_WINDOW, MIB
 from .answers import ResultFiles, Row
 from .asked import Asked
-from .beside import keys_ahead, keys_beside, once
+from .beside import WORTH_A_PROCESS, keys_ahead, keys_beside, once
 from .index import Index
 from .joined import Outputs, Writer, with_members
 from .walk import Astray, Run, Walk
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 #: Rows read and written at once.
 _GATHERED = 256
-#: Bytes of requests whose keys take longer to find than a process takes to start.
-_WORTH_A_PROCESS = 64 * MIB
 #: Bytes of results from one time that answers are written, while rows are still walked by, to the next.
 _AHEAD = 8 * MIB
 
@@ -94,7 +92,7 @@ def _keys_once(asked: Asked, window: int) -> AbstractContextManager[Iterator[lis
 
 
 def _worth_a_process(asked: Asked) -> bool:
-    return sum(path.stat().st_size for path in asked.paths) >= _WORTH_A_PROCESS
+    return sum(path.stat().st_size for path in asked.paths) >= WORTH_A_PROCESS
 
 
 def _write_walked(walk: Walk, unknown: list[Row], asked: Asked, results: ResultFiles, writer: Writer) -> None:
@@ -127,7 +125,8 @@ def _write_indexed(
 ) -> None:
     # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
     requests = asked.lines() if join else None
-    with _keys(asked, window) as keys:
+    with _keys(asked, window) as blocks:
+        keys = itertools.chain.from_iterable(blocks)
         while True:
             found = index.fill(keys, window)
             for start in range(0, len(found.keys), _GATHERED):
@@ -138,10 +137,9 @@ def _write_indexed(
         writer.stranger(line)
 
 
-def _keys(asked: Asked, window: int) -> AbstractContextManager[Iterator[str]]:
-    if asked.judged or not _worth_a_process(asked):
-        return nullcontext(itertools.chain.from_iterable(asked.keys()))
-    return keys_ahead(asked, window)
+def _keys(asked: Asked, window: int) -> AbstractContextManager[Iterator[list[str]]]:
+    alone = asked.judged or not _worth_a_process(asked)
+    return nullcontext(asked.keys()) if alone else keys_ahead(asked, window)
 
 
 def _write_some(
