@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from array import array
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 BLANK, ROW, ANSWER = 0, 1, 2
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[str | None]).decode
+_decode = msgspec.msgpack.Decoder(tuple[list[str | None], list[int]]).decode
 
 
 class Chunk(Struct, frozen=True, gc=False, array_like=True):
@@ -28,19 +27,13 @@ class Chunk(Struct, frozen=True, gc=False, array_like=True):
 
     number: int
     offset: int
-    packed_keys: bytes
-    packed_lengths: bytes
+    packed: bytes
     #: One a line.
     kinds: bytes
 
-    @property
-    def keys(self) -> list[str | None]:
-        """None for a line that is no row."""
-        return _decode(self.packed_keys)
-
-    @property
-    def lengths(self) -> array[int]:
-        return array("q", self.packed_lengths)
+    def unpack(self) -> tuple[list[str | None], list[int]]:
+        """Key, None where there is none, and length of each line."""
+        return _decode(self.packed)
 
 
 def chunks(results: ResultFiles) -> Iterator[Chunk]:
@@ -52,12 +45,12 @@ def chunks(results: ResultFiles) -> Iterator[Chunk]:
 
 
 def _chunk(number: int, offset: int, lines: list[bytes]) -> Chunk:
-    lengths = array("q", map(len, lines))
+    lengths = [*map(len, lines)]
     plain = plain_keys(lines)
     if plain is not None:
-        return Chunk(number, offset, _encode(plain), lengths.tobytes(), bytes([ANSWER]) * len(lines))
+        return Chunk(number, offset, _encode((plain, lengths)), bytes([ANSWER]) * len(lines))
     starts = itertools.accumulate(lengths, initial=offset)
     found = [next(rows(start, [line]), None) for start, line in zip(starts, lines, strict=False)]
     keys = [row.key if row else None for row in found]
     kinds = bytes((ANSWER if row.answered else ROW) if row else BLANK for row in found)
-    return Chunk(number, offset, _encode(keys), lengths.tobytes(), kinds)
+    return Chunk(number, offset, _encode((keys, lengths)), kinds)

@@ -12,31 +12,46 @@ from .beside import WORTH_A_PROCESS, chunks_beside
 from .chunks import ANSWER, BLANK, Chunk, chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
 #: The offset of a row that is not there. Smaller ones are of rows that are no answer.
 _ABSENT = -1
-#: Keys that are taken while one row is found.
+#: Keys that are taken while one row is found, for which a process needs about twice as long.
 _KEYS_A_ROW = 2
 
 
 class Window:
     """Some requests by key, each with the place of its row: an answer before an error, then the first."""
 
-    def __init__(self, keys: list[str]) -> None:
-        self.keys = keys
+    def __init__(self) -> None:
+        self.keys: list[str] = []
         #: Of a key that stands twice, the last.
-        self._ordinals: dict[str | None, int] = dict(zip(keys, itertools.count(), strict=False))
-        self._offsets = array("q", [_ABSENT]) * len(keys)
-        self._lengths = array("q", [0]) * len(keys)
+        self._ordinals: dict[str | None, int] = {}
+        self._offsets, self._lengths = array("q"), array("q")
         self.duplicates = 0
 
-    def enter(self, chunk: Chunk, known: bytearray) -> None:
+    def ask(self, keys: Iterable[str]) -> int:
+        """Take more keys, before the first row; returns how many those are."""
+        some = [*keys]
+        self._ordinals.update(zip(some, itertools.count(len(self.keys)), strict=False))
+        self.keys += some
+        return len(some)
+
+    def enter(self, chunks: Iterable[Chunk], known: bytearray) -> None:
         """Take the rows that are asked for, and mark them in ``known``."""
+        self._offsets = array("q", [_ABSENT]) * len(self.keys)
+        self._lengths = array("q", [0]) * len(self.keys)
+        for chunk in chunks:
+            if chunk.number == len(known):
+                known += bytes(len(chunk.kinds))
+            self._enter(chunk, known)
+        self._share()
+
+    def _enter(self, chunk: Chunk, known: bytearray) -> None:
         offsets, lengths, ordinal_of = self._offsets, self._lengths, self._ordinals.get
         number, offset = chunk.number, chunk.offset
-        for key, length, kind in zip(chunk.keys, chunk.lengths, chunk.kinds, strict=True):
+        for key, length, kind in zip(*chunk.unpack(), chunk.kinds, strict=True):
             ordinal = ordinal_of(key)
             if ordinal is not None:
                 known[number] = 1
@@ -50,7 +65,7 @@ class Window:
             number += 1
             offset += length
 
-    def share(self) -> None:
+    def _share(self) -> None:
         """A key that stands twice gets its row both times."""
         if len(self._ordinals) < len(self.keys):
             for place, key in enumerate(self.keys):
@@ -84,20 +99,17 @@ class Index:
 
         The results are gone through while keys are still to come, for another process may be taking them.
         """
-        first, wanted, early = not self._known, list[str](), list[Chunk]()
+        first, window, early = not self._known, Window(), list[Chunk]()
         with self._chunks() as given:
             for chunk in given:
                 early.append(chunk)
-                # Keys take half as long to find as rows, and with all of them there the rows need not wait.
-                before, some = len(wanted), min(_KEYS_A_ROW * len(chunk.kinds), most - len(wanted))
-                wanted += itertools.islice(keys, some)
-                if len(wanted) - before < _KEYS_A_ROW * len(chunk.kinds):
+                # With all keys there, rows need not wait.
+                some = _KEYS_A_ROW * len(chunk.kinds)
+                if window.ask(itertools.islice(keys, min(some, most - len(window.keys)))) < some:
                     break
-            wanted += itertools.islice(keys, most - len(wanted))
-            window = Window(wanted)
-            if wanted or first:
-                self._enter(itertools.chain(early, given), window)
-        window.share()
+            window.ask(itertools.islice(keys, most - len(window.keys)))
+            if window.keys or first:
+                window.enter(itertools.chain(early, given), self._known)
         self.duplicates += window.duplicates
         return window
 
@@ -110,12 +122,6 @@ class Index:
             known = self._known[number : number + len(lines)]
             yield from (ended(line) for line, claimed in zip(lines, known, strict=True) if not claimed)
             number += len(lines)
-
-    def _enter(self, chunks: Iterator[Chunk], window: Window) -> None:
-        for chunk in chunks:
-            if chunk.number == len(self._known):
-                self._known += bytes(len(chunk.kinds))
-            window.enter(chunk, self._known)
 
     def _chunks(self) -> AbstractContextManager[Iterator[Chunk]]:
         big = self._results.size >= WORTH_A_PROCESS
