@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 from .._disk import disk_errors, make_directory, remove
 from .._errors import IntegrityError
 from .._rules.bloom import Filter
-from .._rules.keys import Span, cover, mergeable
-from .runs import SortedRun, digests_of, merged, write_run
+from .._rules.keys import Span, cover, digests_of, mergeable
+from .runs import SortedRun, merged, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

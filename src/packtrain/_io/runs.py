@@ -6,7 +6,6 @@ stays in memory, so that a look costs one search in memory and one read of 4 kB.
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
 import zlib
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from .._disk import disk_errors, make_durable, open_private, remove, write_all
 from .._errors import IntegrityError
 from .._options import MIB
-from .._rules.keys import DIGEST_BYTES, ranges
+from .._rules.keys import DIGEST_BYTES, digests_of, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -156,7 +155,3 @@ def _holds(page: bytes, digest: bytes) -> bool:
     while at > 0 and at % DIGEST_BYTES:
         at = page.find(digest, at + 1)
     return at >= 0
-
-
-def digests_of(data: bytes) -> list[bytes]:
-    return list(itertools.chain.from_iterable(struct.iter_unpack(f"{DIGEST_BYTES}s", data)))

@@ -7,6 +7,8 @@ probability of about 1e-23, so a digest stands for its key.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ FAN_IN = 8
 Span = tuple[int, int]
 
 _EMPTY = hashlib.blake2b(digest_size=DIGEST_BYTES)
+_DIGEST = struct.Struct(f"{DIGEST_BYTES}s")
 
 
 def digests(keys: Iterable[bytes]) -> list[bytes]:
@@ -31,6 +34,11 @@ def digests(keys: Iterable[bytes]) -> list[bytes]:
         state.update(key)
         found.append(state.digest())
     return found
+
+
+def digests_of(data: bytes | memoryview) -> list[bytes]:
+    """Those that stand one behind the other in ``data``."""
+    return list(itertools.chain.from_iterable(_DIGEST.iter_unpack(data)))
 
 
 def cover(spans: Iterable[Span], shards: int) -> list[Span] | None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from .framing import Frame
-from .keys import DIGEST_BYTES
+from .keys import DIGEST_BYTES, digests_of
 from .records import Batch, clean
 
 _CLEAN, _OTHER = b"CO"
@@ -56,5 +56,5 @@ def answer(message: bytes, frame: Frame, source: str) -> Batch:
     ends = array("I")
     count = len(view) // (ends.itemsize + DIGEST_BYTES)
     ends.frombytes(view[: count * ends.itemsize])
-    keys = [message[at : at + DIGEST_BYTES] for at in range(1 + count * ends.itemsize, len(message), DIGEST_BYTES)]
+    keys = digests_of(view[count * ends.itemsize :])
     return clean(frame, frame.data, ends, keys, source=source, raw_ends=ends)
