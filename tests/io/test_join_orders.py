@@ -221,6 +221,12 @@ def test_answers_written_while_rows_are_walked_by_stand_where_they_belong(joins:
     joins.check(asked, told.get(trouble, rows), draw, window=1000, judged=trouble != "asked twice")
 
 
+def test_rows_are_of_nobody_when_nothing_was_asked(joins: Joins) -> None:
+    """However many there are."""
+    draw = random.Random(1)
+    joins.check([], [answer(f"k{number}", draw) for number in range(3000)], draw, window=1000, judged=False)
+
+
 def test_a_request_without_a_key_is_found_behind_the_last_row(joins: Joins, tmp_path: Path) -> None:
     """With its file and line, whoever judged it before."""
     path = tmp_path / "in"
