@@ -177,6 +177,24 @@ def test_the_verdict_does_not_depend_on_the_lines_around(line: bytes | str) -> N
     assert [reject.reason for reject in alone.rejects] == [reject.reason for reject in beside.rejects[1:]]
 
 
+@pytest.mark.parametrize("at", [0, 1, 700, 1998, 1999])
+@pytest.mark.parametrize("bad", [b"bad\n", b"\n", GOOD + b"\r\n", b"\xff\n"])
+def test_a_bad_line_leaves_all_others_of_its_frame_as_they_are(at: int, bad: bytes) -> None:
+    """Wherever it stands among lines that are judged many at once: keys, numbers, offsets and bytes are theirs."""
+    lines = [b'{"key":"%d","request":{"x":%d}}\n' % (number, number) for number in range(2000)]
+    lines[at] = bad
+    (batch,) = scan_bytes(b"".join(lines))
+    each = [scan_bytes(line)[0] for line in lines]
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
+    good = [number for number, one in enumerate(each) if one.keys]
+    assert batch.keys == [each[number].keys[0] for number in good]
+    assert batch.data == b"".join(one.data for one in each)
+    assert list(batch.lines_no) == [number + 1 for number in good]
+    assert list(batch.raw_starts) == [starts[number] for number in good]
+    assert list(batch.raw_ends) == [starts[number] + len(lines[number]) for number in good]
+    assert (batch.blank, batch.lines) == (sum(one.blank for one in each), len(lines))
+
+
 def test_a_character_goes_across_no_newline() -> None:
     """Half of one in a line and half in the next are two bad lines; the lines around them stay good."""
     wide = '{"key":"w","request":{"x":"é"}}'.encode()

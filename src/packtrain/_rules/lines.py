@@ -82,9 +82,8 @@ def judge_all(data: bytes) -> tuple[list[int], list[bytes]] | None:
         return None
     sizes: list[int] = []
     keys: list[bytes] = []
-    reader = io.BytesIO(data)
-    while lines := reader.readlines(_GROUP):
-        found = _judge_group(lines)
+    for lines in groups(data):
+        found = judge_group(lines)
         if found is None:
             return None
         sizes += map(len, lines)
@@ -92,8 +91,18 @@ def judge_all(data: bytes) -> tuple[list[int], list[bytes]] | None:
     return list(itertools.accumulate(sizes)), keys
 
 
-def _judge_group(lines: list[bytes]) -> list[bytes] | None:
-    """The key of each line. What can be asked of all of them at once costs less than asking each."""
+def groups(data: bytes) -> Iterator[list[bytes]]:
+    """The lines, with their newlines, so many at a time as are judged at once."""
+    reader = io.BytesIO(data)
+    while lines := reader.readlines(_GROUP):
+        yield lines
+
+
+def judge_group(lines: list[bytes]) -> list[bytes] | None:
+    """The key of each line, or None unless every line is good as it stands.
+
+    What can be asked of all of them at once costs less than asking each.
+    """
     text = b"".join(lines)
     if _CR in text or _is_any_too_deep(lines, text):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from msgspec import Struct
 
 from .._model import Reject
 from .keys import digests
-from .lines import Refused, judge, judge_all, quote
+from .lines import Refused, groups, judge, judge_all, judge_group, quote
 from .requests import key_of
 
 if TYPE_CHECKING:
@@ -154,49 +153,81 @@ def clean(
 
 
 def _scan_each(frame: Frame, source: str) -> Batch:
-    """The careful way: each line by itself, with a reason for each that is refused."""
-    kept: list[bytes] = []
-    starts: list[int] = []
-    stops: list[int] = []
-    numbers: list[int] = []
-    keys: list[bytes] = []
-    rejects: list[Reject] = []
-    blank = 0
-    number = stop = 0
-    for line in io.BytesIO(frame.data):
-        number += 1
-        start, stop = stop, stop + len(line)
+    """The careful way: where a group of lines is not all good, each by itself, with a reason for each refused."""
+    found = _Found(frame, source)
+    for lines in groups(frame.data):
+        keys = judge_group(lines) if lines[-1].endswith(b"\n") else None
+        if keys is None:
+            for line in lines:
+                found.judge(line)
+        else:
+            found.take(lines, keys)
+    return found.batch()
+
+
+class _Found:
+    """What has been found in a frame so far."""
+
+    def __init__(self, frame: Frame, source: str) -> None:
+        self._frame = frame
+        self._source = source
+        self._kept: list[bytes] = []
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._numbers: list[int] = []
+        self._keys: list[bytes] = []
+        self._rejects: list[Reject] = []
+        self._blank = self._number = self._stop = 0
+
+    def take(self, lines: list[bytes], keys: list[bytes]) -> None:
+        """The next lines, all of them good."""
+        ends = [*itertools.accumulate(map(len, lines), initial=self._stop)]
+        self._kept += lines
+        self._starts += ends[:-1]
+        self._stops += ends[1:]
+        self._numbers += range(self._number + 1, self._number + len(lines) + 1)
+        self._keys += keys
+        self._number += len(lines)
+        self._stop = ends[-1]
+
+    def judge(self, line: bytes) -> None:
+        """The next line, of which nothing is known."""
         text = line.removesuffix(b"\n").rstrip(b"\r")
+        self._number += 1
+        start, self._stop = self._stop, self._stop + len(line)
         if not text.strip(_BLANK):
-            blank += 1
-            continue
+            self._blank += 1
+            return
         try:
-            keys.append(judge(text))
+            self._keys.append(judge(text))
         except Refused as refused:
-            rejects.append(Reject(source, number, frame.offset + start, str(refused)))
-            continue
-        kept.append(text + b"\n")
-        starts.append(start)
-        stops.append(stop)
-        numbers.append(number)
-    if frame.overlong:
-        number += 1
-        rejects.append(_overlong(frame.overlong, number, source))
-    data = b"".join(kept)
-    return Batch(
-        source=source,
-        data=frame.data if data == frame.data else data,
-        ends=list(itertools.accumulate(map(len, kept))),
-        offset=frame.offset,
-        raw_starts=starts,
-        raw_ends=stops,
-        lines_no=numbers,
-        keys=digests(keys),
-        rejects=rejects,
-        blank=blank,
-        lines=number,
-        end=frame.end,
-    )
+            self._rejects.append(Reject(self._source, self._number, self._frame.offset + start, str(refused)))
+            return
+        self._kept.append(text + b"\n")
+        self._starts.append(start)
+        self._stops.append(self._stop)
+        self._numbers.append(self._number)
+
+    def batch(self) -> Batch:
+        frame, data = self._frame, b"".join(self._kept)
+        rejects, lines = self._rejects, self._number
+        if frame.overlong:
+            lines += 1
+            rejects = [*rejects, _overlong(frame.overlong, lines, self._source)]
+        return Batch(
+            source=self._source,
+            data=frame.data if data == frame.data else data,
+            ends=list(itertools.accumulate(map(len, self._kept))),
+            offset=frame.offset,
+            raw_starts=self._starts,
+            raw_ends=self._stops,
+            lines_no=self._numbers,
+            keys=digests(self._keys),
+            rejects=rejects,
+            blank=self._blank,
+            lines=lines,
+            end=frame.end,
+        )
 
 
 def _overlong(line: Overlong, number: int, source: str) -> Reject:
