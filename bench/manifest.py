@@ -9,7 +9,6 @@ that are live, ``open`` is a second start. A line of JSON a row, then a table.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import anyio
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import State
 from packtrain.testing.lives import RUN, life, sealed
+from trials import tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,16 +30,9 @@ TASKS = 64
 REPEATS = 20
 
 
-async def main(counts: list[int]) -> None:
-    rows = []
-    for count in counts:
-        with tempfile.TemporaryDirectory(dir=".") as directory:
-            row = await measure(Path(directory) / "manifest.db", count)
-        print(json.dumps({"bench": "manifest"} | row), flush=True)
-        rows.append(row)
-    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(f"{figure:,}" for figure in row.values()) + " |")
+def row(count: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        return anyio.run(measure, Path(directory) / "manifest.db", count)
 
 
 async def measure(path: Path, count: int) -> dict[str, float]:
@@ -106,4 +99,4 @@ async def _median(call: Callable[[], Awaitable[object]]) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 10_000])
-    anyio.run(main, parser.parse_args().jobs)
+    tell("manifest", map(row, parser.parse_args().jobs))

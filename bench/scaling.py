@@ -37,6 +37,7 @@ from packtrain._model import BatchPage, BatchState, Limits, RemoteBatch, RemoteF
 from packtrain._options import GB, Options
 from packtrain._rules.upload import Answer
 from packtrain._service import Service
+from trials import tell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -300,11 +301,12 @@ async def measure(directory: Path, jobs: int, given: argparse.Namespace, busy: B
     }
 
 
-def run(directory: Path, jobs: int, given: argparse.Namespace) -> dict[str, float]:
+def row(jobs: int, given: argparse.Namespace) -> dict[str, float]:
     busy = Busy()
-    call: Callable[[], Awaitable[dict[str, float]]] = partial(measure, directory, jobs, given, busy)
     options = {"loop_factory": lambda: VirtualLoop(Selector(busy))}
-    return anyio.run(call, backend_options=options)
+    with tempfile.TemporaryDirectory(dir=given.directory) as name:
+        call: Callable[[], Awaitable[dict[str, float]]] = partial(measure, Path(name), jobs, given, busy)
+        return anyio.run(call, backend_options=options)
 
 
 def main() -> None:
@@ -317,14 +319,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--directory", type=Path, help="where the files of the runs stand for a while")
     given = parser.parse_args()
-    rows = []
-    for jobs in given.jobs:
-        with tempfile.TemporaryDirectory(dir=given.directory) as name:
-            rows.append(run(Path(name), jobs, given))
-        print(json.dumps({"bench": "scaling"} | rows[-1]), flush=True)
-    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(f"{figure:,}" for figure in row.values()) + " |")
+    tell("scaling", (row(jobs, given) for jobs in given.jobs))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from anyio.from_thread import start_blocking_portal
 from google import genai
 
 import packtrain
+from front import open_front
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -62,28 +63,18 @@ class Case(NamedTuple):
 
 
 class Front:
-    """Passes requests on to ``target``; the answer to the first create goes wrong as ``fault`` says."""
+    """Counts the requests to create a job; the answer to the first one goes wrong as ``fault`` says."""
 
-    def __init__(self, target: str, fault: str, session: aiohttp.ClientSession) -> None:
-        self._target = target
+    def __init__(self, fault: str) -> None:
         self._fault = fault
-        self._session = session
         self.posts = 0
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        headers = {name: value for name, value in request.headers.items() if name != "Host"}
-        # Addresses that the service hands out are to lead through here as well.
-        headers["Host"] = request.host
-        url = self._target + request.raw_path
-        async with self._session.request(request.method, url, headers=headers, data=await request.read()) as found:
-            body = await found.read()
+    async def look(self, request: web.Request, answer: web.Response) -> web.Response:
         if request.method == "POST" and CREATE.fullmatch(request.path):
             self.posts += 1
             fault, self._fault = self._fault, "none"
-            if spoiled := await _spoil(request, fault):
-                return spoiled
-        kept = {name: value for name, value in found.headers.items() if name not in ("Date", "Server")}
-        return web.Response(status=found.status, headers=kept, body=body)
+            return await _spoil(request, fault) or answer
+        return answer
 
 
 async def _spoil(request: web.Request, fault: str) -> web.Response | None:
@@ -98,18 +89,9 @@ async def _spoil(request: web.Request, fault: str) -> web.Response | None:
 
 
 @contextlib.asynccontextmanager
-async def open_front(directory: Path, fault: str) -> AsyncIterator[tuple[Front, str]]:
-    async with packtrain.serving(directory) as target, aiohttp.ClientSession(auto_decompress=False) as session:
-        app = web.Application(client_max_size=2**30)
-        front = Front(target, fault, session)
-        app.router.add_route("*", "/{path:.*}", front.handle)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield front, f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+async def serving_behind(front: Front, directory: Path) -> AsyncIterator[str]:
+    async with packtrain.serving(directory) as target, open_front(target, front.look) as origin:
+        yield origin
 
 
 def google_client(origin: str, *, retries: bool) -> genai.Client:
@@ -164,10 +146,10 @@ CLIENTS: dict[str, Callable[[str, Path], None]] = {
 
 def measure(client: str, fault: str) -> Case:
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+        directory, front = Path(name), Front(fault)
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(open_front(directory / "service", fault)) as (front, origin),
+            portal.wrap_async_context_manager(serving_behind(front, directory / "service")) as origin,
         ):
             began = time.monotonic()
             outcome = _outcome(CLIENTS[client], origin, directory)

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -118,6 +118,17 @@ def table(trials: Sequence[Trial], *, against: str) -> str:
             f"| {_median(trials, name, 'peak_mb'):.0f} |"
         )
     return "\n".join(rows)
+
+
+def tell(bench: str, rows: Iterable[Mapping[str, float]]) -> None:
+    """Print figures that are no race: each row as JSON when it is there, then all as Markdown."""
+    told = []
+    for row in rows:
+        print(msgspec.json.encode({"bench": bench, **row}).decode(), flush=True)
+        told.append(row)
+    print("| " + " | ".join(told[0]) + " |\n|" + "---|" * len(told[0]))
+    for row in told:
+        print("| " + " | ".join(f"{figure:,}" for figure in row.values()) + " |")
 
 
 def _median(trials: Sequence[Trial], rival: str, figure: str) -> float:
