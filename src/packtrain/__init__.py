@@ -180,13 +180,15 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'packtrain' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or a type checker would take any name for one of ours
 
-    found = globals()[name] = getattr(import_module(f".{_PLACES[name]}", __name__), name)
-    return found
+    def __getattr__(name: str) -> object:
+        if name not in _PLACES:
+            raise AttributeError(f"module 'packtrain' has no attribute {name!r}")
+        from importlib import import_module
+
+        found = globals()[name] = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+        return found
 
 
 def __dir__() -> list[str]:
