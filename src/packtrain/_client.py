@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from ._service import Local, Service
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ._io.inputs import Inputs
     from ._model import Decision, Job, Result, Run, Statistics, Task
@@ -95,13 +95,15 @@ class Client:
     """Runs on one state directory. Made by ``open_client``.
 
     ``run`` does a whole job. Its parts stand alone for services that never end: ``submit`` takes input in,
-    ``drive`` moves what was taken in, ``results`` gives the answers as they land.
+    ``drive`` moves what was taken in, ``results`` gives the answers as they land. Of ``run``, ``retry`` and ``drive``
+    one at a time may be at work on a run; a second one raises RuntimeError.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._manifest = session.manifest
-        self._driving = False
+        #: The runs that are driven right now; None stands for all of them.
+        self._driven: set[str | None] = set()
 
     async def run(
         self,
@@ -123,18 +125,17 @@ class Client:
         a state of another run or one that was put back, and for a key or a service that does not show what was made
         before, IncompleteRun when a person must decide, TransportError after a long outage.
         """
-        if self._driving:
-            raise RuntimeError("this client drives already; use submit and results with drive, or run without it")
-        await self._session.check_account()
-        began, output = time.monotonic(), await output_at(out)
-        run = describe(run_id, model, task, join, output.parts, self._session.service, self._session.options)
-        ctx = await self._session.begin(run)
-        await compare_inputs(self._manifest, ctx.run, inputs)
-        if not await self._manifest.published(run_id):
-            await prepare_output(ctx, output, inputs)
-        await complete(self._session, ctx, output, inputs, wait=wait)
-        await self._session.reporter.refresh(run_id)
-        return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
+        with self._driving(run_id):
+            await self._session.check_account()
+            began, output = time.monotonic(), await output_at(out)
+            run = describe(run_id, model, task, join, output.parts, self._session.service, self._session.options)
+            ctx = await self._session.begin(run)
+            await compare_inputs(self._manifest, ctx.run, inputs)
+            if not await self._manifest.published(run_id):
+                await prepare_output(ctx, output, inputs)
+            await complete(self._session, ctx, output, inputs, wait=wait)
+            await self._session.reporter.refresh(run_id)
+            return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
 
     async def retry(self, out: str | os.PathLike[str], *, run_id: str = MAIN, everything: bool = False) -> Summary:
         """The failed lines of a complete run asked once more, and ``out`` published anew with what they came to.
@@ -144,17 +145,16 @@ class Client:
 
         Raises as ``run`` does, and ManifestError when ``out`` is no longer what was published.
         """
-        if self._driving:
-            raise RuntimeError("this client drives already; use another one for a retry")
-        await self._session.check_account()
-        began, output = time.monotonic(), await output_at(out)
-        ctx = await self._session.resume(await find_unfinished(self._manifest, run_id, output))
-        if await self._manifest.published(run_id):
-            await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
-            await reopen(ctx, output, everything=everything)
-        await complete(self._session, ctx, output)
-        await self._session.reporter.refresh(run_id)
-        return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
+        with self._driving(run_id):
+            await self._session.check_account()
+            began, output = time.monotonic(), await output_at(out)
+            ctx = await self._session.resume(await find_unfinished(self._manifest, run_id, output))
+            if await self._manifest.published(run_id):
+                await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
+                await reopen(ctx, output, everything=everything)
+            await complete(self._session, ctx, output)
+            await self._session.reporter.refresh(run_id)
+            return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
 
     async def submit(
         self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False
@@ -177,9 +177,8 @@ class Client:
 
         Raises as ``run`` does.
         """
-        await self._session.check_account()
-        self._driving = True
-        with plain_errors():
+        with self._driving(), plain_errors():
+            await self._session.check_account()
             await drive_all(self._session)
 
     async def resolve(self, shard: int, decision: Decision, *, batch: str | None = None, run_id: str = MAIN) -> Job:
@@ -218,3 +217,16 @@ class Client:
     def stop(self) -> None:
         """Let what is under way come to a stand; ``run`` and ``drive`` then return within seconds."""
         self._session.stop()
+
+    @contextmanager
+    def _driving(self, run_id: str | None = None) -> Iterator[None]:
+        """A run, or all runs, driven once at a time: one driver would find its rows changed by another."""
+        if {run_id, None} & self._driven or (run_id is None and self._driven):
+            raise RuntimeError(
+                "this client drives already, by run, retry or drive; beside it there are submit and results"
+            )
+        self._driven.add(run_id)
+        try:
+            yield
+        finally:
+            self._driven.remove(run_id)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -449,3 +450,25 @@ async def test_results_come_while_the_client_drives(place: Place) -> None:
             answered[result.key] = answer_text({"response": json.loads(bytes(result.response))})
         tasks.cancel_scope.cancel()
     assert answered == {f"key-{n}": f"prompt number {n}" for n in range(30)}
+
+
+async def test_a_run_is_driven_once_at_a_time(place: Place) -> None:
+    """Neither beside a drive of all runs nor beside itself; other runs are, and when that has ended so is this one."""
+    rows = [request_line(number) for number in range(8)]
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.drive)
+            run = await client.submit(rows, model="m")
+            assert len([result async for result in client.results(run)]) == 8
+            for beside in (client.run(rows, model="m", out=place.out), client.retry(place.out), client.drive()):
+                with pytest.raises(RuntimeError, match="drives already"):
+                    await beside
+            tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            for run_id, out in (("other", place.root / "other.jsonl"), ("main", place.out)):
+                tasks.start_soon(partial(client.run, rows, model="m", out=out, run_id=run_id))
+            await anyio.lowlevel.checkpoint()
+            for beside in (client.run(rows, model="m", out=place.out), client.drive()):
+                with pytest.raises(RuntimeError, match="drives already"):
+                    await beside
+    assert len(read_lines(place.out)) == len(read_lines(place.root / "other.jsonl")) == 8
