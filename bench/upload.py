@@ -269,7 +269,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--client":
+    if sys.argv[1:2] == ["--client"]:
         be_client(*sys.argv[2:])
     else:
         main()

@@ -21,7 +21,7 @@ from ._flow.results import Results
 from ._flow.session import Session
 from ._flow.signals import Meter
 from ._flow.summary import conclude
-from ._flow.terms import MAIN, compare_inputs, describe, find_unfinished
+from ._flow.terms import MAIN, compare_inputs, describe, find_ingested
 from ._flow.work import complete, drive_all
 from ._io.clock import SystemClock
 from ._io.gemini import GeminiRemote
@@ -148,7 +148,7 @@ class Client:
         with self._driving(run_id):
             await self._session.check_account()
             began, output = time.monotonic(), await output_at(out)
-            ctx = await self._session.resume(await find_unfinished(self._manifest, run_id, output))
+            ctx = await self._session.resume(await find_ingested(self._manifest, run_id, output))
             if await self._manifest.published(run_id):
                 await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
                 await reopen(ctx, output, everything=everything)

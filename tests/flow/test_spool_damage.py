@@ -74,6 +74,23 @@ async def test_a_shard_with_a_file_that_is_gone_before_its_join_waits_for_a_pers
         assert len(place.truth("batch_created")) == 2
 
 
+async def test_a_shard_without_a_job_whose_file_is_gone_can_be_dropped_again(tmp_path: Path) -> None:
+    """There is no job to adopt: the message does not name one."""
+    async with at(tmp_path, Moody({})) as place:
+        await break_off(place, "manifest.UploadIntended@1")
+        (path,) = place.state.glob("shards/*/*-0.jsonl")
+        content = path.read_bytes()
+        for said in ("--retry` send it", "its lines can't be listed as failed.*--drop` list"):
+            path.unlink()
+            with pytest.raises(IncompleteRun, match=said):
+                await run(place, ONE)
+            path.write_bytes(content)
+            async with packtrain.open_client(place.state, service=place.service, options=ONE) as client:
+                await client.resolve(0, "drop")
+        summary = await run(place, ONE)
+        assert (summary.complete, summary.failed, summary.jobs_created) == (True, LINES, 0)
+
+
 async def test_the_damage_of_one_shard_does_not_hold_up_the_others(tmp_path: Path) -> None:
     """They are answered; the run says what is left to decide."""
     async with at(tmp_path, Moody({})) as place:

@@ -49,7 +49,8 @@ async def _land(ctx: Context, job: Job) -> Job:
     except ApiError as error:
         return await _land(ctx, await _missed(ctx, job, error))
     except IntegrityError as error:
-        return await ctx.record(job, Quarantined(reason=f"the results of {job.batch} can't be used: {error}"))
+        what = f"the results of {job.batch} can't be used" if job.batch else "its lines can't be listed as failed"
+        return await ctx.record(job, Quarantined(reason=f"{what}: {error}"))
     tally, child = await anyio.to_thread.run_sync(landing.seal)
     return await ctx.record(job, Landed(tally=tally), child, *(await suspect(ctx, child) if child else ()))
 

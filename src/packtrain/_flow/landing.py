@@ -62,11 +62,12 @@ class Landing:
 
     def _spoiled(self, path: Path, how: str) -> IntegrityError:
         manifest, job = self._ctx.spool.manifest, self._job
+        decision = f"--adopt {job.batch}` fetch them again" if job.batch else "--drop` list its lines as failed"
         return IntegrityError(
             f"{path} {how}. Put it back as it was, then let `packtrain resolve {manifest.parent} --shard {job.shard} "
-            f"--adopt {job.batch}` fetch them again. If it is lost, move {manifest}, and its -wal if there is one, "
-            f"aside, and let `packtrain recover INPUT... --run {self._ctx.run.token}` make the run anew: it fetches "
-            "what was answered once more, and pays for no job twice"
+            f"{decision}. If it is lost, move {manifest}, and its -wal if there is one, aside, and let `packtrain "
+            f"recover INPUT... --run {self._ctx.run.token}` make the run anew: it fetches what was answered once more, "
+            "and pays for no job twice"
         )
 
     async def join(self) -> Tally:

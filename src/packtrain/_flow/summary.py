@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 async def conclude(manifest: Manifest, spool: RunSpool, run: Run, output: Output, began: float) -> Summary:
-    """The summary; of a run that is published only with its output in place. ``began`` by the monotonic clock.
+    """The summary; of a run that is published only with its output in place, and then what a crash left of its copies
+    goes. ``began`` by the monotonic clock.
 
     Raises ManifestError when the output is no longer there as it was published.
     """

@@ -51,8 +51,8 @@ def _fingerprint(model: str, task: Task, join: bool, parts: bool, limits: Limits
     return hashlib.sha256(facts).hexdigest()
 
 
-async def find_unfinished(manifest: Manifest, run_id: str, output: Output) -> Run:
-    """The run whose input was read to its end into this kind of output; nothing else is known of its inputs here.
+async def find_ingested(manifest: Manifest, run_id: str, output: Output) -> Run:
+    """The run, whose input was read to its end, and whose output is of this kind.
 
     Raises ManifestError when there is none, InputError for another kind of output, IncompleteRun when it still needs
     its input.
