@@ -161,7 +161,8 @@ class Client:
     ) -> Run:
         """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile.
 
-        Raises as ``run`` does, and IncompleteRun when it was stopped before the end.
+        Raises as ``run`` does, IncompleteRun when it was stopped before the end, and RuntimeError while another call
+        takes it in.
         """
         run = describe(run_id, model, task, join, False, self._session.service, self._session.options)
         ctx = await self._session.begin(run)

@@ -452,6 +452,35 @@ async def test_results_come_while_the_client_drives(place: Place) -> None:
     assert answered == {f"key-{n}": f"prompt number {n}" for n in range(30)}
 
 
+async def test_an_input_is_taken_in_once_at_a_time(place: Place) -> None:
+    """Two would write into the same files; the first goes on as if nothing had been."""
+    rows = [request_line(number) for number in range(12)]
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+
+        async def gently() -> AsyncIterator[dict[str, Any]]:
+            yield rows[0]
+            with pytest.raises(RuntimeError, match="already"):
+                await client.submit(rows, model="m")
+            for row in rows[1:]:
+                yield row
+
+        await client.submit(gently(), model="m")
+        assert (await client.statistics()).cursor.valid == 12
+
+
+async def test_how_a_driven_run_stands_is_told(place: Place) -> None:
+    """To this process and to others, as while `run` is at work."""
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.drive)
+            run = await client.submit(map(request_line, range(12)), model="m")
+            assert len([result async for result in client.results(run)]) == 12
+            client.stop()
+        progress, status = client.progress(), await packtrain.status(place.state)
+    assert (progress.lines_answered, progress.jobs, status.statistics.tally.answered) == (12, 2, 12)
+    assert status.token == run.token
+
+
 async def test_a_run_is_driven_once_at_a_time(place: Place) -> None:
     """Neither beside a drive of all runs nor beside itself; other runs are, and when that has ended so is this one."""
     rows = [request_line(number) for number in range(8)]

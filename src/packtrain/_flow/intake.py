@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 
 
 async def take_in(session: Session, ctx: Context, inputs: Inputs) -> None:
-    """A stream that ends after a stop was asked for may have been cut by the same signal: it is not the end."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cut_off, session.stopped, tasks.cancel_scope)
-        await _ingest(session, ctx, inputs)
-        tasks.cancel_scope.cancel()
+    """A stream that ends after a stop was asked for may have been cut by the same signal: it is not the end.
+
+    Raises RuntimeError while another call takes it in: two would write into the same files.
+    """
+    if ctx.run.id in session.reading:
+        raise RuntimeError(f"this client takes the input of run {ctx.run.id!r} in already")
+    session.reading.add(ctx.run.id)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cut_off, session.stopped, tasks.cancel_scope)
+            await _ingest(session, ctx, inputs)
+            tasks.cancel_scope.cancel()
+    finally:
+        session.reading.remove(ctx.run.id)
 
 
 async def _cut_off(stopped: anyio.Event, scope: anyio.CancelScope) -> None:

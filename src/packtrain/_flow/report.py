@@ -33,13 +33,17 @@ class Reporter:
         self._meter = meter
         self._statistics: Statistics | None = None
 
-    async def report(self, run: str) -> None:
-        """Until cancelled."""
+    async def report(self, run: str | None = None) -> None:
+        """Until cancelled; of the latest run where none is named."""
         while True:
-            await self.refresh(run)
+            await self.refresh_latest() if run is None else await self.refresh(run)
             await anyio.sleep(_PERIOD)
 
-    async def refresh(self, run: str) -> Statistics:
+    async def refresh_latest(self) -> None:
+        if runs := await self._manifest.runs():
+            await self.refresh(runs[-1].id)
+
+    async def refresh(self, run: str) -> None:
         statistics = self._statistics = await self._manifest.statistics(run)
         stuck = await self._manifest.jobs(run, {State.QUARANTINED}) if statistics.count(State.QUARANTINED) else []
         doubted = await self._manifest.jobs(run, DOUBT) if statistics.count(*DOUBT) else []
@@ -53,7 +57,6 @@ class Reporter:
             doubted={job.shard: job.doubtful_at or 0.0 for job in doubted},
         )
         await anyio.to_thread.run_sync(replace, self._spool.status, msgspec.json.encode(status))
-        return statistics
 
     def progress(self) -> Progress:
         meter, known = self._meter, self._statistics

@@ -47,6 +47,8 @@ class Session:
         self.reporter = Reporter(spool, manifest, meter)
         self.stopped = anyio.Event()
         self.changes = Changes()
+        #: The runs whose input is being taken in.
+        self.reading: set[str] = set()
         self._remote = remote
         self._clock = clock
         self._place = place

@@ -56,6 +56,14 @@ def _submission(driver: Driver, ctx: Context) -> Goal:
 
 async def drive_all(session: Session) -> None:
     """Drive the runs that there are, and those that come, until a stop is asked for."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session.reporter.report)
+        await _drive_all(session)
+        tasks.cancel_scope.cancel()
+    await session.reporter.refresh_latest()
+
+
+async def _drive_all(session: Session) -> None:
     driven: set[str] = set()
     async with anyio.create_task_group() as tasks:
         while not session.stopped.is_set():
