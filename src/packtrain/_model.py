@@ -11,8 +11,12 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from ._fields import Duration, Positive
+
+#: What the requests of a run ask for.
 Task = Literal["generate", "embed"]
-#: What a person can decide about a quarantined shard.
+#: What a person can decide about a quarantined shard: a job at the service is its own (``adopt``), one more attempt is
+#: made (``retry``), or all its lines fail (``drop``).
 Decision = Literal["adopt", "retry", "drop"]
 
 
@@ -50,11 +54,13 @@ class Reject(Struct, frozen=True):
 class Limits(Struct, frozen=True, kw_only=True):
     """What a service takes. None means that no limit is known."""
 
-    shard_bytes: int
-    shard_requests: int | None = None
-    shard_age: float | None = None
-    live_jobs: int
-    stored_bytes: int
+    shard_bytes: Positive
+    shard_requests: Positive | None = None
+    shard_age: Duration | None = None
+    #: Jobs that have not ended, at once.
+    live_jobs: Positive
+    #: Of input files, at once.
+    stored_bytes: Positive
 
 
 class Run(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ._fields import Duration, Natural, Positive, check_fields
+
 KB, MB, GB = 10**3, 10**6, 10**9
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -74,25 +76,45 @@ Ambiguity = Literal["fence", "settle", "quarantine"]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What a caller may set for one client. Sizes in bytes, ages in seconds, None for no limit."""
+    """What a caller may set for one client. Sizes in bytes, ages in seconds, None for no limit.
 
-    #: Rolling limits; None takes the service's.
-    shard_bytes: int | None = None
-    shard_requests: int | None = None
+    Raises InputError for a value that a field can't have.
+    """
+
+    #: When a shard is full; None takes the service's limit, which holds in any case.
+    shard_bytes: Positive | None = None
+    #: The same in lines; None takes the service's limit.
+    shard_requests: Positive | None = None
     #: Seal the open shard after this long, for slow endless streams.
-    shard_age: float | None = None
-    uploads: int = UPLOADS
-    downloads: int = DOWNLOADS
-    chunk_bytes: int = CHUNK_BYTES
-    spool_bytes: int = SPOOL_BYTES
-    block_bytes: int = BLOCK_BYTES
+    shard_age: Duration | None = None
+    #: Uploads side by side.
+    uploads: Positive = UPLOADS
+    #: Downloads side by side.
+    downloads: Positive = DOWNLOADS
+    #: One data call of an upload; rounded down to the granularity that the service names.
+    chunk_bytes: Positive = CHUNK_BYTES
+    #: Disk for shards whose results have not landed; the input is held back while it is full. One shard always fits.
+    spool_bytes: Positive = SPOOL_BYTES
+    #: One read of the input.
+    block_bytes: Positive = BLOCK_BYTES
     #: Processes that judge lines, started at once; 1 for none but this one. None starts one for each core that this
     #: process may use, ``MAX_WORKERS`` at most, when the input is long enough. The shards are the same with any number.
-    workers: int | None = None
-    max_line_bytes: int = MAX_LINE_BYTES
-    ledger_keys: int = LEDGER_KEYS
-    join_window: int = JOIN_WINDOW
+    workers: Positive | None = None
+    #: A longer line is a reject.
+    max_line_bytes: Positive = MAX_LINE_BYTES
+    #: Keys of one run held in memory before they go to disk.
+    ledger_keys: Positive = LEDGER_KEYS
+    #: Keys of one shard held in memory while results that come in another order are joined.
+    join_window: Positive = JOIN_WINDOW
+    #: A key used twice: ``reject`` the later line, or stop with an ``error``.
     duplicates: Duplicates = "reject"
-    max_rejects: int | None = None
+    #: Stop with an InputError after more bad lines than this.
+    max_rejects: Natural | None = None
+    #: When nobody can say whether a job was created: ``fence`` deletes the input file of that attempt and tries again,
+    #: ``settle`` waits and tries again, ``quarantine`` leaves the shard to a person.
     on_ambiguous: Ambiguity = "fence"
-    retries: int = RETRIES
+    #: Times that lines which failed for a passing reason are asked again.
+    retries: Natural = RETRIES
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ._errors import InputError
+from ._fields import Duration, check_fields
 from ._model import Limits, Secret
 from ._options import GB
 
@@ -27,14 +28,16 @@ class Service(Struct, frozen=True, kw_only=True):
     limits: Limits = GEMINI_LIMITS
     key: Secret | None = None
     #: Seconds between two looks at the jobs: the shortest, and the longest when nothing moves.
-    poll: tuple[float, float] = (30.0, 300.0)
+    poll: tuple[Duration, Duration] = (30.0, 300.0)
     #: Seconds that an unanswered create must stay out of the list of jobs before its input file is revoked. A third
     #: of it is what the list may lag behind, and how long one looks again after that.
-    settle: float = 900.0
+    settle: Duration = 900.0
     #: Take plain http from hosts other than this machine.
     insecure_http: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, "poll", "settle")
+        check_fields(self.limits)
         parts = urlsplit(self.origin)
         if self.key is not None and not (self.key.reveal().isascii() and self.key.reveal().isprintable()):
             raise InputError("the key has characters that no header can hold; see that it was read without its newline")
