@@ -30,7 +30,9 @@ def test_a_quarantined_shard_is_decided_about_and_the_run_goes_on(terminal: Term
     state = "out.jsonl.packtrain"
     assert f"`packtrain resolve {state} --shard 0 --retry`" in stopped.stderr
     assert re.search(r"a job of it would be called pt1\.[a-z2-7]{26}\.0\.0\.1\.", stopped.stderr, re.MULTILINE)
-    assert "stuck       shard 0: the create of attempt 1 left no job" in terminal("status", state).stdout
+    told = terminal("status", state).stdout
+    assert "stuck       shard 0: the create of attempt 1 left no job" in told
+    assert f"decide      `packtrain resolve {state} --shard 0 --retry` (or --drop, or --adopt NAME); then start" in told
     refused = terminal("resolve", state, "--shard", "1", "--retry")
     assert (refused.returncode, "quarantined: 0" in refused.stderr) == (3, True)
     unknown = ["--adopt", "batches/none", "--service", origin, "--wire", "gemini"]

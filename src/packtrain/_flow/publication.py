@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._advice import resolving
 from .._counts import counted
 from .._errors import IncompleteRun
 from .._model import State
@@ -35,7 +36,7 @@ async def _refuse_undecided(ctx: Context) -> None:
         reasons = "; ".join(f"shard {job.shard}: {plight(job, extras)}" for job in stuck[:5])
         need = "needs" if len(stuck) == 1 else "need"
         raise IncompleteRun(
-            f"{counted(len(stuck), 'shard')} {need} a decision, by `packtrain resolve {ctx.spool.manifest.parent} "
-            f"--shard {stuck[0].shard} --retry` (or --drop, or --adopt NAME); all others are answered. {reasons}",
+            f"{counted(len(stuck), 'shard')} {need} a decision, by "
+            f"{resolving(ctx.spool.manifest.parent, stuck[0].shard, ctx.run.id)}; all others are answered. {reasons}",
             quarantined=len(stuck),
         )

@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Status
+from packtrain._advice import resolving
 from packtrain._counts import counted
 
 from . import arguments as arg
@@ -33,7 +34,7 @@ async def status(
 
     while True:
         found = await read_status(state)
-        read = put(msgspec.json.encode(found).decode() if json else _text(found, time.time()))
+        read = put(msgspec.json.encode(found).decode() if json else _text(found, state, time.time()))
         if not (watch and read) or found.statistics.merged:
             return Exit.COMPLETE
         await anyio.sleep(WATCH)
@@ -43,7 +44,7 @@ def _is_stale(found: Status) -> bool:
     return found.holder is None and not found.statistics.merged
 
 
-def _text(found: Status, now: float) -> str:
+def _text(found: Status, state: Path, now: float) -> str:
     run = found.statistics
     all_read = ", all" if run.cursor.done else ""
     states = ", ".join(f"{count:,} {state}" for state, count in run.states.items() if count) or "none"
@@ -66,7 +67,14 @@ def _text(found: Status, now: float) -> str:
     rows += [("too many", f"{job.batch} of shard {job.shard}: {job.state}") for job in found.extras]
     rows += [("waits", f"shard {shard}: {_doubt(now - since)}") for shard, since in found.doubted.items()]
     rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
+    if found.quarantined:
+        rows.append(("decide", _decision(found, state)))
     return "\n".join(f"{name:11} {text}" for name, text in rows)
+
+
+def _decision(found: Status, state: Path) -> str:
+    how = resolving(state, min(found.quarantined), found.statistics.run)
+    return f"{'once nobody drives it, ' if found.holder else ''}{how}; then start the run again"
 
 
 def _doubt(seconds: float) -> str:
