@@ -121,6 +121,9 @@ class Client:
         ``out`` is a file, or with a slash at its end a directory of parts. With ``wait`` false it returns once
         nothing more can be submitted. The summary is complete when ``out`` is published.
 
+        A run that came in by ``submit`` is published the same way, to a file, once no ``drive`` is at work: with its
+        ``run_id``, ``model``, ``task`` and ``join``. Its input is not read again, so that ``inputs`` may be ``()``.
+
         Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError for
         a state of another run or one that was put back, and for a key or a service that does not show what was made
         before, IncompleteRun when a person must decide, TransportError after a long outage.
@@ -159,7 +162,8 @@ class Client:
     async def submit(
         self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False
     ) -> Run:
-        """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile.
+        """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile,
+        ``results`` gives the answers, and ``run`` publishes them.
 
         Raises as ``run`` does, IncompleteRun when it was stopped before the end, and RuntimeError while another call
         takes it in.
@@ -170,7 +174,9 @@ class Client:
         with plain_errors():
             await take_in(self._session, ctx, inputs)
         if not (await self._manifest.cursor(run_id)).done:
-            raise IncompleteRun("stopped before the end of the input; submit it again to go on")
+            raise IncompleteRun(
+                f"run {run_id!r}: stopped before the end of the input; submit it again to a new client, to go on"
+            )
         return ctx.run
 
     async def drive(self) -> None:
@@ -209,6 +215,10 @@ class Client:
             yield result
 
     async def statistics(self, run_id: str = MAIN) -> Statistics:
+        """Lines, shards, jobs and bytes of a run, as they stand recorded at this moment.
+
+        Raises ManifestError when there is no such run.
+        """
         return await self._manifest.statistics(run_id)
 
     def progress(self) -> Progress:
@@ -216,7 +226,10 @@ class Client:
         return self._session.reporter.progress()
 
     def stop(self) -> None:
-        """Let what is under way come to a stand; ``run`` and ``drive`` then return within seconds."""
+        """Let what is under way come to a stand, for good; ``run`` and ``drive`` then return within seconds.
+
+        This client does nothing more from then on. Open a new one on the same state directory to go on.
+        """
         self._session.stop()
 
     @contextmanager

@@ -452,6 +452,36 @@ async def test_results_come_while_the_client_drives(place: Place) -> None:
     assert answered == {f"key-{n}": f"prompt number {n}" for n in range(30)}
 
 
+async def test_what_was_driven_is_published_by_a_run(place: Place) -> None:
+    """With the same client once the drive is cancelled, without its rows, and however much of it has landed."""
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.drive)
+            run = await client.submit(map(request_line, range(30)), model="m", run_id="one")
+            assert len([result async for result in client.results(run)]) == 30
+            tasks.cancel_scope.cancel()
+        await client.submit(map(request_line, range(12)), model="m", run_id="two")
+        for run_id, lines in (("one", 30), ("two", 12)):
+            out = place.root / f"{run_id}.jsonl"
+            summary = await client.run((), model="m", run_id=run_id, out=out)
+            assert summary.complete
+            assert [row["key"] for row in read_lines(out)] == [f"key-{number}" for number in range(lines)]
+    assert len(place.truth("batch_created")) == 5
+
+
+async def test_a_client_that_was_stopped_says_that_another_one_goes_on(place: Place) -> None:
+    """Submitting to the same one would never come to an end."""
+    rows = [request_line(number) for number in range(25)]
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        client.stop()
+        for _ in range(2):
+            with pytest.raises(packtrain.IncompleteRun, match=r"'main': stopped before .* to a new client"):
+                await client.submit(rows, model="m")
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        await client.submit(rows, model="m")
+        assert (await client.run(rows, model="m", out=place.out)).answered == 25
+
+
 async def test_an_input_is_taken_in_once_at_a_time(place: Place) -> None:
     """Two would write into the same files; the first goes on as if nothing had been."""
     rows = [request_line(number) for number in range(12)]
