@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def resolving(state: Path, shard: int, run: str) -> str:
-    """How to decide about a quarantined shard; the run is named where it is not the only one by default."""
+    """How to decide about a quarantined shard; the run is named where ``resolve`` would take another by itself."""
     command = ["packtrain", "resolve", str(state), "--shard", str(shard)]
     command += ["--run", run] if run != "main" else []
     return f"`{shlex.join(command)} --retry` (or --drop, or --adopt NAME)"
