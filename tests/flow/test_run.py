@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 import packtrain
-from packtrain import IncompleteRun, InputError, ManifestError, Options, Request
+from packtrain import ApiError, IncompleteRun, InputError, ManifestError, Options, Request, Secret
 from packtrain.testing import armed
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, answer_text, read_lines, request_line, write_lines
@@ -480,6 +480,17 @@ async def test_a_client_that_was_stopped_says_that_another_one_goes_on(place: Pl
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
         await client.submit(rows, model="m")
         assert (await client.run(rows, model="m", out=place.out)).answered == 25
+
+
+async def test_a_run_that_was_refused_is_taken_up_again_by_the_same_client(tmp_path: Path) -> None:
+    """Nothing stays claimed by what is no longer at work: until now the second call waited for ever."""
+    async with packtrain.serving(tmp_path / "service", key=Secret("right")) as origin:
+        place = Place(tmp_path, origin)
+        source = place.requests(30)
+        async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+            for _ in range(3):
+                with anyio.fail_after(20), pytest.raises(ApiError, match="A key is needed"):
+                    await client.run(source, model="m", out=place.out)
 
 
 async def test_an_input_is_taken_in_once_at_a_time(place: Place) -> None:

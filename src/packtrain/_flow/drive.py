@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from .._errors import PacktrainError, ProtocolError
 from .._model import Job, State, Statistics
@@ -100,9 +101,11 @@ class Driver:
 
     async def _run_lane(self, lane: Lane, tasks: TaskGroup) -> None:
         while not self._stopping:
+            await anyio.lowlevel.checkpoint_if_cancelled()
             changed = self._ctx.changes.mark()
             room = lane.slots - lane.busy
-            jobs = await lane.take(room) if room else []
+            with anyio.CancelScope(shield=True):  # only who works on a job gives it back, even when cancelled
+                jobs = await lane.take(room) if room else []
             for job in jobs:
                 lane.busy += 1
                 tasks.start_soon(self._work, lane, job)
@@ -112,6 +115,7 @@ class Driver:
     async def _work(self, lane: Lane, job: Job) -> None:
         not_before = None
         try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
             after = await lane.work(job)
             not_before = after.not_before
             if after.state is not job.state:
