@@ -246,11 +246,13 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000, help="of each file")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--rivals", nargs="+", default=[*CLIENTS, "packtrain upload"])
+    parser.add_argument("--rivals", nargs="+", help="all, of which in resets only packtrain's come to an end")
     parser.add_argument("--uploads", type=int, nargs="+", default=[packtrain.Options().uploads], help="side by side")
     parser.add_argument("--chunks", type=int, nargs="+", default=[packtrain.Options().chunk_bytes >> 20], help="in MiB")
     parser.add_argument("--directory", type=Path, help="for the files, and for the service's")
     chosen = parser.parse_args()
+    every = [*CLIENTS, "packtrain upload"]
+    names = chosen.rivals or [name for name in every if chosen.network != "resets" or "packtrain" in name]
     settings = [packtrain.Options(uploads=n, chunk_bytes=size << 20) for n in chosen.uploads for size in chosen.chunks]
     with tempfile.TemporaryDirectory(dir=chosen.directory) as name:
         directory, files = Path(name), []
@@ -264,7 +266,7 @@ def main() -> None:
             _network(chosen.network, origin, chosen.megabytes * MB, chosen.seed, directory) as network,
         ):
             bench = Bench(chosen.network, directory, origin, network, files)
-            trials = bench.run(chosen.rivals, settings, chosen.rounds)
+            trials = bench.run(names, settings, chosen.rounds)
     print(f"\n{table(trials, against=trials[0].rival)}")
 
 

@@ -209,9 +209,10 @@ class Client:
         """The answers of a run, shard by shard as they land, until all have; failed lines come with their error.
 
         Those of a run that is published are read from its output ``out``, by default STATE without its ``.packtrain``.
-        Raises InputError when nothing is there, ManifestError when it is not what was published.
+        Raises InputError when nothing is there, ManifestError when it is not what was published, IncompleteRun after
+        ``stop`` when not all have landed.
         """
-        async for result in Results(self._session.context(run), out).read():
+        async for result in Results(self._session.context(run), out, self._session.stopped).read():
             yield result
 
     async def statistics(self, run_id: str = MAIN) -> Statistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -21,6 +22,18 @@ def test_help_ends_with_0(terminal: Terminal, arguments: list[str]) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: packtrain")
     assert done.stderr == ""
+
+
+def test_help_that_nobody_reads_on_ends_with_0(terminal: Terminal) -> None:
+    """As before ``head``; 1 would say that some lines have no answer."""
+    unread, written = os.pipe()
+    os.close(unread)
+    try:
+        command = [sys.executable, "-m", "packtrain", "--help"]
+        ended = subprocess.run(command, env=terminal.environ, stdout=written, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(written)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> None:

@@ -482,6 +482,15 @@ async def test_a_client_that_was_stopped_says_that_another_one_goes_on(place: Pl
         assert (await client.run(rows, model="m", out=place.out)).answered == 25
 
 
+async def test_results_do_not_wait_for_what_a_stop_keeps_from_coming(place: Place) -> None:
+    """Whoever reads them is told that some are missing, and is not left waiting."""
+    async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
+        run = await client.submit(place.requests(30), model="m")
+        client.stop()
+        with anyio.fail_after(20), pytest.raises(IncompleteRun, match="stopped before all answers had come"):
+            _ = [result async for result in client.results(run)]
+
+
 async def test_a_run_that_was_refused_is_taken_up_again_by_the_same_client(tmp_path: Path) -> None:
     """Nothing stays claimed by what is no longer at work: until now the second call waited for ever."""
     async with packtrain.serving(tmp_path / "service", key=Secret("right")) as origin:

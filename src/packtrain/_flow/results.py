@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._errors import InputError
+from .._errors import IncompleteRun, InputError
 from .._io.results import read_results
 from .._model import Job, State, Tally
 from .._places import answers_of
@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 class Results:
     """The answers of one run; ``out`` is where they are published, None for where the state directory's name says."""
 
-    def __init__(self, ctx: Context, out: str | os.PathLike[str] | None) -> None:
+    def __init__(self, ctx: Context, out: str | os.PathLike[str] | None, stopped: anyio.Event) -> None:
         self._ctx = ctx
+        self._stopped = stopped
         self._out = out
         self._output: Output | None = None
 
     async def read(self) -> AsyncIterator[Result]:
         """Shard by shard, until all have landed or wait for a person; of each the answers, then the failed keys.
 
-        Raises InputError when ``out`` is needed and not told, ManifestError when it is not what was published.
+        Raises InputError when ``out`` is needed and not told, ManifestError when it is not what was published, and
+        IncompleteRun when a stop was asked for before all had landed.
         """
         ctx, given = self._ctx, set[int]()
         while True:
-            changed, offset = ctx.changes.mark(), 0
+            changed, stopped, offset = ctx.changes.mark(), self._stopped.is_set(), 0
             jobs = latest(await ctx.manifest.jobs(ctx.run.id))
             for job in jobs:
                 if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
@@ -48,6 +50,8 @@ class Results:
             done = (await ctx.manifest.cursor(ctx.run.id)).done
             if done and all(job.shard in given or job.state is State.QUARANTINED for job in jobs):
                 return
+            if stopped:
+                raise IncompleteRun("stopped before all answers had come; the others come at the next start")
             await changed.wait()
 
     async def _shard(self, job: Job, offset: int) -> AsyncIterator[Result]:

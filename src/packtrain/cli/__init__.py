@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from inspect import iscoroutinefunction
@@ -66,7 +67,7 @@ def perform(argv: Sequence[str]) -> int:
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)
         if not iscoroutinefunction(command):  # --help and --version
-            with telling():
+            with telling(), suppress(SystemExit):  # which is rich's answer to a reader that has gone
                 command(*bound.args, **bound.kwargs)
             return exits.Exit.COMPLETE
         return _run(partial(command, *bound.args, **bound.kwargs), common)
