@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import suppress
 
@@ -10,8 +11,9 @@ _AGAIN = 75
 
 
 def main() -> None:
-    """``packtrain.cli.main``; a Ctrl-C while it is loaded, or once all is said, ends the process with one line."""
+    """``packtrain.cli.main``; a signal while it is loaded, or once all is said, ends the process with one line."""
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         from packtrain.cli import main as perform
 
         perform()

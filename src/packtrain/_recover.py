@@ -101,15 +101,15 @@ def _refuse_existing(spool: Spool) -> None:
     log = log_of(spool.manifest)
     if spool.manifest.exists():
         raise ManifestError(
-            f"{spool.manifest} is there, so the same `packtrain run` goes on. If it is damaged, or can't be "
-            "adopted, move it, and its -wal if there is one, aside first; if it was copied, moved or put back here, "
-            f"see `packtrain adopt {spool.root}`"
+            f"{spool.manifest} is there, so start the same `packtrain run` again to go on. If it is damaged, or "
+            "can't be adopted, move it, and its -wal if there is one, aside first; if it was copied, moved or put back "
+            f"here, see `packtrain adopt {spool.root}`"
         )
     if log.exists():
         # SQLite would play it into the new manifest, and undo there what was recovered.
         raise ManifestError(
-            f"{log} is there without its manifest: put {spool.manifest.name} back if you have it, and the same "
-            f"`packtrain run` goes on; or move {log.name} aside, then start the same command again"
+            f"{log} is there without its manifest: put {spool.manifest.name} back if you have it, and start "
+            f"the same `packtrain run` again; or move {log.name} aside, then start the same command again"
         )
 
 

@@ -44,7 +44,11 @@ class Terminal:
         return subprocess.CompletedProcess(arguments, process.returncode, out.decode(), err.decode())
 
     def start(
-        self, *arguments: str, stderr: int = subprocess.PIPE, environ: Mapping[str, str] = MappingProxyType({})
+        self,
+        *arguments: str,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.Popen[bytes]:
         """Start ``packtrain`` with pipes; it is killed when the test ends."""
         process = subprocess.Popen(
@@ -52,7 +56,7 @@ class Terminal:
             cwd=self.directory,
             env={**self.environ, **environ},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
         )
         self._processes.enter_context(process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,7 +44,8 @@ def test_what_may_pass_is_asked_again_and_with_all_the_rest(terminal: Terminal) 
     run = terminal(*CALL, *LOCAL)
     assert run.returncode == 1, run.stderr
     printed = re.findall("`packtrain (.*)`", run.stdout)
-    assert printed == ["retry out.jsonl.packtrain --service local"]
+    assert printed == ["retry out.jsonl.packtrain --service local --all"]
+    assert "hardly helps" in run.stdout
     for options, jobs, asked in ((["--json"], 1, 1), (["--all", "--json"], 2, 2)):
         done = terminal(*RETRY, *LOCAL, *options)
         assert done.returncode == 1, done.stderr
@@ -66,11 +68,20 @@ def test_a_row_that_was_missing_comes_with_the_retry(terminal: Terminal) -> None
     assert run.returncode == 1, run.stderr
     assert keys(terminal) == ["k1"]
     assert keys(terminal, "out.jsonl.failed.jsonl") == ["k0"]
+    assert "asks those again whose failure may pass, --all all" in run.stdout
     done = terminal(*RETRY, *there, GEMINI_API_KEY="any")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("complete: 2 of 2 lines answered\n  answers   out.jsonl\n")
     assert keys(terminal) == ["k0", "k1"]
     assert not (terminal.directory / "out.jsonl.failed.jsonl").exists()
+
+
+def test_the_command_that_a_run_prints_can_be_run_whatever_its_output_is_called(terminal: Terminal) -> None:
+    """A name with a dash is no option."""
+    run = terminal(*CALL[:-2], "--out=-x y", *LOCAL)
+    (printed,) = re.findall("`packtrain (.*)`", run.stdout)
+    done = terminal(*shlex.split(printed), "--json")
+    assert (done.returncode, json.loads(done.stdout)["failed"]) == (1, 1), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,9 @@ def test_without_json_people_are_told(terminal: Terminal) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("complete: 100 of 100 lines answered\n  answers   out.jsonl\n")
     assert "4 shards" in done.stdout
+    assert " uploaded, " in done.stdout
+    again = terminal(*CALL, "--max-shard-requests", "30").stdout
+    assert again.endswith("  4 shards, already complete\n")
 
 
 def test_quiet_means_silence_on_standard_error(terminal: Terminal) -> None:
@@ -152,7 +156,7 @@ def test_a_signal_stops_with_75_and_the_same_command_goes_on(terminal: Terminal,
     run.send_signal(number)
     told = ended(run)
     assert run.returncode == 75, told
-    assert b"the same command goes on" in told
+    assert b"start the same command again to go on" in told
     stream = (terminal.directory / "requests.jsonl").read_bytes()
     done = terminal(*STREAM, "--max-shard-requests", "10", "--json", stdin=stream)
     assert done.returncode == 0, done.stderr
@@ -222,3 +226,19 @@ def test_status_says_when_nobody_drives_an_unfinished_run(terminal: Terminal) ->
     told = terminal("status", "out.jsonl.packtrain").stdout
     assert "nobody" in told
     assert "if that was killed" in told
+
+
+def test_a_status_that_is_watched_keeps_its_looks_apart(terminal: Terminal) -> None:
+    """On a terminal each takes the place of the last, elsewhere the time stands between them."""
+    assert terminal(*CALL, "--no-wait").returncode == 75
+    watch = terminal.start("status", "out.jsonl.packtrain", "--watch")
+    assert watch.stdout is not None
+    assert re.fullmatch(rb"\d\d:\d\d:\d\d\n", watch.stdout.readline())
+    assert watch.stdout.readline().startswith(b"run         main")
+    screen, ours = pty.openpty()
+    watch = terminal.start("status", "out.jsonl.packtrain", "--watch", stdout=ours, environ={"TERM": "xterm"})
+    os.close(ours)
+    seen = b""
+    while seen.count(b"\x1b[H\x1b[J") < 2:
+        seen += os.read(screen, 65536)
+    os.close(screen)

@@ -41,6 +41,19 @@ def test_check_names_every_bad_line(terminal: Terminal, requests: Path) -> None:
     assert done.stdout.endswith("4 lines: 3 valid, 1 rejected\n")
 
 
+def test_check_shows_a_kind_of_mistake_twenty_times(terminal: Terminal, requests: Path) -> None:
+    """A wrong file is wrong in every line; another mistake behind it is still shown."""
+    requests.write_bytes(b"".join(b'{"id": %d}\n' % number for number in range(2000)))
+    done = terminal("check", requests.name)
+    assert done.returncode == 3
+    assert done.stdout.count("missing required field") == 20
+    assert "\n... and 1,980 more; --json lists the first 1,000\n2,000 lines: 0 valid" in done.stdout
+    requests.write_bytes(b"".join(b'{"id": %d}\n' % number for number in range(30)) + b"nonsense\n")
+    done = terminal("check", requests.name)
+    assert f"{requests.name}:31 " in done.stdout
+    assert "\n... and 10 more; --json lists all\n" in done.stdout
+
+
 def test_check_of_nothing_usable_ends_with_3(terminal: Terminal, requests: Path) -> None:
     """Not one valid line, or no such file."""
     requests.write_bytes(b"[]\n")

@@ -72,12 +72,50 @@ def test_a_full_disk_below_standard_output_is_named(terminal: Terminal) -> None:
     assert json.loads(shell(terminal, RUN).stdout)["complete"]
 
 
-def test_an_interrupt_while_the_program_is_loaded_ends_it_with_a_line(terminal: Terminal) -> None:
+def test_a_closed_standard_output_is_named(terminal: Terminal) -> None:
+    """What should be printed and cannot be is no success; the work is done all the same."""
+    write_requests(terminal)
+    for command in (RUN, "status answers.jsonl.packtrain", "check requests.jsonl --json", "--help"):
+        done = shell(terminal, f"{command} >&-")
+        assert done.returncode == 75, command
+        assert "standard output is closed" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert json.loads(shell(terminal, RUN).stdout)["complete"]
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_program_is_loaded_ends_it_with_a_line(terminal: Terminal, number: str) -> None:
     """Nothing has begun; the code is that of an interruption, not Python's own, and so is the message."""
-    (terminal.directory / "cyclopts.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    (terminal.directory / "cyclopts.py").write_text(f"import signal\nsignal.raise_signal(signal.{number})\n")
     done = terminal("check", "x", PYTHONPATH=f"{terminal.directory}{os.pathsep}{terminal.environ['PYTHONPATH']}")
     assert (done.returncode, done.stdout) == (75, "")
     assert done.stderr == "interrupted; start the same command again\n"
+
+
+def test_sigterm_ends_a_command_that_keeps_nothing_like_sigint(terminal: Terminal) -> None:
+    """In the middle of its input."""
+    os.mkfifo(terminal.directory / "pipe.jsonl")
+    check = terminal.start("check", "pipe.jsonl")
+    with (terminal.directory / "pipe.jsonl").open("wb"):  # so it has begun to read
+        check.terminate()
+    _, err = check.communicate(timeout=60)
+    assert (check.returncode, err) == (75, b"interrupted; start the same command again\n")
+
+
+def test_a_signal_before_there_is_anything_to_bring_to_a_stand_offers_no_second_one(terminal: Terminal) -> None:
+    """It has ended the work at once."""
+    code = (
+        "import anyio, signal\n"
+        "from packtrain.cli.interrupts import interruptible\n"
+        "async def work(_):\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    await anyio.sleep_forever()\n"
+        "print(anyio.run(interruptible, work))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=terminal.environ, capture_output=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (b"None\n", b"")
 
 
 def test_interrupts_until_the_very_end_lead_to_75(terminal: Terminal) -> None:

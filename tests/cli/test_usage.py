@@ -51,8 +51,9 @@ def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> 
         (["run", "a.jsonl", "--modle", "m", "--out", "o"], "Did you mean --model?"),
         (["resolve", "state", "--shard", "0"], "give one decision"),
         (["resolve", "state", "--shard", "0", "--retry", "--drop"], "give one decision"),
-        (["run", "a.jsonl", "--out", "o"], "--model"),
-        (["run", "a.jsonl", "--model", "m"], "--out"),
+        (["run", "a.jsonl", "--out", "o"], "packtrain: --model is missing"),
+        (["run", "a.jsonl", "--model", "m"], "packtrain: --out is missing"),
+        (["run", "a.jsonl", "--out", "o", "--model"], "--model requires an argument"),
         (["run", "--model", "m", "--out", "o"], "no input given"),
         (["run", "a.jsonl", "--model", "m", "--out", "-"], "cannot be standard output"),
         (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-bytes", "2G"], "'2G' is not a size"),
@@ -130,7 +131,7 @@ def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> Non
     (terminal.directory / "packtrain.toml").write_text(f"[run]\n{line}\n")
     done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local")
     assert done.returncode == 2
-    assert line != "[" or done.stderr.startswith("packtrain: packtrain.toml: ")
+    assert line != "[" or done.stderr.startswith("packtrain: packtrain.toml: Invalid")
     assert "Traceback" not in done.stderr
 
 
@@ -141,8 +142,8 @@ def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> Non
         ("[tool]", "no command for the table [tool]; commands are run, check"),
         ('model = "m"', "model stands in no table"),
         ("run = 3", "run stands in no table"),
-        ("[run]\nuplods = 2", "Did you mean --uploads?"),
-        ("[run.uploads]\nn = 2", "[uploads][n]"),
+        ("[run]\nuplods = 2", "no option is called uplods in [run]. Did you mean --uploads?"),
+        ("[run.uploads]\nn = 2", "no option is called uploads.n in [run]"),
     ],
 )
 def test_nothing_in_the_file_is_passed_over(terminal: Terminal, text: str, words: str) -> None:
@@ -168,3 +169,37 @@ def test_a_service_variable_of_kubernetes_is_not_an_option(terminal: Terminal) -
     """A cluster sets PACKTRAIN_SERVICE_HOST for a service called packtrain; that is not for us."""
     done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", PACKTRAIN_SERVICE_HOST="10.0.0.1")
     assert "GEMINI_API_KEY" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("MODLE", "did you mean PACKTRAIN_MODEL?"),
+        ("RUN_JOIN", "did you mean PACKTRAIN_JOIN?"),
+        ("FAILPOINT", "did you mean PACKTRAIN_FAILPOINTS?"),
+        ("XYZZY", "it is passed over"),
+    ],
+)
+def test_a_variable_that_no_command_has_is_told(terminal: Terminal, name: str, advice: str) -> None:
+    """With the nearest that one has, also where the options of the command are wrong for want of it."""
+    told = f"packtrain: there is no option for the variable PACKTRAIN_{name}; {advice}\n"
+    terminal.environ[f"PACKTRAIN_{name}"] = "1"
+    for call, code in ((["check", "nowhere.jsonl"], 3), (["run", "a.jsonl", "--out", "o"], 2)):
+        done = terminal(*call)
+        assert (done.returncode, done.stderr.startswith(told)) == (code, True), done.stderr
+    assert told not in terminal("check", "nowhere.jsonl", "--quiet").stderr
+
+
+def test_variables_of_other_commands_and_of_a_cluster_are_not_told(terminal: Terminal) -> None:
+    """One environment serves all commands."""
+    known = {"MODEL": "m", "WEBHOOKS_TO": "x", "FAILPOINTS": "", "SERVICE_PORT": "1", "PORT_87_TCP_ADDR": "::1"}
+    terminal.environ.update({f"PACKTRAIN_{name}": value for name, value in known.items()})
+    done = terminal("check", "nowhere.jsonl")
+    assert (done.returncode, "variable" in done.stderr) == (3, False), done.stderr
+
+
+def test_a_settings_file_that_cannot_be_read_is_named(terminal: Terminal) -> None:
+    """It is not as if there were none."""
+    (terminal.directory / "packtrain.toml").mkdir()
+    done = terminal("check", "a.jsonl")
+    assert (done.returncode, "packtrain.toml: [Errno 21] Is a directory" in done.stderr) == (2, True), done.stderr

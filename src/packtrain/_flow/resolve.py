@@ -36,9 +36,16 @@ async def _quarantined(ctx: Context, shard: int) -> Job:
     stuck = await ctx.manifest.jobs(ctx.run.id, {State.QUARANTINED})
     job = next((job for job in stuck if job.shard == shard), None)
     if job is None:
+        count = (await ctx.manifest.statistics(ctx.run.id)).shards
+        if not 0 <= shard < count:
+            raise InputError(f"there is no shard {shard}; {_numbers(count)}")
         others = ", ".join(str(job.shard) for job in stuck) or "none"
         raise InputError(f"shard {shard} is not quarantined, so there is nothing to decide; quarantined: {others}")
     return job
+
+
+def _numbers(count: int) -> str:
+    return f"shards are 0 to {count - 1}" if count else "the run has none so far"
 
 
 async def _adopt_job(ctx: Context, job: Job, name: str) -> Job:

@@ -34,8 +34,8 @@ def refuse_changed(then: SourceMark, now: SourceMark) -> None:
         time = f"{then.mtime_ns // _BILLION}.{then.mtime_ns % _BILLION:09}"
         raise InputError(
             f"{now.name} was written to since the run was started: its size is what it was, its time is not. If its "
-            f"content is what it was, `touch -d @{time} {shlex.quote(now.name)}` says so, and the same command goes "
-            "on; if not, put it back, or start a new run with another --out and --state"
+            f"content is what it was, `touch -d @{time} {shlex.quote(now.name)}` says so; then start the same "
+            "command again. If not, put it back, or start a new run with another --out and --state"
         )
 
 

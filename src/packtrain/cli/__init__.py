@@ -12,7 +12,6 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError
-from cyclopts.config import Env
 
 from . import exits
 from .arguments import COMMON, Common, shield_stdin
@@ -21,7 +20,8 @@ from .console import flush_errors, open_closed_streams, say, telling
 from .credentials import refuse_keys_in
 from .dumps import forbid_core_dumps
 from .failpoints import failpoints
-from .settings import FILE, Settings
+from .mistakes import mistake
+from .settings import FILE, Settings, Variables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,7 +40,7 @@ app = App(
     help_format="plaintext",  # the default, Markdown, doubles what has to be loaded to print it
     version=_version,
     # The first that knows an option wins.
-    config=[Env("PACKTRAIN_", command=False, show=False), Settings(FILE)],
+    config=[Variables("PACKTRAIN_", command=False, show=False), Settings(FILE)],
     print_error=False,
     exit_on_error=False,
     result_action="return_value",
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     forbid_core_dumps()
     open_closed_streams()
     code = perform(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is done and said
     flush_errors()
     sys.exit(code)
 
@@ -72,14 +73,9 @@ def perform(argv: Sequence[str]) -> int:
             return exits.Exit.COMPLETE
         return _run(partial(command, *bound.args, **bound.kwargs), common)
     except CycloptsError as error:
-        return _explain(exits.UsageError(f"{_place(error)}{error}\nSee {_helped(error)} --help."), common)
+        return _explain(exits.UsageError(f"{mistake(error)}\nSee {_helped(error)} --help."), common)
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - see _explain
         return _explain(error, common)
-
-
-def _place(error: CycloptsError) -> str:
-    """The file, which the errors of its reader do not name; all others say where they are from."""
-    return f"{FILE}: " if isinstance(error.__cause__, ValueError) and error.argument is None else ""
 
 
 def _helped(error: CycloptsError) -> str:

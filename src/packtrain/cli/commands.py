@@ -57,8 +57,8 @@ COMMANDS = (
         "retry",
         "STATE [OPTIONS]",
         "Ask the failed lines of a complete run once more, and publish its answers anew.\n\n"
-        "The answers stay as they are until the new ones are complete. The same command goes on where it was "
-        "interrupted.",
+        "The answers stay as they are until the new ones are complete. Start the same command again to go on "
+        "where it was interrupted.",
     ),
     Command(
         "verify",
@@ -67,9 +67,9 @@ COMMANDS = (
     ),
     Command(
         "recover",
-        "INPUT... --run ID --model MODEL --out OUT [OPTIONS]",
+        "INPUT... --run TOKEN --model MODEL --out OUT [OPTIONS]",
         "Make the manifest of a run anew from its input and the service's list of jobs. Nothing is sent.\n\n"
-        "Give everything as at the first start. Then the same `packtrain run` goes on.",
+        "Give everything as at the first start. Then start the same `packtrain run` again to go on.",
     ),
     Command(
         "adopt",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+#: To the upper left corner, and nothing behind it.
+_CLEAR = "\x1b[H\x1b[J"
+
 
 def open_closed_streams() -> None:
     """Let no file of ours get the number of a standard stream that was closed, and be written into as one."""
@@ -37,27 +40,32 @@ def say(text: str) -> None:
         print(plain(text), file=sys.stderr, flush=True)
 
 
-def put(text: str) -> bool:
-    """A line of the result, on standard output; False when nobody reads it any more.
+def put(text: str, *, cleared: bool = False) -> bool:
+    """A line of the result, on standard output, or on a terminal ``cleared`` for it; False when nobody reads any more.
 
     A reader that went away, as ``head`` does, changes nothing about how the work ended. Raises OutputError.
     """
     try:
         with telling():
-            print(plain(text))
+            print(_CLEAR * cleared + plain(text))
     except BrokenPipeError:
         _give_up(sys.stdout)
         return False
     return True
 
 
+def is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 @contextmanager
 def telling() -> Iterator[None]:
-    """A block that writes to standard output. Raises OutputError when that takes nothing, as on a full disk."""
+    """A block that writes to standard output. Raises OutputError when that takes nothing, closed or on a full disk."""
+    if sys.stdout is None:
+        raise OutputError("standard output is closed, so the result is not told")
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -11,6 +11,8 @@ from .console import say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
+    from types import FrameType
 
     from anyio.abc import TaskGroup
 
@@ -26,11 +28,11 @@ class Interrupts:
     def __init__(self, group: TaskGroup) -> None:
         self.group = group
         self.count = 0
-        self._stop: Callable[[], None] = group.cancel_scope.cancel
+        self._drain: Callable[[], None] | None = None
 
-    def on_first(self, stop: Callable[[], None]) -> None:
+    def on_first(self, drain: Callable[[], None]) -> None:
         """Let the first signal drain the work; without it, the first already ends it at once."""
-        self._stop = stop
+        self._drain = drain
 
     async def heed(self, ready: anyio.Event) -> None:
         try:
@@ -39,22 +41,26 @@ class Interrupts:
                 async for _ in signals:
                     self._heed_one()
         finally:
-            if self.count:
-                _end_listening()
+            _end_listening(signal.SIG_IGN if self.count else signal.default_int_handler)
 
     def _heed_one(self) -> None:
         self.count += 1
-        if self.count == 1:
-            say("stopping; the same command goes on where this one stopped (again to stop at once)")
-            self._stop()
+        if self.count == 1 and self._drain is not None:
+            say("stopping; start the same command again to go on (a second signal stops at once)")
+            self._drain()
         else:
             self.group.cancel_scope.cancel()
 
 
-def _end_listening() -> None:
+def _end_listening(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
     """Once the work has come to a stand because of a signal, a further one has nothing left to stop."""
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, handler)
+
+
+def stopped(state: Path) -> str:
+    """What to say when a signal has ended the work at once."""
+    return f"stopped; what is done stands in {state}; start the same command again to go on"
 
 
 async def interruptible(work: Callable[[Interrupts], Awaitable[T]]) -> T | None:

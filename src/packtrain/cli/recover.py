@@ -23,7 +23,9 @@ _DEFAULT = Options()
 
 async def recover(
     *inputs: arg.Inputs,
-    run: Annotated[str, Parameter(metavar="ID", help="The run, as `run --json` tells it and manifest.run has it.")],
+    run: Annotated[
+        str, Parameter(metavar="TOKEN", help="The run's token, as `status` tells it and manifest.run has it.")
+    ],
     model: Annotated[str, Parameter(help="As at the first start.")],
     out: arg.Out,
     service: arg.ServiceName = "gemini",
@@ -69,7 +71,7 @@ async def recover(
 
     found = await interruptible(work)
     if found is None:
-        say("stopped; nothing was recovered")
+        say("stopped; nothing was recovered; start the same command again")
         return Exit.AGAIN
     put(msgspec.json.encode(found).decode() if json else _text(found, where))
     return Exit.COMPLETE
@@ -83,4 +85,4 @@ def _text(found: Recovery, state: Path) -> str:
         lines.append(f"  {counted(missing, 'shard')} without one: looked for again before anything is sent")
     if not found.whole:
         lines.append("  the rest of the input is read by the run, when there is room")
-    return "\n".join([*lines, "The same `packtrain run` goes on."])
+    return "\n".join([*lines, "Start the same `packtrain run` again to go on."])

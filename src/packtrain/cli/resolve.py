@@ -25,7 +25,9 @@ async def resolve(
     ] = None,
     retry: Annotated[bool, Parameter(negative=(), help="Make one more attempt, with a job of its own.")] = False,
     drop: Annotated[bool, Parameter(negative=(), help="Let all lines of the shard fail, with the reason.")] = False,
-    run: Annotated[str, Parameter(metavar="ID", help="The run, where the state directory holds several.")] = "main",
+    run: Annotated[
+        str, Parameter(metavar="NAME", help="The run's name, where the state directory holds several.")
+    ] = "main",
     service: arg.ServiceName = "gemini",
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,

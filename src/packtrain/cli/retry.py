@@ -14,7 +14,7 @@ from . import arguments as arg
 from .console import put, say
 from .credentials import find_key
 from .exits import Exit, UsageError, of_summary
-from .interrupts import Interrupts, interruptible
+from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
 from .service import choose, paced
 from .summaries import summary_text
@@ -57,7 +57,7 @@ async def retry(
 
     summary = await interruptible(work)
     if summary is None:
-        say(f"stopped at once; what is done stands in {state}")
+        say(stopped(state))
         return Exit.AGAIN
     put(msgspec.json.encode(summary).decode() if json else summary_text(summary, str(where), state, service))
     return of_summary(summary)

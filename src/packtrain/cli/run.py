@@ -15,7 +15,7 @@ from . import arguments as arg
 from .console import put, say
 from .credentials import find_key
 from .exits import Exit, of_summary
-from .interrupts import Interrupts, interruptible
+from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
 from .service import choose, paced
 from .summaries import summary_text
@@ -77,23 +77,24 @@ async def run(
 
     where = state or state_of(out)
 
-    async def work(interrupts: Interrupts) -> Summary:
+    async def work(interrupts: Interrupts) -> tuple[Summary, bool]:
         # A finished run is told from its manifest alone, before anything that a service needs is loaded.
         done = await finished(
             where, inputs=inputs, service=chosen, model=model, out=out, task=task, join=join, options=options
         )
         if done is not None:
-            return done
+            return done, True
         from packtrain import open_client
 
         async with open_client(where, service=chosen, options=options) as client:
             interrupts.on_first(client.stop)
             interrupts.group.start_soon(show, client.progress, common.quiet)
-            return await client.run(inputs, model=model, out=out, task=task, join=join, wait=not no_wait)
+            return await client.run(inputs, model=model, out=out, task=task, join=join, wait=not no_wait), False
 
-    summary = await interruptible(work)
-    if summary is None:
-        say(f"stopped at once; what is done stands in {where}")
+    ended = await interruptible(work)
+    if ended is None:
+        say(stopped(where))
         return Exit.AGAIN
-    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where, service))
+    summary, already = ended
+    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where, service, already=already))
     return of_summary(summary)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from cyclopts.validators import Number
 from . import arguments as arg
 from .console import put
 from .credentials import find_key
-from .exits import Exit
+from .exits import Exit, OutputError
 
 if TYPE_CHECKING:
     from packtrain.testing import FaultPlan
@@ -73,7 +74,8 @@ async def serve(
             quotas=GEMINI_QUOTAS if quotas else Quotas(),
             webhooks_to=webhooks_to,
         ) as origin:
-            put(f"listening on {origin}")
+            with suppress(OutputError):  # callers may know the port
+                put(f"listening on {origin}")
             async for _ in signals:
                 break
     return Exit.COMPLETE

@@ -1,18 +1,62 @@
-"""``packtrain.toml``, in which nothing is passed over."""
+"""Options from ``PACKTRAIN_...`` and from ``packtrain.toml``; what nobody knows there is told."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import re
+from typing import TYPE_CHECKING, Any
 
-from cyclopts.config import Toml
+from cyclopts import CycloptsError
+from cyclopts.config import Env, Toml
 
 from .commands import COMMANDS
+from .console import say
 from .exits import UsageError
+from .failpoints import VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from cyclopts import App, ArgumentCollection
 
 FILE = "packtrain.toml"
+#: A cluster sets these for a service that is called packtrain.
+_CLUSTER = re.compile(r"SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_\w+)?")
+
+
+class Variables(Env):
+    """The environment. One variable serves all commands, so one that this command does not have may be meant for
+    another; one that no command has is told of, and passed over, because it may be of a later version.
+    """
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        super().__call__(app, commands, arguments)
+        given = {name.removeprefix(self.prefix) for name in os.environ if name.startswith(self.prefix)}
+        strange = {name for name in given - _names(arguments) if not _CLUSTER.fullmatch(name)}
+        if not strange or any(argument.name == "--quiet" and argument.tokens for argument in arguments):
+            return
+        known = {VARIABLE.removeprefix(self.prefix)}.union(*map(_names, _all_arguments(app)))
+        for name in sorted(strange - known):
+            near = _nearest(name, known)
+            advice = f"did you mean {self.prefix}{near}?" if near else "it is passed over"
+            say(f"packtrain: there is no option for the variable {self.prefix}{name}; {advice}")
+
+
+def _names(arguments: ArgumentCollection) -> set[str]:
+    """As variables have them: ``MAX_SHARD_BYTES`` for ``--max-shard-bytes``."""
+    return {name.strip("-").upper().replace("-", "_") for argument in arguments for name in argument.names}
+
+
+def _all_arguments(app: App) -> Iterable[ArgumentCollection]:
+    top = app.app_stack.current_frame[0]
+    return (top[command.name].assemble_argument_collection() for command in COMMANDS)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, names, 1)), None)
 
 
 class Settings(Toml):
@@ -23,14 +67,18 @@ class Settings(Toml):
             _check(name, value)
         super().__call__(app, commands, arguments)
 
+    def _load_config(self, path: Path) -> dict[str, Any]:
+        try:
+            return super()._load_config(path)
+        except (OSError, ValueError) as error:
+            raise CycloptsError(msg=f"{FILE}: {error}") from error
+
 
 def _check(name: str, value: object) -> None:
     commands = [command.name for command in COMMANDS]
     if not isinstance(value, dict):
         raise UsageError(f"{FILE}: {name} stands in no table; options belong in that of their command, such as [run]")
     if name not in commands:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, commands, 1)
-        advice = f"did you mean [{near[0]}]?" if near else f"commands are {', '.join(commands)}"
+        near = _nearest(name, commands)
+        advice = f"did you mean [{near}]?" if near else f"commands are {', '.join(commands)}"
         raise UsageError(f"{FILE}: there is no command for the table [{name}]; {advice}")

@@ -13,7 +13,7 @@ from packtrain._advice import resolving
 from packtrain._counts import counted
 
 from . import arguments as arg
-from .console import put
+from .console import is_terminal, put
 from .exits import Exit
 from .quantities import duration_text, size_text
 
@@ -34,10 +34,17 @@ async def status(
 
     while True:
         found = await read_status(state)
-        read = put(msgspec.json.encode(found).decode() if json else _text(found, state, time.time()))
+        read = put(msgspec.json.encode(found).decode()) if json else _show(_text(found, state, time.time()), watch)
         if not (watch and read) or found.statistics.merged:
             return Exit.COMPLETE
         await anyio.sleep(WATCH)
+
+
+def _show(text: str, watch: bool) -> bool:
+    """In place of the last look on a terminal, below it and the time elsewhere."""
+    if watch and not is_terminal():
+        return put(f"{time.strftime('%H:%M:%S')}\n{text}")
+    return put(text, cleared=watch)
 
 
 def _is_stale(found: Status) -> bool:
@@ -49,7 +56,8 @@ def _text(found: Status, state: Path, now: float) -> str:
     all_read = ", all" if run.cursor.done else ""
     states = ", ".join(f"{count:,} {state}" for state, count in run.states.items() if count) or "none"
     rows = [
-        ("run", run.run if found.token is None else f"{run.run}, {found.token} at the service"),
+        ("run", run.run),
+        ("token", found.token or "not known"),
         ("driven by", found.holder or "nobody"),
         ("as of", f"{duration_text(max(0.0, now - found.at))} ago{_STALE if _is_stale(found) else ''}"),
         ("read", f"{counted(run.cursor.lines, 'line')}, {size_text(run.cursor.bytes)}{all_read}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,36 +16,53 @@ if TYPE_CHECKING:
     from packtrain import Summary
 
 
-def summary_text(summary: Summary, out: str, state: Path, service: str) -> str:
-    """``service`` as it was given on the command line."""
+def summary_text(summary: Summary, out: str, state: Path, service: str, *, already: bool = False) -> str:
+    """``service`` as it was given on the command line; ``already`` for a start that found everything done."""
     counts = f"{summary.answered:,} of {counted(summary.valid, 'line')} answered"
     if summary.failed:
         counts += f", {summary.failed:,} failed"
     if summary.rejected:
         counts += f", {summary.rejected:,} rejected"
     if not summary.complete:
-        return f"not finished: {counts}\n  state     {state}\nThe same command goes on."
+        return f"not finished: {counts}\n  state     {state}\nStart the same command again to go on."
     files = [f"  answers   {out}"]
     if summary.failed:
         files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
-        files.append(f"            {_retry(out, state, service)} asks those again whose failure may pass, --all all")
+        files.append(f"            {_retry(out, state, service)}")
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
     if summary.duplicates_healed:
-        files.append(f"  too many  {counted(summary.duplicates_healed, 'job')}, not read; see packtrain status {state}")
+        status = shlex.join(["packtrain", "status", _path(state)])
+        files.append(f"  too many  {counted(summary.duplicates_healed, 'job')}, not read; see `{status}`")
     if summary.duplicates_live:
         files.append(
             f"  costing   {counted(summary.duplicates_live, 'job')} of these, not cancelled so far, may still cost "
-            "money; the same command tries it again"
+            "money; start the same command again to try it once more"
         )
-    uploaded = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
-    return "\n".join([f"complete: {counts}", *files, f"  {counted(summary.shards, 'shard')}, {uploaded}"])
+    done = f"{size_text(summary.bytes_uploaded)} uploaded, {duration_text(summary.seconds)}"
+    if already:
+        done = "already complete"
+    return "\n".join([f"complete: {counts}", *files, f"  {counted(summary.shards, 'shard')}, {done}"])
 
 
 def _retry(out: str, state: Path, service: str) -> str:
-    """The command as it can be run."""
-    command = ["packtrain", "retry", str(state)]
-    command += ["--out", out] if answers_of(state) != Path(out) else []
+    """The command as it can be run, and what it does."""
+    command = ["packtrain", "retry", _path(state)]
+    command += ["--out", _path(out)] if answers_of(state) != Path(out) else []
     command += ["--service", service] if service != "gemini" else []
     command += ["--wire", "gemini"] if "://" in service else []
-    return f"`{shlex.join(command)}`"
+    if _may_pass(Path(f"{out.rstrip('/')}.failed.jsonl")):
+        return f"`{shlex.join(command)}` asks those again whose failure may pass, --all all"
+    return f"asking again as they are hardly helps; `{shlex.join([*command, '--all'])}` does so all the same"
+
+
+def _may_pass(failed: Path) -> bool:
+    """Whether asking again without --all would ask any line."""
+    with suppress(OSError), failed.open("rb") as lines:
+        return any(b'"retryable":true' in line for line in lines)
+    return True
+
+
+def _path(path: str | Path) -> str:
+    """As an argument that nobody takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)

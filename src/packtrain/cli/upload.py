@@ -21,7 +21,9 @@ _DEFAULT = Options()
 
 async def upload(
     *files: Annotated[str, Parameter(metavar="FILE", help="Files of requests, as split writes them.")],
-    service: arg.ServiceName = "gemini",
+    service: Annotated[
+        str, Parameter(metavar="NAME|URL", help="gemini, or a URL with --wire; `packtrain serve` runs one here.")
+    ] = "gemini",
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
     uploads: Annotated[

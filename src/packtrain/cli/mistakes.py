@@ -1,0 +1,27 @@
+"""What was wrong with a command line or with ``packtrain.toml``, in words of our own where cyclopts' mislead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cyclopts import MissingArgumentError, UnknownOptionError
+
+from .settings import FILE
+
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
+
+
+def mistake(error: CycloptsError) -> str:
+    match error:
+        case MissingArgumentError(keyword=None, tokens_so_far=[], argument=argument) if argument is not None:
+            return f"{argument.name} is missing"
+        case UnknownOptionError(token=token) if token.source.endswith(FILE):
+            key = (token.keyword or "").strip("[]").replace("][", ".")
+            advice = str(error).partition(f" from {token.source}.")[2]
+            return f"{FILE}: no option is called {key} in [{_command(error)}].{advice}"
+    return str(error)
+
+
+def _command(error: CycloptsError) -> str:
+    return " ".join(error.command_chain or ())
