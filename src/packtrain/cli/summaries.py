@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packtrain._advice import operand
 from packtrain._counts import counted
 from packtrain._places import answers_of
 
@@ -32,7 +33,7 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
     if summary.duplicates_healed:
-        status = shlex.join(["packtrain", "status", _path(state)])
+        status = shlex.join(["packtrain", "status", operand(state)])
         files.append(f"  too many  {counted(summary.duplicates_healed, 'job')}, not read; see `{status}`")
     if summary.duplicates_live:
         files.append(
@@ -47,13 +48,13 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
 
 def _retry(out: str, state: Path, service: str) -> str:
     """The command as it can be run, and what it does."""
-    command = ["packtrain", "retry", _path(state)]
-    command += ["--out", _path(out)] if answers_of(state) != Path(out) else []
+    command = ["packtrain", "retry", operand(state)]
+    command += ["--out", operand(out)] if answers_of(state) != Path(out) else []
     command += ["--service", service] if service != "gemini" else []
     command += ["--wire", "gemini"] if "://" in service else []
     if _may_pass(Path(f"{out.rstrip('/')}.failed.jsonl")):
         return f"`{shlex.join(command)}` asks those again whose failure may pass, --all all"
-    return f"asking again as they are hardly helps; `{shlex.join([*command, '--all'])}` does so all the same"
+    return f"none is of a kind that passes; `{shlex.join([*command, '--all'])}` asks them again all the same"
 
 
 def _may_pass(failed: Path) -> bool:
@@ -61,8 +62,3 @@ def _may_pass(failed: Path) -> bool:
     with suppress(OSError), failed.open("rb") as lines:
         return any(b'"retryable":true' in line for line in lines)
     return True
-
-
-def _path(path: str | Path) -> str:
-    """As an argument that nobody takes for an option."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
