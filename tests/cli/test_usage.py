@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
 
+NAMELESS = ("", ".", "..", "/", "./", "d/..", "d/.", "//")
+NO_MODELS = ("", "a b/../c", "m\n", "../../v1beta/files?x=", "m/", "/m", "a//b", "a/./b", "m#", "m%2e")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command.name, "--help"] for command in COMMANDS)])
 def test_help_ends_with_0(terminal: Terminal, arguments: list[str]) -> None:
     """Every command explains itself on standard output."""
@@ -56,6 +60,10 @@ def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> 
         (["run", "a.jsonl", "--out", "o", "--model"], "--model requires an argument"),
         (["run", "--model", "m", "--out", "o"], "no input given"),
         (["run", "a.jsonl", "--model", "m", "--out", "-"], "cannot be standard output"),
+        *((["run", "a.jsonl", "--model", "m", "--out", out], "give a name for --out") for out in NAMELESS),
+        *((["run", "a.jsonl", "--model", model, "--out", "o"], "no name of a model") for model in NO_MODELS),
+        (["recover", "a.jsonl", "--run", "r", "--model", "", "--out", "o"], "no name of a model"),
+        (["merge", "--requests", "a", "--results", "b", "--out", "."], "give a name for --out"),
         (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-bytes", "2G"], "'2G' is not a size"),
         (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-age", "5min"], "'5min' is not a duration"),
         (["run", "a.jsonl", "--model", "m", "--out", "o", "--uploads", "0"], "--uploads"),

@@ -91,6 +91,15 @@ async def test_whether_a_run_is_finished_can_be_told_without_a_service(place: Pl
         await ask(model="other")
 
 
+@pytest.mark.parametrize(("model", "out"), [("m", ""), ("m", "."), ("a/../b", "o"), ("", "o")])
+async def test_what_cannot_be_named_is_refused_before_anything_is_read(place: Place, model: str, out: str) -> None:
+    """The name of a model and that of the answers become part of other names."""
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(InputError, match="name"):
+            await client.run([place.root / "nowhere.jsonl"], model=model, out=out)
+    assert place.truth() == []
+
+
 async def test_what_is_no_longer_needed_is_cleaned_up(place: Place) -> None:
     """Input files at the service, and shards and results here, go when their answers are safe."""
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:

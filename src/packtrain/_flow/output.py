@@ -12,6 +12,7 @@ import anyio.to_thread
 from .._io.inputs import named_files
 from .._rules.goals import settled
 from .._rules.lineage import reopened
+from .._names import check_out
 from .merge import Output
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 async def output_at(out: str | os.PathLike[str]) -> Output:
-    """A file, or a directory of parts: one that exists, or a name with a slash at its end."""
+    """A file, or a directory of parts: one that exists, or a name with a slash at its end.
+
+    Raises InputError for what has no name of its own.
+    """
+    check_out(out)
     path = Path(out)
     parts = os.fspath(out).endswith(os.sep) or await anyio.to_thread.run_sync(path.is_dir)
     return Output(path, parts=parts)

@@ -11,6 +11,7 @@ import msgspec
 from .._errors import IncompleteRun, InputError, ManifestError
 from .._io.inputs import compare_inputs as compare_named
 from .._model import Limits, Run, Task
+from .._names import check_model
 from .._rules import naming
 from .._service import GEMINI_LIMITS, Local, Service
 from .context import log
@@ -30,11 +31,12 @@ def describe(
 ) -> Run:
     """The run as it would begin; its fingerprint covers what must not change between two starts.
 
-    Raises InputError for a task that there is not.
+    Raises InputError for a task that there is not, and for what can be no model.
     """
     if task not in get_args(Task):
         raise InputError(f"there is no task {task!r}; give one of {', '.join(get_args(Task))}")
     limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
+    check_model(model)
     return Run(
         id=run_id,
         token=naming.token_from(secrets.token_bytes(16)),

@@ -15,6 +15,7 @@ from .._flow.merge import Output
 from .._io.join import join_files
 from .._io.joined import Outputs
 from .._io.spool import settle
+from .._names import check_out
 from .._options import Options
 from .._reports import MergeReport
 
@@ -36,6 +37,7 @@ async def merge(
     Beside ``out`` stand ``out.failed.jsonl`` and ``out.unknown.jsonl`` if there is anything in them. Raises
     InputError for a file that cannot be read, IntegrityError for results that are cut short.
     """
+    check_out(out)
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
     await anyio.to_thread.run_sync(output.prepare, [*inputs, *rows])

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
+from packtrain import InputError
+from packtrain._names import check_model, check_out
+
 from .exits import UsageError
 from .quantities import duration_text, parse_duration, parse_size, size_text
 
@@ -38,6 +41,18 @@ def _input(text: str) -> str:
 def _output(text: str) -> str:
     if text == STDIN:
         raise ValueError("the output is published by renaming a finished file, so it cannot be standard output")
+    return _checked(text, check_out)
+
+
+def _model(text: str) -> str:
+    return _checked(text, check_model)
+
+
+def _checked(text: str, check: Callable[[str], None]) -> str:
+    try:
+        check(text)
+    except InputError as error:
+        raise ValueError(str(error)) from error
     return text
 
 
@@ -56,6 +71,7 @@ Inputs = Annotated[
         help="Files, globs, directories, or - for standard input; .jsonl, gzip and zstd are told by their content.",
     ),
 ]
+Model = Annotated[str, Parameter(converter=_reader(_model), help="As the service names it, such as gemini-2.5-flash.")]
 Out = Annotated[str, Parameter(converter=_reader(_output), help="Where the merged answers go; appears when complete.")]
 Size = Annotated[int, _size]
 Duration = Annotated[float, _duration]

@@ -26,7 +26,7 @@ async def recover(
     run: Annotated[
         str, Parameter(metavar="TOKEN", help="The run's token, as `status` tells it and manifest.run has it.")
     ],
-    model: Annotated[str, Parameter(help="As at the first start.")],
+    model: Annotated[arg.Model, Parameter(help="As at the first start.")],
     out: arg.Out,
     service: arg.ServiceName = "gemini",
     wire: arg.WireName = None,

@@ -25,7 +25,7 @@ _DEFAULT = Options()
 
 async def run(
     *inputs: arg.Inputs,
-    model: Annotated[str, Parameter(help="As the service names it, such as gemini-2.5-flash.")],
+    model: arg.Model,
     out: arg.Out,
     service: arg.ServiceName = "gemini",
     wire: arg.WireName = None,

@@ -8,6 +8,7 @@ where an output has been met, and takes ``JOB_STATE_*`` too.
 from __future__ import annotations
 
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw, Struct
@@ -122,7 +123,7 @@ def create(*, model: str, task: Task, display_name: str, file: str) -> Call:
     return Call(
         name="create.post",
         method="POST",
-        target=f"/{VERSION}/{model}:{METHODS[task]}",
+        target=f"/{VERSION}/{quote(model, safe='/:@')}:{METHODS[task]}",
         # Bounds how late the service may still accept a create whose answer we no longer wait for.
         headers=(("Content-Type", "application/json"), ("X-Server-Timeout", f"{CREATE_TIMEOUT - 5:.0f}")),
         body=msgspec.json.encode({"batch": batch}),
