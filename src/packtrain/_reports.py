@@ -36,6 +36,8 @@ class Status(Struct, frozen=True, kw_only=True):
     doubted: dict[int, float] = {}
     #: The run's name at the service, in the tags of its jobs; what ``recover`` wants to know.
     token: str | None = None
+    #: The service that it was last driven with: its address, or the directory of one inside this program.
+    service: str | None = None
     #: Who drives it now; None for nobody.
     holder: str | None = None
 

@@ -48,12 +48,14 @@ class Reporter:
         stuck = await self._manifest.jobs(run, {State.QUARANTINED}) if statistics.count(State.QUARANTINED) else []
         doubted = await self._manifest.jobs(run, DOUBT) if statistics.count(*DOUBT) else []
         extras = await self._manifest.extras(run)
+        mark = await self._manifest.key_mark()
         status = Status(
             at=time.time(),
             statistics=statistics,
             progress=self.progress(),
             extras=extras,
             quarantined={job.shard: plight(job, extras) for job in stuck},
+            service=(mark.place or None) if mark else None,
             doubted={job.shard: job.doubtful_at or 0.0 for job in doubted},
         )
         await anyio.to_thread.run_sync(replace, self._spool.status, msgspec.json.encode(status))

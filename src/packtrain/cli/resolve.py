@@ -12,7 +12,7 @@ from . import arguments as arg
 from .console import put
 from .credentials import find_key
 from .exits import Exit, UsageError
-from .service import choose
+from .service import choose_again
 
 
 async def resolve(
@@ -41,7 +41,7 @@ async def resolve(
 
     chosen: Service | Local = Gemini()  # which is not asked anything
     if adopt is not None:
-        chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
+        chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
     async with open_client(state, service=chosen) as client:
         decision: Decision = "retry" if retry else "drop" if drop else "adopt"
         job = await client.resolve(shard, decision, batch=adopt, run_id=run)

@@ -16,7 +16,7 @@ from .credentials import find_key
 from .exits import Exit, UsageError, of_summary
 from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
-from .service import choose, paced
+from .service import choose_again, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
@@ -46,7 +46,8 @@ async def retry(
         raise UsageError(f"{state} does not tell where its answers are; name them with --out")
     if not (state / "manifest.db").is_file():
         raise InputError(f"{state}: there is no run here; name its state directory")
-    chosen = paced(choose(service, wire=wire, key=find_key(api_key_file, os.environ)), poll=poll, settle=settle)
+    chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = paced(chosen, poll=poll, settle=settle)
     from packtrain import open_client
 
     async def work(interrupts: Interrupts) -> Summary:

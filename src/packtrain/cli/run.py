@@ -17,7 +17,7 @@ from .credentials import find_key
 from .exits import Exit, of_summary
 from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
-from .service import choose, paced
+from .service import choose_again, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
@@ -60,7 +60,9 @@ async def run(
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     arg.refuse_none(inputs, "run")
-    chosen = paced(choose(service, wire=wire, key=find_key(api_key_file, os.environ)), poll=poll, settle=settle)
+    where = state or state_of(out)
+    chosen = await choose_again(where, service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = paced(chosen, poll=poll, settle=settle)
     options = Options(
         shard_bytes=max_shard_bytes,
         shard_requests=max_shard_requests,
@@ -74,8 +76,6 @@ async def run(
         retries=retries,
     )
     from packtrain import finished
-
-    where = state or state_of(out)
 
     async def work(interrupts: Interrupts) -> tuple[Summary, bool]:
         # A finished run is told from its manifest alone, before anything that a service needs is loaded.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from packtrain import Gemini, InputError, Local, Secret, Service
+from packtrain import Gemini, InputError, Local, ManifestError, Secret, Service
+from packtrain._service import GEMINI_ORIGIN
 
 from .credentials import need_key
 from .exits import UsageError
@@ -27,6 +28,26 @@ def choose(name: str, *, wire: str | None, key: Secret | None, directory: Path |
     if name == "gemini":
         return Gemini(need_key(key))
     return _elsewhere(name, wire, key)
+
+
+async def choose_again(state: Path, name: str, *, wire: str | None, key: Secret | None) -> Service | Local:
+    """As ``choose``, for a run that another service may have driven: then it is that one that is missing, not a key.
+
+    Raises ManifestError in that case.
+    """
+    if (name, key) == ("gemini", None) and (then := await _driven_with(state)) not in (None, GEMINI_ORIGIN):
+        again = f"--service {then} --wire gemini" if "://" in then else "--service local"
+        raise ManifestError(f"{state}: this run was driven with the service at {then}; give {again}")
+    return choose(name, wire=wire, key=key)
+
+
+async def _driven_with(state: Path) -> str | None:
+    from packtrain import status
+
+    try:
+        return (await status(state)).service
+    except (InputError, ManifestError):
+        return None  # whoever opens the state directory will say what is wrong with it
 
 
 def paced(service: Service | Local, *, poll: float | None, settle: float | None) -> Service | Local:

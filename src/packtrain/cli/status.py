@@ -59,6 +59,7 @@ def _text(found: Status, state: Path, now: float) -> str:
         ("run", run.run),
         ("token", found.token or "not known"),
         ("driven by", found.holder or "nobody"),
+        ("service", found.service or "not known"),
         ("as of", f"{duration_text(max(0.0, now - found.at))} ago{_STALE if _is_stale(found) else ''}"),
         ("read", f"{counted(run.cursor.lines, 'line')}, {size_text(run.cursor.bytes)}{all_read}"),
         ("lines", f"{run.cursor.valid:,} valid, {run.cursor.rejected:,} rejected"),
