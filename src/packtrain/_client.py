@@ -15,6 +15,7 @@ from ._flow.groups import plain_errors
 from ._flow.intake import take_in
 from ._flow.merge import check_published
 from ._flow.output import output_at, prepare_output
+from ._flow.own import own_files
 from ._flow.reopen import reopen
 from ._flow.resolve import resolve
 from ._flow.results import Results
@@ -129,13 +130,14 @@ class Client:
         before, IncompleteRun when a person must decide, TransportError after a long outage.
         """
         with self._driving(run_id):
-            await self._session.check_account()
             began, output = time.monotonic(), await output_at(out)
             run = describe(run_id, model, task, join, output.parts, self._session.service, self._session.options)
+            await self._session.check_account()
             ctx = await self._session.begin(run)
-            await compare_inputs(self._manifest, ctx.run, inputs)
+            own = await own_files(self._session.spool, output)
+            await compare_inputs(self._manifest, ctx.run, inputs, own)
             if not await self._manifest.published(run_id):
-                await prepare_output(ctx, output, inputs)
+                await prepare_output(ctx, output, inputs, own)
             await complete(self._session, ctx, output, inputs, wait=wait)
             await self._session.reporter.refresh(run_id)
             return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
@@ -170,7 +172,7 @@ class Client:
         """
         run = describe(run_id, model, task, join, False, self._session.service, self._session.options)
         ctx = await self._session.begin(run)
-        await compare_inputs(self._manifest, ctx.run, inputs)
+        await compare_inputs(self._manifest, ctx.run, inputs, await own_files(self._session.spool))
         with plain_errors():
             await take_in(self._session, ctx, inputs)
         if not (await self._manifest.cursor(run_id)).done:

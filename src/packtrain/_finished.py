@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from ._flow.output import output_at
+from ._flow.own import own_files
 from ._flow.summary import conclude
 from ._flow.terms import MAIN, compare_inputs, describe
 from ._io.spool import Spool
@@ -56,5 +57,5 @@ async def finished(
         statistics = await manifest.statistics(run.id)
         if statistics.duplicates_live or not statistics.merged:
             return None
-        await compare_inputs(manifest, run, inputs)
+        await compare_inputs(manifest, run, inputs, await own_files(spool, output))
         return await conclude(manifest, spool.run(run.token), run, output, began)

@@ -129,6 +129,24 @@ def test_an_empty_file_is_refused(terminal: Terminal) -> None:
     assert "no usable line" in ended.stderr
 
 
+@pytest.mark.parametrize("out", ["o", "d/"])
+def test_input_that_is_refused_is_refused_with_its_first_reason(terminal: Terminal, out: str) -> None:
+    """And with the place of the list of all the others, for either refusal."""
+    good = b"".join(map(request_line, range(20)))
+    (terminal.directory / "a.jsonl").write_bytes(good)
+    listed = f"{out.rstrip('/')}.rejected.jsonl"
+    small = terminal("run", "a.jsonl", *RUN[2:-1], out, "--max-shard-bytes", "10")
+    assert small.returncode == 3
+    assert "a.jsonl:1: " in small.stderr
+    assert listed in small.stderr
+    assert len((terminal.directory / listed).read_bytes().splitlines()) == 20
+    (terminal.directory / "b.jsonl").write_bytes(good + b"nonsense\n" * 13)
+    many = terminal("run", "b.jsonl", *RUN[2:-1], f"b{out}", "--max-rejects", "2")
+    assert many.returncode == 3
+    assert "b.jsonl:21: " in many.stderr
+    assert f"b{listed}" in many.stderr
+
+
 def test_a_missing_file_is_named(terminal: Terminal) -> None:
     """And nothing is begun."""
     ended = terminal(*RUN)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .._io.sources import Source
     from .._manifest.base import Manifest
-    from .._model import Run
+    from .._model import Reject, Run
     from .._options import Options
     from .._rules.lifecycle import Event
     from .._rules.records import Batch
@@ -60,7 +60,8 @@ class Target(Protocol):
 class Ingest:
     """Cuts the input of one run.
 
-    ``shard_path`` says where a shard's file goes, ``suspect`` what is known of a shard before it was ever sent.
+    ``shard_path`` says where a shard's file goes, ``listed`` where people find the rejects in the end, ``suspect`` what
+    is known of a shard before it was ever sent.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Ingest:
         options: Options,
         shard_path: Callable[[int], Path],
         rejects: Path,
+        listed: Path,
         keys: Path,
         changes: Changes,
         meter: Meter,
@@ -91,6 +93,8 @@ class Ingest:
         self._scanner: Scanner
         self._backlog: Backlog
         self._rejects_path = rejects
+        self._listed = listed
+        self._first_reject: Reject | None = None
         self._rejects: RejectsFile
         self._marks: list[SourceMark] = []
         self._cursor = Cursor()
@@ -198,7 +202,10 @@ class Ingest:
         self._measure()
 
     async def _write_rejects(self, batch: Batch) -> list[int]:
-        return await anyio.to_thread.run_sync(self._rejects.write, batch.rejects) if batch.rejects else []
+        if not batch.rejects:
+            return []
+        self._first_reject = self._first_reject or batch.rejects[0]
+        return await anyio.to_thread.run_sync(self._rejects.write, batch.rejects)
 
     async def _fill(self, target: Target, batch: Batch, start: int, count: int) -> None:
         """The keys must be known before the next lines are judged; the bytes are written and hashed meanwhile."""
@@ -278,7 +285,7 @@ class Ingest:
             )
         if not self._cursor.valid:
             names = ", ".join(source.name for source in self._sources[:3])
-            raise InputError(f"{names}: no usable line among {self._cursor.lines}")
+            raise InputError(f"{names}: no usable line among {self._cursor.lines}{self._bad_lines()}")
         await anyio.to_thread.run_sync(self._rejects.sync)
         await self._manifest.move(self._run.id, msgspec.structs.replace(self._stamped(self._cursor), done=True))
         self._changes.notify()
@@ -291,7 +298,13 @@ class Ingest:
         self._meter.bytes_read, self._meter.lines = cursor.bytes, cursor.lines
         self._meter.valid, self._meter.rejected = cursor.valid, cursor.rejected
         if limit is not None and cursor.rejected > limit:
-            raise InputError(f"{cursor.rejected} bad lines, more than the {limit} allowed; they are listed as rejects")
+            raise InputError(f"{cursor.rejected} bad lines, more than the {limit} allowed{self._bad_lines()}")
+
+    def _bad_lines(self) -> str:
+        """The first of them that this start has met, and where all are."""
+        if (first := self._first_reject) is None:
+            return f"; they are listed in {self._listed}" if self._cursor.rejected else ""
+        return f": {first.source}:{first.line}: {first.reason}; they are listed in {self._listed}"
 
 
 def _compare_marks(then: list[SourceMark], now: list[SourceMark]) -> None:

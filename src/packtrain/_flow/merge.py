@@ -33,7 +33,7 @@ class Output:
     def prepare(self, inputs: Sequence[Path]) -> None:
         """Blocking. Make sure that the output can be published, and that no input is lost by it. Raises InputError."""
         self.make()
-        names = [*self._answers(), *self._lists()]
+        names = [*self._answers(), *self.lists()]
         names = [name for name in [*names, *map(draft, names)] if name.exists()]
         for path in filter(Path.exists, inputs):
             if any(path.samefile(name) for name in names):
@@ -41,7 +41,7 @@ class Output:
 
     def refuse_taken(self, *, lists: bool) -> None:
         """Blocking. Raises InputError when the answers of a new run, or one of its lists, would replace something."""
-        for name in [*self._answers(), *(self._lists() if lists else ())]:
+        for name in [*self._answers(), *(self.lists() if lists else ())]:
             if os.path.lexists(name):
                 raise InputError(
                     f"{name} exists already and is not of this run; move it away, or choose another --out. If it is "
@@ -52,7 +52,8 @@ class Output:
         """Of a directory, those that are there."""
         return [*self.path.glob("part-*.jsonl")] if self.parts else [self.path]
 
-    def _lists(self) -> list[Path]:
+    def lists(self) -> list[Path]:
+        """All that can stand beside the answers."""
         return [self.beside(kind) for kind in ("failed", "unknown", "rejected")]
 
     def make(self) -> None:

@@ -15,6 +15,7 @@ from .groups import plain_errors
 from .intake import take_in
 from .listing import list_jobs
 from .output import refuse_output
+from .own import own_files
 
 if TYPE_CHECKING:
     from .._io.inputs import Inputs
@@ -31,9 +32,9 @@ async def rebuild(session: Session, run: Run, inputs: Inputs, output: Output) ->
     """
     found = await _find_jobs(session.context(run))
     await session.check_account()
-    await refuse_output(output, inputs)
+    await refuse_output(output, inputs, await own_files(session.spool, output))
     ctx = await session.begin(run)
-    await _take_in_until_full(session, ctx, inputs)
+    await _take_in_until_full(session, ctx, inputs, output)
     with_job = await _compare(ctx, found)
     await sweep(ctx, found)
     statistics = await ctx.manifest.statistics(run.id)
@@ -42,11 +43,11 @@ async def rebuild(session: Session, run: Run, inputs: Inputs, output: Output) ->
     )
 
 
-async def _take_in_until_full(session: Session, ctx: Context, inputs: Inputs) -> None:
+async def _take_in_until_full(session: Session, ctx: Context, inputs: Inputs, output: Output) -> None:
     with plain_errors():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_when_full, session, ctx)
-            await take_in(session, ctx, inputs)
+            await take_in(session, ctx, inputs, output)
             tasks.cancel_scope.cancel()
 
 

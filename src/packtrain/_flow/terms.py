@@ -17,6 +17,9 @@ from .._service import GEMINI_LIMITS, Local, Service
 from .context import log
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+    from pathlib import Path
+
     from .._io.inputs import Inputs
     from .._manifest.base import Manifest
     from .._options import Options
@@ -33,10 +36,10 @@ def describe(
 
     Raises InputError for a task that there is not, and for what can be no model.
     """
+    check_model(model)
     if task not in get_args(Task):
         raise InputError(f"there is no task {task!r}; give one of {', '.join(get_args(Task))}")
     limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
-    check_model(model)
     return Run(
         id=run_id,
         token=naming.token_from(secrets.token_bytes(16)),
@@ -69,12 +72,13 @@ async def find_ingested(manifest: Manifest, run_id: str, output: Output) -> Run:
     return run
 
 
-async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs) -> None:
+async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs, own: Container[Path]) -> None:
     """Raises InputError when files that a run was cut from are others now, and for those that it was not cut from.
-    Files that are gone are not missed; a stream can't be compared, and is not read again, which is told."""
+    Files that are gone are not missed; a stream can't be compared, and is not read again, which is told. ``own`` is
+    what the run makes itself."""
     if not (await manifest.cursor(run.id)).done:
         return
-    if streams := await compare_named(inputs, await manifest.mark_sources(run.id, [])):
+    if streams := await compare_named(inputs, await manifest.mark_sources(run.id, []), own):
         log.warning(
             "the run has read its input to the end, so %s is not read again, and not compared with what it was; for "
             "other lines choose another --out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -42,7 +43,7 @@ async def _work(session: Session, ctx: Context, output: Output, inputs: Inputs, 
     driver = Driver(ctx, output, patient=wait)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(session.reporter.report, ctx.run.id)
-        tasks.start_soon(take_in, session, ctx, inputs)
+        tasks.start_soon(partial(take_in, session, ctx, inputs, output, listed=output.beside("rejected")))
         await driver.drive(settled if wait else _submission(driver, ctx), session.stopped)
         tasks.cancel_scope.cancel()
 

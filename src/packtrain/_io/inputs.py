@@ -17,6 +17,8 @@ from .rows import Row, RowsSource
 from .sources import STDIN, expand, open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from .._model import SourceMark
     from .sources import Source
 
@@ -25,8 +27,9 @@ Name = str | os.PathLike[str]
 Inputs = Name | Sequence[Name] | Iterable[Row] | AsyncIterable[Row]
 
 
-async def open_sources(inputs: Inputs) -> list[Source]:
-    """The sources in order. Names may be globs, directories, and ``-`` for the standard input.
+async def open_sources(inputs: Inputs, own: Container[Path] = ()) -> list[Source]:
+    """The sources in order. Names may be globs, directories, and ``-`` for the standard input. ``own``, here and below,
+    is what a run makes itself, as for ``expand``.
 
     Raises InputError for names that lead nowhere, and for no input at all.
     """
@@ -35,29 +38,29 @@ async def open_sources(inputs: Inputs) -> list[Source]:
         return [RowsSource(cast("Iterable[Row] | AsyncIterable[Row]", inputs))]
     if not names:
         raise InputError("no input given; name files, a directory, a glob, or - for the standard input")
-    return await anyio.to_thread.run_sync(_open_named, names)
+    return await anyio.to_thread.run_sync(_open_named, names, own)
 
 
-async def named_files(inputs: Inputs) -> list[Path]:
+async def named_files(inputs: Inputs, own: Container[Path] = ()) -> list[Path]:
     """The files that the inputs name and that exist; none for rows. Raises nothing for those that do not."""
-    return await anyio.to_thread.run_sync(_existing, _names(inputs) or [])
+    return await anyio.to_thread.run_sync(_existing, _names(inputs) or [], own)
 
 
-async def compare_inputs(inputs: Inputs, stored: Sequence[SourceMark]) -> list[str]:
+async def compare_inputs(inputs: Inputs, stored: Sequence[SourceMark], own: Container[Path]) -> list[str]:
     """As ``marks.compare``, which says what is refused; rows are not compared."""
-    return await anyio.to_thread.run_sync(compare, _names(inputs) or [], stored)
+    return await anyio.to_thread.run_sync(compare, _names(inputs) or [], stored, own)
 
 
-def _existing(names: list[str | Path]) -> list[Path]:
+def _existing(names: list[str | Path], own: Container[Path]) -> list[Path]:
     found: list[Path] = []
     for name in names:
         with suppress(InputError):
-            found += [path for path in expand([name]) if path != STDIN]
+            found += [path for path in expand([name], own) if path != STDIN]
     return found
 
 
-def _open_named(names: list[str | Path]) -> list[Source]:
-    return [open_source(path, sys.stdin.buffer) for path in expand(names)]
+def _open_named(names: list[str | Path], own: Container[Path]) -> list[Source]:
+    return [open_source(path, sys.stdin.buffer) for path in expand(names, own)]
 
 
 def _names(inputs: Inputs) -> list[str | Path] | None:

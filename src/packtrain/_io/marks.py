@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from .._model import SourceMark
 from .sources import STDIN, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 _BILLION = 1_000_000_000
 
@@ -39,15 +38,15 @@ def refuse_changed(then: SourceMark, now: SourceMark) -> None:
         )
 
 
-def compare(names: Sequence[str | Path], stored: Sequence[SourceMark]) -> list[str]:
+def compare(names: Sequence[str | Path], stored: Sequence[SourceMark], own: Container[Path]) -> list[str]:
     """Hold names given for a run that has read its input against it; returns the streams among them, which nobody can
-    compare. Files of the run that are gone are not missed. Blocks.
+    compare. Files of the run that are gone are not missed. ``own`` as for ``expand``. Blocks.
 
     Raises InputError for files that have changed, or were no input of the run, and for names that lead nowhere.
     """
     known = {place_of(mark): mark for mark in stored}
     streams: list[str] = []
-    for path in (path for name in names for path in _expanded(name, stored)):
+    for path in (path for name in names for path in _expanded(name, stored, own)):
         if path == STDIN or not path.is_file():
             streams.append(str(path))
             continue
@@ -61,14 +60,14 @@ def compare(names: Sequence[str | Path], stored: Sequence[SourceMark]) -> list[s
     return streams
 
 
-def _expanded(name: str | Path, stored: Sequence[SourceMark]) -> list[Path]:
+def _expanded(name: str | Path, stored: Sequence[SourceMark], own: Container[Path]) -> list[Path]:
     try:
-        return expand([name])
+        return expand([name], own)
     except InputError as error:
-        given = os.fspath(name)
-        if any(fnmatch.fnmatch(mark.name, given) or Path(mark.name).parent == Path(given) for mark in stored):
+        given, known = Path(name).absolute(), [Path(mark.name).absolute() for mark in stored]
+        if any(fnmatch.fnmatch(str(path), str(given)) or path.parent == given for path in known):
             return []
-        if Path(given).resolve() in {Path(mark.name).resolve() for mark in stored}:
+        if given.resolve() in {path.resolve() for path in known}:
             return []
         raise InputError(f"{error}; this run was started with {_names(stored)}") from error
 

@@ -20,7 +20,7 @@ from .._options import PIECE_BYTES
 from .codecs import HEAD_BYTES, decoder, detect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Container, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -75,14 +75,15 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def expand(inputs: Sequence[str | Path]) -> list[Path]:
+def expand(inputs: Sequence[str | Path], own: Container[Path] = ()) -> list[Path]:
     """The files meant, in the order given: globs and directories by name, ``-`` for the standard input.
 
     A text that is the name of a file is taken as such before it is tried as a glob. A directory stands for
-    the files right in it that end in one of ``ENDINGS``. Blocks while it looks at the file system. Raises
-    InputError for what is missing, cannot be read, matches nothing, or is given twice.
+    the files right in it that end in one of ``ENDINGS``. What a run makes itself, ``own``, is left out of both. Blocks
+    while it looks at the file system. Raises InputError for what is missing, cannot be read, matches nothing, or is
+    given twice.
     """
-    paths = [path for given in inputs for path in _expand(given)]
+    paths = [path for given in inputs for path in _expand(given, own)]
     seen: dict[object, Path] = {}
     for path in paths:
         identity = _identity(path)
@@ -113,7 +114,8 @@ class FileSource:
         self._path = path
         self._file: AsyncFileIO
         self._form: Format = "plain"
-        self._mark = SourceMark(self.name)
+        # A later start may stand in another directory.
+        self._mark = SourceMark(str(path.absolute()))
 
     async def __aenter__(self) -> Self:
         try:
@@ -176,8 +178,8 @@ class FileSource:
     async def _compare(self) -> None:
         """The file is still the one that was opened first."""
         found = await to_thread.run_sync(os.fstat, self._file.fileno())
-        mark = SourceMark(self.name, found.st_size, found.st_mtime_ns)
-        if self._mark not in (mark, SourceMark(self.name)):
+        mark = SourceMark(self._mark.name, found.st_size, found.st_mtime_ns)
+        if self._mark not in (mark, SourceMark(self._mark.name)):
             raise InputError(f"{self.name}: it changed while it was read; start again when nobody writes to it")
         self._mark = mark
 
@@ -245,18 +247,18 @@ class StreamSource:
                 yield block
 
 
-def _expand(given: str | Path) -> list[Path]:
+def _expand(given: str | Path, own: Container[Path]) -> list[Path]:
     path = Path(given)
     if path == STDIN:
         return [path]
     if path.is_dir():
-        return _listed(path)
+        return _listed(path, own)
     if path.exists():
         _check_readable(path)
         return [path]
     if isinstance(given, str) and glob.has_magic(given):
         names = glob.glob(given, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = sorted(path for path in map(Path, names) if not path.is_dir())
+        found = sorted(path for path in map(Path, names) if not path.is_dir() and path not in own)
         if not found:
             raise InputError(f"{given}: no file matches")
         for match in found:
@@ -265,11 +267,12 @@ def _expand(given: str | Path) -> list[Path]:
     raise InputError(f"{given}: no such file")
 
 
-def _listed(directory: Path) -> list[Path]:
+def _listed(directory: Path, own: Container[Path]) -> list[Path]:
     try:
         found = sorted(path for path in directory.iterdir() if path.name.endswith(ENDINGS) and path.is_file())
     except OSError as error:
         raise _unreadable(str(directory), error) from error
+    found = [path for path in found if path not in own]
     if not found:
         raise InputError(f"{directory}: no file in it ends in {', '.join(ENDINGS)}")
     for path in found:

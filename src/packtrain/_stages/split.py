@@ -57,6 +57,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
             options=msgspec.structs.replace(options, spool_bytes=1 << 62),
             shard_path=shard_path,
             rejects=rejects,
+            listed=rejects,
             keys=keys,
             changes=Changes(),
             meter=Meter(),
