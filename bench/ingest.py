@@ -97,7 +97,6 @@ def rivals(place: Place) -> Iterator[Rival]:
         command = [sys.executable, __file__, "--as", name, "--files", str(place.input), str(place.out)]
         yield Rival(name=name, command=command, prepare=place.clear)
     yield Rival(name="jq -c .", command=["/bin/sh", "-c", f"jq -c . {place.input} >{place.out}/shard"])
-    yield Rival(name="wc -l", command=["wc", "-l", str(place.input)])
 
 
 def main() -> None:
