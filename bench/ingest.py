@@ -1,4 +1,4 @@
-"""A file of requests validated and cut into shards, beside programs that only cut, count or read it.
+"""A file of requests validated and cut into shards, beside programs that only cut or read it.
 
     python bench/ingest.py --megabytes 1000 --rounds 3
 

@@ -13,8 +13,7 @@ import anyio.to_thread
 from ._errors import IncompleteRun, InputError
 from ._flow.groups import plain_errors
 from ._flow.intake import take_in
-from ._flow.merge import check_published
-from ._flow.output import output_at, prepare_output
+from ._flow.output import check_published, output_at, prepare_output
 from ._flow.own import own_files
 from ._flow.reopen import reopen
 from ._flow.resolve import resolve

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from sqlite3 import Connection
 
-    from ._flow.merge import Output
+    from ._flow.output import Output
     from ._manifest.base import Manifest
     from ._manifest.identity import Identity
     from ._model import Run

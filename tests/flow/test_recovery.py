@@ -87,12 +87,14 @@ async def test_an_output_cannot_become_a_directory_between_two_starts(place: Pla
 
 
 async def test_an_output_that_exists_is_not_written_over(place: Place) -> None:
-    """Neither somebody's file, nor the input itself, nor parts of another run; nothing is sent."""
+    """Neither somebody's file, nor the input itself, nor parts of another run, or what says that these are all there;
+    nothing is sent."""
     source = place.requests(3)
     place.out.write_text("precious")
-    (place.root / "parts").mkdir()
-    (place.root / "parts" / "part-00000.jsonl").write_text("precious")
-    for out in (source, place.out, place.root / "parts"):
+    for name, file in (("parts", "part-00000.jsonl"), ("marked", "_SUCCESS")):
+        (place.root / name).mkdir()
+        (place.root / name / file).write_text("precious")
+    for out in (source, place.out, place.root / "parts", place.root / "marked"):
         async with packtrain.open_client(f"{out}.state", service=place.service) as client:
             with pytest.raises(InputError, match="choose another --out"):
                 await client.run(source, model="m", out=out)

@@ -20,7 +20,7 @@ from .merge import publish_part
 
 if TYPE_CHECKING:
     from .context import Context
-    from .merge import Output
+    from .output import Output
 
 
 #: Results that are gone are asked, and paid for, again. It takes so many looks, over the whole settling time.

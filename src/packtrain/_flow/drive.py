@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from .context import Context
-    from .merge import Output
+    from .output import Output
 
 #: A lane with nothing to do looks again after this long, for jobs whose time has come.
 _IDLE_SECONDS = 1.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .._io.inputs import Inputs
     from .context import Context
-    from .merge import Output
+    from .output import Output
     from .session import Session
 
 

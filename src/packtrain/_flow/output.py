@@ -10,18 +10,79 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._disk import remove
+from .._disk import disk_errors, make_directory, remove
+from .._errors import InputError, ManifestError
 from .._io.inputs import named_files
+from .._io.spool import draft
 from .._names import check_out
 from .._rules.goals import settled
 from .._rules.lineage import reopened
-from .merge import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
 
     from .._io.inputs import Inputs
+    from .._model import Job
     from .context import Context
+
+
+class Output:
+    """Where a run's answers go: one file, or a directory with a part for each shard."""
+
+    def __init__(self, path: Path, *, parts: bool) -> None:
+        self.path = path
+        self.parts = parts
+
+    def prepare(self, inputs: Sequence[Path]) -> None:
+        """Blocking. Make sure that the output can be published, and that no input is lost by it. Raises InputError."""
+        self.make()
+        names = [*self._answers(), *self.lists()]
+        names = [name for name in [*names, *map(draft, names)] if name.exists()]
+        for path in filter(Path.exists, inputs):
+            if any(path.samefile(name) for name in names):
+                raise InputError(f"{path} is an input, and would be written over; choose another --out")
+
+    def refuse_taken(self, *, lists: bool) -> None:
+        """Blocking. Raises InputError when the answers of a new run, or one of its lists, would replace something."""
+        for name in [*self._answers(), *(self.lists() if lists else ())]:
+            if os.path.lexists(name):
+                raise InputError(
+                    f"{name} exists already and is not of this run; move it away, or choose another --out. If it is "
+                    "of a run whose state directory is gone, asking again would be paid for again"
+                )
+
+    def _answers(self) -> list[Path]:
+        """Of a directory, the parts that are there, and what says that all are."""
+        return [*self.path.glob("part-*.jsonl"), self.mark] if self.parts else [self.path]
+
+    def lists(self) -> list[Path]:
+        """All that can stand beside the answers."""
+        return [self.beside(kind) for kind in ("failed", "unknown", "rejected")]
+
+    def make(self) -> None:
+        """Blocking. The directory that the answers go to."""
+        with disk_errors(self.path):
+            make_directory("output", self.path if self.parts else self.path.parent)
+
+    def beside(self, kind: str) -> Path:
+        """``OUT.failed.jsonl`` and the like."""
+        return self.path.with_name(f"{self.path.name}.{kind}.jsonl")
+
+    def part(self, job: Job) -> Path:
+        return self.path / f"part-{job.shard:05d}.jsonl"
+
+    @property
+    def mark(self) -> Path:
+        """Of a directory: stands there when all parts do."""
+        return self.path / "_SUCCESS"
+
+    def size(self) -> int | None:
+        """Bytes of what stands there; None when it is not there, or not complete."""
+        if not self.parts:
+            return self.path.stat().st_size if self.path.is_file() else None
+        if not self.mark.is_file():
+            return None
+        return sum(part.stat().st_size for part in self.path.glob("part-*.jsonl"))
 
 
 async def output_at(out: str | os.PathLike[str]) -> Output:
@@ -33,6 +94,17 @@ async def output_at(out: str | os.PathLike[str]) -> Output:
     path = Path(out)
     parts = os.fspath(out).endswith(os.sep) or await anyio.to_thread.run_sync(path.is_dir)
     return Output(path, parts=parts)
+
+
+async def check_published(output: Output, size: int) -> None:
+    """Raises ManifestError when the output of a finished run is not there as it was published."""
+    found = await anyio.to_thread.run_sync(output.size)
+    if found != size:
+        state = "is not there" if found is None else f"has {found} bytes"
+        raise ManifestError(
+            f"{output.path}: the run is complete and published {size} bytes there, but it {state} now. Put it back; "
+            "to ask the service again, and pay again, choose another --out and --state"
+        )
 
 
 async def prepare_output(ctx: Context, output: Output, inputs: Inputs, own: Container[Path]) -> None:

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 if TYPE_CHECKING:
     from .._io.spool import Spool
-    from .merge import Output
+    from .output import Output
 
 #: Of a state directory, in which other files may lie as well.
 _OF_STATE = ("keys", "lock", "manifest.*", "recovering.*", "results", "service", "shards", "status.json*")

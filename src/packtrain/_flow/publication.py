@@ -15,7 +15,7 @@ from .merge import merge
 
 if TYPE_CHECKING:
     from .context import Context
-    from .merge import Output
+    from .output import Output
     from .session import Session
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._io.inputs import Inputs
     from .._model import RemoteBatch, Run
     from .context import Context
-    from .merge import Output
+    from .output import Output
     from .session import Session
 
 

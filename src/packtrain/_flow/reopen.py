@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .._model import Job, Shard
     from .context import Context
-    from .merge import Output
+    from .output import Output
 
 
 async def reopen(ctx: Context, output: Output, *, everything: bool) -> bool:

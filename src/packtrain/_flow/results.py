@@ -12,7 +12,7 @@ from .._io.results import read_results
 from .._model import Job, State, Tally
 from .._places import answers_of
 from .._rules.lineage import latest
-from .merge import Output, check_published
+from .output import Output, check_published
 
 if TYPE_CHECKING:
     import os

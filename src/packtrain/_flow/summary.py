@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._reports import Summary
-from .merge import check_published
+from .output import check_published
 
 if TYPE_CHECKING:
     from .._io.spool import RunSpool
     from .._manifest.base import Manifest
     from .._model import Run, Statistics
-    from .merge import Output
+    from .output import Output
 
 
 async def conclude(manifest: Manifest, spool: RunSpool, run: Run, output: Output, began: float) -> Summary:

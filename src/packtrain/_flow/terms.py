@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .._io.inputs import Inputs
     from .._manifest.base import Manifest
     from .._options import Options
-    from .merge import Output
+    from .output import Output
 
 #: The run of a state directory that holds but one.
 MAIN = "main"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._io.spool import RunSpool
     from .._manifest.base import Manifest
     from .._model import Job, Run, Shard
-    from .merge import Output
+    from .output import Output
 
 
 class Verifier:

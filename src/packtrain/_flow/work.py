@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._model import Statistics
     from .context import Context
     from .drive import Goal
-    from .merge import Output
+    from .output import Output
     from .session import Session
 
 

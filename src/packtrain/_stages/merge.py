@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from .._disk import remove
 from .._errors import InputError
-from .._flow.merge import Output
+from .._flow.output import Output
 from .._io.join import join_files
 from .._io.joined import Outputs
 from .._io.spool import settle
