@@ -106,7 +106,7 @@ async def test_a_manifest_that_comes_back_meanwhile_is_not_replaced(place: Place
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(put_back)
-        with pytest.raises(ManifestError, match="is there, so the same"):
+        with pytest.raises(ManifestError, match="is there, so start the same"):
             await recover(place, source, run)
     assert (await complete(place, source)).answered == LINES
 
@@ -115,7 +115,7 @@ async def test_damaged_manifest_is_made_anew(place: Place) -> None:
     """Moved aside, its place is taken by the new one; the old one stays, and so does what it says of its runs."""
     source = place.requests(LINES)
     run = await begin(place, source, lambda s: s.jobs_created > 2)
-    with pytest.raises(ManifestError, match="is there, so the same"):
+    with pytest.raises(ManifestError, match="is there, so start the same"):
         await recover(place, source, run)
     (place.state / "manifest.db").rename(place.state / "manifest.db.damaged")
     with pytest.raises(ManifestError, match="is gone"):
