@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,8 +26,6 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from packtrain._io.sources import Source
 
 LINES = b"".join(b'{"key":"%d","request":{}}\n' % number for number in range(20_000))
@@ -322,3 +322,26 @@ def test_a_path_tells_its_kind_of_source(tmp_path: Path) -> None:
     assert open_source(path).replayable
     with pytest.raises(InputError, match="no standard input"):
         open_source(STDIN)
+
+
+def files_held() -> set[str]:
+    return {os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir()}
+
+
+async def test_a_file_whose_opening_is_cancelled_is_closed(tmp_path: Path) -> None:
+    """It opens in a thread, which nothing interrupts; a pipe without a writer keeps it there."""
+    path = tmp_path / "slow"
+    os.mkfifo(path)
+
+    async def enter() -> None:
+        async with FileSource(path):
+            pytest.fail("it was cancelled")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(enter)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            (await to_thread.run_sync(path.open, "wb")).close()
+    gc.collect()
+    assert str(path) not in files_held()

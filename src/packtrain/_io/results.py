@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import aiofiles
+import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -35,13 +36,18 @@ _error = msgspec.json.Decoder(RowError)
 async def read_results(path: Path, offset: int = 0, length: int | None = None) -> AsyncIterator[Result]:
     """The rows of a file of answers or of failed keys, or of a piece of it, read block by block."""
     framer, left = Framer(max_line=1 << 40), sys.maxsize if length is None else length
-    async with aiofiles.open(path, "rb", buffering=0) as file:
+    with anyio.CancelScope(shield=True):  # or a file that opens meanwhile would be nobody's to close
+        file = await aiofiles.open(path, "rb", buffering=0)
+    try:
         await file.seek(offset)
         while block := await file.read(min(MIB, left)):
             left -= len(block)
             for frame in framer.feed(block):
                 for result in _decode(frame.data):
                     yield result
+    finally:
+        with anyio.CancelScope(shield=True):
+            await file.close()
 
 
 def _decode(lines: bytes) -> Iterator[Result]:

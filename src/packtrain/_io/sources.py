@@ -119,7 +119,8 @@ class FileSource:
 
     async def __aenter__(self) -> Self:
         try:
-            self._file = await aiofiles.open(self._path, "rb", buffering=0)
+            with anyio.CancelScope(shield=True):  # or a file that opens meanwhile would be nobody's to close
+                self._file = await aiofiles.open(self._path, "rb", buffering=0)
         except OSError as error:
             raise _unreadable(self.name, error) from error
         try:
