@@ -32,8 +32,8 @@ def blocks(keys: int) -> Iterator[list[bytes]]:
         yield digests(b"key-%012d" % number for number in range(start, start + BLOCK))
 
 
-def measure(keys: int, directory: Path) -> dict[str, float]:
-    ledger = Ledger(directory, memory_keys=Options().ledger_keys)
+def measure(keys: int, memory_keys: int, directory: Path) -> dict[str, float]:
+    ledger = Ledger(directory, memory_keys=memory_keys)
     spent: Counter[str] = Counter()
 
     def timed(step: str, work: Callable[[], object]) -> None:
@@ -57,14 +57,16 @@ def measure(keys: int, directory: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="+", default=[0.5, 1, 3, 10])
+    parser.add_argument("--memory-keys", type=int, default=Options().ledger_keys, help="held before they go to disk")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for millions in chosen.millions:
         if chosen.alone:
             with tempfile.TemporaryDirectory() as name:
-                print(json.dumps({"bench": "ledger", **measure(int(millions * 1e6), Path(name))}))
+                print(json.dumps({"bench": "ledger", **measure(int(millions * 1e6), chosen.memory_keys, Path(name))}))
         else:
-            subprocess.run([sys.executable, __file__, "--alone", "--millions", str(millions)], check=True)
+            given = ["--millions", str(millions), "--memory-keys", str(chosen.memory_keys)]
+            subprocess.run([sys.executable, __file__, "--alone", *given], check=True)
 
 
 if __name__ == "__main__":

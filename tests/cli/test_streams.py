@@ -61,24 +61,18 @@ def test_an_error_without_a_place_to_say_it_keeps_its_code(terminal: Terminal, r
     assert shell(terminal, f"run --nonsense {redirection}").returncode == 2
 
 
-def test_a_full_disk_below_standard_output_is_named(terminal: Terminal) -> None:
-    """The work is done, and the same command tells its result once there is room."""
-    write_requests(terminal)
-    for command in (RUN, "status answers.jsonl.packtrain", "check requests.jsonl", "--help"):
-        done = shell(terminal, f"{command} >/dev/full")
-        assert done.returncode == 75, command
-        assert "standard output cannot be written (No space left on device)" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert json.loads(shell(terminal, RUN).stdout)["complete"]
-
-
-def test_a_closed_standard_output_is_named(terminal: Terminal) -> None:
-    """What should be printed and cannot be is no success; the work is done all the same."""
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [(">/dev/full", "cannot be written (No space left on device)"), (">&-", "is closed")],
+    ids=["full", "closed"],
+)
+def test_standard_output_that_takes_nothing_is_named(terminal: Terminal, redirection: str, reason: str) -> None:
+    """What should be printed and cannot be is no success; the work is done, and the same command tells of it later."""
     write_requests(terminal)
     for command in (RUN, "status answers.jsonl.packtrain", "check requests.jsonl --json", "--help"):
-        done = shell(terminal, f"{command} >&-")
+        done = shell(terminal, f"{command} {redirection}")
         assert done.returncode == 75, command
-        assert "standard output is closed" in done.stderr
+        assert f"standard output {reason}" in done.stderr
         assert "Traceback" not in done.stderr
     assert json.loads(shell(terminal, RUN).stdout)["complete"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .._errors import ApiError, InputError, ManifestError, PacktrainError
+from .._errors import ApiError, InputError, IntegrityError, ManifestError, PacktrainError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: What a person has to deal with first, when several errors came together.
-_WEIGHT = (ManifestError, InputError, ApiError)
+_WEIGHT = (ManifestError, IntegrityError, InputError, ApiError)
 
 
 @contextmanager

@@ -107,13 +107,11 @@ class Ingest:
         self._opened_at = 0.0
 
     async def ingest(self) -> None:
-        """Until the end of the input. Does nothing when that was reached before.
+        """Until the end of the input, which was not reached before.
 
         Raises InputError when the input cannot be used, IncompleteRun when the disk is full.
         """
         stored = await self._manifest.cursor(self._run.id)
-        if stored.done:
-            return
         self._marks = [await self._inspect(source) for source in self._sources]
         lengths = [source.length for source in self._sources if source.length is not None]
         self._meter.bytes_total = sum(lengths) if len(lengths) == len(self._sources) else None
