@@ -83,7 +83,7 @@ async def _calls(manifest: Manifest) -> dict[str, float]:
     return {
         "statistics ms": await _median(lambda: manifest.statistics(RUN.id)),
         "claim ms": await _median(lambda: manifest.claim(RUN.id, {State.SEALED}, now=0.0)),
-        "live ms": await _median(lambda: manifest.jobs(RUN.id, {State.SUBMITTED})),
+        "live ms": await _median(lambda: manifest.rows(RUN.id, {State.SUBMITTED})),
     }
 
 

@@ -29,14 +29,13 @@ import anyio.to_thread
 from msgspec import Struct
 
 from packtrain._client import Client
-from packtrain._flow.session import Session
-from packtrain._flow.signals import Meter
+from packtrain._flow.run import ClientContext, Meter
 from packtrain._io.spool import Spool
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._model import BatchPage, BatchState, Limits, RemoteBatch, RemoteFile
+from packtrain._model import JobPage, JobState, Limits, RemoteFile, RemoteJob
 from packtrain._options import GB, Options
+from packtrain._providers.service import Service
 from packtrain._rules.upload import Answer
-from packtrain._service import Service
 from trials import tell
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ class SimulatedService:
         await self._called("delete file")
         self._files.pop(name, None)
 
-    async def create(self, *, model: str, task: Task, tag: str, file: str) -> RemoteBatch:
+    async def create(self, *, model: str, task: Task, tag: str, file: str) -> RemoteJob:
         await self._called("create")
         now = anyio.current_time()
         self._live += 1
@@ -219,29 +218,29 @@ class SimulatedService:
         self._files[f"files/results-{job.name[8:]}"] = "".join(answers).encode()
         self._sizes[f"files/results-{job.name[8:]}"] = ("", 0)
 
-    def _shown(self, job: Job) -> RemoteBatch:
+    def _shown(self, job: Job) -> RemoteJob:
         done = job.ends_at <= anyio.current_time()
-        return RemoteBatch(
+        return RemoteJob(
             name=job.name,
-            state=BatchState.SUCCEEDED if done else BatchState.RUNNING,
+            state=JobState.SUCCEEDED if done else JobState.RUNNING,
             display_name=job.tag,
             result_file=f"files/results-{job.name[8:]}" if done else None,
             created_at=START + job.made_at,
             requests=LINES,
         )
 
-    async def find_batch(self, name: str) -> RemoteBatch | None:
+    async def find_job(self, name: str) -> RemoteJob | None:
         await self._called("find job")
         return self._shown(self._jobs[name])
 
-    async def list_page(self, token: str | None) -> BatchPage:
+    async def list_page(self, token: str | None) -> JobPage:
         """The newest first; the service forgets jobs after two days."""
         await self._called("list page")
         begin, kept = int(token or 0), anyio.current_time() - 48 * 3600
         newest = len(self._jobs) - begin
         names = (f"batches/{number}" for number in range(newest - 1, max(-1, newest - 1 - PAGE), -1))
         page = tuple(self._shown(job) for name in names if (job := self._jobs[name]).made_at > kept)
-        return BatchPage(page, str(begin + PAGE) if len(page) == PAGE and newest > PAGE else None)
+        return JobPage(page, str(begin + PAGE) if len(page) == PAGE and newest > PAGE else None)
 
     async def cancel(self, name: str) -> None:
         raise NotImplementedError(name)
@@ -272,10 +271,10 @@ async def measure(directory: Path, jobs: int, given: argparse.Namespace, busy: B
     limits = Limits(shard_bytes=shard_bytes, live_jobs=LIVE_JOBS, stored_bytes=stored)
     began = time.process_time()
     async with open_sqlite(directory / "manifest.db") as manifest:
-        session = Session(
+        client = ClientContext(
             spool=Spool(directory),
             manifest=Counted(manifest, busy),
-            remote=service,
+            provider=service,
             clock=VirtualClock(given.seed),
             service=Service(origin="http://127.0.0.1:1", limits=limits),
             options=Options(shard_requests=LINES),
@@ -283,7 +282,7 @@ async def measure(directory: Path, jobs: int, given: argparse.Namespace, busy: B
             place="http://127.0.0.1:1",
         )
         rows: Iterator[bytes] = (line(number) for number in range(jobs * LINES))
-        summary = await Client(session).run(rows, model="m", out=directory / "out.jsonl")
+        summary = await Client(client).run(rows, model="m", out=directory / "out.jsonl")
     assert summary.complete
     assert summary.jobs_created == jobs == service.calls["create"]
     assert summary.answered == jobs * LINES

@@ -51,8 +51,8 @@ class Service:
         return str(answer["file"]["name"])
 
     async def job(self, file: str) -> str:
-        batch = {"displayName": "one of many", "inputConfig": {"fileName": file}}
-        answer = await self.call("POST", "/v1beta/models/m:batchGenerateContent", json={"batch": batch})
+        job = {"displayName": "one of many", "inputConfig": {"fileName": file}}
+        answer = await self.call("POST", "/v1beta/models/m:batchGenerateContent", json={"batch": job})
         return str(answer["name"])
 
     async def pages(self, path: str, member: str, size: int) -> tuple[list[float], list[str]]:

@@ -14,7 +14,7 @@ def main() -> None:
     """``packtrain.cli.main``; a signal while it is loaded, or once all is said, ends the process with one line."""
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        from packtrain.cli import main as perform
+        from .cli import main as perform
 
         perform()
     except KeyboardInterrupt:

@@ -11,33 +11,33 @@ import anyio
 import anyio.to_thread
 
 from ._errors import IncompleteRun, InputError
-from ._flow.groups import plain_errors
-from ._flow.intake import take_in
-from ._flow.output import check_published, output_at, prepare_output
-from ._flow.own import own_files
-from ._flow.reopen import reopen
-from ._flow.resolve import resolve
+from ._flow.decisions import resolve
+from ._flow.driver import complete, drive_all
+from ._flow.exceptions import plain_errors
+from ._flow.ingest import take_in
+from ._flow.publisher import check_published, conclude, output_at, prepare_output, reopen
+from ._flow.recovery import check_account
+from ._flow.reporting import progress, refresh
 from ._flow.results import Results
-from ._flow.session import Session
-from ._flow.signals import Meter
-from ._flow.summary import conclude
-from ._flow.terms import MAIN, compare_inputs, describe, find_ingested
-from ._flow.work import complete, drive_all
+from ._flow.run import MAIN, ClientContext, Meter, compare_inputs, describe, find_ingested, own_files
 from ._io.clock import SystemClock
-from ._io.gemini import GeminiRemote
 from ._io.spool import Spool
 from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
-from ._options import Options
-from ._service import Local, Service
+from ._options import Options, Policy
+from ._providers.gemini import GeminiProvider, credentials
+from ._providers.service import Local, Service
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Iterator
 
+    from ._io.clock import Clock
     from ._io.inputs import Inputs
-    from ._model import Decision, Job, Result, Run, Statistics, Task
-    from ._reports import Progress, Summary
+    from ._manifest.base import Manifest
+    from ._model import Decision, Result, Run, ShardRow, Statistics, Task
+    from ._providers.base import Provider
+    from ._snapshots import Progress, Summary
 
 #: Polling and waiting for a service in this very process, in seconds.
 _LOCAL_POLL, _LOCAL_SETTLE = (0.1, 1.0), 1.0
@@ -45,23 +45,54 @@ _LOCAL_POLL, _LOCAL_SETTLE = (0.1, 1.0), 1.0
 
 @asynccontextmanager
 async def open_client(
-    state: str | os.PathLike[str], *, service: Service | Local, options: Options | None = None
+    state: str | os.PathLike[str],
+    *,
+    service: Service | Local,
+    options: Options | None = None,
+    policy: Policy | None = None,
+    clock: Clock | None = None,
+    provider: Provider | None = None,
+    manifest: Manifest | None = None,
 ) -> AsyncIterator[Client]:
     """A client on the state directory ``state``, which it holds until the block ends.
 
+    ``clock``, ``provider`` and ``manifest`` replace the machine's clock, the provider of ``service`` and the SQLite
+    manifest in ``state``; one that is handed in is not closed here, and a manifest that is handed in guards itself.
+
     Raises ManifestError when another process holds the directory, and when it cannot be used.
     """
-    spool, options = Spool(Path(state)), options or Options()
-    async with open_session(spool, spool.manifest, service, options) as session:
-        yield Client(session)
+    spool = Spool(Path(state))
+    parts = open_context(
+        spool,
+        spool.manifest,
+        service,
+        options or Options(),
+        policy=policy or Policy(),
+        clock=clock or SystemClock(),
+        provider=provider,
+        manifest=manifest,
+    )
+    async with parts as client:
+        yield Client(client)
 
 
 @asynccontextmanager
-async def open_session(spool: Spool, path: Path, service: Service | Local, options: Options) -> AsyncIterator[Session]:
+async def open_context(
+    spool: Spool,
+    path: Path,
+    service: Service | Local,
+    options: Options,
+    *,
+    policy: Policy,
+    clock: Clock,
+    provider: Provider | None = None,
+    manifest: Manifest | None = None,
+) -> AsyncIterator[ClientContext]:
     """State directory, transport and service put together, with a manifest in ``path``."""
-    meter, clock = Meter(), SystemClock()
+    meter = Meter()
     async with AsyncExitStack() as stack:
-        manifest = await stack.enter_async_context(open_sqlite(path))
+        if manifest is None:
+            manifest = await stack.enter_async_context(open_sqlite(path, clock=clock.now))
         await anyio.to_thread.run_sync(spool.clear)
         if isinstance(service, Local):
             directory = service.directory or spool.service
@@ -69,15 +100,20 @@ async def open_session(spool: Spool, path: Path, service: Service | Local, optio
             service = await stack.enter_async_context(_local(directory))
         else:
             place = service.origin
-        connections = options.uploads + options.downloads + 4
-        transport = await stack.enter_async_context(open_transport(service, connections=connections))
-        yield Session(
+        if provider is None:
+            connections = options.uploads + options.downloads + 4
+            transport = await stack.enter_async_context(
+                open_transport(service.origin, credentials=credentials(service), connections=connections)
+            )
+            provider = GeminiProvider(transport, clock, sent=meter.sent)
+        yield ClientContext(
             spool=spool,
             manifest=manifest,
-            remote=GeminiRemote(transport, clock, sent=meter.sent),
+            provider=provider,
             clock=clock,
             service=service,
             options=options,
+            policy=policy,
             meter=meter,
             place=place,
         )
@@ -99,9 +135,9 @@ class Client:
     one at a time may be at work on a run; a second one raises RuntimeError.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._manifest = session.manifest
+    def __init__(self, client: ClientContext) -> None:
+        self._context = client
+        self._manifest = client.manifest
         #: The runs that are driven right now; None stands for all of them.
         self._driven: set[str | None] = set()
 
@@ -130,16 +166,16 @@ class Client:
         """
         with self._driving(run_id):
             began, output = time.monotonic(), await output_at(out)
-            run = describe(run_id, model, task, join, output.parts, self._session.service, self._session.options)
-            await self._session.check_account()
-            ctx = await self._session.begin(run)
-            own = await own_files(self._session.spool, output)
+            run = describe(run_id, model, task, join, output.parts, self._context.service, self._context.options)
+            await check_account(self._context)
+            ctx = await self._context.begin(run)
+            own = await own_files(self._context.spool, output)
             await compare_inputs(self._manifest, ctx.run, inputs, own)
             if not await self._manifest.published(run_id):
                 await prepare_output(ctx, output, inputs, own)
-            await complete(self._session, ctx, output, inputs, wait=wait)
-            await self._session.reporter.refresh(run_id)
-            return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
+            await complete(ctx, output, inputs, wait=wait)
+            await refresh(self._context, run_id)
+            return await conclude(self._manifest, ctx.files, ctx.run, output, began)
 
     async def retry(self, out: str | os.PathLike[str], *, run_id: str = MAIN, everything: bool = False) -> Summary:
         """The failed lines of a complete run asked once more, and ``out`` published anew with what they came to.
@@ -150,15 +186,15 @@ class Client:
         Raises as ``run`` does, and ManifestError when ``out`` is no longer what was published.
         """
         with self._driving(run_id):
-            await self._session.check_account()
+            await check_account(self._context)
             began, output = time.monotonic(), await output_at(out)
-            ctx = await self._session.resume(await find_ingested(self._manifest, run_id, output))
+            ctx = await self._context.resume(await find_ingested(self._manifest, run_id, output))
             if await self._manifest.published(run_id):
                 await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
                 await reopen(ctx, output, everything=everything)
-            await complete(self._session, ctx, output)
-            await self._session.reporter.refresh(run_id)
-            return await conclude(self._manifest, ctx.spool, ctx.run, output, began)
+            await complete(ctx, output)
+            await refresh(self._context, run_id)
+            return await conclude(self._manifest, ctx.files, ctx.run, output, began)
 
     async def submit(
         self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False
@@ -169,11 +205,11 @@ class Client:
         Raises as ``run`` does, IncompleteRun when it was stopped before the end, and RuntimeError while another call
         takes it in.
         """
-        run = describe(run_id, model, task, join, False, self._session.service, self._session.options)
-        ctx = await self._session.begin(run)
-        await compare_inputs(self._manifest, ctx.run, inputs, await own_files(self._session.spool))
+        run = describe(run_id, model, task, join, False, self._context.service, self._context.options)
+        ctx = await self._context.begin(run)
+        await compare_inputs(self._manifest, ctx.run, inputs, await own_files(self._context.spool))
         with plain_errors():
-            await take_in(self._session, ctx, inputs)
+            await take_in(ctx, inputs)
         if not (await self._manifest.cursor(run_id)).done:
             raise IncompleteRun(
                 f"run {run_id!r}: stopped before the end of the input; submit it again to a new client, to go on"
@@ -186,10 +222,10 @@ class Client:
         Raises as ``run`` does.
         """
         with self._driving(), plain_errors():
-            await self._session.check_account()
-            await drive_all(self._session)
+            await check_account(self._context)
+            await drive_all(self._context)
 
-    async def resolve(self, shard: int, decision: Decision, *, batch: str | None = None, run_id: str = MAIN) -> Job:
+    async def resolve(self, shard: int, decision: Decision, *, job: str | None = None, run_id: str = MAIN) -> ShardRow:
         """Record a person's decision about a quarantined shard; ``run`` or ``drive`` acts on it from then on.
 
         ``adopt``: the job ``batch`` is the shard's; it is looked up at the service, and must be of the same content.
@@ -202,9 +238,9 @@ class Client:
         if run is None:
             known = ", ".join(run.id for run in await self._manifest.runs()) or "none"
             raise InputError(f"there is no run {run_id!r} here; runs that there are: {known}")
-        job = await resolve(self._session.context(run), shard, decision, batch)
-        await self._session.reporter.refresh(run_id)
-        return job
+        row = await resolve(self._context.context(run), shard, decision, job)
+        await refresh(self._context, run_id)
+        return row
 
     async def results(self, run: Run, *, out: str | os.PathLike[str] | None = None) -> AsyncIterator[Result]:
         """The answers of a run, shard by shard as they land, until all have; failed lines come with their error.
@@ -213,7 +249,7 @@ class Client:
         Raises InputError when nothing is there, ManifestError when it is not what was published, IncompleteRun after
         ``stop`` when not all have landed.
         """
-        async for result in Results(self._session.context(run), out, self._session.stopped).read():
+        async for result in Results(self._context.context(run), out, self._context.stopped).read():
             yield result
 
     async def statistics(self, run_id: str = MAIN) -> Statistics:
@@ -225,14 +261,14 @@ class Client:
 
     def progress(self) -> Progress:
         """What is known of the latest run right now; never waits."""
-        return self._session.reporter.progress()
+        return progress(self._context.meter)
 
     def stop(self) -> None:
         """Let what is under way come to a stand, for good; ``run`` and ``drive`` then return within seconds.
 
         This client does nothing more from then on. Open a new one on the same state directory to go on.
         """
-        self._session.stop()
+        self._context.stop()
 
     @contextmanager
     def _driving(self, run_id: str | None = None) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from ._fields import Duration, Positive
+from ._constraints import Duration, Positive
 
 #: What the requests of a run ask for.
 Task = Literal["generate", "embed"]
@@ -81,7 +81,7 @@ class Run(Struct, frozen=True, kw_only=True):
     recovered: bool = False
 
 
-class KeyMark(Struct, frozen=True):
+class Credential(Struct, frozen=True):
     """What tells whether key and service are those of before, and does not tell the key."""
 
     salt: str
@@ -91,7 +91,7 @@ class KeyMark(Struct, frozen=True):
     place: str = ""
 
 
-class SourceMark(Struct, frozen=True):
+class SourceIdentity(Struct, frozen=True):
     """One input of a run as it was first seen; ``size`` and ``mtime_ns`` are -1 for streams and rows."""
 
     name: str
@@ -148,7 +148,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     #: Every chunk but the last is a multiple of this.
     granularity: int = 1
     #: The service's word is needed before the next byte may go.
-    doubtful: bool = False
+    offset_unknown: bool = False
     #: Recoveries in a row that brought no byte forward.
     stalls: int = 0
     #: Sessions before this one that ended without a file.
@@ -172,7 +172,7 @@ class RemoteFile(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class BatchState(enum.StrEnum):
+class JobState(enum.StrEnum):
     """The service's own states. ``UNKNOWN`` is any word that we have not met."""
 
     PENDING = "pending"
@@ -188,14 +188,14 @@ class BatchState(enum.StrEnum):
         return self in _TERMINAL
 
 
-_TERMINAL = {BatchState.SUCCEEDED, BatchState.FAILED, BatchState.CANCELLED, BatchState.EXPIRED}
+_TERMINAL = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 
 
-class RemoteBatch(Struct, frozen=True, kw_only=True):
+class RemoteJob(Struct, frozen=True, kw_only=True):
     """A job as the service describes it."""
 
     name: str
-    state: BatchState
+    state: JobState
     display_name: str = ""
     input_file: str = ""
     result_file: str | None = None
@@ -206,10 +206,10 @@ class RemoteBatch(Struct, frozen=True, kw_only=True):
     model: str = ""
 
 
-class BatchPage(Struct, frozen=True):
+class JobPage(Struct, frozen=True):
     """One page of the service's list of jobs."""
 
-    batches: tuple[RemoteBatch, ...]
+    jobs: tuple[RemoteJob, ...]
     next_token: str | None
     #: The JSON of items that describe no job that we could read.
     unreadable: tuple[str, ...] = ()
@@ -224,8 +224,8 @@ class State(enum.StrEnum):
     UPLOADED = "uploaded"
     CREATE_INTENT = "create_intent"
     RECONCILING = "reconciling"
-    FENCE_INTENT = "fence_intent"
-    FENCED = "fenced"
+    REVOKE_INTENT = "revoke_intent"
+    REVOKED = "revoked"
     SUBMITTED = "submitted"
     ENDED = "ended"
     LANDED = "landed"
@@ -249,7 +249,7 @@ class Tally(Struct, frozen=True, kw_only=True):
     sha256: str = ""
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class ShardRow(Struct, frozen=True, kw_only=True):
     """The row that a driver claims: one shard on its way through the service."""
 
     run: str
@@ -260,15 +260,15 @@ class Job(Struct, frozen=True, kw_only=True):
     attempt: int = 0
     #: Grows with every claim; a write with an older one changes nothing.
     fence: int = 0
-    not_before: float = 0.0
+    due: float = 0.0
     file: str | None = None
     file_expires_at: float | None = None
     upload: Upload | None = None
     tag: str | None = None
     #: When the last create was intended that may have made a job, and when its outcome became doubtful.
     intent_at: float | None = None
-    doubtful_at: float | None = None
-    batch: str | None = None
+    ambiguous_at: float | None = None
+    job: str | None = None
     #: When the job was made, or since when a person has it wait, by the service's clock where it tells it.
     submitted_at: float | None = None
     result: str | None = None
@@ -276,7 +276,7 @@ class Job(Struct, frozen=True, kw_only=True):
     tally: Tally | None = None
 
 
-class ExtraState(enum.StrEnum):
+class DuplicateState(enum.StrEnum):
     """What is to become of a job too many, or has."""
 
     #: Its shard has no adopted job and waits for a person, who decides about this one too.
@@ -289,15 +289,15 @@ class ExtraState(enum.StrEnum):
     ENDED = "ended"
 
 
-class Extra(Struct, frozen=True, kw_only=True):
+class DuplicateJob(Struct, frozen=True, kw_only=True):
     """A job at the service that bears a tag of ours, and is not the one adopted for its shard."""
 
-    batch: str
+    job: str
     shard: int
     generation: int = 0
     #: The attempt that its tag names.
     attempt: int
-    state: ExtraState
+    state: DuplicateState
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ._fields import Duration, Natural, Positive, check_fields
+from ._constraints import Duration, Natural, Positive, check_fields
 
 KB, MB, GB = 10**3, 10**6, 10**9
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -14,7 +14,7 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 #: One read of the input, and the unit of handing work to a thread or a process.
 BLOCK_BYTES = 2 * MIB
 #: Judged frames and those under way, in bytes; a single larger one may stand alone.
-FRAMES_BYTES = 32 * MIB
+BLOCKS_BYTES = 32 * MIB
 #: Input from which on processes are started to judge lines, which takes a tenth of a second.
 WORKERS_FROM = 64 * MB
 #: Of these processes, when nobody has chosen their number. More wait for what only one process can do.
@@ -66,13 +66,23 @@ DRAIN_SECONDS = 10.0
 FILE_MARGIN = 2 * 3600.0
 #: A job that has not ended after this long is a person's business, by the service's own clock and word of when it was
 #: made: ours may have been set forward by days.
-JOB_PATIENCE = 72 * 3600.0
+LONGEST_JOB = 72 * 3600.0
 
 #: Answers shorter than this are control messages; a longer one is refused.
 MAX_REPLY_BYTES = 64 * MIB
 
 Duplicates = Literal["reject", "error"]
 Ambiguity = Literal["fence", "settle", "quarantine"]
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """Waits, counts and thresholds that the client decides by. Times in seconds.
+
+    A caller rarely changes them; tests and benches hand in shorter ones.
+    """
+
+    #: Between two refreshes of the status file.
+    report_every: Duration = 1.0
 
 
 class Options(Struct, frozen=True, kw_only=True):

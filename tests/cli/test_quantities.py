@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from packtrain._counts import counted
+from packtrain._validation import counted
 from packtrain.cli.quantities import duration_text, parse_duration, parse_size, size_text
 
 

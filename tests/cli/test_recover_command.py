@@ -26,7 +26,7 @@ def test_each_refusal_names_a_way_on_that_works(terminal: Terminal) -> None:
     refused = terminal(*run, "--state", "copy")
     assert (refused.returncode, "packtrain adopt copy" in refused.stderr) == (6, True)
     adopted = terminal("adopt", "copy", "--json")
-    assert (adopted.returncode, json.loads(adopted.stdout)["doubted"]) == (0, 0)
+    assert (adopted.returncode, json.loads(adopted.stdout)["ambiguous"]) == (0, 0)
     assert terminal(*run, "--state", "copy").returncode == 0
 
     (state / "manifest.db").unlink()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: A child that has not done its work after so many seconds never will.
 PATIENCE = 120.0
 #: What a child would import anyway.
-_IMPORTED = ["packtrain.cli", "packtrain.testing", "packtrain._client", "packtrain._finished"]
+_IMPORTED = ["packtrain.cli", "packtrain.testing", "packtrain._client", "packtrain._ops.finished"]
 _IMPORTED += ["anyio._backends._asyncio", "anyio._core._signals", "uvloop"]
 
 _forks = multiprocessing.get_context("forkserver")

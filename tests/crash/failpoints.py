@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 #: What the names of the points around a create and its fence begin with.
-CREATE = ("manifest.Create", "create.post", "job.list", "manifest.JobKnown", "manifest.AttemptAbandoned")
-FENCE = ("manifest.Fence", "file.delete", "file.get")
+CREATE = ("manifest.Create", "create.post", "job.list", "manifest.JobAdopted", "manifest.AttemptAbandoned")
+FENCE = ("manifest.Revoke", "file.delete", "file.get")
 
 
 class Case(Struct, frozen=True, kw_only=True):

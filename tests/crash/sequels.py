@@ -59,7 +59,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 def first_job(yard: Yard, place: Path, source: Path) -> list[str]:
     """Every create after the first is refused."""
-    yard.live(place, source, "manifest.JobKnown.after=kill@1", IN_ORDER)
+    yard.live(place, source, "manifest.JobAdopted.after=kill@1", IN_ORDER)
     return []
 
 
@@ -78,7 +78,7 @@ def shown(yard: Yard, place: Path, source: Path) -> list[str]:
 
 def lost(yard: Yard, place: Path, source: Path) -> list[str]:
     """The manifest is lost when two jobs are known."""
-    yard.live(place, source, "manifest.JobKnown.after=kill@2", IN_ORDER)
+    yard.live(place, source, "manifest.JobAdopted.after=kill@2", IN_ORDER)
     token = token_of(place)
     shutil.rmtree(state_of(place))
     return ["recover", *yard.given(place, source), "--run", token]
@@ -88,7 +88,7 @@ def put_back(yard: Yard, place: Path, source: Path) -> list[str]:
     """A copy from before the first create is put back when two jobs were made."""
     yard.live(place, source, "manifest.CreateIntended.before=kill@1", IN_ORDER)
     shutil.copytree(state_of(place), place / "copy")
-    yard.live(place, source, "manifest.JobKnown.after=kill@2", IN_ORDER)
+    yard.live(place, source, "manifest.JobAdopted.after=kill@2", IN_ORDER)
     shutil.rmtree(state_of(place))
     shutil.copytree(place / "copy", state_of(place))
     return ["adopt", str(state_of(place))]

@@ -63,6 +63,6 @@ def test_a_run_in_trouble_and_killed_as_well_ends_like_one_in_trouble(tmp_path: 
     calm = calm | undisturbed(tmp_path / "calm", SCENARIOS[1:])
     cases = [case for case in filter(telling, singles(calm, hits=1)) if case.scenario is not CALM]
     points = {kill.rpartition(".")[0] for case in cases for kill in case.kills}
-    assert points >= {"manifest.FenceIntended", "manifest.Fenced", "manifest.CreateDoubtful", "upload.query"}
+    assert points >= {"manifest.RevokeIntended", "manifest.Revoked", "manifest.CreateAmbiguous", "upload.query"}
     assert around_creates(calm[LOST.name].points)
     assert failures(tmp_path / "torn", calm, some(cases)) == []

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.timeout(400)
 
 #: Names of the effects that each story is about.
 POINTS = {
-    "creates are refused for good": {"manifest.CreateRefused"},
+    "creates are refused for good": {"manifest.CreateRejected"},
     "tried once more by a person's decision": {"manifest.RetryDecided"},
     "dropped by a person's decision": {"manifest.DropDecided"},
-    "adopted by a person's decision": {"manifest.JobKnown"},
+    "adopted by a person's decision": {"manifest.JobAdopted"},
     "a lost manifest is recovered": {"recovery.rename", "recovery.dirsync", "manifest.seal"},
     "an older manifest is adopted": {"manifest.adopt", "manifest.identity"},
 }

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from packtrain import Service, TransportError
-from packtrain._flow.download import fetch
+from packtrain import TransportError
+from packtrain._flow.collector import fetch
 from packtrain._io.clock import SystemClock
-from packtrain._io.gemini import GeminiRemote
 from packtrain._io.transport import open_transport
+from packtrain._providers.gemini import GeminiProvider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,16 +88,16 @@ def whole(*headers: str, content: bytes = WHOLE) -> Answer:
 
 
 @asynccontextmanager
-async def remote_of(script: Script) -> AsyncIterator[GeminiRemote]:
+async def remote_of(script: Script) -> AsyncIterator[GeminiProvider]:
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, open_transport(Service(origin=f"http://127.0.0.1:{port}"), connections=1) as transport:
-        yield GeminiRemote(transport, Now(), sent=lambda _: None)
+    async with server, open_transport(f"http://127.0.0.1:{port}", credentials={}, connections=1) as transport:
+        yield GeminiProvider(transport, Now(), sent=lambda _: None)
 
 
 async def fetched(script: Script, path: Path) -> tuple[bytes, bool]:
-    async with remote_of(script) as remote:
-        vouched = await fetch(remote, Now(), "files/r", path)
+    async with remote_of(script) as provider:
+        vouched = await fetch(provider, Now(), "files/r", path)
     return await anyio.Path(path).read_bytes(), vouched
 
 

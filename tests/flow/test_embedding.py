@@ -53,15 +53,15 @@ async def test_several_requests_of_a_service_share_one_client(place: Place) -> N
     app.router.add_post("/{name}", ask)
     answers: dict[str, list[str]] = {}
 
-    async def call(session: aiohttp.ClientSession, url: URL, name: str, count: int) -> None:
+    async def call(client: aiohttp.ClientSession, url: URL, name: str, count: int) -> None:
         rows = [request_line(n) for n in range(count)]
-        async with session.post(url, json=rows) as response:
+        async with client.post(url, json=rows) as response:
             answers[name] = await response.json()
 
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server, aiohttp.ClientSession() as client:
         async with anyio.create_task_group() as tasks:
             for name, count in (("a", 3), ("b", 40), ("c", 7)):
-                tasks.start_soon(call, session, server.make_url(f"/{name}"), name, count)
+                tasks.start_soon(call, client, server.make_url(f"/{name}"), name, count)
         with suppress(ConnectionError):
             await server.close()
     assert {name: len(keys) for name, keys in answers.items()} == {"a": 3, "b": 40, "c": 7}

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 import packtrain
 from packtrain import IncompleteRun, Options, State, serving
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._model import Extra, ExtraState
+from packtrain._model import DuplicateJob, DuplicateState
 from packtrain.testing import Edit, FaultPlan, List, Status
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place
@@ -67,8 +67,8 @@ async def run_till(place: Place, enough: Any) -> None:
 async def twin(place: Place, name: str | None = None) -> str:
     """Another job under the tag of the run's only one, or under a name; its name at the service."""
     tag = name or place.truth("batch_created")[0]["displayName"]
-    async with ClientSession() as session:
-        calls = Calls(session, place.origin)
+    async with ClientSession() as client:
+        calls = Calls(client, place.origin)
         file = await calls.upload((place.root / "in.jsonl").read_bytes())
         return await calls.job(file["name"], name=tag)
 
@@ -82,16 +82,16 @@ async def test_30_the_sweep_at_the_start_cancels_a_job_beside_the_adopted_one(tm
     async with held(tmp_path) as (place, backend):
         place.requests(3)
         await run_till(place, submitted)
-        extra = await twin(place)
+        duplicate = await twin(place)
         await run_till(
             place, lambda statistics: statistics.duplicates_healed == 1 and bool(place.truth("batch_cancelled"))
         )
-        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [extra]
+        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [duplicate]
         backend.go.set()
         summary = await run(place)
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 1)
     status = await packtrain.status(place.state)
-    assert [(job.batch, job.state) for job in status.extras] == [(extra, ExtraState.CANCELLED)]
+    assert [(row.job, row.state) for row in status.duplicate_jobs] == [(duplicate, DuplicateState.CANCELLED)]
 
 
 async def test_30_the_sweep_at_the_end_finds_what_came_late(tmp_path: Path) -> None:
@@ -117,9 +117,11 @@ async def test_11_a_cancel_intent_outlives_a_crash(tmp_path: Path) -> None:
     async with held(tmp_path) as (place, backend):
         place.requests(3)
         await run_till(place, submitted)
-        extra = await twin(place, "no tag of ours")
+        duplicate = await twin(place, "no tag of ours")
         async with open_sqlite(place.state / "manifest.db") as manifest:
-            await manifest.note("main", Extra(batch=extra, shard=0, attempt=1, state=ExtraState.CANCELLING))
+            await manifest.note(
+                "main", DuplicateJob(job=duplicate, shard=0, attempt=1, state=DuplicateState.CANCELLING)
+            )
         await run_till(place, lambda _: bool(place.truth("batch_cancelled")))
         backend.go.set()
         assert (await run(place)).duplicates_healed == 1
@@ -131,9 +133,9 @@ async def test_29_a_cancel_that_is_refused_is_tried_again(tmp_path: Path) -> Non
     async with held(tmp_path, faults) as (place, backend):
         place.requests(3)
         await run_till(place, submitted)
-        extra = await twin(place)
+        duplicate = await twin(place)
         await run_till(place, lambda _: bool(place.truth("batch_cancelled")))
-        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [extra]
+        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [duplicate]
         assert len(place.truth("fault")) == 2
         backend.go.set()
         assert (await run(place)).answered == 3
@@ -147,18 +149,20 @@ async def test_a_job_too_many_is_cancelled_after_the_output_was_published(tmp_pa
         backend.go.set()
         await run(place)
         backend.go = anyio.Event()
-        extra = await twin(place)
+        duplicate = await twin(place)
         async with open_sqlite(place.state / "manifest.db") as manifest:
-            await manifest.note("main", Extra(batch=extra, shard=0, attempt=1, state=ExtraState.CANCELLING))
+            await manifest.note(
+                "main", DuplicateJob(job=duplicate, shard=0, attempt=1, state=DuplicateState.CANCELLING)
+            )
         ask = partial(packtrain.finished, place.state, service=place.service, model="m-1", out=place.out)
         assert await ask() is None
         async with packtrain.open_client(place.state, service=place.service) as client:
             client.stop()  # no time for a second cancel
             summary = await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
         assert (summary.complete, summary.duplicates_healed, summary.duplicates_live) == (True, 1, 1)
-        assert f"{extra} is a job too many that has not been cancelled yet" in caplog.text
+        assert f"{duplicate} is a job too many that has not been cancelled yet" in caplog.text
         assert (await run(place)).duplicates_live == 0
-        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [extra]
+        assert [entry["name"] for entry in place.truth("batch_cancelled")] == [duplicate]
         assert await ask() is not None
 
 
@@ -172,13 +176,13 @@ async def test_20_without_an_adopted_job_none_is_cancelled(tmp_path: Path) -> No
             with pytest.raises(IncompleteRun), anyio.fail_after(30):
                 await client.run(source, model="m-1", out=place.out)
         async with open_sqlite(place.state / "manifest.db") as manifest:
-            (job,) = await manifest.jobs("main")
-        batch = await twin(place, job.tag)
+            (row,) = await manifest.rows("main")
+        job = await twin(place, row.tag)
         with pytest.raises(IncompleteRun):
             await run(place, options)
         assert place.truth("batch_cancelled") == []
         status = await packtrain.status(place.state)
-    assert [(extra.batch, extra.state) for extra in status.extras] == [(batch, ExtraState.SEEN)]
+    assert [(duplicate.job, duplicate.state) for duplicate in status.duplicate_jobs] == [(job, DuplicateState.SEEN)]
     assert status.statistics.duplicates_healed == 0
     assert "left no job in the list" in status.quarantined[0]
 
@@ -211,7 +215,9 @@ async def test_23_a_list_without_the_jobs_that_we_know_never_comes_to_absence(tm
         async with packtrain.open_client(place.state, service=place.service, options=options) as client:
             work = partial(client.run, place.root / "in.jsonl", model="m-1", out=place.out)
             with anyio.move_on_after(5 * place.service.settle):
-                await run_until(client, lambda statistics: statistics.count(State.FENCED, State.FENCE_INTENT) > 0, work)
+                await run_until(
+                    client, lambda statistics: statistics.count(State.REVOKED, State.REVOKE_INTENT) > 0, work
+                )
             assert (await client.statistics()).states == {State.SUBMITTED: 1, State.RECONCILING: 1}
     assert len(place.truth("batch_created")) == 2
 

@@ -279,7 +279,7 @@ async def test_a_retry_of_parts_replaces_the_parts_that_it_changes(tmp_path: Pat
         summary = await run(place, out=f"{parts}/")
         assert (summary.answered, summary.failed) == (LINES - 3, 3)
         untouched = (parts / "part-00001.jsonl").stat().st_ino
-        with armed("manifest.JobKnown.before=raise:EIO"), contextlib.suppress(packtrain.PacktrainError):
+        with armed("manifest.JobAdopted.before=raise:EIO"), contextlib.suppress(packtrain.PacktrainError):
             await retry(place, out=f"{parts}/")
         assert not (parts / "_SUCCESS").exists()
         summary = await retry(place, out=f"{parts}/")

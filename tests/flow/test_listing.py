@@ -9,13 +9,12 @@ import pytest
 
 from packtrain import ApiError, serving
 from packtrain._errors import ProtocolError
-from packtrain._flow.listing import list_jobs, look_through
-from packtrain._io.gemini import GeminiRemote
+from packtrain._flow.job_list import list_jobs, look_through
 from packtrain._io.transport import open_transport
-from packtrain._model import BatchPage, BatchState, RemoteBatch
+from packtrain._model import JobPage, JobState, RemoteJob
 from packtrain._options import CALL_ATTEMPTS
+from packtrain._providers.gemini import GeminiProvider
 from packtrain._rules import naming
-from packtrain._service import Service
 from packtrain._wire.http import Call
 from packtrain.testing import FaultPlan, Status
 from tests.flow.test_download import Now
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from packtrain._io.base import Remote
+    from packtrain._providers.base import Provider
 
 TOKEN = naming.token_from(bytes(range(16)))
 OURS, THEIRS = f"{naming.run_prefix(TOKEN)}0.0.1.{'ab' * 8}.3", "somebody else's"
@@ -33,54 +32,54 @@ OURS, THEIRS = f"{naming.run_prefix(TOKEN)}0.0.1.{'ab' * 8}.3", "somebody else's
 class Pages:
     """A service whose list is what a function of the page's number makes of it."""
 
-    def __init__(self, page: Callable[[int], BatchPage]) -> None:
+    def __init__(self, page: Callable[[int], JobPage]) -> None:
         self._page = page
         self.asked: list[str | None] = []
 
-    async def list_page(self, token: str | None) -> BatchPage:
+    async def list_page(self, token: str | None) -> JobPage:
         self.asked.append(token)
         return self._page(len(self.asked))
 
 
-def pages(page: Callable[[int], BatchPage]) -> Remote:
-    return cast("Remote", Pages(page))
+def pages(page: Callable[[int], JobPage]) -> Provider:
+    return cast("Provider", Pages(page))
 
 
-def job(name: str, display_name: str = OURS) -> RemoteBatch:
-    return RemoteBatch(name=f"batches/{name}", state=BatchState.PENDING, display_name=display_name)
+def row(name: str, display_name: str = OURS) -> RemoteJob:
+    return RemoteJob(name=f"batches/{name}", state=JobState.PENDING, display_name=display_name)
 
 
-def full(number: int, *names: str, last: int = 3) -> BatchPage:
-    return BatchPage(tuple(map(job, names)), None if number == last else f"after {number}")
+def full(number: int, *names: str, last: int = 3) -> JobPage:
+    return JobPage(tuple(map(row, names)), None if number == last else f"after {number}")
 
 
 async def test_all_pages_are_read() -> None:
     """Those of others do not count, and a job that stands on two pages is one."""
-    remote = Pages(lambda n: BatchPage((job(str(n)), job("twice"), job(f"x{n}", THEIRS)), None if n == 3 else f"t{n}"))
-    found = await list_jobs(cast("Remote", remote), TOKEN)
-    assert sorted(found.batches) == ["batches/1", "batches/2", "batches/3", "batches/twice"]
-    assert remote.asked == [None, "t1", "t2"]
+    provider = Pages(lambda n: JobPage((row(str(n)), row("twice"), row(f"x{n}", THEIRS)), None if n == 3 else f"t{n}"))
+    found = await list_jobs(cast("Provider", provider), TOKEN)
+    assert sorted(found.jobs) == ["batches/1", "batches/2", "batches/3", "batches/twice"]
+    assert provider.asked == [None, "t1", "t2"]
 
 
 async def test_a_pass_ends_early_only_when_all_that_it_is_for_was_seen() -> None:
     """Looking for nothing in particular, it goes to the end."""
     for until, asked in (({"batches/1"}, 1), ({"batches/1", "batches/2"}, 2), ({"batches/9"}, 3), (set(), 3)):
-        remote = Pages(lambda n: full(n, str(n)))
-        await look_through(cast("Remote", remote), TOKEN, until=until)
-        assert len(remote.asked) == asked
+        provider = Pages(lambda n: full(n, str(n)))
+        await look_through(cast("Provider", provider), TOKEN, until=until)
+        assert len(provider.asked) == asked
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        lambda n: BatchPage((job(str(n)),), "the same for ever"),
-        lambda n: BatchPage((job(str(n)),), f"t{n % 7}"),
-        lambda n: BatchPage((job(str(n)),), f"t{n}"),
-        lambda n: BatchPage((job("1"),) if n < 2 else (), f"t{n}"),
+        lambda n: JobPage((row(str(n)),), "the same for ever"),
+        lambda n: JobPage((row(str(n)),), f"t{n % 7}"),
+        lambda n: JobPage((row(str(n)),), f"t{n}"),
+        lambda n: JobPage((row("1"),) if n < 2 else (), f"t{n}"),
     ],
     ids=["one token", "a circle", "no end", "nothing but tokens"],
 )
-async def test_a_list_that_does_not_end_says_nothing(page: Callable[[int], BatchPage]) -> None:
+async def test_a_list_that_does_not_end_says_nothing(page: Callable[[int], JobPage]) -> None:
     """It is given up after 10,000 pages, or three empty ones in a row."""
     with pytest.raises(ProtocolError, match="says nothing"):
         await list_jobs(pages(page), TOKEN)
@@ -89,16 +88,16 @@ async def test_a_list_that_does_not_end_says_nothing(page: Callable[[int], Batch
 async def test_two_empty_pages_in_a_row_are_part_of_a_list() -> None:
     """As services have them that filter after they have cut the pages."""
     found = await list_jobs(pages(lambda n: full(n, *(["x"] if n % 3 == 0 else []), last=12)), TOKEN)
-    assert list(found.batches) == ["batches/x"]
+    assert list(found.jobs) == ["batches/x"]
 
 
 async def test_what_cannot_be_read_voids_the_pass_only_if_it_is_ours() -> None:
     """A job of somebody else may look as it likes."""
     theirs, ours = '{"metadata": {"displayName": "other"}}', f'{{"metadata": {{"displayName": "{OURS}"}}}}'
-    found = await list_jobs(pages(lambda _: BatchPage((job("x"),), None, (theirs,))), TOKEN)
-    assert list(found.batches) == ["batches/x"]
+    found = await list_jobs(pages(lambda _: JobPage((row("x"),), None, (theirs,))), TOKEN)
+    assert list(found.jobs) == ["batches/x"]
     with pytest.raises(ProtocolError, match="one of ours"):
-        await list_jobs(pages(lambda _: BatchPage((job("x"),), None, (theirs, ours))), TOKEN)
+        await list_jobs(pages(lambda _: JobPage((row("x"),), None, (theirs, ours))), TOKEN)
 
 
 INLINE = {"displayName": OURS, "inputConfig": {"requests": {"requests": [{"request": {"contents": []}}]}}}
@@ -118,13 +117,13 @@ async def test_19_a_pass_that_is_throttled_goes_on_where_it_was_or_says_nothing(
     plan = FaultPlan(rules=(throttled,), page_size=1)
     async with (
         serving(tmp_path / "service", faults=plan) as origin,
-        open_transport(Service(origin=origin), connections=1) as transport,
+        open_transport(origin, credentials={}, connections=1) as transport,
     ):
-        remote = GeminiRemote(transport, Now(), sent=lambda _: None)
+        provider = GeminiProvider(transport, Now(), sent=lambda _: None)
         for _ in range(2):
             await transport.send(MAKE_ONE, once=True)
         if refused < CALL_ATTEMPTS:
-            assert len((await list_jobs(remote, TOKEN)).batches) == 2
+            assert len((await list_jobs(provider, TOKEN)).jobs) == 2
         else:
             with pytest.raises(ApiError, match="list of jobs"):
-                await list_jobs(remote, TOKEN)
+                await list_jobs(provider, TOKEN)

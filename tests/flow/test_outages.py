@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,11 +12,10 @@ import pytest
 import packtrain
 from packtrain import ApiError, Options, serving
 from packtrain._errors import TransportError
-from packtrain._flow import drive
-from packtrain._flow.create import Creator
-from packtrain._flow.drive import Driver
-from packtrain._flow.report import Reporter
-from packtrain._flow.signals import Meter
+from packtrain._flow import driver
+from packtrain._flow.driver import Driver
+from packtrain._flow.reporting import refresh
+from packtrain._flow.submitter import Creator
 from packtrain._io.spool import Spool
 from packtrain._manifest.memory import open_memory
 from packtrain._model import State
@@ -65,13 +65,13 @@ async def test_a_create_without_an_answer_is_told_of_at_once_and_in_the_status(
     clock = SetClock()
     async with open_memory() as manifest:
         await sealed(manifest, 1)
-        job = await live(manifest, await claimed(manifest), State.CREATE_INTENT)
-        await Creator(context(manifest, Listed(), clock)).create(job)
+        row = await live(manifest, await claimed(manifest), State.CREATE_INTENT)
+        await Creator(context(manifest, Listed(), clock)).create(row)
         assert "shard 0: whether its job was created is not known" in caplog.text
         spool = Spool(tmp_path / "state")
         spool.root.mkdir()
-        await Reporter(spool, manifest, Meter()).refresh(job.run)
-        assert list((await packtrain.status(spool.root)).doubted) == [0]
+        await refresh(replace(context(manifest, Listed(), clock), spool=spool), row.run)
+        assert list((await packtrain.status(spool.root)).ambiguous) == [0]
 
 
 async def test_104_a_clock_that_jumps_makes_no_outage() -> None:
@@ -87,19 +87,19 @@ async def test_104_a_clock_that_jumps_makes_no_outage() -> None:
 
 async def test_104_no_attempt_is_lost_to_a_clock_set_forward() -> None:
     """The file is looked at; the service's clock decides where it is known."""
-    remote, clock = Listed(), SetClock()
+    provider, clock = Listed(), SetClock()
     async with open_memory() as manifest:
         await sealed(manifest, 1)
-        job = await live(manifest, await claimed(manifest), State.UPLOADED)
-        creator = Creator(context(manifest, remote, clock))
+        row = await live(manifest, await claimed(manifest), State.UPLOADED)
+        creator = Creator(context(manifest, provider, clock))
         clock.time += 3 * 86_400
-        remote.found = 1
-        assert not await creator._expires_soon(job)
-        assert await creator._expires_soon(job), "it is gone"
-        remote.clock = SetClock()
-        assert not await creator._expires_soon(job)
-        remote.clock.time = (job.file_expires_at or 0.0) - 3600
-        assert await creator._expires_soon(job)
+        provider.found = 1
+        assert not await creator._expires_soon(row)
+        assert await creator._expires_soon(row), "it is gone"
+        provider.clock = SetClock()
+        assert not await creator._expires_soon(row)
+        provider.clock.time = (row.file_expires_at or 0.0) - 3600
+        assert await creator._expires_soon(row)
 
 
 async def attempt(root: Path, plan: FaultPlan, shards: int) -> Place:
@@ -117,7 +117,7 @@ async def test_31_nothing_but_429_ends_the_run_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the time of an outage; the next start goes on."""
-    monkeypatch.setattr(drive, "_OUTAGE_SECONDS", 1.0)
+    monkeypatch.setattr(driver, "_OUTAGE_SECONDS", 1.0)
     with pytest.raises(ApiError, match="429"):
         await attempt(tmp_path, FaultPlan(rules=(Status(route="batches.create", status=429),)), shards=2)
     assert "429" in caplog.text
@@ -129,7 +129,7 @@ async def test_31_nothing_but_429_ends_the_run_and_is_told(
 
 async def test_31_429_while_a_job_of_ours_lives_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be our own jobs that fill the quota."""
-    monkeypatch.setattr(drive, "_OUTAGE_SECONDS", 1.0)
+    monkeypatch.setattr(driver, "_OUTAGE_SECONDS", 1.0)
     full = Status(route="batches.create", calls=(2, 3, 4), status=429)
     at_work = Script(jobs=(1,), steps=(Step(state="RUNNING", looks=40),))
     place = await attempt(tmp_path, FaultPlan(rules=(full,), scripts=(at_work,)), shards=2)

@@ -67,7 +67,7 @@ async def test_a_retry_that_was_lost_while_it_asked_goes_on(tmp_path: Path) -> N
     """One job had been made, and nobody had noted it."""
     async with at(tmp_path, Moody({5: [INTERNAL], 17: [INTERNAL]})) as place:
         summary = await run(place, msgspec.structs.replace(OPTIONS, retries=0))
-        with armed("manifest.JobKnown.before=raise:EIO@1"), pytest.raises(IncompleteRun):
+        with armed("manifest.JobAdopted.before=raise:EIO@1"), pytest.raises(IncompleteRun):
             await retry(place)
         made = jobs(place)
         assert sorted(made) == ["0.0", "0.1", "1.0", "2.0", "3.0"]

@@ -10,7 +10,7 @@ import pytest
 import packtrain
 from packtrain import Decision, IncompleteRun, InputError, ManifestError, Options, Service, State
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._model import ExtraState
+from packtrain._model import DuplicateState
 from packtrain._rules.lifecycle import Quarantined
 from packtrain.testing import armed
 from packtrain.testing.proxy import open_proxy
@@ -18,14 +18,14 @@ from tests.flow.place import Place, read_lines
 from tests.flow.test_extras import run, twin
 
 if TYPE_CHECKING:
-    from packtrain import Job
+    from packtrain import ShardRow
 
 POLICY = Options(on_ambiguous="quarantine")
 #: Nobody listens there: retry and drop ask nothing.
 NOWHERE = Service(origin="http://127.0.0.1:9")
 
 
-async def stuck(place: Place) -> Job:
+async def stuck(place: Place) -> ShardRow:
     """A run whose only shard is quarantined, because its create was lost; its row."""
     source = place.requests(3)
     async with open_proxy(place.origin) as proxy:
@@ -37,16 +37,16 @@ async def stuck(place: Place) -> Job:
     return await row(place)
 
 
-async def row(place: Place) -> Job:
+async def row(place: Place) -> ShardRow:
     async with open_sqlite(place.state / "manifest.db") as manifest:
-        (job,) = await manifest.jobs("main")
-        return job
+        (row,) = await manifest.rows("main")
+        return row
 
 
-async def decide(place: Place, decision: Decision, batch: str | None = None, shard: int = 0) -> Job:
-    service = NOWHERE if batch is None else place.service
+async def decide(place: Place, decision: Decision, job: str | None = None, shard: int = 0) -> ShardRow:
+    service = NOWHERE if job is None else place.service
     async with packtrain.open_client(place.state, service=service) as client:
-        return await client.resolve(shard, decision, batch=batch)
+        return await client.resolve(shard, decision, job=job)
 
 
 async def test_retry_makes_one_more_attempt(place: Place) -> None:
@@ -79,7 +79,7 @@ async def test_retry_gives_up_a_job_that_was_shown_before(place: Place) -> None:
     await decide(place, "retry")
     summary = await run(place, POLICY)
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 1)
-    assert (await row(place)).batch != shown
+    assert (await row(place)).job != shown
     assert len(place.truth("batch_created")) == 2
 
 
@@ -93,7 +93,7 @@ async def test_a_decision_that_was_not_recorded_cancels_nothing(place: Place, de
     with armed(f"manifest.{decision.title()}Decided.before=raise:EIO"), pytest.raises(IncompleteRun):
         await decide(place, decision)
     async with open_sqlite(place.state / "manifest.db") as manifest:
-        assert [extra.state for extra in await manifest.extras("main")] == [ExtraState.SEEN]
+        assert [duplicate.state for duplicate in await manifest.duplicate_jobs("main")] == [DuplicateState.SEEN]
     assert await row(place) == before
 
 
@@ -111,8 +111,8 @@ async def test_drop_fails_all_lines_with_the_reason(place: Place) -> None:
 async def test_adopt_takes_the_job_that_was_named(place: Place) -> None:
     """It was found by a person; it is checked to be of this shard, and then goes the way of all jobs."""
     before = await stuck(place)
-    batch = await twin(place, before.tag)
-    assert (await decide(place, "adopt", batch)).state is State.SUBMITTED
+    job = await twin(place, before.tag)
+    assert (await decide(place, "adopt", job)).state is State.SUBMITTED
     summary = await run(place, POLICY)
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 0)
     assert len(place.truth("batch_created")) == 1
@@ -121,12 +121,12 @@ async def test_adopt_takes_the_job_that_was_named(place: Place) -> None:
 async def test_adopt_goes_on_with_the_job_that_the_shard_had(place: Place) -> None:
     """As after a quarantine for its age; it is no second job."""
     before = await stuck(place)
-    batch = await twin(place, before.tag)
-    await decide(place, "adopt", batch)
+    job = await twin(place, before.tag)
+    await decide(place, "adopt", job)
     async with open_sqlite(place.state / "manifest.db") as manifest:
-        (job,) = await manifest.jobs("main")
-        await manifest.record(job, Quarantined(reason="it is too old"))
-    assert (await decide(place, "adopt", batch)).batch == batch
+        (row,) = await manifest.rows("main")
+        await manifest.record(row, Quarantined(reason="it is too old"))
+    assert (await decide(place, "adopt", job)).job == job
     summary = await run(place, POLICY)
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 0)
 

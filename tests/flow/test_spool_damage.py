@@ -40,9 +40,9 @@ async def adopt_own(place: Place, number: int) -> None:
     """What the message says: the shard's job is its own, and is fetched again."""
     async with packtrain.open_client(place.state, service=place.service, options=OPTIONS) as client:
         status = await packtrain.status(place.state)
-        batch = re.search(r"--adopt (batches/[^`]+)`", status.quarantined[number])
-        assert batch
-        await client.resolve(number, "adopt", batch=batch[1])
+        job = re.search(r"--adopt (batches/[^`]+)`", status.quarantined[number])
+        assert job
+        await client.resolve(number, "adopt", job=job[1])
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 SMALL = Options(shard_requests=10)
 #: A statement that nobody but a broken disk or a curious hand makes, and what is said of it.
 MEDDLING = {
-    "UPDATE jobs SET state = 'submitted', batch = NULL WHERE shard = 1": "is submitted, but has no batch",
+    "UPDATE jobs SET state = 'submitted', job = NULL WHERE shard = 1": "is submitted, but has no job",
     "UPDATE jobs SET tag = tag || '0' WHERE shard = 1": "that of none of its 1 attempt",
     "UPDATE jobs SET file = 'files/other' WHERE shard = 1": "not that of attempt 1",
     "UPDATE jobs SET attempt = 9 WHERE shard = 1": "but its history ends as closed in attempt 1",
     'UPDATE jobs SET tally = \'{"answered": 3, "failed": 0}\' WHERE shard = 1': "3 answers and 0 failures",
-    "DELETE FROM events WHERE shard = 1 AND event = 'JobKnown'": "when it was create_intent",
+    "DELETE FROM events WHERE shard = 1 AND event = 'JobAdopted'": "when it was create_intent",
     "UPDATE shards SET first = first + 1 WHERE shard = 1": "where 10 comes next",
     "UPDATE runs SET cursor = json_set(cursor, '$.valid', 31)": "31 valid lines, the shards have 30",
     "UPDATE runs SET cursor = json_set(cursor, '$.shards', 4)": "cut into 4 shards, of which there are 3",

@@ -45,8 +45,8 @@ async def test_6_a_file_under_our_name_that_we_did_not_make_is_for_a_person(plac
     """Not even the same bytes prove anything: a copy of the manifest would have made them, too."""
     token, shard = await sealed(place)
     name = naming.file_name(token, 0, 0, 1)
-    async with ClientSession() as session:
-        await Calls(session, place.origin).upload(shard.read_bytes(), name=name, displayName="another's")
+    async with ClientSession() as client:
+        await Calls(client, place.origin).upload(shard.read_bytes(), name=name, displayName="another's")
     with pytest.raises(IncompleteRun, match="another copy of it"):
         await go_on(place)
     assert place.truth("batch_created") == []

@@ -19,9 +19,9 @@ import pytest
 
 import packtrain
 from packtrain import IncompleteRun, Options
-from packtrain._io.workers import open_workers
-from packtrain._rules.framing import Frame
-from packtrain._rules.records import scan
+from packtrain._io.worker_pool import open_workers
+from packtrain._rules.framing import RawBlock
+from packtrain._rules.validate import scan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -93,16 +93,16 @@ async def test_the_files_are_the_same_with_any_number_of_workers(tmp_path: Path,
 
 async def test_workers_judge_what_this_process_would(tmp_path: Path) -> None:
     """Also a frame that is larger than what they share with it, and several frames at once."""
-    frames = [Frame(nasty(500), 0, 0), Frame(good(7), 0, 0), Frame(good(8) + b'{"key":"' + b"z" * ROOM, 0, 0)]
+    raws = [RawBlock(nasty(500), 0, 0), RawBlock(good(7), 0, 0), RawBlock(good(8) + b'{"key":"' + b"z" * ROOM, 0, 0)]
     async with open_workers(2) as workers, anyio.create_task_group() as tasks:
 
-        async def check(frame: Frame) -> None:
-            batch = await workers.scan(frame, "in")
-            alone = scan(frame, source="in")
-            assert (list(batch.ends), batch.keys, batch.rejects) == (list(alone.ends), alone.keys, alone.rejects)
+        async def check(raw: RawBlock) -> None:
+            block = await workers.scan(raw, "in")
+            alone = scan(raw, source="in")
+            assert (list(block.ends), block.keys, block.rejects) == (list(alone.ends), alone.keys, alone.rejects)
 
-        for frame in frames * 3:
-            tasks.start_soon(check, frame)
+        for raw in raws * 3:
+            tasks.start_soon(check, raw)
     assert children() == []
 
 
@@ -119,7 +119,7 @@ async def test_a_lost_worker_ends_the_run_and_says_so() -> None:
         for pid in children():
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(IncompleteRun, match=r"SIGKILL, perhaps for want of memory.*start the same command again"):
-            await workers.scan(Frame(good(1), 0, 0), "in")
+            await workers.scan(RawBlock(good(1), 0, 0), "in")
     assert children() == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packtrain._disk import copy_range, open_private
+from packtrain._io.disk import copy_range, open_private
 
 # Another file system, where there is one.
 MEMORY = Path("/dev/shm")  # noqa: S108 - the file made there has a name of its own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packtrain._io.spool import ShardWriter, land, publish
+from packtrain._io.spool import ShardWriter, land, publish_file
 from packtrain.testing import armed
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def test_a_shard_is_synced_before_it_gets_its_name(tmp_path: Path) -> None:
 def test_an_output_is_synced_before_it_gets_its_name(tmp_path: Path) -> None:
     """As what is published is all that is left in the end."""
     (tmp_path / "part").write_bytes(b"line\n")
-    assert steps(tmp_path, lambda: publish([tmp_path / "part"], tmp_path / "out")) == ["fsync", "rename", "dirsync"]
+    assert steps(tmp_path, lambda: publish_file([tmp_path / "part"], tmp_path / "out")) == [
+        "fsync",
+        "rename",
+        "dirsync",
+    ]
 
 
 def test_results_are_synced_before_they_get_their_names(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from packtrain._errors import InputError, IntegrityError
-from packtrain._io.join import join_files
-from packtrain._io.joined import Outputs
+from packtrain._io.join import Outputs, join_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from packtrain._errors import InputError
-from packtrain._io.join import join_files
-from packtrain._io.joined import Outputs
+from packtrain._io.join import Outputs, join_files
 from packtrain._model import Tally
 
 if TYPE_CHECKING:

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packtrain._errors import InputError, IntegrityError
-from packtrain._io.answers import ResultFiles
-from packtrain._io.asked import Asked
-from packtrain._io.beside import chunks_beside, keys_ahead, keys_beside
-from packtrain._io.chunks import chunks
-from packtrain._io.join import join_files
-from packtrain._io.joined import Outputs
-from packtrain._io.walk import Astray
+from packtrain._io.join import Outputs, join_files
+from packtrain._io.join_worker import chunks_beside, keys_ahead, keys_beside
+from packtrain._io.merge_join import Astray
+from packtrain._io.request_file import Asked
+from packtrain._io.result_file import ResultFiles, chunks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +31,7 @@ def write(path: Path, keys: list[str], *, padding: int = 0) -> Path:
 def children() -> list[int]:
     command = [shutil.which("ps") or "ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(os.getpid())]
     listed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
-    return [int(line.split()[0]) for line in listed.splitlines() if "_io.beside" in line]
+    return [int(line.split()[0]) for line in listed.splitlines() if "_io.join_worker" in line]
 
 
 def told(asked: Asked, most: int = 10**6) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from packtrain._errors import IncompleteRun, IntegrityError
 from packtrain._io.ledger import Ledger
-from packtrain._io.runs import SortedRun, merged, write_run
+from packtrain._io.sorted_runs import SortedRun, merged, write_run
 from packtrain._rules.keys import digests, digests_of
 
 if TYPE_CHECKING:

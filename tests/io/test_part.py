@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from packtrain._errors import IncompleteRun, ProtocolError, TransportError
-from packtrain._io.part import Part
+from packtrain._io.partial_download import Part
 from packtrain._options import KIB
 
 CONTENT = bytes(range(256)) * KIB

@@ -10,13 +10,13 @@ import anyio
 import msgspec
 import pytest
 
-from packtrain._io.rows import RowsSource
+from packtrain._io.row_source import RowsSource
 from packtrain._model import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from packtrain._io.rows import Row
+    from packtrain._io.row_source import Row
 
     Kind = Callable[[Iterable[Row]], Iterable[Row] | AsyncIterator[Row]]
 
@@ -48,7 +48,7 @@ both = pytest.mark.parametrize("kind", [synchronous, asynchronous])
 
 async def read(source: RowsSource, *, size: int = 1 << 20, offset: int = 0) -> list[bytes]:
     async with source:
-        return [block async for block in source.blocks(size=size, offset=offset)]
+        return [chunk async for chunk in source.chunks(size=size, offset=offset)]
 
 
 @both
@@ -73,10 +73,10 @@ async def test_rows_are_read_from_an_offset(kind: Kind) -> None:
 @both
 async def test_blocks_are_about_the_size_asked_for(kind: Kind) -> None:
     """Not one a row, and no more than a row above it."""
-    blocks = await read(RowsSource(kind([b"x" * 99] * 10_000)), size=50_000)
-    assert sum(map(len, blocks)) == 1_000_000
-    assert len(blocks) < 40
-    assert max(map(len, blocks)) <= 50_100
+    chunks = await read(RowsSource(kind([b"x" * 99] * 10_000)), size=50_000)
+    assert sum(map(len, chunks)) == 1_000_000
+    assert len(chunks) < 40
+    assert max(map(len, chunks)) <= 50_100
 
 
 @both
@@ -91,8 +91,8 @@ async def test_no_more_is_pulled_ahead_than_one_block(kind: Kind) -> None:
             yield b"x" * 99
 
     async with RowsSource(kind(rows())) as source:
-        blocks = source.blocks(size=10_000)
-        taken = [len(await anext(blocks)) for _ in range(5)]
+        chunks = source.chunks(size=10_000)
+        taken = [len(await anext(chunks)) for _ in range(5)]
         assert pulled * 100 <= sum(taken) + 10_000 + 100
 
 
@@ -106,14 +106,14 @@ async def test_an_endless_slow_iterable_delivers_what_it_has() -> None:
         yield ROWS[2]
 
     async with RowsSource(rows()) as source:
-        blocks = source.blocks(size=1 << 20)
+        chunks = source.chunks(size=1 << 20)
         with anyio.fail_after(5):
             got = b""
             while len(got) < len(LINES[:55]):
-                got += await anext(blocks)
+                got += await anext(chunks)
         assert got == LINES[: len(got)]
         resume.set()
-        assert got + b"".join([block async for block in blocks]) == LINES[:80]
+        assert got + b"".join([chunk async for chunk in chunks]) == LINES[:80]
 
 
 async def test_an_endless_slow_async_iterable_delivers_what_it_has() -> None:
@@ -127,12 +127,12 @@ async def test_an_endless_slow_async_iterable_delivers_what_it_has() -> None:
         yield ROWS[2]
 
     async with RowsSource(rows()) as source:
-        blocks = source.blocks(size=1 << 20)
+        chunks = source.chunks(size=1 << 20)
         with anyio.fail_after(5):
-            got = await anext(blocks)
+            got = await anext(chunks)
         assert got == LINES[:55]
         resume.set()
-        assert [block async for block in blocks] == [LINES[55:80]]
+        assert [chunk async for chunk in chunks] == [LINES[55:80]]
 
 
 @both
@@ -146,8 +146,8 @@ async def test_what_the_rows_raise_passes_through(kind: Kind) -> None:
     got = b""
     with pytest.raises(ZeroDivisionError, match="mine"):
         async with RowsSource(kind(rows())) as source:
-            async for block in source.blocks(size=1 << 20):
-                got += block
+            async for chunk in source.chunks(size=1 << 20):
+                got += chunk
     assert got == LINES[:30]
 
 
@@ -168,8 +168,8 @@ async def test_a_synchronous_iterable_stays_in_one_thread() -> None:
             yield {"key": str(number), "request": {}}
         database.close()
 
-    blocks = await read(RowsSource(rows()), size=1000)
-    assert b"".join(blocks).count(b"\n") == 5000
+    chunks = await read(RowsSource(rows()), size=1000)
+    assert b"".join(chunks).count(b"\n") == 5000
 
 
 async def test_closing_ends_the_pull() -> None:
@@ -184,7 +184,7 @@ async def test_closing_ends_the_pull() -> None:
             ended.set()
 
     async with RowsSource(endless()) as source:
-        await anext(source.blocks(size=100))
+        await anext(source.chunks(size=100))
     del source
     assert ended.wait(5)
 
@@ -198,7 +198,7 @@ async def test_closing_ends_the_pull() -> None:
             closed.set()
 
     async with RowsSource(waiting()) as source:
-        await anext(source.blocks(size=100))
+        await anext(source.chunks(size=100))
     assert closed.is_set()
 
 
@@ -212,7 +212,7 @@ async def test_waiting_for_a_row_can_be_cancelled() -> None:
 
     async with RowsSource(rows()) as source:
         with anyio.move_on_after(0.05) as scope:
-            await anext(source.blocks(size=100))
+            await anext(source.chunks(size=100))
         assert scope.cancelled_caught
         resume.set()
 

@@ -16,7 +16,7 @@ from packtrain._errors import InputError, ProtocolError, TransportError
 from packtrain._io.transport import FileRange, checked_url, open_transport
 from packtrain._model import Secret
 from packtrain._options import MAX_REPLY_BYTES, MIB
-from packtrain._service import Service
+from packtrain._providers.service import Service
 from packtrain._wire.http import Call
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def speaking() -> AsyncIterator[tuple[Transport, Echo, str]]:
     app.router.add_route("*", "/{path:.*}", echo.handle)
     async with TestServer(app) as server:
         origin = str(server.make_url("")).rstrip("/")
-        async with open_transport(Service(origin=origin, key=Secret(KEY)), connections=2) as transport:
+        async with open_transport(origin, credentials={"x-goog-api-key": Secret(KEY)}, connections=2) as transport:
             yield transport, echo, origin
 
 
@@ -126,7 +126,7 @@ async def test_a_refused_connection_counts_as_not_sent() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        async with open_transport(Service(origin=f"http://127.0.0.1:{port}"), connections=1) as transport:
+        async with open_transport(f"http://127.0.0.1:{port}", credentials={}, connections=1) as transport:
             with pytest.raises(TransportError) as caught:
                 await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
     assert caught.value.sent is False
@@ -147,7 +147,7 @@ async def test_a_create_that_is_given_up_ends_in_a_reset() -> None:
     ends: list[BaseException] = []
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         origin = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        async with open_transport(Service(origin=origin), connections=1) as transport:
+        async with open_transport(origin, credentials={}, connections=1) as transport:
 
             async def serve(stream: SocketStream) -> None:
                 async with stream:
@@ -196,6 +196,6 @@ async def test_a_body_that_nobody_takes_ends_in_an_error(monkeypatch: pytest.Mon
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         origin = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         body = FileRange(lambda _, length: bytes(length), 0, 64 * MIB, lambda _: None)
-        async with open_transport(Service(origin=origin), connections=1) as transport:
+        async with open_transport(origin, credentials={}, connections=1) as transport:
             with anyio.fail_after(10), pytest.raises(TransportError, match="broke before"):
                 await transport.send(Call(name="x", method="POST", target="/x"), body)

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packtrain._errors import IntegrityError, TransportError
-from packtrain._io.join import join_files
-from packtrain._io.joined import Outputs
-from packtrain._io.part import Part
+from packtrain._io.join import Outputs, join_files
+from packtrain._io.partial_download import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

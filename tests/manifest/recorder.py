@@ -30,11 +30,11 @@ async def drive(manifest: Manifest, first: int) -> None:
     while True:
         await manifest.seal(shard(index), Cursor(shards=index))
         print(index, "seal", flush=True)
-        job = await claimed(manifest)
-        for event in life(job.shard):
-            job = await manifest.record(job, event)
-            print(job.shard, type(event).__name__, flush=True)
-        await manifest.release(job)
+        row = await claimed(manifest)
+        for event in life(row.shard):
+            row = await manifest.record(row, event)
+            print(row.shard, type(event).__name__, flush=True)
+        await manifest.release(row)
         index += TASKS
 
 

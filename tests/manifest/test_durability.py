@@ -17,7 +17,7 @@ from anyio import to_thread
 from packtrain._errors import IncompleteRun, ManifestError
 from packtrain._manifest import database
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._model import Cursor, Job, State
+from packtrain._model import Cursor, ShardRow, State
 from packtrain._rules import lifecycle
 from packtrain.testing.lives import RUN, SECRET, claimed, life, live, sealed, shard
 
@@ -54,7 +54,7 @@ async def check_acknowledged(path: Path, printed: list[str]) -> None:
     """Everything that was printed as durable is in the manifest."""
     acknowledged = {line for line in printed if line[0].isdigit()}
     async with open_sqlite(path) as manifest:
-        kept = {f"{job.shard} seal" for job in await manifest.jobs(RUN.id)}
+        kept = {f"{row.shard} seal" for row in await manifest.rows(RUN.id)}
         history = await manifest.history(RUN.id)
         kept |= {f"{entry.shard} {entry.event}" for entry in history}
         assert acknowledged <= kept
@@ -84,7 +84,7 @@ async def test_full_disk_ends_the_handle(path: Path, limit: int) -> None:
     assert "start the same command again" in printed[-1]
     await check_acknowledged(path, printed)
     async with open_sqlite(path) as manifest:
-        index = max(job.shard for job in await manifest.jobs(RUN.id)) + 1
+        index = max(row.shard for row in await manifest.rows(RUN.id)) + 1
         await manifest.seal(shard(index), Cursor(shards=index + 1))
 
 
@@ -119,23 +119,23 @@ async def test_failing_operation_goes_alone(path: Path) -> None:
     """In one group, an operation that is refused does not take its neighbours along."""
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 20)
-        jobs = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=20)
+        rows = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=20)
         refused: list[int] = []
 
         async def record(index: int) -> None:
             taken = index if index % 2 else 0
             event = lifecycle.CreateIntended(tag="x", intent_at=1.0) if index == 4 else life(taken)[0]
             try:
-                await manifest.record(jobs[index], event)
+                await manifest.record(rows[index], event)
             except ManifestError:
                 refused.append(index)
 
-        await manifest.record(jobs[0], life(0)[0])
+        await manifest.record(rows[0], life(0)[0])
         async with anyio.create_task_group() as tasks:
             for index in range(1, 20):
                 tasks.start_soon(record, index)
-        uploading = await manifest.jobs(RUN.id, {State.UPLOADING})
-        assert [job.shard for job in uploading] == [0, *range(1, 20, 2)]
+        uploading = await manifest.rows(RUN.id, {State.UPLOADING})
+        assert [row.shard for row in uploading] == [0, *range(1, 20, 2)]
         assert sorted(refused) == list(range(2, 20, 2))
         assert len(await manifest.history(RUN.id)) == len(uploading)
 
@@ -146,20 +146,20 @@ async def test_cancelled_callers_leave_no_doubt(path: Path) -> None:
 
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 50)
-        jobs = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=50)
+        rows = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=50)
 
-        async def record(job: Job) -> None:
-            await manifest.record(job, life(job.shard)[0])
-            known.add(job.shard)
+        async def record(row: ShardRow) -> None:
+            await manifest.record(row, life(row.shard)[0])
+            known.add(row.shard)
 
         async def cancel(scope: anyio.CancelScope) -> None:
             scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            for job in jobs:
-                tasks.start_soon(record, job)
+            for row in rows:
+                tasks.start_soon(record, row)
             tasks.start_soon(cancel, tasks.cancel_scope)
-        assert {job.shard for job in await manifest.jobs(RUN.id, {State.UPLOADING})} == known
+        assert {row.shard for row in await manifest.rows(RUN.id, {State.UPLOADING})} == known
         assert known
 
 
@@ -198,8 +198,8 @@ async def test_session_is_wiped(path: Path) -> None:
     """Once the file stands at the service, no file on disk holds the address of its upload."""
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 1)
-        job = await live(manifest, await claimed(manifest), State.UPLOADED)
-        assert job.upload is None
+        row = await live(manifest, await claimed(manifest), State.UPLOADED)
+        assert row.upload is None
     assert SECRET.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
@@ -253,7 +253,7 @@ async def test_unreadable_row_is_refused(path: Path) -> None:
         connection.execute('UPDATE jobs SET tally = \'{"answered": "many"}\'')
     async with open_sqlite(path) as manifest:
         with pytest.raises(ManifestError, match="cannot be read"):
-            await manifest.jobs(RUN.id)
+            await manifest.rows(RUN.id)
         assert await manifest.find_run(RUN.id) == RUN
 
 
@@ -309,6 +309,6 @@ async def test_settings(path: Path) -> None:
 
 def test_schema_knows_every_state() -> None:
     """The CHECK on states lists exactly those of the model."""
-    script = Path(database.__file__).with_name("sql") / "0001_initial.sql"
+    script = Path(database.__file__).with_name("sql") / "0006_words.sql"
     text = script.read_text("utf-8").partition("state IN (")[2].partition(")")[0]
     assert {word.strip(" '\n") for word in text.split(",")} == {state.value for state in State}

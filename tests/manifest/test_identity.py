@@ -12,11 +12,11 @@ import pytest
 
 from packtrain._errors import ManifestError
 from packtrain._manifest import identity
-from packtrain._manifest.admission import take_over
 from packtrain._manifest.database import open_database
+from packtrain._manifest.guard import take_over
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._manifest.witness import read_tokens, tokens_of, witness_of, write_witness
-from packtrain._model import Cursor, Job, State
+from packtrain._model import Cursor, ShardRow, State
 from packtrain._rules.lifecycle import CreateIntended
 from packtrain.testing.lives import RUN, claimed, live, sealed, shard
 
@@ -53,10 +53,10 @@ def send(path: Path) -> None:
     anyio.run(work)
 
 
-def jobs_in(path: Path) -> list[Job]:
-    async def work() -> list[Job]:
+def jobs_in(path: Path) -> list[ShardRow]:
+    async def work() -> list[ShardRow]:
         async with open_sqlite(path) as manifest:
-            return await manifest.jobs(RUN.id)
+            return await manifest.rows(RUN.id)
 
     return anyio.run(work)
 
@@ -223,7 +223,7 @@ def test_adoption_that_was_cut_short_is_done_again(path: Path, tmp_path: Path) -
     shutil.copy(witness_of(path), witness_of(copy))
     refused(copy, "that of another manifest")
     adopt(copy)
-    assert [job.state for job in jobs_in(copy)] == [State.RECONCILING]
+    assert [row.state for row in jobs_in(copy)] == [State.RECONCILING]
 
 
 def test_every_start_of_an_adopted_manifest_is_admitted(path: Path, tmp_path: Path) -> None:

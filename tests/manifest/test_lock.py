@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from packtrain._errors import ManifestError
-from packtrain._manifest.lock import file_system, hold, holder
+from packtrain._io.lock import file_system, hold, holder
 from packtrain._manifest.sqlite import open_sqlite
 
 RECORDER = Path(__file__).with_name("recorder.py")

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from packtrain._errors import ManifestError
 from packtrain._manifest.memory import Storage, open_memory
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._model import Cursor, Entry, Job, State
+from packtrain._model import Cursor, Entry, ShardRow, State
 from packtrain._rules import lifecycle
 from packtrain._rules.lifecycle import TABLE, Event, advance
 from packtrain.testing.lives import LINES, RUN, shard
@@ -58,9 +58,9 @@ class Machine(RuleBasedStateMachine):
         self.now = 0.0
         self.names = count()
         #: The account: rows, who is claimed, rows that were overtaken, and every event.
-        self.rows: dict[int, Job] = {}
+        self.rows: dict[int, ShardRow] = {}
         self.claimed: set[int] = set()
-        self.overtaken: list[Job] = []
+        self.overtaken: list[ShardRow] = []
         self.told: list[tuple[int, str, State, State]] = []
 
     def _opened(self) -> Manifest:
@@ -70,20 +70,20 @@ class Machine(RuleBasedStateMachine):
         self.handle.close()
         self.stack.close()
 
-    def _write(self, job: Job, event: Event) -> None:
-        self.overtaken.append(self.rows[job.shard])
-        self.rows[job.shard] = self.portal.call(self.manifest.record, job, event)
-        assert self.rows[job.shard] == advance(job, event)
-        self.told.append((job.shard, type(event).__name__, job.state, self.rows[job.shard].state))
+    def _write(self, row: ShardRow, event: Event) -> None:
+        self.overtaken.append(self.rows[row.shard])
+        self.rows[row.shard] = self.portal.call(self.manifest.record, row, event)
+        assert self.rows[row.shard] == advance(row, event)
+        self.told.append((row.shard, type(event).__name__, row.state, self.rows[row.shard].state))
 
-    def _event(self, kind: type[Event], job: Job) -> Event:
+    def _event(self, kind: type[Event], row: ShardRow) -> Event:
         """The sample of that kind, with names of its own."""
-        fresh = f"{job.shard}x{next(self.names)}"
+        fresh = f"{row.shard}x{next(self.names)}"
         named = {
             "file": f"files/{fresh}",
-            "batch": f"batches/{fresh}",
+            "job": f"batches/{fresh}",
             "tag": f"tag {fresh}",
-            "attempt": job.attempt + 1,
+            "attempt": row.attempt + 1,
         }
         sample = EVENT[kind]
         return msgspec.structs.replace(
@@ -98,23 +98,23 @@ class Machine(RuleBasedStateMachine):
         index = len(self.rows)
         cursor = Cursor(shards=index + 1, valid=LINES * (index + 1))
         self.portal.call(self.manifest.seal, shard(index), cursor)
-        self.rows[index] = Job(run=RUN.id, shard=index)
+        self.rows[index] = ShardRow(run=RUN.id, shard=index)
 
     @rule(states=st.sets(st.sampled_from(State), min_size=4), limit=st.integers(0, 3))
     def claim(self, states: set[State], limit: int) -> None:
         """Due jobs that nobody holds, lowest shard first, each with a new fence."""
         due = [
-            job
-            for job in self.rows.values()
-            if job.state in states and job.shard not in self.claimed and job.not_before <= self.now
+            row
+            for row in self.rows.values()
+            if row.state in states and row.shard not in self.claimed and row.due <= self.now
         ]
-        expected = [msgspec.structs.replace(job, fence=job.fence + 1) for job in due[:limit]]
+        expected = [msgspec.structs.replace(row, fence=row.fence + 1) for row in due[:limit]]
         got = self.portal.call(partial(self.manifest.claim, RUN.id, states, now=self.now, limit=limit))
         assert got == expected
-        for job in got:
-            self.overtaken.append(self.rows[job.shard])
-            self.rows[job.shard] = job
-            self.claimed.add(job.shard)
+        for row in got:
+            self.overtaken.append(self.rows[row.shard])
+            self.rows[row.shard] = row
+            self.claimed.add(row.shard)
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -122,43 +122,43 @@ class Machine(RuleBasedStateMachine):
         """A few events that the table allows, one after the other."""
         index = data.draw(st.sampled_from(sorted(self.rows)), "shard")
         for _ in range(data.draw(st.integers(1, 8), "events")):
-            job = self.rows[index]
+            row = self.rows[index]
             kinds = [
-                kind for kind in data.draw(st.sampled_from([ONWARD, ONWARD, KINDS])) if job.state in TABLE[kind][0]
+                kind for kind in data.draw(st.sampled_from([ONWARD, ONWARD, KINDS])) if row.state in TABLE[kind][0]
             ]
             if kinds:
-                self._write(job, self._event(data.draw(st.sampled_from(kinds), "event"), job))
+                self._write(row, self._event(data.draw(st.sampled_from(kinds), "event"), row))
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data(), kind=st.sampled_from(KINDS))
     def forbid(self, data: st.DataObject, kind: type[Event]) -> None:
         """An event that the table does not allow is refused, and changes nothing."""
-        job = data.draw(st.sampled_from(sorted(self.rows.values(), key=lambda job: job.shard)), "job")
-        if job.state not in TABLE[kind][0]:
+        row = data.draw(st.sampled_from(sorted(self.rows.values(), key=lambda row: row.shard)), "job")
+        if row.state not in TABLE[kind][0]:
             with pytest.raises(ManifestError, match="cannot follow"):
-                self.portal.call(self.manifest.record, job, self._event(kind, job))
+                self.portal.call(self.manifest.record, row, self._event(kind, row))
 
     @precondition(lambda self: self.overtaken)
     @rule(data=st.data())
     def come_late(self, data: st.DataObject) -> None:
         """A driver that still holds an older row writes nothing: state, attempt or fence has moved on."""
         # Most often one that differs from its row in the attempt alone.
-        alike = [job for job in self.overtaken if _but_for_attempt(job) == _but_for_attempt(self.rows[job.shard])]
-        job = data.draw(st.sampled_from(alike or self.overtaken), "older row")
-        now = self.rows[job.shard]
-        kinds = [kind for kind in KINDS if job.state in TABLE[kind][0]]
-        if kinds and (job.state, job.attempt, job.fence) != (now.state, now.attempt, now.fence):
+        alike = [row for row in self.overtaken if _but_for_attempt(row) == _but_for_attempt(self.rows[row.shard])]
+        row = data.draw(st.sampled_from(alike or self.overtaken), "older row")
+        now = self.rows[row.shard]
+        kinds = [kind for kind in KINDS if row.state in TABLE[kind][0]]
+        if kinds and (row.state, row.attempt, row.fence) != (now.state, now.attempt, now.fence):
             with pytest.raises(ManifestError, match="nothing was written"):
-                self.portal.call(self.manifest.record, job, self._event(data.draw(st.sampled_from(kinds)), job))
+                self.portal.call(self.manifest.record, row, self._event(data.draw(st.sampled_from(kinds)), row))
 
     @precondition(lambda self: len(self.rows) > 1)
     @rule(data=st.data())
     def steal(self, data: st.DataObject) -> None:
         """A job that one shard has adopted is adopted by no other."""
-        adopted = [job.batch for job in self.rows.values() if job.batch]
-        takers = [job for job in self.rows.values() if job.state in TABLE[lifecycle.JobKnown][0] and not job.batch]
+        adopted = [row.job for row in self.rows.values() if row.job]
+        takers = [row for row in self.rows.values() if row.state in TABLE[lifecycle.JobAdopted][0] and not row.job]
         if adopted and takers:
-            event = lifecycle.JobKnown(batch=data.draw(st.sampled_from(adopted)), submitted_at=self.now)
+            event = lifecycle.JobAdopted(job=data.draw(st.sampled_from(adopted)), submitted_at=self.now)
             with pytest.raises(ManifestError, match="another shard"):
                 self.portal.call(self.manifest.record, takers[0], event)
 
@@ -166,11 +166,11 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), wait=st.sampled_from([None, 5.0, 100.0]))
     def release(self, data: st.DataObject, wait: float | None) -> None:
         index = data.draw(st.sampled_from(sorted(self.claimed)), "shard")
-        not_before = None if wait is None else self.now + wait
-        self.portal.call(partial(self.manifest.release, self.rows[index], not_before=not_before))
+        due = None if wait is None else self.now + wait
+        self.portal.call(partial(self.manifest.release, self.rows[index], due=due))
         self.claimed.remove(index)
-        if not_before is not None:
-            self.rows[index] = msgspec.structs.replace(self.rows[index], not_before=not_before)
+        if due is not None:
+            self.rows[index] = msgspec.structs.replace(self.rows[index], due=due)
 
     # What happens to it
 
@@ -199,42 +199,42 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def rows_are_those_of_the_account(self) -> None:
-        assert self.portal.call(self.manifest.jobs, RUN.id) == [self.rows[index] for index in sorted(self.rows)]
+        assert self.portal.call(self.manifest.rows, RUN.id) == [self.rows[index] for index in sorted(self.rows)]
 
     @invariant()
     def the_history_is_whole_and_goes_along_the_table(self) -> None:
         entries = self.portal.call(self.manifest.history, RUN.id)
         assert [(entry.shard, entry.event, entry.before, entry.after) for entry in entries] == self.told
-        for index, job in self.rows.items():
-            self._check_life([entry for entry in entries if entry.shard == index], job)
+        for index, row in self.rows.items():
+            self._check_life([entry for entry in entries if entry.shard == index], row)
 
-    def _check_life(self, entries: list[Entry], job: Job) -> None:
-        state, attempts, intents, withdrawn, jobs = State.SEALED, 0, 0, 0, 0
+    def _check_life(self, entries: list[Entry], row: ShardRow) -> None:
+        state, attempts, intents, withdrawn, rows = State.SEALED, 0, 0, 0, 0
         for entry in entries:
             assert entry.before is state
             assert entry.attempt - attempts in (0, 1)
             intents += entry.event == "CreateIntended"
-            withdrawn += entry.event == "CreateWithdrawn"
+            withdrawn += entry.event == "CreateDeferred"
             # Only a person's word, after a quarantine, can give a shard another job.
-            jobs = 0 if entry.event == "Quarantined" else jobs + (entry.event == "JobKnown")
+            rows = 0 if entry.event == "Quarantined" else rows + (entry.event == "JobAdopted")
             state, attempts = entry.after, entry.attempt
             # At most one create of an attempt is not known to have come to nothing.
             assert intents <= attempts + withdrawn
-            assert jobs <= 1
-        assert (state, attempts) == (job.state, job.attempt)
+            assert rows <= 1
+        assert (state, attempts) == (row.state, row.attempt)
 
     @invariant()
     def the_figures_add_up(self) -> None:
         figures = self.portal.call(self.manifest.statistics, RUN.id)
-        states = [job.state for job in self.rows.values()]
+        states = [row.state for row in self.rows.values()]
         assert figures.states == {state: states.count(state) for state in set(states)}
-        assert figures.jobs_created == sum(event == "JobKnown" for _, event, _, _ in self.told)
-        tallies = [job.tally for job in self.rows.values() if job.tally]
+        assert figures.jobs_created == sum(event == "JobAdopted" for _, event, _, _ in self.told)
+        tallies = [row.tally for row in self.rows.values() if row.tally]
         assert figures.tally.answered == sum(tally.answered for tally in tallies)
 
 
-def _but_for_attempt(job: Job) -> tuple[State, int]:
-    return job.state, job.fence
+def _but_for_attempt(row: ShardRow) -> tuple[State, int]:
+    return row.state, row.fence
 
 
 class InMemory(Machine):

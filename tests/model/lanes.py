@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from packtrain._errors import PacktrainError, ProtocolError
-from packtrain._flow.create import Creator
-from packtrain._flow.reconcile import Watcher
-from packtrain._flow.upload import intend
-from packtrain._model import Job, State, Tally
+from packtrain._flow.reconciler import Watcher
+from packtrain._flow.submitter import Creator
+from packtrain._flow.uploader import intend
+from packtrain._model import ShardRow, State, Tally
 from packtrain._options import LONGEST_WAIT
 from packtrain._rules.lifecycle import COLLECT, CREATE, UPLOAD, Closed, FileReady, FinalizeIntended, Landed
-from packtrain._rules.retrying import is_transient, wait_after
+from packtrain._rules.retry import is_transient, wait_after
 
 from .virtual import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from packtrain._flow.context import Context
+    from packtrain._flow.run import RunContext
 
     from .service import VirtualService
     from .virtual import Ledger
@@ -30,7 +30,7 @@ CARRY = UPLOAD | COLLECT
 class Lanes:
     """What the driver does in its lanes, one task each; uploads and downloads are taken as done."""
 
-    def __init__(self, ctx: Context, ledger: Ledger, service: VirtualService) -> None:
+    def __init__(self, ctx: RunContext, ledger: Ledger, service: VirtualService) -> None:
         self._ctx = ctx
         self._ledger = ledger
         self._service = service
@@ -39,12 +39,12 @@ class Lanes:
     async def create(self) -> None:
         creator = Creator(self._ctx)
         while not self._ledger.settled:
-            jobs = await self._claim({State.CREATE_INTENT})
-            if not jobs and self._ctx.clock.monotonic() >= creator.ready_at:
-                jobs = await self._claim({State.UPLOADED})
-            for job in jobs:
-                await self._work(job, creator.create)
-            if not jobs:
+            rows = await self._claim({State.CREATE_INTENT})
+            if not rows and self._ctx.clock.monotonic() >= creator.ready_at:
+                rows = await self._claim({State.UPLOADED})
+            for row in rows:
+                await self._work(row, creator.create)
+            if not rows:
                 await pause(-max(self._until_due(CREATE), creator.ready_at - self._ctx.clock.monotonic()))
 
     async def watch(self) -> None:
@@ -59,44 +59,44 @@ class Lanes:
     async def carry(self) -> None:
         """Up and down."""
         while not self._ledger.settled:
-            jobs = await self._claim(CARRY)
-            for job in jobs:
-                await self._work(job, self._upload if job.state in UPLOAD else self._collect)
-            if not jobs:
+            rows = await self._claim(CARRY)
+            for row in rows:
+                await self._work(row, self._upload if row.state in UPLOAD else self._collect)
+            if not rows:
                 await pause(-self._until_due(CARRY))
 
-    async def _upload(self, job: Job) -> Job:
-        if job.state is State.SEALED:
-            job = await intend(self._ctx, job)
-        if job.state is State.UPLOADING and job.upload and job.file:
-            job = await self._ctx.record(job, FinalizeIntended(upload=job.upload))
-        if job.state is State.FINALIZING and job.file:
-            job = await self._ctx.record(job, FileReady(file_expires_at=self._service.put(job.file)))
-        return job
+    async def _upload(self, row: ShardRow) -> ShardRow:
+        if row.state is State.SEALED:
+            row = await intend(self._ctx, row)
+        if row.state is State.UPLOADING and row.upload and row.file:
+            row = await self._ctx.record(row, FinalizeIntended(upload=row.upload))
+        if row.state is State.FINALIZING and row.file:
+            row = await self._ctx.record(row, FileReady(file_expires_at=self._service.put(row.file)))
+        return row
 
-    async def _collect(self, job: Job) -> Job:
-        if job.state is State.ENDED:
-            job = await self._ctx.record(job, Landed(tally=Tally()))
-        if job.file:
-            await self._ctx.remote.delete_file(job.file)
-        return await self._ctx.record(job, Closed())
+    async def _collect(self, row: ShardRow) -> ShardRow:
+        if row.state is State.ENDED:
+            row = await self._ctx.record(row, Landed(tally=Tally()))
+        if row.file:
+            await self._ctx.provider.delete_file(row.file)
+        return await self._ctx.record(row, Closed())
 
-    async def _work(self, job: Job, work: Callable[[Job], Coroutine[float, None, Job]]) -> None:
-        not_before = None
+    async def _work(self, row: ShardRow, work: Callable[[ShardRow], Coroutine[float, None, ShardRow]]) -> None:
+        due = None
         try:
-            not_before = (await work(job)).not_before
+            due = (await work(row)).due
             self._failures = 0
         except PacktrainError as error:
-            not_before = self._ctx.clock.now() + self._setback(error)
-        await self._ctx.manifest.release(job, not_before=not_before)
+            due = self._ctx.clock.now() + self._setback(error)
+        await self._ctx.manifest.release(row, due=due)
         self._ctx.changes.notify()
 
-    async def _claim(self, states: set[State] | frozenset[State]) -> list[Job]:
+    async def _claim(self, states: set[State] | frozenset[State]) -> list[ShardRow]:
         return await self._ctx.manifest.claim(self._ctx.run.id, states, now=self._ctx.clock.now(), limit=1)
 
     def _until_due(self, states: frozenset[State]) -> float:
         """Seconds until a job of these states is due; whatever changes before wakes the lane."""
-        waits = [job.not_before - self._ctx.clock.now() for job in self._ledger.jobs.values() if job.state in states]
+        waits = [row.due - self._ctx.clock.now() for row in self._ledger.rows.values() if row.state in states]
         return max(1.0, min((wait for wait in waits if wait <= LONGEST_WAIT), default=600.0))
 
     def _setback(self, error: PacktrainError) -> float:

@@ -14,7 +14,7 @@ QUARANTINE = Protocol("quarantine", Absence.STOP)
 FENCE = Protocol("fence", Absence.FENCE)
 FENCE_WAIT = Protocol("fence + wait for the list", Absence.FENCE, waits_for_list=True)
 SETTLE_FENCE_WAIT = Protocol("settle + fence + wait for the list", Absence.FENCE, settles=True, waits_for_list=True)
-#: As packtrain does it: FENCE_INTENT is a state of its own, and every write is conditional on state and attempt.
+#: As packtrain does it: REVOKE_INTENT is a state of its own, and every write is conditional on state and attempt.
 OURS = SETTLE_FENCE_WAIT._replace(name="packtrain", fences_in_two=True, saves_guarded=True)
 
 WORLDS = {

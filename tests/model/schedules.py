@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from packtrain._model import BatchState
+from packtrain._model import JobState
 from packtrain._options import CREATE_TIMEOUT
-from packtrain._service import Service
+from packtrain._providers.service import Service
 
 if TYPE_CHECKING:
     from packtrain._options import Ambiguity
@@ -59,11 +59,11 @@ class Weather:
         """Half of those that come late come about when somebody concludes that they never will."""
         return random.choice((random.random(), random.gauss(0.04, 0.003))) * self.longest_late
 
-    def draw_end(self, random: Random, now: float) -> tuple[float, BatchState]:
+    def draw_end(self, random: Random, now: float) -> tuple[float, JobState]:
         lasts = 30 + random.random() ** 3 * self.longest_job
         if lasts > JOB_LIFE:
-            return now + JOB_LIFE, BatchState.EXPIRED
-        ends = (BatchState.SUCCEEDED,) * 18 + (BatchState.FAILED, BatchState.CANCELLED)
+            return now + JOB_LIFE, JobState.EXPIRED
+        ends = (JobState.SUCCEEDED,) * 18 + (JobState.FAILED, JobState.CANCELLED)
         return now + lasts, random.choice(ends)
 
 

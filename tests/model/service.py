@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from packtrain._errors import ApiError, ProtocolError, TransportError
-from packtrain._model import BatchPage, BatchState, RemoteBatch, RemoteFile
+from packtrain._model import JobPage, JobState, RemoteFile, RemoteJob
 from packtrain._options import CREATE_TIMEOUT
-from packtrain._rules.lifecycle import CreateIntended, CreateWithdrawn, UploadIntended
+from packtrain._rules.lifecycle import CreateDeferred, CreateIntended, UploadIntended
 
 from .schedules import HOUR
 from .virtual import Violation, pause
@@ -44,17 +44,17 @@ class VirtualJob:
     accepted_at: float
     visible_at: float
     ends_at: float
-    end: BatchState
+    end: JobState
     cancelled_at: float | None = None
     #: It was once shown to have ended without results while it had not, or had some.
     belied: bool = False
 
-    def state(self, now: float) -> BatchState:
+    def state(self, now: float) -> JobState:
         if self.cancelled_at is not None and self.cancelled_at < self.ends_at:
-            return BatchState.CANCELLED
+            return JobState.CANCELLED
         if now >= self.ends_at:
             return self.end
-        return BatchState.PENDING if now < self.accepted_at + 60 else BatchState.RUNNING
+        return JobState.PENDING if now < self.accepted_at + 60 else JobState.RUNNING
 
 
 class VirtualService:
@@ -103,10 +103,10 @@ class VirtualService:
         self.jobs.append(job)
         return job
 
-    def shown(self, job: VirtualJob) -> RemoteBatch:
+    def shown(self, job: VirtualJob) -> RemoteJob:
         state = job.state(self._time.now)
-        done = state is BatchState.SUCCEEDED
-        return RemoteBatch(
+        done = state is JobState.SUCCEEDED
+        return RemoteJob(
             name=job.name,
             state=state,
             display_name=job.tag,
@@ -120,7 +120,7 @@ class VirtualService:
         key = (int(tag.split(".")[2]), int(tag.split(".")[3]))
         intents = [event for event in self._ledger.events(key, CreateIntended) if getattr(event, "tag", None) == tag]
         files = [getattr(event, "file", None) for event in self._ledger.events(key, UploadIntended)]
-        withdrawn = len(self._ledger.events(key, CreateWithdrawn))
+        withdrawn = len(self._ledger.events(key, CreateDeferred))
         self.sent[tag] = self.sent.get(tag, 0) + 1
         if not intents or file not in files or self.sent[tag] > min(len(intents), 1 + withdrawn):
             raise Violation(f"create {self.sent[tag]} of {tag} with {file}: {len(intents)} intents, files {files}")
@@ -149,7 +149,7 @@ class VirtualRemote:
     def now(self) -> float | None:
         return self._time.now if self._weather.tells_time else None
 
-    async def create(self, *, model: str, task: str, tag: str, file: str) -> RemoteBatch:
+    async def create(self, *, model: str, task: str, tag: str, file: str) -> RemoteJob:
         del model, task
         service, random, weather = self._service, self._random, self._weather
         service.expect_intent(tag, file)
@@ -183,7 +183,7 @@ class VirtualRemote:
             case _:
                 return await self._accepted(tag, file, delivered=False)
 
-    async def _accepted(self, tag: str, file: str, *, delivered: bool) -> RemoteBatch:
+    async def _accepted(self, tag: str, file: str, *, delivered: bool) -> RemoteJob:
         # The sender may be killed while it waits; the create arrives all the same.
         made: list[VirtualJob | None] = []
         self._later(0.1, lambda: made.append(self._service.accept(tag, file)))
@@ -197,33 +197,33 @@ class VirtualRemote:
             (TransportError("reset"), ApiError("unavailable", status=503, code="UNAVAILABLE"), ProtocolError("garbled"))
         )
 
-    async def list_page(self, token: str | None) -> BatchPage:
+    async def list_page(self, token: str | None) -> JobPage:
         await pause(0.1)
         now = self._time.now
         if self._weather.outage[0] <= now < self._weather.outage[1]:
             raise ApiError("unavailable", status=503, code="UNAVAILABLE")
         if self._random.random() < self._weather.page_trouble:
             if self._random.random() < 0.5:
-                return BatchPage((), token or "again")
+                return JobPage((), token or "again")
             raise ApiError("unavailable", status=503, code="UNAVAILABLE")
         if self._weather.lies[0] <= now < self._weather.lies[1]:
-            return BatchPage((), None)
+            return JobPage((), None)
         begin = int(token) if token and token.isdigit() else 0
         visible = [job for job in reversed(self._service.jobs) if job.visible_at <= now]
         shown = tuple(self._told(job) for job in visible[begin : begin + PAGE])
-        return BatchPage(shown, str(begin + PAGE) if begin + PAGE < len(visible) else None)
+        return JobPage(shown, str(begin + PAGE) if begin + PAGE < len(visible) else None)
 
-    async def find_batch(self, name: str) -> RemoteBatch | None:
+    async def find_job(self, name: str) -> RemoteJob | None:
         await pause(0.1)
         return next((self._told(job) for job in self._service.jobs if job.name == name), None)
 
-    def _told(self, job: VirtualJob) -> RemoteBatch:
+    def _told(self, job: VirtualJob) -> RemoteJob:
         """The truth, but for once."""
         shown = self._service.shown(job)
         if job.belied or self._random.random() >= self._weather.false_ends:
             return shown
         job.belied = True
-        state = self._random.choice((BatchState.FAILED, BatchState.CANCELLED, BatchState.EXPIRED, BatchState.SUCCEEDED))
+        state = self._random.choice((JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED, JobState.SUCCEEDED))
         return msgspec.structs.replace(shown, state=state, result_file=None)
 
     async def find_file(self, name: str) -> RemoteFile | None:

@@ -250,9 +250,9 @@ def _check(state: State, who: int, protocol: Protocol, _: World) -> Iterator[tup
 
 def _end(state: State, _: int, __: Protocol, ___: World) -> Iterator[tuple[str, State]]:
     cell, job = state.manifest
-    extras = [number for number in _listed(state) if number != job]
-    if cell is Cell.DONE and extras:
-        yield f"sweeps: cancels {extras}", _cancel(state, extras)
+    duplicate_jobs = [number for number in _listed(state) if number != job]
+    if cell is Cell.DONE and duplicate_jobs:
+        yield f"sweeps: cancels {duplicate_jobs}", _cancel(state, duplicate_jobs)
 
 
 _DRIVER_STEPS = {

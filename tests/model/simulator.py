@@ -26,12 +26,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from packtrain._errors import PacktrainError
-from packtrain._flow.context import Context
-from packtrain._flow.signals import Changes
-from packtrain._io.spool import RunSpool
-from packtrain._model import BatchState, Job, Limits, Run, Shard, State
+from packtrain._flow.run import Changes, ClientContext
+from packtrain._io.spool import Spool
+from packtrain._model import JobState, Limits, Run, Shard, ShardRow, State
 from packtrain._options import ATTEMPTS, Options
-from packtrain._rules.lifecycle import CREATE, DOUBT, SETTLED, TABLE, WATCH, JobEnded, JobKnown
+from packtrain._rules.lifecycle import AMBIGUOUS, CREATE, SETTLED, TABLE, WATCHED, JobAdopted, JobEnded
 
 from .lanes import CARRY, Lanes
 from .schedules import HOUR, LONGEST, POLICIES, SERVICE, draw
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from random import Random
 
-    from packtrain._io.base import Remote
     from packtrain._manifest.base import Manifest
+    from packtrain._providers.base import Provider
 
     from .schedules import Schedule
 
@@ -55,7 +54,7 @@ RUN = Run(
     task="generate",
     limits=Limits(shard_bytes=1, live_jobs=100, stored_bytes=1000),
 )
-SPOOL = RunSpool(Path("nowhere"), RUN.token)
+SPOOL = Spool(Path("nowhere"))
 OPTIONS = {policy: Options(on_ambiguous=policy) for policy in POLICIES}
 
 
@@ -100,7 +99,7 @@ class Simulation:
         self._random = random
         self._time = Time()
         shards = {(index, 0): _shard(index) for index in schedule.shards}
-        self.ledger = Ledger(shards, {key: Job(run=RUN.id, shard=key[0]) for key in shards})
+        self.ledger = Ledger(shards, {key: ShardRow(run=RUN.id, shard=key[0]) for key in shards})
         self.service = VirtualService(self._time, random, schedule.weather, self.ledger)
         self._heap: list[tuple[float, int, Callable[..., object], tuple[object, ...]]] = []
         self._order = itertools.count()
@@ -119,7 +118,7 @@ class Simulation:
         while self._heap:
             self._time.now, _, call, values = heapq.heappop(self._heap)
             if self._time.now - began > LONGEST:
-                raise Violation(f"it stands still: {[job.state.value for job in self.ledger.jobs.values()]}")
+                raise Violation(f"it stands still: {[job.state.value for job in self.ledger.rows.values()]}")
             call(*values)
         self._audit()
 
@@ -135,20 +134,23 @@ class Simulation:
         process = Process(VirtualManifest(self.ledger, RUN, self._maybe_crash))
         self._processes.append(process)
         self.lives += 1
-        remote = VirtualRemote(self.service, self._time, self._random, self.schedule.weather, self._later)
-        context = Context(
-            run=RUN,
+        provider = VirtualRemote(self.service, self._time, self._random, self.schedule.weather, self._later)
+        context = ClientContext(
             service=SERVICE,
             options=OPTIONS[self.schedule.policy],
             spool=SPOOL,
             # Both have the verbs that create and reconcile use, and no others.
             manifest=cast("Manifest", process.manifest),
-            remote=cast("Remote", remote),
+            provider=cast("Provider", provider),
             clock=VirtualClock(self._time, self._random),
             changes=Quiet(lambda: self._wake(process)),
-        )
+        ).context(RUN)
         lanes = Lanes(context, self.ledger, self.service)
-        for coroutine, states in ((lanes.watch(), WATCH | DOUBT), (lanes.create(), CREATE), (lanes.carry(), CARRY)):
+        for coroutine, states in (
+            (lanes.watch(), WATCHED | AMBIGUOUS),
+            (lanes.create(), CREATE),
+            (lanes.carry(), CARRY),
+        ):
             task = Task(process, coroutine, states)
             process.tasks.append(task)
             self._later(0.0, self._step, task, 0)
@@ -179,7 +181,7 @@ class Simulation:
         self._later(abs(seconds), self._step, task, task.wait)
 
     def _wake(self, process: Process) -> None:
-        states = {job.state for job in self.ledger.jobs.values()}
+        states = {job.state for job in self.ledger.rows.values()}
         for task in process.tasks:
             if task.idle and (not states.isdisjoint(task.states) or states <= SETTLED):
                 task.idle = False
@@ -212,9 +214,9 @@ class Simulation:
     # What must be true in the end
 
     def _audit(self) -> None:
-        for key, job in self.ledger.jobs.items():
+        for key, job in self.ledger.rows.items():
             jobs = [made for made in self.service.jobs if made.key == key]
-            names = {event.batch for event in self.ledger.events(key, JobKnown) if isinstance(event, JobKnown)}
+            names = {event.job for event in self.ledger.events(key, JobAdopted) if isinstance(event, JobAdopted)}
             self._audit_history(key)
             if job.state not in SETTLED:
                 raise Violation(f"shard {key} ended as {job.state}")
@@ -230,9 +232,9 @@ class Simulation:
     def _ended_in_truth(self, key: tuple[int, int]) -> bool:
         """Whether the shard's job left no results, if that is how it was recorded."""
         fruitless = any(getattr(event, "result", None) is None for event in self.ledger.events(key, JobEnded))
-        adopted = {getattr(event, "batch", None) for event in self.ledger.events(key, JobKnown)}
+        adopted = {getattr(event, "job", None) for event in self.ledger.events(key, JobAdopted)}
         ends = [made.state(self._time.now) for made in self.service.jobs if made.name in adopted]
-        return not fruitless or BatchState.SUCCEEDED not in ends
+        return not fruitless or JobState.SUCCEEDED not in ends
 
     def _audit_history(self, key: tuple[int, int]) -> None:
         state = State.SEALED
@@ -242,7 +244,7 @@ class Simulation:
                 raise Violation(f"shard {key}: {type(entry.event).__name__} from {entry.before} to {entry.after}")
             state = entry.after
 
-    def _audit_quarantine(self, job: Job, made: bool) -> None:
+    def _audit_quarantine(self, job: ShardRow, made: bool) -> None:
         """A person is called only when all attempts are used up and none left a job."""
         if made or job.attempt < ATTEMPTS:
             told = f"in attempt {job.attempt}, job made: {made}: {job.reason}"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packtrain._errors import PacktrainError
-from packtrain._flow import create, listing, lookback, oddities, reconcile
+from packtrain._flow import job_list, reconciler, submitter
 from packtrain._model import State
-from packtrain._rules import naming, polling
-from packtrain._rules.lifecycle import CREATE, DOUBT, TABLE, AttemptAbandoned, CreateWithdrawn, Suspected
-from packtrain._rules.outcome import Outcome, classify
+from packtrain._rules import naming, submission
+from packtrain._rules.lifecycle import AMBIGUOUS, CREATE, TABLE, AttemptAbandoned, CreateDeferred, CreateSuspected
+from packtrain._rules.submission import Outcome, classify
 
 from .schedules import draw
 from .simulator import RUN, simulate, simulate_all
@@ -20,8 +20,8 @@ from .virtual import Violation
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from packtrain._io.base import Remote
-    from packtrain._model import Job
+    from packtrain._model import ShardRow
+    from packtrain._providers.base import Provider
 
     Sow = Callable[[pytest.MonkeyPatch], None]
 
@@ -36,7 +36,9 @@ def test_twenty_thousand_schedules(part: int) -> None:
     assert seen["schedules"] == size
     # All that can happen to a create happens, or the schedules would prove little.
     happened = {kind for kind in TABLE if kind.__name__ in seen}
-    assert {event for event, (before, _) in TABLE.items() if before & (CREATE | DOUBT)} - {Suspected} <= happened
+    assert {event for event, (before, _) in TABLE.items() if before & (CREATE | AMBIGUOUS)} - {
+        CreateSuspected
+    } <= happened
 
 
 def test_a_seed_is_a_schedule() -> None:
@@ -46,75 +48,75 @@ def test_a_seed_is_a_schedule() -> None:
 
 
 def absent_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(polling.Search, "absent", lambda _, settle: settle > 0)
+    patch.setattr(submission.Search, "absent", lambda _, settle: settle > 0)
 
 
 def no_wait_after_the_fence(patch: pytest.MonkeyPatch) -> None:
-    settle = reconcile.Watcher._patience
+    settle = reconciler.Watcher._patience
     patch.setattr(
-        reconcile.Watcher, "_patience", lambda self, job: 0 if job.state is State.FENCED else settle(self, job)
+        reconciler.Watcher, "_patience", lambda self, job: 0 if job.state is State.REVOKED else settle(self, job)
     )
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
-    async def conclude(self: reconcile.Watcher, job: Job) -> None:
+    async def conclude(self: reconciler.Watcher, job: ShardRow) -> None:
         await self._ctx.record(job, AttemptAbandoned(reason="not in the list"))
 
-    patch.setattr(reconcile.Watcher, "_conclude", conclude)
+    patch.setattr(reconciler.Watcher, "_conclude", conclude)
 
 
 def a_restart_forgets_the_create(patch: pytest.MonkeyPatch) -> None:
-    async def doubt(self: create.Creator, job: Job, reason: str) -> Job:
-        return await self._ctx.record(job, CreateWithdrawn(not_before=0.0, reason=reason))
+    async def doubt(self: submitter.Creator, job: ShardRow, reason: str) -> ShardRow:
+        return await self._ctx.record(job, CreateDeferred(due=0.0, reason=reason))
 
-    patch.setattr(create.Creator, "_doubt", doubt)
+    patch.setattr(submitter.Creator, "_doubt", doubt)
 
 
 def a_503_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
     def throttled(error: PacktrainError, *, file: str, proven: bool) -> Outcome:
         return Outcome.THROTTLED if getattr(error, "status", 0) == 503 else classify(error, file=file, proven=proven)
 
-    patch.setattr(create, "classify", throttled)
+    patch.setattr(submitter, "classify", throttled)
 
 
 def a_broken_pass_is_an_empty_list(patch: pytest.MonkeyPatch) -> None:
-    async def broken(remote: Remote, token: str, *, until: Collection[str] = ()) -> listing.Listing:
+    async def broken(provider: Provider, token: str, *, until: Collection[str] = ()) -> job_list.Listing:
         try:
-            return await listing.look_through(remote, token, until=until)
+            return await job_list.look_through(provider, token, until=until)
         except PacktrainError:
-            return listing.Listing({})
+            return job_list.Listing({})
 
-    patch.setattr(reconcile, "look_through", broken)
-    patch.setattr(lookback, "list_jobs", broken)
+    patch.setattr(reconciler, "look_through", broken)
+    patch.setattr(reconciler, "list_jobs", broken)
 
 
 def an_empty_list_is_believed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(polling, "sight", lambda *_: polling.Sight.CONTROLLED)
+    patch.setattr(submission, "sight", lambda *_: submission.Sight.CONTROLLED)
 
 
 def the_first_page_is_the_list(patch: pytest.MonkeyPatch) -> None:
-    async def first_page(remote: Remote, _: str, **__: object) -> listing.Listing:
-        page = await remote.list_page(None)
-        return listing.Listing({batch.name: batch for batch in page.batches})
+    async def first_page(provider: Provider, _: str, **__: object) -> job_list.Listing:
+        page = await provider.list_page(None)
+        return job_list.Listing({job.name: job for job in page.jobs})
 
-    patch.setattr(reconcile, "look_through", first_page)
-    patch.setattr(lookback, "list_jobs", first_page)
+    patch.setattr(reconciler, "look_through", first_page)
+    patch.setattr(reconciler, "list_jobs", first_page)
 
 
 def shard_1_is_shard_10(patch: pytest.MonkeyPatch) -> None:
-    tagged = listing.Listing.tagged
-    patch.setattr(listing.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
+    tagged = job_list.Listing.tagged
+    patch.setattr(job_list.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
 
 
 def one_look_ends_a_job(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(oddities.Oddities, "confirmed", lambda *_, **__: True)
+    patch.setattr(submission.Sightings, "confirmed", lambda *_, **__: True)
 
 
 def one_pass_clears_a_429(patch: pytest.MonkeyPatch) -> None:
-    async def clear(self: lookback.Lookback, job: Job, search: polling.Search) -> None:
+    async def clear(self: reconciler.Lookback, job: ShardRow, search: submission.Search) -> None:
         del self, job, search
 
-    patch.setattr(lookback.Lookback, "_judge", clear)
+    patch.setattr(reconciler.Lookback, "_judge", clear)
 
 
 SOWN = (

@@ -13,14 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from packtrain._errors import ManifestError
-from packtrain._model import Cursor, Extra, Job, Run, Shard, State, Statistics
-from packtrain._rules.lifecycle import (
-    SETTLED,
-    Event,
-    JobKnown,
-    advance,
-)
-from packtrain._rules.retrying import is_due
+from packtrain._model import Cursor, DuplicateJob, Run, Shard, ShardRow, State, Statistics
+from packtrain._rules.lifecycle import SETTLED, Event, JobAdopted, advance
+from packtrain._rules.retry import is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
@@ -83,17 +78,17 @@ class Ledger:
 
     #: Both in the order of their keys.
     shards: dict[Key, Shard]
-    jobs: dict[Key, Job]
+    rows: dict[Key, ShardRow]
     history: dict[Key, list[Entry]] = field(default_factory=dict)
     #: Jobs too many, by name.
-    extras: dict[str, Extra] = field(default_factory=dict)
+    duplicate_jobs: dict[str, DuplicateJob] = field(default_factory=dict)
     #: Who holds a job.
     claimed: dict[Key, object] = field(default_factory=dict)
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will happen by itself."""
-        return all(job.state in SETTLED for job in self.jobs.values())
+        return all(row.state in SETTLED for row in self.rows.values())
 
     def events(self, key: Key, kind: type[Event]) -> list[Event]:
         return [entry.event for entry in self.history.get(key, []) if type(entry.event) is kind]
@@ -113,20 +108,20 @@ class VirtualManifest:
         self._crash = crash
         ledger.claimed.clear()  # those of earlier handles are void
 
-    async def shard(self, job: Job) -> Shard:
-        return self._ledger.shards[_key(job)]
+    async def shard(self, row: ShardRow) -> Shard:
+        return self._ledger.shards[_key(row)]
 
-    async def jobs(self, _: str, states: Collection[State] | None = None) -> list[Job]:
-        return [job for job in self._ledger.jobs.values() if states is None or job.state in states]
+    async def rows(self, _: str, states: Collection[State] | None = None) -> list[ShardRow]:
+        return [row for row in self._ledger.rows.values() if states is None or row.state in states]
 
-    async def claim(self, _: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
+    async def claim(self, _: str, states: Collection[State], *, now: float, limit: int = 1) -> list[ShardRow]:
         ledger = self._ledger
-        free = [key for key, job in ledger.jobs.items() if job.state in states and key not in ledger.claimed]
-        due = [key for key in free if is_due(ledger.jobs[key].not_before, now)][:limit]
+        free = [key for key, row in ledger.rows.items() if row.state in states and key not in ledger.claimed]
+        due = [key for key in free if is_due(ledger.rows[key].due, now)][:limit]
         for key in due:
             ledger.claimed[key] = self
-            ledger.jobs[key] = msgspec.structs.replace(ledger.jobs[key], fence=ledger.jobs[key].fence + 1)
-        return [ledger.jobs[key] for key in due]
+            ledger.rows[key] = msgspec.structs.replace(ledger.rows[key], fence=ledger.rows[key].fence + 1)
+        return [ledger.rows[key] for key in due]
 
     def close(self) -> None:
         """The claims of a handle die with it."""
@@ -134,44 +129,49 @@ class VirtualManifest:
         self._ledger.claimed = {key: holder for key, holder in claimed.items() if holder is not self}
 
     async def record(
-        self, job: Job, event: Event, child: Shard | None = None, *_: Event, extras: Sequence[Extra] = ()
-    ) -> Job:
+        self,
+        row: ShardRow,
+        event: Event,
+        child: Shard | None = None,
+        *_: Event,
+        duplicate_jobs: Sequence[DuplicateJob] = (),
+    ) -> ShardRow:
         assert child is None, "next generations are made of results, which are taken as done"
-        assert not extras, "nobody decides here"
+        assert not duplicate_jobs, "nobody decides here"
         self._crash()
         await pause(0.01)
-        after = advance(job, event)
-        stored = self._ledger.jobs[_key(job)]
-        if (stored.state, stored.attempt, stored.fence) != (job.state, job.attempt, job.fence):
-            raise ManifestError(f"shard {job.shard}: stale, nothing was written")
-        self._ledger.jobs[_key(job)] = after
-        self._ledger.history.setdefault(_key(job), []).append(Entry(job.state, event, after.state))
+        after = advance(row, event)
+        stored = self._ledger.rows[_key(row)]
+        if (stored.state, stored.attempt, stored.fence) != (row.state, row.attempt, row.fence):
+            raise ManifestError(f"shard {row.shard}: stale, nothing was written")
+        self._ledger.rows[_key(row)] = after
+        self._ledger.history.setdefault(_key(row), []).append(Entry(row.state, event, after.state))
         self._crash()
         return after
 
-    async def note(self, _: str, extra: Extra) -> None:
+    async def note(self, _: str, duplicate: DuplicateJob) -> None:
         self._crash()
         await pause(0.01)
-        self._ledger.extras[extra.batch] = extra
+        self._ledger.duplicate_jobs[duplicate.job] = duplicate
         self._crash()
 
-    async def extras(self, _: str) -> list[Extra]:
-        return list(self._ledger.extras.values())
+    async def duplicate_jobs(self, _: str) -> list[DuplicateJob]:
+        return list(self._ledger.duplicate_jobs.values())
 
-    async def release(self, job: Job, *, not_before: float | None = None) -> None:
-        stored = self._ledger.jobs[_key(job)]
-        if stored.fence != job.fence:
-            raise ManifestError(f"shard {job.shard}: the claim was lost")
-        self._ledger.claimed.pop(_key(job), None)
-        if not_before is not None:
-            self._ledger.jobs[_key(job)] = msgspec.structs.replace(stored, not_before=not_before)
+    async def release(self, row: ShardRow, *, due: float | None = None) -> None:
+        stored = self._ledger.rows[_key(row)]
+        if stored.fence != row.fence:
+            raise ManifestError(f"shard {row.shard}: the claim was lost")
+        self._ledger.claimed.pop(_key(row), None)
+        if due is not None:
+            self._ledger.rows[_key(row)] = msgspec.structs.replace(stored, due=due)
 
     async def statistics(self, run: str) -> Statistics:
-        states = [job.state for job in self._ledger.jobs.values()]
-        created = sum(bool(self._ledger.events(key, JobKnown)) for key in self._ledger.jobs)
+        states = [row.state for row in self._ledger.rows.values()]
+        created = sum(bool(self._ledger.events(key, JobAdopted)) for key in self._ledger.rows)
         counts = {state: states.count(state) for state in set(states)}
         return Statistics(run=run, cursor=Cursor(), states=counts, jobs_created=created)
 
 
-def _key(job: Job) -> Key:
-    return job.shard, job.generation
+def _key(row: ShardRow) -> Key:
+    return row.shard, row.generation

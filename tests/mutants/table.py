@@ -29,9 +29,9 @@ MUTANTS = (
     ),
     Mutant(
         "a create is tried again, as idempotent calls are",
-        "_io/gemini.py",
+        "_providers/gemini.py",
         "reply = self._timed(await self._transport.send(call, once=True))",
-        'reply = await self._idempotent("create of a job", call)',
+        'reply = await self._idempotent("create of a row", call)',
         ("tests/flow/test_creates.py",),
     ),
     Mutant(
@@ -46,12 +46,10 @@ MUTANTS = (
         "_io/transport.py",
         """        headers = dict(call.headers)
         if call.target.startswith("/"):
-            if self._service.key is not None:
-                headers["x-goog-api-key"] = self._service.key.reveal()
+            headers |= {name: secret.reveal() for name, secret in self._credentials.items()}
 """,
         """        headers = dict(call.headers)
-        if self._service.key is not None:
-            headers["x-goog-api-key"] = self._service.key.reveal()
+        headers |= {name: secret.reveal() for name, secret in self._credentials.items()}
         if call.target.startswith("/"):
 """,
         ("tests/io/test_transport.py",),
@@ -73,104 +71,104 @@ MUTANTS = (
     # Creates, and what becomes of those without an answer.
     Mutant(
         "the intent is recorded after the create",
-        "_flow/create.py",
-        """        job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
-        return await self._post(job, tag, before)
+        "_flow/submitter.py",
+        """        row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+        return await self._post(row, tag, before)
 """,
         """        run, now = self._ctx.run, self._ctx.clock.now
-        batch = await self._ctx.remote.create(model=run.model, task=run.task, tag=tag, file=job.file or "")
-        job = await self._ctx.record(job, CreateIntended(tag=tag, intent_at=now()))
-        return await self._ctx.record(job, JobKnown(batch=batch.name, submitted_at=now()))
+        job = await self._ctx.provider.create(model=run.model, task=run.task, tag=tag, file=row.file or "")
+        row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=now()))
+        return await self._ctx.record(row, JobAdopted(job=job.name, submitted_at=now()))
 """,
         ("tests/flow/test_creates.py",),
     ),
     Mutant(
         "a create that a restart interrupted is sent again",
-        "_flow/create.py",
-        'return await self._doubt(job, "the program stopped between the intent and the answer")',
-        'return await self._post(job, job.tag or "", None)',
+        "_flow/submitter.py",
+        'return await self._doubt(row, "the program stopped between the intent and the answer")',
+        'return await self._post(row, row.tag or "", None)',
         ("tests/flow/test_recovery.py",),
     ),
     Mutant(
         "a 503 is a refusal",
-        "_rules/outcome.py",
+        "_rules/submission.py",
         "415, 422})",
         "415, 422, 503})",
-        ("tests/rules/test_outcome.py",),
+        ("tests/rules/test_submission_outcomes.py",),
     ),
     Mutant(
         "a proxy's 400 is a refusal of the service",
-        "_rules/outcome.py",
+        "_rules/submission.py",
         " or error.code is None:",
         ":",
-        ("tests/rules/test_outcome.py",),
+        ("tests/rules/test_submission_outcomes.py",),
     ),
     Mutant(
         "the next attempt begins without a fence",
-        "_flow/reconcile.py",
-        "await self._fence(await self._ctx.record(job, FenceIntended()))",
-        "await self._ctx.record(job, AttemptAbandoned(reason=reason))",
+        "_flow/reconciler.py",
+        "await self._fence(await self._ctx.record(row, RevokeIntended()))",
+        "await self._ctx.record(row, AttemptAbandoned(reason=reason))",
         ("tests/model/test_simulator.py::test_twenty_thousand_schedules",),
     ),
     Mutant(
         "a fence counts before the file is seen to be gone",
-        "_flow/reconcile.py",
-        "        if await self._ctx.remote.find_file(job.file):\n            return False\n",
+        "_flow/reconciler.py",
+        "        if await self._ctx.provider.find_file(row.file):\n            return False\n",
         "",
         ("tests/flow/test_watcher.py",),
     ),
     Mutant(
         "one pass without the job is absence",
-        "_rules/polling.py",
+        "_rules/submission.py",
         "return self.controlled >= 3 and waited >= settle",
         "return self.controlled >= 1",
-        ("tests/rules/test_polling.py",),
+        ("tests/rules/test_submission_absence.py",),
     ),
     Mutant(
         "absence is believed on an incomplete pass",
-        "_flow/reconcile.py",
-        "await self._count(job, Sight.VOID)",
-        "await self._count(job, Sight.CONTROLLED)",
+        "_flow/reconciler.py",
+        "await self._count(row, Sight.VOID)",
+        "await self._count(row, Sight.CONTROLLED)",
         ("tests/flow/test_watcher.py",),
     ),
     Mutant(
         "a list counts without a job that is known",
-        "_rules/polling.py",
+        "_rules/submission.py",
         "return Sight.CONTROLLED if shown & controls else Sight.VOID",
         "return Sight.CONTROLLED",
-        ("tests/rules/test_polling.py", "tests/flow/test_extras.py"),
+        ("tests/rules/test_submission_absence.py", "tests/flow/test_extras.py"),
     ),
     Mutant(
         "after a 429 any complete pass will do",
-        "_flow/lookback.py",
+        "_flow/reconciler.py",
         "if search.last is Sight.CONTROLLED or search.absent(settle):",
         "if search.last is not Sight.VOID:",
         ("tests/flow/test_faults.py::test_a_disturbed_create_makes_one_job",),
     ),
     Mutant(
         "an end without results is believed at once",
-        "_flow/oddities.py",
+        "_rules/submission.py",
         "return seen.looks >= looks and now - seen.since >= seconds",
         "return seen.looks >= 1",
         ("tests/flow/test_faults.py::test_odd_words_about_a_job_are_waited_out",),
     ),
     Mutant(
         "the machine's clock says that a job is late",
-        "_flow/reconcile.py",
-        "if self._ctx.remote.now() is not None:",
+        "_flow/reconciler.py",
+        "if self._ctx.provider.now() is not None:",
         "if since:",
         ("tests/flow/test_watcher.py",),
     ),
     Mutant(
         "a pass for a job in doubt ends early",
-        "_flow/listing.py",
+        "_flow/job_list.py",
         "if following is None or (until and not missing):",
         "if following is None or not missing:",
         ("tests/flow/test_listing.py",),
     ),
     Mutant(
         "one of our jobs that can't be read is overlooked",
-        "_flow/listing.py",
+        "_flow/job_list.py",
         "    listing.refuse_hidden()\n    return listing",
         "    return listing",
         ("tests/flow/test_listing.py",),
@@ -185,38 +183,39 @@ MUTANTS = (
     # Jobs too many.
     Mutant(
         "jobs too many are not cancelled",
-        "_flow/extras.py",
-        "            await ctx.remote.cancel(extra.batch)\n",
+        "_flow/duplicates.py",
+        "            await ctx.provider.cancel(duplicate.job)\n",
         "",
         ("tests/flow/test_extras.py",),
     ),
     Mutant(
         "a job too many is cancelled before the row that says so",
-        "_flow/extras.py",
-        "            await _note(ctx, extra)\n    await heal(ctx)",
-        "            await ctx.remote.cancel(extra.batch)\n            await _note(ctx, extra)\n    await heal(ctx)",
+        "_flow/duplicates.py",
+        "            await _note(ctx, duplicate)\n    await heal(ctx)",
+        "            await ctx.provider.cancel(duplicate.job)\n"
+        "            await _note(ctx, duplicate)\n    await heal(ctx)",
         ("tests/flow/test_extras.py",),
     ),
     Mutant(
         "a job is cancelled although its shard has none",
-        "_rules/extras.py",
-        "if job is None or job.state is State.QUARANTINED:\n        return ExtraState.SEEN",
-        "if job is None or job.state is State.QUARANTINED:\n        return ExtraState.CANCELLING",
-        ("tests/rules/test_extras.py", "tests/flow/test_extras.py"),
+        "_rules/submission.py",
+        "if row is None or row.state is State.QUARANTINED:\n        return DuplicateState.SEEN",
+        "if row is None or row.state is State.QUARANTINED:\n        return DuplicateState.CANCELLING",
+        ("tests/rules/test_submission_duplicates.py", "tests/flow/test_extras.py"),
     ),
     Mutant(
         "a job of other content is adopted",
-        "_rules/extras.py",
+        "_rules/submission.py",
         "if (tag.sha16, tag.lines) != (shard.sha256[:16], shard.lines):",
         "if tag.lines < 0:",
-        ("tests/rules/test_extras.py", "tests/flow/test_extras.py"),
+        ("tests/rules/test_submission_duplicates.py", "tests/flow/test_extras.py"),
     ),
     # Uploads.
     Mutant(
         "the offset of an upload moves on our own guess",
         "_rules/upload.py",
         'if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):\n'
-        "        return doubted(upload)",
+        "        return offset_lost(upload)",
         'if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):\n'
         "        return msgspec.structs.replace(upload, offset=min(upload.size, upload.offset + upload.granularity))",
         ("tests/rules/test_upload.py",),
@@ -224,20 +223,20 @@ MUTANTS = (
     Mutant(
         "an upload taken up again goes on without asking",
         "_rules/upload.py",
-        "doubtful=upload.url is not None, stalls=0",
+        "offset_unknown=upload.url is not None, stalls=0",
         "doubtful=False, stalls=0",
         ("tests/rules/test_upload.py",),
     ),
     Mutant(
         "a file that somebody else has made under our name is used",
-        "_flow/upload.py",
-        'if self.job.state is State.FINALIZING and file.display_name in ("", self._tag):',
+        "_flow/uploader.py",
+        'if self.row.state is State.FINALIZING and file.display_name in ("", self._tag):',
         "if file.bytes == self._shard.bytes:",
         ("tests/flow/test_what_is_sent.py",),
     ),
     Mutant(
         "the digest of an uploaded file is not compared",
-        "_flow/upload.py",
+        "_flow/uploader.py",
         " or file.sha256 not in (None, digest):",
         ":",
         ("tests/flow/test_faults.py::test_a_disturbed_upload_brings_the_whole_file",),
@@ -252,77 +251,77 @@ MUTANTS = (
     # Downloads and answers.
     Mutant(
         "the seam of a resumed download is not compared",
-        "_io/part.py",
+        "_io/partial_download.py",
         "if known and os.pread(self._file.fileno(), known, self._position) != piece[:known]:",
         "if known < 0:",
         ("tests/io/test_part.py",),
     ),
     Mutant(
         "a body shorter than announced is taken",
-        "_io/part.py",
+        "_io/partial_download.py",
         "if total is not None and self._position != total:",
         "if total is not None and self._position > total:",
         ("tests/io/test_part.py",),
     ),
     Mutant(
         "the first copy of the results is believed",
-        "_flow/download.py",
+        "_flow/collector.py",
         "if (vouched and not tally.missing) or digest == seen:",
         "if digest:",
         ("tests/flow/test_faults.py",),
     ),
     Mutant(
         "results that end in the middle of a row are taken",
-        "_io/answers.py",
+        "_io/result_file.py",
         "        if ended:\n            return Row(",
         "        if line:\n            return Row(",
         ("tests/io/test_join.py",),
     ),
     Mutant(
         "the last of several rows counts, an error or not",
-        "_io/walk.py",
+        "_io/merge_join.py",
         "if held is None or row.before(held):",
         "if row:",
         ("tests/io/test_join.py",),
     ),
     Mutant(
         "of rows out of order, the last of several counts, an error or not",
-        "_io/index.py",
+        "_io/hash_join.py",
         "if held == _ABSENT or (kind == ANSWER and held < _ABSENT):",
         "if held:",
         ("tests/io/test_join.py",),
     ),
     Mutant(
         "an answer that comes late stands behind those written ahead",
-        "_io/joined.py",
+        "_io/join.py",
         "            self._answers.cut(self._bytes)\n",
         "            pass\n",
         ("tests/io/test_join_orders.py",),
     ),
     Mutant(
         "an answer in its place is preferred to an earlier one",
-        "_io/walk.py",
+        "_io/merge_join.py",
         "if row.answered and row.offset < run.offset:",
         "if row.offset < 0:",
         ("tests/io/test_join_orders.py",),
     ),
     Mutant(
         "a key that is asked twice takes two rows",
-        "_io/beside.py",
+        "_io/join_worker.py",
         "if len(seen) < count or count > most:",
         "if count > most:",
         ("tests/io/test_join_orders.py",),
     ),
     Mutant(
         "keys that did not come from the process beside are taken for none",
-        "_io/beside.py",
+        "_io/join_worker.py",
         "        yield data\n    raise Astray\n",
         "        yield data\n",
         ("tests/io/test_keys_beside.py",),
     ),
     Mutant(
         "a key that has an answer is asked again",
-        "_io/lineage.py",
+        "_io/generation_files.py",
         """            request = requests.seek(key_of(line))
             sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
 """,
@@ -336,9 +335,9 @@ MUTANTS = (
     # Input.
     Mutant(
         "a key that stands twice in the input is kept twice",
-        "_flow/judge.py",
-        "return without(batch, repeated, repeated_key)",
-        "return batch",
+        "_flow/ingest.py",
+        "return without(block, repeated, repeated_key)",
+        "return block",
         ("tests/flow/test_run.py::test_bad_lines_are_listed_and_the_rest_is_answered",),
     ),
     Mutant(
@@ -358,7 +357,7 @@ MUTANTS = (
     ),
     Mutant(
         "a file gets its name before it is durable",
-        "_disk.py",
+        "_io/disk.py",
         "    sync(what, file)\n    file.close()\n    rename(what, draft, final)\n",
         "    rename(what, draft, final)\n    sync(what, file)\n    file.close()\n",
         ("tests/io/test_durable_files.py",),
@@ -372,14 +371,14 @@ MUTANTS = (
     ),
     Mutant(
         "the name of a file is not made durable",
-        "_disk.py",
+        "_io/disk.py",
         "    rename(what, draft, final)\n    sync_directory(what, final.parent)\n",
         "    rename(what, draft, final)\n",
         ("tests/io/test_durable_files.py",),
     ),
     Mutant(
         "answers are let go before the row that says where they are published",
-        "_flow/merge.py",
+        "_flow/publisher.py",
         "    await ctx.manifest.publish(ctx.run.id, digest)\n"
         "    await anyio.to_thread.run_sync(spool.discard_results)\n",
         "    await anyio.to_thread.run_sync(spool.discard_results)\n"
@@ -388,10 +387,10 @@ MUTANTS = (
     ),
     Mutant(
         "a shard's file is deleted before the row of its results",
-        "_flow/collect.py",
+        "_flow/collector.py",
         "    tally, child = await anyio.to_thread.run_sync(landing.seal)\n",
         "    tally, child = await anyio.to_thread.run_sync(landing.seal)\n"
-        '    await anyio.to_thread.run_sync(remove, "shard", ctx.spool.shard(job.shard, job.generation))\n',
+        '    await anyio.to_thread.run_sync(remove, "shard", ctx.spool.shard(row.shard, row.generation))\n',
         (CRASH,),
     ),
     Mutant(
@@ -403,14 +402,14 @@ MUTANTS = (
     ),
     Mutant(
         "the row of a job is changed by whoever comes",
-        "_manifest/operations.py",
+        "_manifest/queries.py",
         "\n    AND state = :before AND attempt = :attempt_before AND fence = :fence\n",
         "\n",
         ("tests/manifest/test_sqlite.py",),
     ),
     Mutant(
         "a second driver is let in",
-        "_manifest/lock.py",
+        "_io/lock.py",
         "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)",
         ("tests/manifest/test_lock.py",),
@@ -418,8 +417,8 @@ MUTANTS = (
     # Secrets.
     Mutant(
         "the address of an upload session outlives the upload",
-        "_manifest/operations.py",
-        "        connection.execute(DROP_SESSION, key(job))\n",
+        "_manifest/queries.py",
+        "        connection.execute(DROP_SESSION, key(row))\n",
         "        pass\n",
         ("tests/manifest/test_durability.py",),
     ),
@@ -439,9 +438,9 @@ MUTANTS = (
     ),
     Mutant(
         "the key stands in the manifest",
-        "_flow/account.py",
-        "KeyMark(salt, _digest(salt, key), place)",
-        "KeyMark(salt, key.reveal() if key else '', place)",
+        "_flow/recovery.py",
+        "Credential(salt, _digest(salt, key), place)",
+        "Credential(salt, key.reveal() if key else '', place)",
         ("tests/cli/test_sentinel_key.py",),
     ),
 )

@@ -9,26 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packtrain._rules.framing import Frame, Framer
+from packtrain._rules.framing import Framer, RawBlock
 
 #: Number from 1, offset, length without newline, and the content, None when it was dropped.
 Line = tuple[int, int, int, bytes | None]
 
 
-def feed(blocks: list[bytes], max_line: int = 5, *, offset: int = 0) -> list[Frame]:
+def feed(chunks: list[bytes], max_line: int = 5, *, offset: int = 0) -> list[RawBlock]:
     framer = Framer(max_line, offset=offset)
-    return [frame for block in blocks for frame in framer.feed(block)] + framer.finish()
+    return [raw for chunk in chunks for raw in framer.feed(chunk)] + framer.finish()
 
 
-def lines_of(frames: list[Frame]) -> list[Line]:
+def lines_of(raws: list[RawBlock]) -> list[Line]:
     found: list[Line] = []
-    for frame in frames:
-        offset = frame.offset
-        for text in pieces(frame.data):
+    for raw in raws:
+        offset = raw.offset
+        for text in pieces(raw.data):
             found.append((len(found) + 1, offset, len(text), text))
             offset += len(text) + 1
-        if frame.overlong:
-            found.append((len(found) + 1, frame.overlong.offset, frame.overlong.length, None))
+        if raw.overlong:
+            found.append((len(found) + 1, raw.overlong.offset, raw.overlong.length, None))
     return found
 
 
@@ -57,21 +57,21 @@ def test_any_cut_into_blocks_gives_the_same_lines(parts: list[bytes], data: st.D
     """Whole, byte by byte, or cut anywhere: every line has the same number, offset and content."""
     whole = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
-    blocks = [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    chunks = [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
     wanted = expected(whole, 5)
     assert lines_of(feed([whole])) == wanted
     assert lines_of(feed([bytes([byte]) for byte in whole])) == wanted
-    assert lines_of(feed(blocks)) == wanted
+    assert lines_of(feed(chunks)) == wanted
 
 
 @given(inputs)
 def test_frames_follow_each_other(parts: list[bytes]) -> None:
     """Each frame starts where the last one ended, and they end where the source ends."""
     whole = b"".join(parts)
-    frames = feed([whole[at : at + 4] for at in range(0, len(whole), 4)])
-    for before, after in itertools.pairwise(frames):
+    raws = feed([whole[at : at + 4] for at in range(0, len(whole), 4)])
+    for before, after in itertools.pairwise(raws):
         assert after.offset == before.end
-    assert not frames or frames[-1].end == len(whole)
+    assert not raws or raws[-1].end == len(whole)
 
 
 @pytest.mark.parametrize("ending", ["\r", "\u2028", "\u0085", "\x0b", "\x0c", "\x1c"])
@@ -102,14 +102,14 @@ def test_an_overlong_line_never_stands_in_memory() -> None:
 
 def test_a_frame_holds_the_block_itself_when_nothing_is_carried() -> None:
     """One frame a block, so that work per frame is work per block."""
-    frames = Framer(100).feed(b"a\nb\nc\n")
-    assert frames == [Frame(b"a\nb\nc\n", 0, 6)]
+    raws = Framer(100).feed(b"a\nb\nc\n")
+    assert raws == [RawBlock(b"a\nb\nc\n", 0, 6)]
 
 
 def test_reading_goes_on_in_the_middle() -> None:
     """Offsets go on; a byte order mark there is content."""
-    frames = feed([b"\xef\xbb\xbfa\nb"], 100, offset=70)
-    assert lines_of(frames) == [(1, 70, 4, b"\xef\xbb\xbfa"), (2, 75, 1, b"b")]
+    raws = feed([b"\xef\xbb\xbfa\nb"], 100, offset=70)
+    assert lines_of(raws) == [(1, 70, 4, b"\xef\xbb\xbfa"), (2, 75, 1, b"b")]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])

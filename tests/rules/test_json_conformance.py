@@ -15,7 +15,7 @@ import pytest
 
 from packtrain._options import MAX_DEPTH, MAX_KEY_BYTES
 from packtrain._rules.framing import Framer
-from packtrain._rules.records import scan
+from packtrain._rules.validate import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -215,8 +215,8 @@ REFUSED = {
 def judged(line: bytes, before: bytes) -> tuple[int, int]:
     """How many lines were accepted and rejected of a frame that holds ``before`` and ``line``."""
     framer = Framer(1 << 24)
-    batches = [scan(frame, source="in") for frame in [*framer.feed(before + line + b"\n"), *framer.finish()]]
-    return sum(len(batch.ends) for batch in batches), sum(len(batch.rejects) for batch in batches)
+    blocks = [scan(raw, source="in") for raw in [*framer.feed(before + line + b"\n"), *framer.finish()]]
+    return sum(len(block.ends) for block in blocks), sum(len(block.rejects) for block in blocks)
 
 
 GOOD, BAD = b'{"key":"first","request":{}}\n', b"bad\n"

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packtrain._rules.bloom import Filter
-from packtrain._rules.keys import FAN_IN, Span, cover, digests, mergeable, ranges
+from packtrain._rules.keys import FAN_IN, Filter, Span, cover, digests, mergeable, ranges
 
 
 def test_a_digest_is_blake2b_of_sixteen_bytes() -> None:

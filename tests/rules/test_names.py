@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from packtrain import InputError
-from packtrain._names import check_model, check_out
+from packtrain._validation import check_model, check_out
 
 GOOD = (
     "m",

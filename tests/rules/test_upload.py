@@ -20,8 +20,8 @@ from packtrain._rules.upload import (
     Start,
     Stuck,
     answered,
-    doubted,
     next_action,
+    offset_lost,
     queried,
     renewed,
     resumed,
@@ -91,13 +91,13 @@ def test_active_with_an_error_status_is_not_progress() -> None:
 
 def test_a_lost_reply_is_followed_by_a_query() -> None:
     """Whether the bytes arrived is the service's to say."""
-    assert next_action(doubted(OPEN), CHUNK) == Query()
+    assert next_action(offset_lost(OPEN), CHUNK) == Query()
 
 
 def test_final_is_success_also_as_the_answer_to_a_query() -> None:
     """A lost reply to the last chunk must not send the file twice."""
     assert next_action(answered(OPEN, FINAL), CHUNK) == Finished()
-    assert next_action(queried(doubted(OPEN), FINAL), CHUNK) == Finished()
+    assert next_action(queried(offset_lost(OPEN), FINAL), CHUNK) == Finished()
 
 
 @pytest.mark.parametrize("status", [400, 503])
@@ -122,13 +122,13 @@ def test_more_bytes_than_the_file_has_is_fatal() -> None:
 @pytest.mark.parametrize("status", sorted(TRANSIENT))
 def test_a_query_is_repeated_after_a_transient_refusal(status: int) -> None:
     """The session may live on behind a gateway that is out of breath."""
-    assert next_action(queried(doubted(OPEN), Answer(status=status)), CHUNK) == Query()
+    assert next_action(queried(offset_lost(OPEN), Answer(status=status)), CHUNK) == Query()
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 410])
 def test_a_query_answered_without_the_header_ends_the_session(status: int) -> None:
     """The service has forgotten it."""
-    assert isinstance(next_action(queried(doubted(OPEN), Answer(status=status)), CHUNK), Dead)
+    assert isinstance(next_action(queried(offset_lost(OPEN), Answer(status=status)), CHUNK), Dead)
 
 
 def test_a_start_without_header_or_address_is_tried_again() -> None:
@@ -151,19 +151,19 @@ def test_recoveries_without_progress_are_few_and_progress_resets_them() -> None:
     upload = OPEN
     for received in (4, 8, 12, 16):
         for _ in range(UPLOAD_STALLS):
-            upload = doubted(upload)
+            upload = offset_lost(upload)
         assert next_action(upload, CHUNK) == Query()
         upload = queried(upload, active(received))
         assert upload.stalls == 0
     for _ in range(UPLOAD_STALLS + 1):
-        upload = doubted(upload)
+        upload = offset_lost(upload)
     assert isinstance(next_action(upload, CHUNK), Stuck)
     assert next_action(resumed(upload), CHUNK) == Query()
 
 
 def test_a_data_call_that_brought_nothing_is_followed_by_half_of_it() -> None:
     """Where nothing is kept of a call that broke, a shorter one may pass; progress brings the full length back."""
-    stalled = queried(doubted(OPEN), active(0))
+    stalled = queried(offset_lost(OPEN), active(0))
     assert next_action(stalled, CHUNK) == Send(0, 4, finalize=False)
     assert next_action(answered(stalled, active(4)), CHUNK) == Send(4, 8, finalize=False)
 
@@ -183,7 +183,7 @@ def test_a_renewed_session_starts_from_nothing_and_is_counted() -> None:
 
 def test_the_state_survives_writing_and_reading() -> None:
     """Another process takes up exactly this value."""
-    upload = queried(doubted(OPEN), active(12))
+    upload = queried(offset_lost(OPEN), active(12))
     assert msgspec.json.decode(msgspec.json.encode(upload), type=Upload) == upload
 
 
@@ -208,7 +208,7 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
                 held += content[offset : offset + (length if fault == "none" else kept)]
                 final = final or (finalize and whole)
                 if fault == "lost":
-                    upload = doubted(upload)
+                    upload = offset_lost(upload)
                 elif fault == "503":
                     upload = answered(upload, Answer(status=503))
                 elif fault == "headerless":
@@ -218,7 +218,7 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
             case Query():
                 if silent < 100 and data.draw(st.booleans()):
                     silent += 1  # but not for ever
-                    upload = doubted(upload)
+                    upload = offset_lost(upload)
                 else:
                     upload = queried(upload, FINAL if final else active(len(held)))
             case Finished():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packtrain._errors import ApiError, InputError, TransportError
 from packtrain._model import Limits
 from packtrain._rules import quota
-from packtrain._rules.retrying import TRANSIENT, backoff, is_transient, wait_after
+from packtrain._rules.retry import TRANSIENT, backoff, is_transient, wait_after
 
 LIMITS = Limits(shard_bytes=2, live_jobs=100, stored_bytes=18)
 

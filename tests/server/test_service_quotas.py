@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession
 
-from packtrain._model import BatchState
+from packtrain._model import JobState
 from packtrain.server import Quotas, open_store, serving
 from packtrain.server.blobs import Digest
 from packtrain.server.jobs import JOB_LIFE, Counts, Jobs, NewJob
@@ -98,7 +98,7 @@ async def test_jobs_expire(directory: Path) -> None:
         async with jobs.scratch() as blob:
             await jobs.succeed(running, Counts(1, 0), blob, Digest())
         found = [await jobs.get(job.name) for job in (first, second, young)]
-        assert [job.state for job in found if job] == [BatchState.EXPIRED, BatchState.EXPIRED, BatchState.PENDING]
+        assert [job.state for job in found if job] == [JobState.EXPIRED, JobState.EXPIRED, JobState.PENDING]
         assert {job.result for job in found if job} == {None}
     assert len(blobs(directory)) == 1
 

@@ -161,8 +161,8 @@ def two_adopted(root: Path) -> None:
     _ask(
         root,
         "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) SELECT run, shard, "
-        "generation, at, attempt, event, before, after, json_object('batch', 'batches/twin') FROM events "
-        "WHERE event = 'JobKnown' AND shard = 0",
+        "generation, at, attempt, event, before, after, json_object('job', 'batches/twin') FROM events "
+        "WHERE event = 'JobAdopted' AND shard = 0",
     )
 
 
@@ -204,7 +204,7 @@ def create_in_a_second_attempt(root: Path, decision: str = "AttemptAbandoned") -
                 "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) "  # noqa: S608
                 f"VALUES ('main', 0, 0, {at}, {attempt}, '{event}', '', '', '{text}')",  # all of it is ours
             )
-        _ask(root, "INSERT INTO extras VALUES ('main', 'batches/again', 0, 0, 2, 'ended')")
+        _ask(root, "INSERT INTO duplicate_jobs VALUES ('main', 'batches/again', 0, 0, 2, 'ended')")
         return [*entries, made | {"name": "batches/again", "displayName": tag, "at": 1e10}]
 
     _retell(root, change)
@@ -260,7 +260,7 @@ def leave_a_draft(root: Path) -> None:
 
 
 def take_a_step_that_there_is_not(root: Path) -> None:
-    _ask(root, "UPDATE events SET event = 'Fenced' WHERE event = 'FileReady'")
+    _ask(root, "UPDATE events SET event = 'Revoked' WHERE event = 'FileReady'")
 
 
 def stand_elsewhere(root: Path) -> None:
@@ -301,7 +301,7 @@ def keep_a_job_secret(root: Path) -> None:
 
 
 def adopt_what_never_was(root: Path) -> None:
-    _ask(root, "UPDATE events SET detail = json_object('batch', 'batches/none') WHERE event = 'JobKnown' AND shard = 1")
+    _ask(root, "UPDATE events SET detail = json_object('job', 'batches/none') WHERE event = 'JobAdopted' AND shard = 1")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from packtrain._errors import ProtocolError
-from packtrain._model import BatchState
+from packtrain._model import JobState
 from packtrain._wire.gemini import batches
 from packtrain._wire.gemini.errors import encode_error, error_of, read_status
 from packtrain._wire.http import Reply
@@ -37,8 +37,8 @@ def operation(**metadata: Any) -> dict[str, Any]:
 
 def test_a_new_job_is_read() -> None:
     """As the service answers to a create."""
-    batch = batches.read_batch(reply(operation()))
-    assert (batch.name, batch.state, batch.display_name) == (NAME, BatchState.PENDING, "pt1.x")
+    batch = batches.read_job(reply(operation()))
+    assert (batch.name, batch.state, batch.display_name) == (NAME, JobState.PENDING, "pt1.x")
     assert (batch.input_file, batch.requests, batch.result_file) == ("files/85nave4ld71j", 5, None)
 
 
@@ -53,21 +53,21 @@ def test_a_new_job_is_read() -> None:
 )
 def test_the_results_file_is_found_in_all_four_places(finished: dict[str, Any]) -> None:
     """Releases of the service differ."""
-    assert batches.read_batch(reply(finished)).result_file == RESULT
+    assert batches.read_job(reply(finished)).result_file == RESULT
 
 
 @pytest.mark.parametrize("prefix", ["BATCH_STATE_", "JOB_STATE_"])
-@pytest.mark.parametrize("state", [s for s in BatchState if s is not BatchState.UNKNOWN])
-def test_states_are_read_under_both_names(prefix: str, state: BatchState) -> None:
+@pytest.mark.parametrize("state", [s for s in JobState if s is not JobState.UNKNOWN])
+def test_states_are_read_under_both_names(prefix: str, state: JobState) -> None:
     """REST says the one, the SDKs and some documents the other."""
-    assert batches.read_batch(reply(operation(state=prefix + state.name))).state is state
+    assert batches.read_job(reply(operation(state=prefix + state.name))).state is state
 
 
 @pytest.mark.parametrize("word", ["", "BATCH_STATE_UNSPECIFIED", "BATCH_STATE_PAUSED", "weird"])
 def test_an_unknown_state_is_not_terminal(word: str) -> None:
     """It is waited for, not guessed at."""
-    state = batches.read_batch(reply(operation(state=word))).state
-    assert state is BatchState.UNKNOWN
+    state = batches.read_job(reply(operation(state=word))).state
+    assert state is JobState.UNKNOWN
     assert not state.terminal
 
 
@@ -75,13 +75,13 @@ def test_the_state_is_also_looked_for_outside_the_metadata() -> None:
     """In the response, then at the top."""
     bare = {"name": NAME, "metadata": {}}
     for place in ({"response": {"state": "BATCH_STATE_FAILED"}}, {"state": "BATCH_STATE_FAILED"}):
-        assert batches.read_batch(reply(bare | place)).state is BatchState.FAILED
+        assert batches.read_job(reply(bare | place)).state is JobState.FAILED
 
 
 def test_an_empty_list_is_an_empty_object() -> None:
     """Zero values are left out."""
     page = batches.read_page(reply({}))
-    assert (page.batches, page.next_token) == ((), None)
+    assert (page.jobs, page.next_token) == ((), None)
 
 
 def test_an_item_that_cannot_be_read_does_not_hide_the_others() -> None:
@@ -96,7 +96,7 @@ def test_an_item_that_cannot_be_read_does_not_hide_the_others() -> None:
         None,
     ]
     page = batches.read_page(reply({"operations": [*odd[:3], operation(), *odd[3:]], "nextPageToken": "t"}))
-    assert [batch.name for batch in page.batches] == [NAME]
+    assert [batch.name for batch in page.jobs] == [NAME]
     assert [json.loads(item) for item in page.unreadable] == odd
     assert page.next_token == "t"
 
@@ -115,7 +115,7 @@ def test_a_page_that_is_none_is_a_protocol_error(body: bytes) -> None:
 def test_what_describes_no_job_is_a_protocol_error(body: bytes) -> None:
     """A 200 without a name is not a job."""
     with pytest.raises(ProtocolError):
-        batches.read_batch(Reply(status=200, headers={}, body=body))
+        batches.read_job(Reply(status=200, headers={}, body=body))
 
 
 def test_a_list_always_names_its_page_size() -> None:

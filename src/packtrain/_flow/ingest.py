@@ -1,13 +1,7 @@
-"""From sources to sealed shards: judge, roll, write, seal, until the input ends.
-
-A shard and the position that it reaches are entered together, so a later start goes on behind the last one, and
-what was read after it is read again. An input that cannot be read from the middle (a stream, rows) is read again
-from its start: the shards that are sealed already are then not written, but checked against their digests.
-"""
+"""Ingest: sources are validated, cut into shards and sealed."""
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -17,30 +11,60 @@ import anyio.to_thread
 import msgspec
 
 from .._errors import InputError
+from .._io.inputs import open_sources
 from .._io.ledger import Ledger
-from .._io.marks import place_of, refuse_changed
 from .._io.rejects import RejectsFile
+from .._io.source_identity import place_of, refuse_changed
 from .._io.spool import ShardCheck, ShardWriter
-from .._model import Cursor, Job, Shard, SourceMark
-from .._rules import progress, quota
-from .._rules.rolling import Roller
-from .backlog import open_backlog
-from .judge import Judge
-from .scanning import Scanner, scanning
+from .._model import Cursor, Shard, ShardRow, SourceIdentity
+from .._rules import quota
+from .._rules.cursor import next_source, past, within
+from .._rules.sharding import Roller
+from .._rules.validate import Block, larger_than_shard, numbered, repeated_key, without
+from .reconciler import suspect
+from .run import own_files
+from .validation_pool import Scanner, open_backlog, scanning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from .._io.clock import Clock
+    from .._io.inputs import Inputs
     from .._io.sources import Source
+    from .._io.spool import RunSpool
     from .._manifest.base import Manifest
     from .._model import Reject, Run
     from .._options import Options
     from .._rules.lifecycle import Event
-    from .._rules.records import Batch
-    from .backlog import Backlog
-    from .scanning import Pending, Window
-    from .signals import Changes, Meter
+    from .._rules.validate import Block
+    from .publisher import Output
+    from .run import Changes, Meter, RunContext
+    from .validation_pool import Backlog, Pending, Window
+
+
+class Judge:
+    """Judges one frame after the other, against the limits and against all keys before it."""
+
+    def __init__(self, options: Options, roller: Roller, ledger: Ledger) -> None:
+        self._options = options
+        self._roller = roller
+        self._ledger = ledger
+
+    def judge(self, block: Block, before: int) -> Block:
+        """The lines of a frame that stands behind ``before`` lines; those that cannot be used have become rejects.
+
+        Blocks. Raises InputError for a repeated key if that is to be an error.
+        """
+        block = numbered(block, before)
+        limit = self._roller.max_bytes
+        block = without(block, self._roller.oversized(block.ends), lambda line: larger_than_shard(line, limit))
+        repeated = self._ledger.repeated(block.keys)
+        if repeated and self._options.duplicates == "error":
+            at = repeated[0]
+            reason = repeated_key(block.line(at))
+            raise InputError(f"{block.source}:{block.lines_no[at]} (byte {block.start(at)}): {reason}")
+        return without(block, repeated, repeated_key)
 
 
 class Target(Protocol):
@@ -57,46 +81,55 @@ class Target(Protocol):
     def discard(self) -> None: ...
 
 
-class Ingest:
-    """Cuts the input of one run.
+class IngestContext(Protocol):
+    """What ingest needs of a run."""
 
-    ``shard_path`` says where a shard's file goes, ``listed`` where people find the rejects in the end, ``suspect`` what
-    is known of a shard before it was ever sent.
+    @property
+    def run(self) -> Run: ...
+    @property
+    def files(self) -> RunSpool: ...
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def options(self) -> Options: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def changes(self) -> Changes: ...
+    @property
+    def meter(self) -> Meter: ...
+
+
+class Ingest:
+    """Cuts the input of one run into shards.
+
+    ``listed`` is where people find the rejected lines; ``known`` gives the events of a shard before it is first sent.
     """
 
     def __init__(
         self,
-        run: Run,
+        ctx: IngestContext,
         sources: Sequence[Source],
         *,
-        manifest: Manifest,
-        options: Options,
-        shard_path: Callable[[int], Path],
-        rejects: Path,
         listed: Path,
-        keys: Path,
-        changes: Changes,
-        meter: Meter,
-        suspect: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
+        known: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
     ) -> None:
-        self._run = run
+        self._ctx = ctx
+        self._known = known
+        self._run = ctx.run
         self._sources = sources
-        self._manifest = manifest
-        self._options = options
-        self._shard_path = shard_path
-        self._changes = changes
-        self._meter = meter
-        self._suspect = suspect
-        self._ledger = Ledger(keys, memory_keys=options.ledger_keys)
-        self._roller = Roller(run.limits.shard_bytes, run.limits.shard_requests)
-        self._judge = Judge(options, self._roller, self._ledger)
+        self._manifest = ctx.manifest
+        self._options = ctx.options
+        self._meter = ctx.meter
+        self._ledger = Ledger(ctx.files.keys, memory_keys=ctx.options.ledger_keys)
+        self._roller = Roller(ctx.run.limits.shard_bytes, ctx.run.limits.shard_requests)
+        self._judge = Judge(ctx.options, self._roller, self._ledger)
         self._scanner: Scanner
         self._backlog: Backlog
-        self._rejects_path = rejects
         self._listed = listed
         self._first_reject: Reject | None = None
         self._rejects: RejectsFile
-        self._marks: list[SourceMark] = []
+        self._marks: list[SourceIdentity] = []
         self._cursor = Cursor()
         self._rejects_bytes = 0
         #: Shards that the manifest has, and shards that this pass has come to.
@@ -122,10 +155,10 @@ class Ingest:
         async with self._opened():
             for source in self._sources[self._cursor.source :]:
                 await self._take_source(source)
-                self._cursor = progress.next_source(self._cursor)
+                self._cursor = next_source(self._cursor)
             await self._finish()
 
-    async def _inspect(self, source: Source) -> SourceMark:
+    async def _inspect(self, source: Source) -> SourceIdentity:
         """Make sure of the end of a file before anything of it is submitted, and see what it is known by."""
         if source.replayable:
             async with source:
@@ -137,7 +170,7 @@ class Ingest:
         if not stored.shards:
             return
         now = self._marks
-        then = await self._manifest.mark_sources(self._run.id, now)
+        then = await self._manifest.keep_sources(self._run.id, now)
         await anyio.to_thread.run_sync(_compare_marks, then, now)
 
     @asynccontextmanager
@@ -145,7 +178,9 @@ class Ingest:
         """The files of an ingest under way. What is left unsealed at the end is not kept."""
         try:
             await anyio.to_thread.run_sync(self._ledger.restore, self._cursor.shards)
-            self._rejects = await anyio.to_thread.run_sync(RejectsFile, self._rejects_path, self._cursor.rejects_bytes)
+            self._rejects = await anyio.to_thread.run_sync(
+                RejectsFile, self._ctx.files.rejects, self._cursor.rejects_bytes
+            )
             try:
                 async with Scanner(self._options) as self._scanner, open_backlog() as self._backlog:
                     yield
@@ -164,7 +199,7 @@ class Ingest:
     async def _take_source(self, source: Source) -> None:
         async with source, scanning(source, self._scanner, self._options, offset=self._cursor.offset) as window:
             while (pending := await self._next(window)) is not None:
-                await self._take(await pending.batch())
+                await self._take(await pending.block())
 
     async def _next(self, window: Window) -> Pending | None:
         """The next frame; None at the end. A shard whose age is reached is sealed while waiting."""
@@ -177,65 +212,65 @@ class Ingest:
         age = self._run.limits.shard_age
         if age is None or self._shadow or self._target is None or not self._target.lines:
             return None
-        return max(0.0, self._opened_at + age - time.monotonic())
+        return max(0.0, self._opened_at + age - self._ctx.clock.monotonic())
 
-    async def _take(self, judged: Batch) -> None:
+    async def _take(self, judged: Block) -> None:
         before, start = self._cursor, 0
-        batch = await anyio.to_thread.run_sync(self._judge.judge, judged, before.line)
-        count = len(batch.ends)
-        reject_ends = await self._write_rejects(batch)
+        block = await anyio.to_thread.run_sync(self._judge.judge, judged, before.line)
+        count = len(block.ends)
+        reject_ends = await self._write_rejects(block)
         while start < count:
             target = self._target or await self._open()
-            taken = self._fit(target, batch, start)
+            taken = self._fit(target, block, start)
             if taken:
-                await self._fill(target, batch, start, taken)
+                await self._fill(target, block, start, taken)
                 start += taken
             if start < count or self._full(target):
-                position = progress.within(before, batch, start)
+                position = within(before, block, start)
                 rejects = position.rejected - before.rejected
                 self._rejects_bytes = reject_ends[rejects - 1] if rejects else before.rejects_bytes
                 await self._seal(position)
         self._rejects_bytes = reject_ends[-1] if reject_ends else before.rejects_bytes
-        self._cursor = self._stamped(progress.past(before, batch))
+        self._cursor = self._stamped(past(before, block))
         self._measure()
 
-    async def _write_rejects(self, batch: Batch) -> list[int]:
-        if not batch.rejects:
+    async def _write_rejects(self, block: Block) -> list[int]:
+        if not block.rejects:
             return []
-        self._first_reject = self._first_reject or batch.rejects[0]
-        return await anyio.to_thread.run_sync(self._rejects.write, batch.rejects)
+        self._first_reject = self._first_reject or block.rejects[0]
+        return await anyio.to_thread.run_sync(self._rejects.write, block.rejects)
 
-    async def _fill(self, target: Target, batch: Batch, start: int, count: int) -> None:
+    async def _fill(self, target: Target, block: Block, start: int, count: int) -> None:
         """The keys must be known before the next lines are judged; the bytes are written and hashed meanwhile."""
-        begin, end = batch.ends[start - 1] if start else 0, batch.ends[start + count - 1]
+        begin, end = block.ends[start - 1] if start else 0, block.ends[start + count - 1]
         target.bytes += end - begin
         target.lines += count
-        await self._backlog.put(partial(target.write, memoryview(batch.data)[begin:end]))
-        await anyio.to_thread.run_sync(self._ledger.add, batch.keys[start : start + count])
+        await self._backlog.put(partial(target.write, memoryview(block.data)[begin:end]))
+        await anyio.to_thread.run_sync(self._ledger.add, block.keys[start : start + count])
 
-    def _fit(self, target: Target, batch: Batch, start: int) -> int:
+    def _fit(self, target: Target, block: Block, start: int) -> int:
         if self._shadow is not None:
-            return min(self._shadow.lines - target.lines, len(batch.ends) - start)
-        return self._roller.cut(target.bytes, target.lines, batch.ends, start)
+            return min(self._shadow.lines - target.lines, len(block.ends) - start)
+        return self._roller.cut(target.bytes, target.lines, block.ends, start)
 
     def _full(self, target: Target) -> bool:
         return target.lines == (self._shadow.lines if self._shadow else self._run.limits.shard_requests)
 
     async def _open(self) -> Target:
         if self._shards < self._sealed:
-            self._shadow = await self._manifest.shard(Job(run=self._run.id, shard=self._shards))
+            self._shadow = await self._manifest.shard(ShardRow(run=self._run.id, shard=self._shards))
             self._target = ShardCheck()
         else:
             await self._wait_for_room()
             self._shadow = None
-            self._target = await anyio.to_thread.run_sync(ShardWriter, self._shard_path(self._shards))
-        self._opened_at = time.monotonic()
+            self._target = await anyio.to_thread.run_sync(ShardWriter, self._ctx.files.shard(self._shards))
+        self._opened_at = self._ctx.clock.monotonic()
         return self._target
 
     async def _wait_for_room(self) -> None:
         """Hold the source back while the spool is full."""
         while True:
-            changed = self._changes.mark()
+            changed = self._ctx.changes.mark()
             spooled = (await self._manifest.statistics(self._run.id)).spooled_bytes
             if quota.may_open_shard(spooled, self._run.limits.shard_bytes, self._options.spool_bytes):
                 return
@@ -261,7 +296,7 @@ class Ingest:
     async def _enter(self, target: Target, digest: str, reached: Cursor) -> None:
         await anyio.to_thread.run_sync(self._rejects.sync)
         if reached.shards == 1:
-            await self._manifest.mark_sources(self._run.id, self._marks)
+            await self._manifest.keep_sources(self._run.id, self._marks)
         shard = Shard(
             run=self._run.id,
             index=reached.shards - 1,
@@ -271,8 +306,8 @@ class Ingest:
             first=reached.valid - target.lines,
             last=reached.valid - 1,
         )
-        await self._manifest.seal(shard, reached, *(await self._suspect(shard) if self._suspect else ()))
-        self._changes.notify()
+        await self._manifest.seal(shard, reached, *(await self._known(shard) if self._known else ()))
+        self._ctx.changes.notify()
 
     async def _finish(self) -> None:
         if self._target is not None and self._target.lines:
@@ -286,7 +321,7 @@ class Ingest:
             raise InputError(f"{names}: no usable line among {self._cursor.lines}{self._bad_lines()}")
         await anyio.to_thread.run_sync(self._rejects.sync)
         await self._manifest.move(self._run.id, msgspec.structs.replace(self._stamped(self._cursor), done=True))
-        self._changes.notify()
+        self._ctx.changes.notify()
 
     def _stamped(self, position: Cursor) -> Cursor:
         return msgspec.structs.replace(position, shards=self._shards, rejects_bytes=self._rejects_bytes)
@@ -305,7 +340,7 @@ class Ingest:
         return f": {first.source}:{first.line}: {first.reason}; they are listed in {self._listed}"
 
 
-def _compare_marks(then: list[SourceMark], now: list[SourceMark]) -> None:
+def _compare_marks(then: list[SourceIdentity], now: list[SourceIdentity]) -> None:
     if [place_of(mark) for mark in now] != [place_of(mark) for mark in then]:
         raise InputError(
             f"this run was started with the inputs {', '.join(mark.name for mark in then)}; "
@@ -313,3 +348,29 @@ def _compare_marks(then: list[SourceMark], now: list[SourceMark]) -> None:
         )
     for before, after in zip(then, now, strict=True):
         refuse_changed(before, after)
+
+
+async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None, *, listed: Path | None = None) -> None:
+    """Read the input until it ends or a stop is requested.
+
+    A stream that ends after a stop was requested may have been cut by the same signal: it does not count as the end.
+    ``listed`` is where people find the rejected lines, if not in the state directory. Raises RuntimeError while another
+    call reads the same run's input: both would write the same files.
+    """
+    if ctx.run.id in ctx.reading:
+        raise RuntimeError(f"this client already reads the input of run {ctx.run.id!r}")
+    ctx.reading.add(ctx.run.id)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cut_off, ctx.stopped, tasks.cancel_scope)
+            if not (await ctx.manifest.cursor(ctx.run.id)).done:
+                sources = await open_sources(inputs, await own_files(ctx.spool, output))
+                await Ingest(ctx, sources, listed=listed or ctx.files.rejects, known=partial(suspect, ctx)).ingest()
+            tasks.cancel_scope.cancel()
+    finally:
+        ctx.reading.remove(ctx.run.id)
+
+
+async def _cut_off(stopped: anyio.Event, scope: anyio.CancelScope) -> None:
+    await stopped.wait()
+    scope.cancel()

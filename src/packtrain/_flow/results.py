@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._errors import IncompleteRun, InputError
-from .._io.results import read_results
-from .._model import Job, State, Tally
-from .._places import answers_of
-from .._rules.lineage import latest
-from .output import Output, check_published
+from .._io.result_file import read_results
+from .._model import ShardRow, State, Tally
+from .._rules.generations import latest
+from .._validation import answers_of
+from .publisher import Output, check_published
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
 
     from .._model import Result
-    from .context import Context
+    from .run import RunContext
 
 
 class Results:
     """The answers of one run; ``out`` is where they are published, None for where the state directory's name says."""
 
-    def __init__(self, ctx: Context, out: str | os.PathLike[str] | None, stopped: anyio.Event) -> None:
+    def __init__(self, ctx: RunContext, out: str | os.PathLike[str] | None, stopped: anyio.Event) -> None:
         self._ctx = ctx
         self._stopped = stopped
         self._out = out
@@ -40,23 +40,23 @@ class Results:
         ctx, given = self._ctx, set[int]()
         while True:
             changed, stopped, offset = ctx.changes.mark(), self._stopped.is_set(), 0
-            jobs = latest(await ctx.manifest.jobs(ctx.run.id))
-            for job in jobs:
-                if job.shard not in given and job.state in (State.LANDED, State.CLOSED):
-                    given.add(job.shard)
-                    async for result in self._shard(job, offset):
+            rows = latest(await ctx.manifest.rows(ctx.run.id))
+            for row in rows:
+                if row.shard not in given and row.state in (State.LANDED, State.CLOSED):
+                    given.add(row.shard)
+                    async for result in self._shard(row, offset):
                         yield result
-                offset += job.tally.bytes if job.tally else 0
+                offset += row.tally.bytes if row.tally else 0
             done = (await ctx.manifest.cursor(ctx.run.id)).done
-            if done and all(job.shard in given or job.state is State.QUARANTINED for job in jobs):
+            if done and all(row.shard in given or row.state is State.QUARANTINED for row in rows):
                 return
             if stopped:
                 raise IncompleteRun("stopped before all answers had come; the others come at the next start")
             await changed.wait()
 
-    async def _shard(self, job: Job, offset: int) -> AsyncIterator[Result]:
+    async def _shard(self, row: ShardRow, offset: int) -> AsyncIterator[Result]:
         """``offset`` is where its answers begin in the output; no run with an output of parts is submitted."""
-        path, tally = self._ctx.spool.answers(job), job.tally or Tally()
+        path, tally = self._ctx.files.answers(row), row.tally or Tally()
         if await anyio.Path(path).exists():
             offset = 0
         else:
@@ -64,7 +64,7 @@ class Results:
         async for result in read_results(path, offset, tally.bytes):
             yield result
         if tally.failed:
-            async for result in read_results(self._ctx.spool.failed(job)):
+            async for result in read_results(self._ctx.files.failed(row)):
                 yield result
 
     async def _published(self) -> Output:
@@ -74,7 +74,7 @@ class Results:
 
     async def _find(self) -> Output:
         ctx = self._ctx
-        state = ctx.spool.manifest.parent
+        state = ctx.files.manifest.parent
         path = self._out or answers_of(state)
         if path is None or not await anyio.Path(path).exists():
             named = "" if path is None else f", and {path} is not there"

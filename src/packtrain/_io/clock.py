@@ -1,11 +1,30 @@
-"""The machine's clock."""
+"""Time and randomness, handed in so that tests need not wait."""
 
 from __future__ import annotations
 
 import random
 import time
+from typing import Protocol
 
 import anyio
+
+
+class Clock(Protocol):
+    """Time, and the randomness that spreads waits."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward, whatever is done to the machine's clock; of use within one process."""
+        ...
+
+    def jitter(self) -> float:
+        """A random number in 0..1."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, cast
 import anyio.to_thread
 
 from .._errors import InputError
-from .marks import compare
-from .rows import Row, RowsSource
+from .row_source import Row, RowsSource
+from .source_identity import compare
 from .sources import STDIN, expand, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from .._model import SourceMark
+    from .._model import SourceIdentity
     from .sources import Source
 
 Name = str | os.PathLike[str]
@@ -46,7 +46,7 @@ async def named_files(inputs: Inputs, own: Container[Path] = ()) -> list[Path]:
     return await anyio.to_thread.run_sync(_existing, _names(inputs) or [], own)
 
 
-async def compare_inputs(inputs: Inputs, stored: Sequence[SourceMark], own: Container[Path]) -> list[str]:
+async def compare_inputs(inputs: Inputs, stored: Sequence[SourceIdentity], own: Container[Path]) -> list[str]:
     """As ``marks.compare``, which says what is refused; rows are not compared."""
     return await anyio.to_thread.run_sync(compare, _names(inputs) or [], stored, own)
 

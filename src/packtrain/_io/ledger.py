@@ -22,11 +22,10 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from .._disk import disk_errors, make_directory, remove
 from .._errors import IntegrityError
-from .._rules.bloom import Filter
-from .._rules.keys import Span, cover, digests_of, mergeable
-from .runs import SortedRun, merged, write_run
+from .._rules.keys import Filter, Span, cover, digests_of, mergeable
+from .disk import disk_errors, make_directory, remove
+from .sorted_runs import SortedRun, merged, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

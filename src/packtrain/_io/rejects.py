@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._disk import disk_errors, open_private, sync, sync_directory, write_all
+from .disk import disk_errors, open_private, sync, sync_directory, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

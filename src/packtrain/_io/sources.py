@@ -15,7 +15,7 @@ import anyio
 from anyio import to_thread
 
 from .._errors import InputError
-from .._model import SourceMark
+from .._model import SourceIdentity
 from .._options import PIECE_BYTES
 from .codecs import HEAD_BYTES, decoder, detect
 
@@ -53,7 +53,7 @@ class Source(Protocol):
         """Bytes in all its blocks, where that is known before they are read. For files as they were when opened."""
         ...
 
-    def mark(self) -> SourceMark:
+    def mark(self) -> SourceIdentity:
         """By what it is known again. For files as they were when opened."""
         ...
 
@@ -61,7 +61,7 @@ class Source(Protocol):
         """Raises InputError if the end of a replayable source is not sound."""
         ...
 
-    def blocks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
         """Decompressed bytes from ``offset`` on, about ``size`` at a time and never empty.
 
         Raises InputError when the source ends before ``offset``, is damaged or cut, or cannot be read.
@@ -115,7 +115,7 @@ class FileSource:
         self._file: AsyncFileIO
         self._form: Format = "plain"
         # A later start may stand in another directory.
-        self._mark = SourceMark(str(path.absolute()))
+        self._mark = SourceIdentity(str(path.absolute()))
 
     async def __aenter__(self) -> Self:
         try:
@@ -141,16 +141,16 @@ class FileSource:
     def length(self) -> int | None:
         return self._mark.size if self._form == "plain" else None
 
-    def mark(self) -> SourceMark:
+    def mark(self) -> SourceIdentity:
         return self._mark
 
     async def verify(self) -> None:
         """One full decompression; nothing to do for a plain file."""
         if self._form != "plain":
-            async for _ in self.blocks(size=PIECE_BYTES):
+            async for _ in self.chunks(size=PIECE_BYTES):
                 pass
 
-    async def blocks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    async def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
         if self._form == "plain":
             if offset > self._mark.size:
                 raise _too_short(self.name)
@@ -160,15 +160,15 @@ class FileSource:
             await self._file.seek(0)
             raw = self._raw(min(size, PIECE_BYTES), self._mark.size)
             decoded = skip(_decompressed(raw, decoder(self.name, self._form), size), offset, self.name)
-        async for block in decoded:
-            yield block
+        async for chunk in decoded:
+            yield chunk
         await self._compare()
 
     async def _raw(self, size: int, left: int) -> AsyncIterator[bytes]:
         """What the file held when it was opened, and no byte more: it may grow as fast as it is read."""
-        while block := await self._read(min(size, left)):
-            left -= len(block)
-            yield block
+        while chunk := await self._read(min(size, left)):
+            left -= len(chunk)
+            yield chunk
 
     async def _read(self, size: int) -> bytes:
         try:
@@ -179,8 +179,8 @@ class FileSource:
     async def _compare(self) -> None:
         """The file is still the one that was opened first."""
         found = await to_thread.run_sync(os.fstat, self._file.fileno())
-        mark = SourceMark(self._mark.name, found.st_size, found.st_mtime_ns)
-        if self._mark not in (mark, SourceMark(self._mark.name)):
+        mark = SourceIdentity(self._mark.name, found.st_size, found.st_mtime_ns)
+        if self._mark not in (mark, SourceIdentity(self._mark.name)):
             raise InputError(f"{self.name}: it changed while it was read; start again when nobody writes to it")
         self._mark = mark
 
@@ -217,21 +217,21 @@ class StreamSource:
         if isinstance(self._given, Path):
             os.close(self._descriptor)
 
-    def mark(self) -> SourceMark:
-        return SourceMark(self.name)
+    def mark(self) -> SourceIdentity:
+        return SourceIdentity(self.name)
 
     async def verify(self) -> None:
         """A stream shows its end only when it is read."""
 
-    async def blocks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    async def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
         raw = self._raw(size)
         head = await _head(raw)
         form = detect(head, name=self.name)
         decoded = _chain(head, raw)
         if form != "plain":
             decoded = _decompressed(decoded, decoder(self.name, form), size)
-        async for block in skip(decoded, offset, self.name):
-            yield block
+        async for chunk in skip(decoded, offset, self.name):
+            yield chunk
 
     async def _raw(self, size: int) -> AsyncIterator[bytes]:
         waits = _can_wait(self._descriptor)
@@ -239,13 +239,13 @@ class StreamSource:
             if waits:
                 await anyio.wait_readable(self._descriptor)
             try:
-                block = await to_thread.run_sync(_drain, self._descriptor, size)
+                chunk = await to_thread.run_sync(_drain, self._descriptor, size)
             except OSError as error:
                 raise _unreadable(self.name, error) from error
-            if block == b"":
+            if chunk == b"":
                 return
-            if block:
-                yield block
+            if chunk:
+                yield chunk
 
 
 def _expand(given: str | Path, own: Container[Path]) -> list[Path]:
@@ -308,8 +308,8 @@ def _too_short(name: str) -> InputError:
 async def _decompressed(raw: AsyncIterator[bytes], codec: Decoder, size: int) -> AsyncIterator[bytes]:
     async for data in raw:
         pieces = codec.feed(data)
-        while block := await to_thread.run_sync(_gather, pieces, size):
-            yield block
+        while chunk := await to_thread.run_sync(_gather, pieces, size):
+            yield chunk
     codec.finish()
 
 
@@ -325,20 +325,20 @@ def _gather(pieces: Iterator[bytes], size: int) -> bytes:
     return b"".join(gathered)
 
 
-async def skip(blocks: AsyncIterator[bytes], offset: int, name: str) -> AsyncIterator[bytes]:
+async def skip(chunks: AsyncIterator[bytes], offset: int, name: str) -> AsyncIterator[bytes]:
     """The blocks without their first ``offset`` bytes, for what cannot be sought in."""
-    async for block in blocks:
-        if offset < len(block):
-            yield block[offset:] if offset else block
-        offset = max(0, offset - len(block))
+    async for chunk in chunks:
+        if offset < len(chunk):
+            yield chunk[offset:] if offset else chunk
+        offset = max(0, offset - len(chunk))
     if offset:
         raise _too_short(name)
 
 
 async def _head(raw: AsyncIterator[bytes]) -> bytes:
     head = b""
-    async for block in raw:
-        head += block
+    async for chunk in raw:
+        head += chunk
         if len(head) >= HEAD_BYTES:
             break
     return head
@@ -347,8 +347,8 @@ async def _head(raw: AsyncIterator[bytes]) -> bytes:
 async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if head:
         yield head
-    async for block in rest:
-        yield block
+    async for chunk in rest:
+        yield chunk
 
 
 def _can_wait(descriptor: int) -> bool:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .._disk import (
+from .._errors import IntegrityError
+from .._options import PIECE_BYTES
+from .._rules.naming import shard_file
+from .disk import (
     copy_range,
     disk_errors,
     make_directory,
@@ -23,14 +26,11 @@ from .._disk import (
     sync_directory,
     write_all,
 )
-from .._errors import IntegrityError
-from .._options import PIECE_BYTES
-from .._rules.naming import shard_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._model import Job
+    from .._model import ShardRow
 
 _TEMPORARY = ".tmp"
 #: Of failed keys and rows of nobody, which are published anew when failed keys are asked again.
@@ -96,22 +96,22 @@ class RunSpool:
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._shards / shard_file(index, generation)
 
-    def kept(self, job: Job) -> Kept:
-        answers = self.answers(job)
-        return Kept(answers, self.failed(job), self.unknown(job), answers.with_suffix(".requests"))
+    def kept(self, row: ShardRow) -> Kept:
+        answers = self.answers(row)
+        return Kept(answers, self.failed(row), self.unknown(row), answers.with_suffix(".requests"))
 
-    def answers(self, job: Job) -> Path:
-        return self._results / shard_file(job.shard, job.generation)
+    def answers(self, row: ShardRow) -> Path:
+        return self._results / shard_file(row.shard, row.generation)
 
-    def part(self, job: Job) -> Path:
+    def part(self, row: ShardRow) -> Path:
         """What has come down so far of a results file."""
-        return self.answers(job).with_suffix(".part")
+        return self.answers(row).with_suffix(".part")
 
-    def failed(self, job: Job) -> Path:
-        return self.answers(job).with_suffix(".failed")
+    def failed(self, row: ShardRow) -> Path:
+        return self.answers(row).with_suffix(".failed")
 
-    def unknown(self, job: Job) -> Path:
-        return self.answers(job).with_suffix(".unknown")
+    def unknown(self, row: ShardRow) -> Path:
+        return self.answers(row).with_suffix(".unknown")
 
     def require(
         self, path: Path, size: int | None = None, spoiled: Callable[[Path, str], IntegrityError] | None = None
@@ -257,7 +257,7 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(parts: Sequence[Path], final: Path) -> None:
+def publish_file(parts: Sequence[Path], final: Path) -> None:
     """The parts, one after the other, under one name, which shows up only when all are there."""
     temporary = draft(final)
     with disk_errors(final), contextlib.ExitStack() as stack:
@@ -312,7 +312,7 @@ def replace(path: Path, content: bytes) -> None:
 
 def touch(path: Path) -> None:
     """An empty file that is durable."""
-    publish([], path)
+    publish_file([], path)
 
 
 def draft(path: Path) -> Path:

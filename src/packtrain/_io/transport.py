@@ -20,17 +20,17 @@ from aiohttp import payload
 from aiohttp.http import StreamWriter
 from yarl import URL
 
-from .._effects import effect
 from .._errors import PacktrainError, ProtocolError, TransportError
 from .._options import CONNECT_TIMEOUT, CREATE_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT, SEND_BYTES
 from .._wire.http import Call, Reply, same_origin
+from .effects import effect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from .._service import Service
+    from .._model import Secret
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
 _CREATE_TIMEOUT = aiohttp.ClientTimeout(total=CREATE_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
@@ -40,8 +40,15 @@ _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aioht
 class Transport:
     """A pool of connections to one service."""
 
-    def __init__(self, service: Service, pool: aiohttp.ClientSession, single: aiohttp.ClientSession) -> None:
-        self._service = service
+    def __init__(
+        self,
+        origin: str,
+        credentials: Mapping[str, Secret],
+        pool: aiohttp.ClientSession,
+        single: aiohttp.ClientSession,
+    ) -> None:
+        self._origin = origin
+        self._credentials = credentials
         self._pool = pool
         self._single = single
 
@@ -64,7 +71,7 @@ class Transport:
         self, call: Call, body: payload.Payload | None, session: aiohttp.ClientSession
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url, headers = self._address(call)
-        with _translated(urlsplit(self._service.origin).netloc):
+        with _translated(urlsplit(self._origin).netloc):
             async with (
                 effect(call.name),
                 session.request(
@@ -81,10 +88,9 @@ class Transport:
     def _address(self, call: Call) -> tuple[URL, dict[str, str]]:
         headers = dict(call.headers)
         if call.target.startswith("/"):
-            if self._service.key is not None:
-                headers["x-goog-api-key"] = self._service.key.reveal()
-            return URL(self._service.origin + call.target, encoded=True), headers
-        return URL(checked_url(call.target, self._service.origin), encoded=True), headers
+            headers |= {name: secret.reveal() for name, secret in self._credentials.items()}
+            return URL(self._origin + call.target, encoded=True), headers
+        return URL(checked_url(call.target, self._origin), encoded=True), headers
 
 
 class FileRange(payload.Payload):
@@ -134,7 +140,11 @@ async def _drain(writer: StreamWriter) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_transport(service: Service, *, connections: int) -> AsyncIterator[Transport]:
+async def open_transport(
+    origin: str, *, credentials: Mapping[str, Secret], connections: int
+) -> AsyncIterator[Transport]:
+    """A transport to ``origin``; ``credentials`` are header names and values, sent below that origin alone."""
+
     def session(connector: aiohttp.TCPConnector, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=connector,
@@ -151,7 +161,7 @@ async def open_transport(service: Service, *, connections: int) -> AsyncIterator
         session(aiohttp.TCPConnector(limit=connections), _TIMEOUT) as pool,
         session(aiohttp.TCPConnector(force_close=True, socket_factory=_resetting), _CREATE_TIMEOUT) as single,
     ):
-        yield Transport(service, pool, single)
+        yield Transport(origin, credentials, pool, single)
 
 
 def _resetting(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._rules.records import scan
-from .._rules.verdicts import packed_answer, question
+from .._rules.validate import scan
+from .worker_protocol import packed_answer, question
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -28,8 +28,8 @@ def main() -> None:
     with mmap.mmap(int(sys.argv[1]), 0, access=mmap.ACCESS_READ) as memory:
         while message := _read(sys.stdin.buffer):
             asked = question(message)
-            frame = msgspec.structs.replace(asked.frame, data=memory[: asked.size])
-            reply = packed_answer(frame, scan(frame, source=asked.source))
+            raw = msgspec.structs.replace(asked.raw, data=memory[: asked.size])
+            reply = packed_answer(raw, scan(raw, source=asked.source))
             sys.stdout.buffer.write(len(reply).to_bytes(LENGTH_BYTES, "big") + reply)
             sys.stdout.buffer.flush()
 

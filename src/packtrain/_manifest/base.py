@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics
+    from .._model import (
+        Credential,
+        Cursor,
+        DuplicateJob,
+        Entry,
+        Run,
+        Shard,
+        ShardRow,
+        SourceIdentity,
+        State,
+        Statistics,
+    )
     from .._rules.lifecycle import Event
 
 
@@ -23,11 +34,11 @@ class Manifest(Protocol):
         """8 hex digits made once for this manifest; they stand in the display name of every input file."""
         ...
 
-    async def key_mark(self) -> KeyMark | None:
+    async def credential(self) -> Credential | None:
         """Of the key and the service that the runs were last driven with; None before, or by a person's word."""
         ...
 
-    async def mark_key(self, mark: KeyMark) -> None: ...
+    async def set_credential(self, mark: Credential) -> None: ...
 
     async def open_run(self, run: Run) -> Run:
         """Create the run, or take up the stored one with the same id. Raises ManifestError on another fingerprint."""
@@ -41,7 +52,7 @@ class Manifest(Protocol):
         """How far the input is cut; the zero cursor at first."""
         ...
 
-    async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
+    async def keep_sources(self, run: str, marks: Sequence[SourceIdentity]) -> list[SourceIdentity]:
         """Store what the inputs look like, as long as no shard is cut from them; return what is stored."""
         ...
 
@@ -56,36 +67,41 @@ class Manifest(Protocol):
         """Move the cursor without a shard: the end of the input."""
         ...
 
-    async def shard(self, job: Job) -> Shard: ...
+    async def shard(self, row: ShardRow) -> Shard: ...
 
-    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
+    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[ShardRow]:
         """Take due jobs (see ``retrying.is_due``) that nobody holds, lowest shard first; each gets a new fence."""
         ...
 
     async def record(
-        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
-    ) -> Job:
+        self,
+        row: ShardRow,
+        event: Event,
+        child: Shard | None = None,
+        *events: Event,
+        duplicate_jobs: Sequence[DuplicateJob] = (),
+    ) -> ShardRow:
         """Apply the event and write its history line, in one transaction, if the row still has the job's
         state, attempt and fence. Raises ManifestError otherwise. With it comes ``child``, the next generation of the
         shard, whose file is durable, and to which ``events`` have happened already; and ``extras``, as by ``note``."""
         ...
 
-    async def release(self, job: Job, *, not_before: float | None = None) -> None:
-        """Give a claimed job back, as any of its rows since the claim; with ``not_before``, it is not due earlier.
+    async def release(self, row: ShardRow, *, due: float | None = None) -> None:
+        """Give a claimed job back, as any of its rows since the claim; with ``due``, it is not due earlier.
 
         Raises ManifestError when the claim is no longer the latest.
         """
         ...
 
-    async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
+    async def rows(self, run: str, states: Collection[State] | None = None) -> list[ShardRow]:
         """Jobs in these states (all without), lowest shard first."""
         ...
 
-    async def note(self, run: str, extra: Extra) -> None:
+    async def note(self, run: str, duplicate: DuplicateJob) -> None:
         """Enter a job too many, or what has become of it."""
         ...
 
-    async def extras(self, run: str) -> list[Extra]:
+    async def duplicate_jobs(self, run: str) -> list[DuplicateJob]:
         """Jobs too many, lowest shard first. One that was adopted after all is none."""
         ...
 

@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from .._disk import disk_errors, disk_trouble, open_private, remove, rename, sync_directory
-from .._effects import effect
 from .._errors import IncompleteRun, ManifestError, PacktrainError
-from .admission import admit
+from .._io.disk import disk_errors, disk_trouble, open_private, remove, rename, sync_directory
+from .._io.effects import effect
+from .._io.lock import hold
+from .guard import admit
 from .identity import identify
-from .lock import hold
 from .witness import read_tokens, tokens_of
 
 if TYPE_CHECKING:
@@ -117,11 +117,16 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
             f"{path}: was written by a newer packtrain (schema {version}, this one knows {len(scripts)}); "
             "start that version, or a later one"
         )
+    if version == len(scripts):
+        return
+    # A script may rebuild a table that others refer to; SQLite takes this setting only outside a transaction.
+    connection.execute("PRAGMA foreign_keys = OFF")
     for number, script in enumerate(scripts[version:], start=version + 1):
         with effect("manifest.migrate"):
             connection.executescript(
                 f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;"
             )
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _version(connection: sqlite3.Connection) -> int:

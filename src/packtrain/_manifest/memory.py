@@ -1,4 +1,4 @@
-"""The manifest in memory, for tests and for runs that may be lost. The same verbs, the same refusals."""
+"""The manifest in memory, for tests and for runs that may be lost. The same verbs, the same errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from typing import TYPE_CHECKING
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .._model import Cursor, Entry, Extra, ExtraState, Job, KeyMark, Run, Shard, SourceMark, State, Statistics, Tally
+from .._model import (
+    Credential,
+    Cursor,
+    DuplicateJob,
+    DuplicateState,
+    Entry,
+    Run,
+    Shard,
+    ShardRow,
+    SourceIdentity,
+    State,
+    Statistics,
+    Tally,
+)
+from .._rules.generations import latest
 from .._rules.lifecycle import SPOOLED, STORED, Event, advance, detail
-from .._rules.lineage import latest
-from .._rules.retrying import is_due
-from . import refusals
+from .._rules.retry import is_due
+from . import errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -30,16 +43,16 @@ TALLIED = [name for name in Tally.__struct_fields__ if name != "sha256"]
 class _Memory:
     run: Run
     cursor: Cursor = field(default_factory=Cursor)
-    marks: list[SourceMark] = field(default_factory=list)
+    marks: list[SourceIdentity] = field(default_factory=list)
     shards: dict[Key, Shard] = field(default_factory=dict)
-    jobs: dict[Key, Job] = field(default_factory=dict)
+    rows: dict[Key, ShardRow] = field(default_factory=dict)
     claimed: set[Key] = field(default_factory=set)
     entries: list[Entry] = field(default_factory=list)
-    extras: dict[str, Extra] = field(default_factory=dict)
+    duplicate_jobs: dict[str, DuplicateJob] = field(default_factory=dict)
     sha256: str | None = None
 
     def sizes(self, states: Collection[State]) -> int:
-        return sum(self.shards[key].bytes for key, job in self.jobs.items() if job.state in states)
+        return sum(self.shards[key].bytes for key, row in self.rows.items() if row.state in states)
 
     def reached(self, event: str) -> list[Shard]:
         """The shard for each time that the event happened to it."""
@@ -52,7 +65,7 @@ class Storage:
 
     instance: str = field(default_factory=lambda: secrets.token_hex(4))
     runs: dict[str, _Memory] = field(default_factory=dict)
-    key_mark: KeyMark | None = None
+    credential: Credential | None = None
 
 
 @asynccontextmanager
@@ -77,22 +90,22 @@ class MemoryManifest:
     def instance(self) -> str:
         return self._storage.instance
 
-    async def key_mark(self) -> KeyMark | None:
-        return self._storage.key_mark
+    async def credential(self) -> Credential | None:
+        return self._storage.credential
 
-    async def mark_key(self, mark: KeyMark) -> None:
+    async def set_credential(self, mark: Credential) -> None:
         await checkpoint_if_cancelled()
-        self._storage.key_mark = mark
+        self._storage.credential = mark
 
     async def open_run(self, run: Run) -> Run:
         await checkpoint_if_cancelled()
         stored = self._storage.runs.get(run.id)
         if stored is None:
             if any(memory.run.token == run.token for memory in self._storage.runs.values()):
-                raise refusals.token_taken(run.id)
+                raise errors.token_taken(run.id)
             stored = self._storage.runs[run.id] = _Memory(run)
         if stored.run.fingerprint != run.fingerprint:
-            raise refusals.other_fingerprint(stored.run, run, stored.jobs.values())
+            raise errors.other_fingerprint(stored.run, run, stored.rows.values())
         return stored.run
 
     async def find_run(self, run: str) -> Run | None:
@@ -104,7 +117,7 @@ class MemoryManifest:
     async def cursor(self, run: str) -> Cursor:
         return self._memory(run).cursor
 
-    async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
+    async def keep_sources(self, run: str, marks: Sequence[SourceIdentity]) -> list[SourceIdentity]:
         await checkpoint_if_cancelled()
         memory = self._memory(run)
         if not memory.cursor.shards:
@@ -121,88 +134,93 @@ class MemoryManifest:
         await checkpoint_if_cancelled()
         self._memory(run).cursor = cursor
 
-    async def shard(self, job: Job) -> Shard:
+    async def shard(self, row: ShardRow) -> Shard:
         try:
-            return self._storage.runs[job.run].shards[_key(job)]
+            return self._storage.runs[row.run].shards[_key(row)]
         except KeyError:
-            raise refusals.unknown_shard(job) from None
+            raise errors.unknown_shard(row) from None
 
-    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
+    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[ShardRow]:
         await checkpoint_if_cancelled()
         memory = self._storage.runs.get(run)
         if memory is None:
             return []
-        free = [job for job in await self.jobs(run, states) if _key(job) not in memory.claimed]
-        due = [job for job in free if is_due(job.not_before, now)]
-        taken = [msgspec.structs.replace(job, fence=job.fence + 1) for job in due[:limit]]
-        memory.jobs |= {_key(job): job for job in taken}
-        memory.claimed |= {_key(job) for job in taken}
+        free = [row for row in await self.rows(run, states) if _key(row) not in memory.claimed]
+        due = [row for row in free if is_due(row.due, now)]
+        taken = [msgspec.structs.replace(row, fence=row.fence + 1) for row in due[:limit]]
+        memory.rows |= {_key(row): row for row in taken}
+        memory.claimed |= {_key(row) for row in taken}
         return taken
 
     async def record(
-        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
-    ) -> Job:
+        self,
+        row: ShardRow,
+        event: Event,
+        child: Shard | None = None,
+        *events: Event,
+        duplicate_jobs: Sequence[DuplicateJob] = (),
+    ) -> ShardRow:
         await checkpoint_if_cancelled()
-        advance(job, event)
-        memory = self._held(job)
+        advance(row, event)
+        memory = self._held(row)
         if child is not None:
             self._enter(memory, child, events)
-        after = self._apply(memory, job, event)
-        memory.extras |= {extra.batch: extra for extra in extras}
+        after = self._apply(memory, row, event)
+        memory.duplicate_jobs |= {duplicate.job: duplicate for duplicate in duplicate_jobs}
         return after
 
     def _enter(self, memory: _Memory, shard: Shard, events: Sequence[Event]) -> None:
         if (shard.index, shard.generation) in memory.shards:
-            raise refusals.sealed_already(shard)
+            raise errors.sealed_already(shard)
         memory.shards[shard.index, shard.generation] = shard
-        job = Job(run=shard.run, shard=shard.index, generation=shard.generation)
-        memory.jobs[_key(job)] = job
+        row = ShardRow(run=shard.run, shard=shard.index, generation=shard.generation)
+        memory.rows[_key(row)] = row
         for event in events:
-            job = self._apply(memory, job, event)
+            row = self._apply(memory, row, event)
 
-    def _apply(self, memory: _Memory, job: Job, event: Event) -> Job:
-        after = advance(job, event)
-        self._refuse_taken(job, after)
-        memory.jobs[_key(job)] = after
+    def _apply(self, memory: _Memory, row: ShardRow, event: Event) -> ShardRow:
+        after = advance(row, event)
+        self._refuse_taken(row, after)
+        memory.rows[_key(row)] = after
         memory.entries.append(
             Entry(
                 at=self._clock(),
-                shard=job.shard,
-                generation=job.generation,
+                shard=row.shard,
+                generation=row.generation,
                 attempt=after.attempt,
                 event=type(event).__name__,
-                before=job.state,
+                before=row.state,
                 after=after.state,
                 detail=detail(event),
             )
         )
         return after
 
-    async def release(self, job: Job, *, not_before: float | None = None) -> None:
-        memory = self._storage.runs.get(job.run)
-        stored = memory and memory.jobs.get(_key(job))
-        if not memory or not stored or stored.fence != job.fence:
-            raise refusals.claim_lost(job)
-        memory.claimed.discard(_key(job))
-        if not_before is not None:
-            memory.jobs[_key(job)] = msgspec.structs.replace(stored, not_before=not_before)
+    async def release(self, row: ShardRow, *, due: float | None = None) -> None:
+        memory = self._storage.runs.get(row.run)
+        stored = memory and memory.rows.get(_key(row))
+        if not memory or not stored or stored.fence != row.fence:
+            raise errors.claim_lost(row)
+        memory.claimed.discard(_key(row))
+        if due is not None:
+            memory.rows[_key(row)] = msgspec.structs.replace(stored, due=due)
 
-    async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
+    async def rows(self, run: str, states: Collection[State] | None = None) -> list[ShardRow]:
         memory = self._storage.runs.get(run)
-        found = memory.jobs.values() if memory else []
-        return sorted((job for job in found if states is None or job.state in states), key=_key)
+        found = memory.rows.values() if memory else []
+        return sorted((row for row in found if states is None or row.state in states), key=_key)
 
-    async def note(self, run: str, extra: Extra) -> None:
+    async def note(self, run: str, duplicate: DuplicateJob) -> None:
         await checkpoint_if_cancelled()
-        self._memory(run).extras[extra.batch] = extra
+        self._memory(run).duplicate_jobs[duplicate.job] = duplicate
 
-    async def extras(self, run: str) -> list[Extra]:
+    async def duplicate_jobs(self, run: str) -> list[DuplicateJob]:
         memory = self._storage.runs.get(run)
         if memory is None:
             return []
-        adopted = {job.batch for other in self._storage.runs.values() for job in other.jobs.values()}
-        found = (extra for extra in memory.extras.values() if extra.batch not in adopted)
-        return sorted(found, key=lambda extra: (extra.shard, extra.generation, extra.batch))
+        adopted = {row.job for other in self._storage.runs.values() for row in other.rows.values()}
+        found = (duplicate for duplicate in memory.duplicate_jobs.values() if duplicate.job not in adopted)
+        return sorted(found, key=lambda duplicate: (duplicate.shard, duplicate.generation, duplicate.job))
 
     async def history(self, run: str, shard: int | None = None) -> list[Entry]:
         memory = self._storage.runs.get(run)
@@ -210,8 +228,8 @@ class MemoryManifest:
 
     async def statistics(self, run: str) -> Statistics:
         memory = self._memory(run)
-        states = [job.state for job in memory.jobs.values()]
-        tallies = [job.tally for job in latest(job for job in memory.jobs.values() if job.tally) if job.tally]
+        states = [row.state for row in memory.rows.values()]
+        tallies = [row.tally for row in latest(row for row in memory.rows.values() if row.tally) if row.tally]
         return Statistics(
             run=run,
             cursor=memory.cursor,
@@ -219,9 +237,13 @@ class MemoryManifest:
             spooled_bytes=memory.sizes(SPOOLED),
             stored_bytes=memory.sizes(STORED),
             uploaded_bytes=sum(shard.bytes for shard in memory.reached("FileReady")),
-            jobs_created=len(memory.reached("JobKnown")),
-            duplicates_healed=sum(extra.state is not ExtraState.SEEN for extra in await self.extras(run)),
-            duplicates_live=sum(extra.state is ExtraState.CANCELLING for extra in await self.extras(run)),
+            jobs_created=len(memory.reached("JobAdopted")),
+            duplicates_healed=sum(
+                duplicate.state is not DuplicateState.SEEN for duplicate in await self.duplicate_jobs(run)
+            ),
+            duplicates_live=sum(
+                duplicate.state is DuplicateState.CANCELLING for duplicate in await self.duplicate_jobs(run)
+            ),
             retried=sum(shard.lines for shard in memory.shards.values() if shard.generation),
             lost=sum(shard.lines for shard in memory.reached("ResultLost")),
             tally=msgspec.convert({name: sum(getattr(t, name) for t in tallies) for name in TALLIED}, Tally),
@@ -236,10 +258,10 @@ class MemoryManifest:
         await checkpoint_if_cancelled()
         memory = self._memory(run)
         if memory.sha256 is None:
-            raise refusals.not_published(run)
+            raise errors.not_published(run)
         for child, _ in children:
             if (child.index, child.generation) in memory.shards:
-                raise refusals.sealed_already(child)
+                raise errors.sealed_already(child)
         for child, events in children:
             self._enter(memory, child, events)
         memory.sha256 = None
@@ -249,30 +271,30 @@ class MemoryManifest:
 
     def _memory(self, run: str) -> _Memory:
         if run not in self._storage.runs:
-            raise refusals.unknown_run(run)
+            raise errors.unknown_run(run)
         return self._storage.runs[run]
 
-    def _held(self, job: Job) -> _Memory:
+    def _held(self, row: ShardRow) -> _Memory:
         """The run of a job that is still in its row's state, attempt and fence."""
-        memory = self._storage.runs.get(job.run)
-        stored = memory and memory.jobs.get(_key(job))
-        if not memory or not stored or _guard(stored) != _guard(job):
-            raise refusals.stale(job)
+        memory = self._storage.runs.get(row.run)
+        stored = memory and memory.rows.get(_key(row))
+        if not memory or not stored or _guard(stored) != _guard(row):
+            raise errors.stale(row)
         return memory
 
-    def _refuse_taken(self, job: Job, after: Job) -> None:
-        if (after.file, after.batch) == (job.file, job.batch):
+    def _refuse_taken(self, row: ShardRow, after: ShardRow) -> None:
+        if (after.file, after.job) == (row.file, row.job):
             return
-        others = (other for memory in self._storage.runs.values() for other in memory.jobs.values())
+        others = (other for memory in self._storage.runs.values() for other in memory.rows.values())
         for other in others:
-            same = {after.file, after.batch} & {other.file, other.batch} - {None}
-            if same and (other.run, _key(other)) != (job.run, _key(job)):
-                raise refusals.name_taken(after)
+            same = {after.file, after.job} & {other.file, other.job} - {None}
+            if same and (other.run, _key(other)) != (row.run, _key(row)):
+                raise errors.name_taken(after)
 
 
-def _key(job: Job) -> Key:
-    return job.shard, job.generation
+def _key(row: ShardRow) -> Key:
+    return row.shard, row.generation
 
 
-def _guard(job: Job) -> tuple[State, int, int]:
-    return job.state, job.attempt, job.fence
+def _guard(row: ShardRow) -> tuple[State, int, int]:
+    return row.state, row.attempt, row.fence

@@ -9,18 +9,29 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope
 
+from .._io.sqlite_writer import Writer, open_writer
 from .._rules.lifecycle import CreateIntended, Event, advance
-from . import operations
-from .admission import admit
+from . import queries
 from .database import open_database
+from .guard import admit
 from .witness import Token, note_token, write_witness
-from .writer import Writer, open_writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
-    from .._model import Cursor, Entry, Extra, Job, KeyMark, Run, Shard, SourceMark, State, Statistics
+    from .._model import (
+        Credential,
+        Cursor,
+        DuplicateJob,
+        Entry,
+        Run,
+        Shard,
+        ShardRow,
+        SourceIdentity,
+        State,
+        Statistics,
+    )
     from .base import Manifest
     from .database import Admission
 
@@ -36,7 +47,7 @@ async def open_sqlite(
     to keep a manifest there, and if the file is lost, damaged, a copy, behind its witness, or of a newer packtrain.
     """
     async with open_writer(partial(open_database, path, admission)) as writer:
-        instance = await writer.run(operations.instance)
+        instance = await writer.run(queries.instance)
         yield SqliteManifest(path, writer, instance, clock)
 
 
@@ -53,80 +64,87 @@ class SqliteManifest:
     def instance(self) -> str:
         return self._instance
 
-    async def key_mark(self) -> KeyMark | None:
-        return await self._run(operations.key_mark)
+    async def credential(self) -> Credential | None:
+        return await self._run(queries.credential)
 
-    async def mark_key(self, mark: KeyMark) -> None:
-        await self._run(partial(operations.mark_key, mark), "mark_key")
+    async def set_credential(self, mark: Credential) -> None:
+        await self._run(partial(queries.set_credential, mark), "mark_key")
 
     async def open_run(self, run: Run) -> Run:
-        opened = await self._run(partial(operations.open_run, run), "open_run")
+        opened = await self._run(partial(queries.open_run, run), "open_run")
         token = Token(opened.token, opened.id, opened.model, opened.task)
         await self._run(lambda _: note_token(self._path, token))
         return opened
 
     async def find_run(self, run: str) -> Run | None:
-        return await self._run(partial(operations.find_run, run))
+        return await self._run(partial(queries.find_run, run))
 
     async def runs(self) -> list[Run]:
-        return await self._run(operations.runs)
+        return await self._run(queries.runs)
 
     async def cursor(self, run: str) -> Cursor:
-        return await self._run(partial(operations.cursor, run))
+        return await self._run(partial(queries.cursor, run))
 
-    async def mark_sources(self, run: str, marks: Sequence[SourceMark]) -> list[SourceMark]:
-        return await self._run(partial(operations.mark_sources, run, marks), "mark_sources")
+    async def keep_sources(self, run: str, marks: Sequence[SourceIdentity]) -> list[SourceIdentity]:
+        return await self._run(partial(queries.keep_sources, run, marks), "mark_sources")
 
     async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
-        await self._run(partial(operations.seal, shard, cursor, events, self._clock()), "seal")
+        await self._run(partial(queries.seal, shard, cursor, events, self._clock()), "seal")
 
     async def move(self, run: str, cursor: Cursor) -> None:
-        await self._run(partial(operations.move, run, cursor), "move")
+        await self._run(partial(queries.move, run, cursor), "move")
 
-    async def shard(self, job: Job) -> Shard:
-        return await self._run(partial(operations.shard, job))
+    async def shard(self, row: ShardRow) -> Shard:
+        return await self._run(partial(queries.shard, row))
 
-    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[Job]:
-        return await self._run(partial(operations.claim, run, frozenset(states), now, limit), "claim")
+    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[ShardRow]:
+        return await self._run(partial(queries.claim, run, frozenset(states), now, limit), "claim")
 
     async def record(
-        self, job: Job, event: Event, child: Shard | None = None, *events: Event, extras: Sequence[Extra] = ()
-    ) -> Job:
-        after = advance(job, event)
+        self,
+        row: ShardRow,
+        event: Event,
+        child: Shard | None = None,
+        *events: Event,
+        duplicate_jobs: Sequence[DuplicateJob] = (),
+    ) -> ShardRow:
+        after = advance(row, event)
         at, name = self._clock(), type(event).__name__
         if child is None:
-            number = await self._run(partial(operations.decide, job, after, event, extras, at), name)
+            number = await self._run(partial(queries.decide, row, after, event, duplicate_jobs, at), name)
         else:
-            number = await self._run(partial(operations.hand_on, job, after, event, child, events, extras, at), name)
+            number = await self._run(
+                partial(queries.hand_on, row, after, event, child, events, duplicate_jobs, at), name
+            )
         if isinstance(event, CreateIntended):
             await self._run(lambda _: write_witness(self._path, self._instance, number))
         return after
 
-    async def release(self, job: Job, *, not_before: float | None = None) -> None:
+    async def release(self, row: ShardRow, *, due: float | None = None) -> None:
         # A cancelled task gives back what it holds as well.
         with CancelScope(shield=True):
-            await self._run(partial(operations.release, job, not_before), "release")
+            await self._run(partial(queries.release, row, due), "release")
 
-    async def jobs(self, run: str, states: Collection[State] | None = None) -> list[Job]:
-        return await self._run(partial(operations.jobs, run, states))
+    async def rows(self, run: str, states: Collection[State] | None = None) -> list[ShardRow]:
+        return await self._run(partial(queries.rows, run, states))
 
-    async def note(self, run: str, extra: Extra) -> None:
-        await self._run(partial(operations.note, run, extra), "note")
+    async def note(self, run: str, duplicate: DuplicateJob) -> None:
+        await self._run(partial(queries.note, run, duplicate), "note")
 
-    async def extras(self, run: str) -> list[Extra]:
-        return await self._run(partial(operations.extras, run))
+    async def duplicate_jobs(self, run: str) -> list[DuplicateJob]:
+        return await self._run(partial(queries.duplicate_jobs, run))
 
     async def history(self, run: str, shard: int | None = None) -> list[Entry]:
-        return await self._run(partial(operations.history, run, shard))
+        return await self._run(partial(queries.history, run, shard))
 
     async def statistics(self, run: str) -> Statistics:
-        return await self._run(partial(operations.statistics, run))
+        return await self._run(partial(queries.statistics, run))
 
     async def publish(self, run: str, sha256: str) -> None:
-        await self._run(partial(operations.publish, run, sha256), "publish")
+        await self._run(partial(queries.publish, run, sha256), "publish")
 
     async def reopen(self, run: str, children: Sequence[tuple[Shard, Sequence[Event]]]) -> None:
-        await self._run(partial(operations.reopen, run, children, self._clock()), "reopen")
+        await self._run(partial(queries.reopen, run, children, self._clock()), "reopen")
 
     async def published(self, run: str) -> str | None:
-        return await self._run(partial(operations.published, run))
+        return await self._run(partial(queries.published, run))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from .._disk import disk_errors, make_durable, open_private, write_all
+from .._io.disk import disk_errors, make_durable, open_private, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ class Overlong(Struct, frozen=True):
     limit: int
 
 
-class Frame(Struct, frozen=True):
+class RawBlock(Struct, frozen=True):
     """Whole lines that follow each other in the source, then perhaps one dropped line."""
 
     #: Ends with a newline, except that the last line of a source may have none. May be empty.
@@ -50,44 +50,42 @@ class Framer:
         self._dropping = False
         self._head: bytes | None = b"" if offset == 0 else None
 
-    def feed(self, block: bytes) -> list[Frame]:
+    def feed(self, chunk: bytes) -> list[RawBlock]:
         """The lines that this block completes; the start of the last line is kept inside."""
-        block = self._skip_bom(block)
-        frames: list[Frame] = []
+        chunk = self._skip_bom(chunk)
+        raws: list[RawBlock] = []
         if self._dropping:
-            stop = block.find(b"\n")
+            stop = chunk.find(b"\n")
             if stop < 0:
-                self._held += len(block)
-                return frames
-            frames.append(self._frame(b"", dropped=self._held + stop))
-            block = block[stop + 1 :]
+                self._held += len(chunk)
+                return raws
+            raws.append(self._raw(b"", dropped=self._held + stop))
+            chunk = chunk[stop + 1 :]
             self._release()
-        cut = block.rfind(b"\n") + 1
+        cut = chunk.rfind(b"\n") + 1
         if cut:
-            data = b"".join((*self._parts, memoryview(block)[:cut]))
+            data = b"".join((*self._parts, memoryview(chunk)[:cut]))
             self._release()
-            frames += self._split(data)
-        self._carry(block[cut:])
-        return frames
+            raws += self._split(data)
+        self._carry(chunk[cut:])
+        return raws
 
-    def finish(self) -> list[Frame]:
+    def finish(self) -> list[RawBlock]:
         """The last line, if it has no newline."""
         if self._head:
             self._carry(self._head)
             self._head = None
         if not self._held:
             return []
-        if self._dropping:
-            frame = self._frame(b"", dropped=self._held, newline=0)
-        else:
-            frame = self._frame(b"".join(self._parts))
+        data = b"" if self._dropping else b"".join(self._parts)
+        raw = self._raw(data, dropped=self._held if self._dropping else None, newline=0)
         self._release()
-        return [frame]
+        return [raw]
 
-    def _skip_bom(self, block: bytes) -> bytes:
+    def _skip_bom(self, chunk: bytes) -> bytes:
         if self._head is None:
-            return block
-        head = self._head + block
+            return chunk
+        head = self._head + chunk
         if len(head) < len(BOM) and BOM.startswith(head):
             self._head = head
             return b""
@@ -110,26 +108,26 @@ class Framer:
         self._held = 0
         self._dropping = False
 
-    def _split(self, data: bytes) -> list[Frame]:
+    def _split(self, data: bytes) -> list[RawBlock]:
         """Frames of ``data``, cut at each overlong line; steps of a whole limit, not of a line."""
-        frames: list[Frame] = []
+        raws: list[RawBlock] = []
         start = at = 0
         while len(data) - at > self._max_line + 1:
             stop = data.rfind(b"\n", at, at + self._max_line + 1)
             if stop < 0:
                 stop = data.index(b"\n", at)
-                frames.append(self._frame(data[start:at], dropped=stop - at))
+                raws.append(self._raw(data[start:at], dropped=stop - at))
                 start = stop + 1
             at = stop + 1
         if start < len(data):
-            frames.append(self._frame(data[start:]))
-        return frames
+            raws.append(self._raw(data[start:]))
+        return raws
 
-    def _frame(self, data: bytes, *, dropped: int | None = None, newline: int = 1) -> Frame:
+    def _raw(self, data: bytes, *, dropped: int | None = None, newline: int = 1) -> RawBlock:
         offset = self._offset
         self._offset += len(data)
         overlong = None
         if dropped is not None:
             overlong = Overlong(self._offset, dropped, self._max_line)
             self._offset += dropped + newline
-        return Frame(data, offset, self._offset, overlong)
+        return RawBlock(data, offset, self._offset, overlong)

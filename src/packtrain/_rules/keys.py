@@ -1,14 +1,11 @@
-"""Keys as digests, and the rules for the sorted runs in which they rest on disk.
-
-Sixteen bytes a key whatever its length: among 100 million keys two different ones share a digest with a
-probability of about 1e-23, so a digest stands for its key.
-"""
+"""Digests of keys, the sorted runs that hold them on disk, and the Bloom filter in front of the runs."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import struct
+from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,3 +75,47 @@ def ranges(total: int, most: int) -> Iterator[tuple[bytes, bytes | None]]:
     bounds = [(part << 64) // parts for part in range(parts)]
     lows = [bound.to_bytes(8, "big") + bytes(DIGEST_BYTES - 8) for bound in bounds]
     yield from zip(lows, [*lows[1:], None], strict=True)
+
+
+BITS_PER_KEY = 10
+_WORD_BITS = 64
+_PATTERNS = 1 << 12
+_HEAD = struct.Struct(">IH10x")
+
+
+class Filter:
+    """Room for ``capacity`` digests or more: the size doubles, and 100 million take 134 MB."""
+
+    def __init__(self, capacity: int) -> None:
+        exponent = max(6, (capacity * BITS_PER_KEY // _WORD_BITS).bit_length())
+        self._words = array("Q", bytes(8 << exponent))
+        self._shift = 32 - exponent
+        # One for each number that two bytes make: to look it up costs less than to cut the number first.
+        self._patterns = tuple(map(_pattern, range(_PATTERNS))) * ((1 << 16) // _PATTERNS)
+        self.capacity = (_WORD_BITS << exponent) // BITS_PER_KEY
+        self.size = 0
+
+    def add(self, digests: bytes) -> None:
+        """Take in new digests, one behind the other. Filling beyond ``capacity`` only lets more unseen ones pass."""
+        words, shift, patterns = self._words, self._shift, self._patterns
+        for where, which in _HEAD.iter_unpack(digests):
+            words[where >> shift] |= patterns[which]
+        self.size += len(digests) // _HEAD.size
+
+    def passing(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Those that may have been added, in order; all others surely have not."""
+        words, shift, patterns = self._words, self._shift, self._patterns
+        return [
+            digest
+            for digest, (where, which) in zip(digests, _HEAD.iter_unpack(b"".join(digests)), strict=True)
+            if not patterns[which] & ~words[where >> shift]
+        ]
+
+
+def _pattern(number: int) -> int:
+    """Four bits of a word, spread by an odd multiplier (2^64 over the golden ratio)."""
+    spread = (number + 1) * 0x9E3779B97F4A7C15 % (1 << 64)
+    word = 0
+    for shift in (58, 52, 46, 40):
+        word |= 1 << (spread >> shift & 63)
+    return word

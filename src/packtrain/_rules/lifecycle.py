@@ -4,7 +4,7 @@ An event is a value whose fields are the fields of the job that it sets; ``TABLE
 occur and where it leads. ``advance`` is the only way to a new job. The rules behind the table:
 
 1. No remote effect without its intent recorded first: UPLOADING before a name is claimed at the service,
-   FINALIZING before the last byte, CREATE_INTENT before the one POST, FENCE_INTENT before a revocation.
+   FINALIZING before the last byte, CREATE_INTENT before the one POST, REVOKE_INTENT before a revocation.
 2. A create is sent once. Whatever is not a definite answer, a restart included, makes it RECONCILING.
 3. Out of RECONCILING leads an adoption, or a fence: the attempt's input file is revoked, so that a create
    that is still on its way is refused by the service, and only then the next attempt begins.
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from .._errors import ManifestError
-from .._model import Job, State, Tally, Upload
+from .._model import ShardRow, State, Tally, Upload
 
 S = State
 
@@ -62,7 +62,7 @@ class FileReady(Event, frozen=True, kw_only=True):
     upload: Upload | None = None
 
 
-class FileSpoiled(Event, frozen=True, kw_only=True):
+class FileUnusable(Event, frozen=True, kw_only=True):
     """The file is gone, damaged or too old: the next attempt uploads another."""
 
     reason: str
@@ -78,58 +78,58 @@ class CreateIntended(Event, frozen=True, kw_only=True):
     intent_at: float
 
 
-class CreateWithdrawn(Event, frozen=True, kw_only=True):
-    """The POST was answered with a no, and may be sent again at ``not_before``.
+class CreateDeferred(Event, frozen=True, kw_only=True):
+    """The POST was answered with a no, and may be sent again at ``due``.
 
     ``intent_at`` is that of the last create that may have been accepted all the same, None when there is none.
     """
 
-    not_before: float
+    due: float
     reason: str
     intent_at: float | None = None
 
 
-class CreateRefused(Event, frozen=True, kw_only=True):
+class CreateRejected(Event, frozen=True, kw_only=True):
     """The service said no to this shard's content; its lines fail with the reason."""
 
     reason: str
 
 
-class CreateDoubtful(Event, frozen=True, kw_only=True):
+class CreateAmbiguous(Event, frozen=True, kw_only=True):
     """Nobody knows whether there is a job."""
 
-    doubtful_at: float
+    ambiguous_at: float
     reason: str
 
 
-class Suspected(Event, frozen=True, kw_only=True):
+class CreateSuspected(Event, frozen=True, kw_only=True):
     """This manifest may have forgotten a create, so nobody knows whether there is a job."""
 
     attempt: int
     file: str
     tag: str
-    doubtful_at: float
+    ambiguous_at: float
     reason: str
     file_expires_at: float | None = None
     upload: Upload | None = None
 
 
-class JobKnown(Event, frozen=True, kw_only=True):
+class JobAdopted(Event, frozen=True, kw_only=True):
     """The job exists and is ours: from the answer to the create, or found by its tag."""
 
-    batch: str
+    job: str
     submitted_at: float
     reason: str | None = None
 
 
-class FenceIntended(Event, frozen=True, kw_only=True):
+class RevokeIntended(Event, frozen=True, kw_only=True):
     """The attempt's input file is about to be revoked."""
 
 
-class Fenced(Event, frozen=True, kw_only=True):
+class Revoked(Event, frozen=True, kw_only=True):
     """The input file is gone: no create of this attempt can be accepted any more."""
 
-    doubtful_at: float
+    ambiguous_at: float
 
 
 class AttemptAbandoned(Event, frozen=True, kw_only=True):
@@ -140,7 +140,7 @@ class AttemptAbandoned(Event, frozen=True, kw_only=True):
     file_expires_at: float | None = None
     upload: Upload | None = None
     intent_at: float | None = None
-    doubtful_at: float | None = None
+    ambiguous_at: float | None = None
 
 
 class JobEnded(Event, frozen=True, kw_only=True):
@@ -173,7 +173,7 @@ class Quarantined(Event, frozen=True, kw_only=True):
     reason: str
 
 
-class Readopted(Event, frozen=True, kw_only=True):
+class JobKept(Event, frozen=True, kw_only=True):
     """A person decided that the shard goes on with the job that it had."""
 
     submitted_at: float
@@ -188,7 +188,7 @@ class RetryDecided(Event, frozen=True, kw_only=True):
     upload: Upload
     reason: str
     file_expires_at: float | None = None
-    batch: str | None = None
+    job: str | None = None
     result: str | None = None
 
 
@@ -196,7 +196,7 @@ class DropDecided(Event, frozen=True, kw_only=True):
     """A person decided that all lines of the shard fail."""
 
     reason: str
-    batch: str | None = None
+    job: str | None = None
     result: str | None = None
 
 
@@ -208,23 +208,23 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     UploadLost: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     FinalizeIntended: (frozenset({S.UPLOADING}), S.FINALIZING),
     FileReady: (frozenset({S.UPLOADING, S.FINALIZING}), S.UPLOADED),
-    FileSpoiled: (frozenset({S.UPLOADING, S.FINALIZING, S.UPLOADED, S.CREATE_INTENT}), S.SEALED),
+    FileUnusable: (frozenset({S.UPLOADING, S.FINALIZING, S.UPLOADED, S.CREATE_INTENT}), S.SEALED),
     CreateIntended: (frozenset({S.UPLOADED}), S.CREATE_INTENT),
-    CreateWithdrawn: (frozenset({S.CREATE_INTENT}), S.UPLOADED),
-    CreateRefused: (frozenset({S.CREATE_INTENT}), S.ENDED),
-    CreateDoubtful: (frozenset({S.CREATE_INTENT}), S.RECONCILING),
-    Suspected: (frozenset({S.SEALED, S.UPLOADING, S.FINALIZING, S.UPLOADED}), S.RECONCILING),
+    CreateDeferred: (frozenset({S.CREATE_INTENT}), S.UPLOADED),
+    CreateRejected: (frozenset({S.CREATE_INTENT}), S.ENDED),
+    CreateAmbiguous: (frozenset({S.CREATE_INTENT}), S.RECONCILING),
+    CreateSuspected: (frozenset({S.SEALED, S.UPLOADING, S.FINALIZING, S.UPLOADED}), S.RECONCILING),
     # Out of a quarantine only by a person, who names the job.
-    JobKnown: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.FENCED, S.QUARANTINED}), S.SUBMITTED),
-    FenceIntended: (frozenset({S.RECONCILING}), S.FENCE_INTENT),
-    Fenced: (frozenset({S.FENCE_INTENT}), S.FENCED),
-    AttemptAbandoned: (frozenset({S.RECONCILING, S.FENCED}), S.SEALED),
+    JobAdopted: (frozenset({S.UPLOADED, S.CREATE_INTENT, S.RECONCILING, S.REVOKED, S.QUARANTINED}), S.SUBMITTED),
+    RevokeIntended: (frozenset({S.RECONCILING}), S.REVOKE_INTENT),
+    Revoked: (frozenset({S.REVOKE_INTENT}), S.REVOKED),
+    AttemptAbandoned: (frozenset({S.RECONCILING, S.REVOKED}), S.SEALED),
     JobEnded: (frozenset({S.SUBMITTED}), S.ENDED),
     ResultLost: (frozenset({S.ENDED}), None),
     Landed: (frozenset({S.ENDED}), S.LANDED),
     Closed: (frozenset({S.LANDED}), S.CLOSED),
     Quarantined: (frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}, S.QUARANTINED),
-    Readopted: (frozenset({S.QUARANTINED}), S.SUBMITTED),
+    JobKept: (frozenset({S.QUARANTINED}), S.SUBMITTED),
     RetryDecided: (frozenset({S.QUARANTINED}), S.UPLOADING),
     DropDecided: (frozenset({S.QUARANTINED}), S.ENDED),
 }
@@ -232,28 +232,28 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
 #: Who works on a shard in which state.
 UPLOAD = frozenset({S.SEALED, S.UPLOADING, S.FINALIZING})
 CREATE = frozenset({S.UPLOADED, S.CREATE_INTENT})
-WATCH = frozenset({S.SUBMITTED})
-DOUBT = frozenset({S.RECONCILING, S.FENCE_INTENT, S.FENCED})
+WATCHED = frozenset({S.SUBMITTED})
+AMBIGUOUS = frozenset({S.RECONCILING, S.REVOKE_INTENT, S.REVOKED})
 COLLECT = frozenset({S.ENDED, S.LANDED})
 #: Nothing more will happen by itself; a quarantined shard is brought out of it by a person alone.
 SETTLED = frozenset({S.CLOSED, S.QUARANTINED})
 #: An input file of ours stands at the service, or may.
-STORED = (UPLOAD | CREATE | WATCH | DOUBT | COLLECT) - {S.SEALED, S.FENCED}
+STORED = (UPLOAD | CREATE | WATCHED | AMBIGUOUS | COLLECT) - {S.SEALED, S.REVOKED}
 #: A job of ours is live at the service, or may be.
-LIVE = frozenset({S.CREATE_INTENT}) | DOUBT | WATCH
+LIVE = frozenset({S.CREATE_INTENT}) | AMBIGUOUS | WATCHED
 #: The shard's own file occupies the spool until its results land. One that waits for a person does not count, or
 #: it would hold back all that could go on.
 SPOOLED = frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}
 
 
-def advance(job: Job, event: Event) -> Job:
+def advance(row: ShardRow, event: Event) -> ShardRow:
     """The job after the event. Raises ManifestError when the table does not allow it."""
     allowed, after = TABLE[type(event)]
-    if job.state not in allowed:
+    if row.state not in allowed:
         raise ManifestError(
-            f"shard {job.shard}: {type(event).__name__} cannot follow {job.state}; start the run again to read anew"
+            f"shard {row.shard}: {type(event).__name__} cannot follow {row.state}; start the run again to read anew"
         )
-    return msgspec.structs.replace(job, state=after or job.state, **msgspec.structs.asdict(event))
+    return msgspec.structs.replace(row, state=after or row.state, **msgspec.structs.asdict(event))
 
 
 def detail(event: Event) -> str:

@@ -80,7 +80,7 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
         return Stuck(f"the upload has not moved in {UPLOAD_STALLS} recoveries")
     if upload.url is None:
         return Start()
-    if upload.doubtful:
+    if upload.offset_unknown:
         return Query()
     rest = upload.size - upload.offset
     chunk_bytes >>= upload.stalls
@@ -102,10 +102,10 @@ def answered(upload: Upload, answer: Answer) -> Upload:
     """After the answer to ``Send``."""
     if answer.upload_status is None:
         if answer.status in QUERY_AFTER:
-            return doubted(upload)
+            return offset_lost(upload)
         return _dead(upload, f"the upload was refused: {_said(answer)}")
     if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):
-        return doubted(upload)
+        return offset_lost(upload)
     return _settled(upload, answer)
 
 
@@ -113,21 +113,21 @@ def queried(upload: Upload, answer: Answer) -> Upload:
     """After the answer to ``Query``."""
     if answer.upload_status is None:
         if answer.status in TRANSIENT:
-            return doubted(upload)
+            return offset_lost(upload)
         return _dead(upload, f"the service no longer knows the upload: {_said(answer)}")
     if answer.upload_status == "active" and answer.status == 200 and answer.received is None:
         return _dead(upload, "the service does not say how many bytes it holds")
     return _settled(upload, answer)
 
 
-def doubted(upload: Upload) -> Upload:
+def offset_lost(upload: Upload) -> Upload:
     """After no answer, or one that leaves the offset unknown."""
-    return msgspec.structs.replace(_stalled(upload), doubtful=True)
+    return msgspec.structs.replace(_stalled(upload), offset_unknown=True)
 
 
 def resumed(upload: Upload) -> Upload:
     """As taken up again by another process: what was sent last is unknown."""
-    return msgspec.structs.replace(upload, doubtful=upload.url is not None, stalls=0)
+    return msgspec.structs.replace(upload, offset_unknown=upload.url is not None, stalls=0)
 
 
 def renewed(upload: Upload) -> Upload:
@@ -137,15 +137,15 @@ def renewed(upload: Upload) -> Upload:
 
 def _settled(upload: Upload, answer: Answer) -> Upload:
     if answer.upload_status == "final" and answer.status == 200:
-        return msgspec.structs.replace(upload, receipt=answer.body, doubtful=False)
+        return msgspec.structs.replace(upload, receipt=answer.body, offset_unknown=False)
     if answer.upload_status != "active" or answer.status != 200 or answer.received is None:
         return _dead(upload, f"the upload was refused: {_said(answer)}")
     if answer.received > upload.size:
         return _dead(upload, f"the service claims {answer.received} bytes of a file of {upload.size}")
-    moved = msgspec.structs.replace(upload, offset=answer.received, doubtful=False)
+    moved = msgspec.structs.replace(upload, offset=answer.received, offset_unknown=False)
     if answer.received > upload.offset:
         return msgspec.structs.replace(moved, stalls=0)
-    return _stalled(moved) if not upload.doubtful else moved
+    return _stalled(moved) if not upload.offset_unknown else moved
 
 
 def _stalled(upload: Upload) -> Upload:

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._counts import counted
 from .._errors import InputError
-from .._flow.groups import plain_errors
-from .._flow.judge import Judge
-from .._flow.scanning import Scanner, scanning
+from .._flow.exceptions import plain_errors
+from .._flow.ingest import Judge
+from .._flow.validation_pool import Scanner, scanning
 from .._io.inputs import open_sources
 from .._io.ledger import Ledger
 from .._options import Options
-from .._reports import CheckReport
-from .._rules.rolling import Roller
-from .._service import GEMINI_LIMITS
+from .._providers.service import GEMINI_LIMITS
+from .._rules.sharding import Roller
+from .._snapshots import CheckReport
+from .._validation import counted
 from .scratch import scratch
 
 if TYPE_CHECKING:
     from .._io.inputs import Inputs
     from .._io.sources import Source
     from .._model import Reject
-    from .._rules.records import Batch
+    from .._rules.validate import Block
 
 #: Rejects that a report lists; the rest are only counted.
 _LISTED = 1000
@@ -60,26 +60,26 @@ class _Counts:
         self.lines = self.valid = self.rejected = self.blank = 0
         self.rejects: list[Reject] = []
 
-    def add(self, batch: Batch) -> None:
-        self.lines += batch.lines
-        self.valid += len(batch.ends)
-        self.rejected += len(batch.rejects)
-        self.blank += batch.blank
-        self.rejects += batch.rejects[: _LISTED - len(self.rejects)]
+    def add(self, block: Block) -> None:
+        self.lines += block.lines
+        self.valid += len(block.ends)
+        self.rejected += len(block.rejects)
+        self.blank += block.blank
+        self.rejects += block.rejects[: _LISTED - len(self.rejects)]
 
 
 async def _check_source(
     judge: Judge, source: Source, scanner: Scanner, options: Options, counts: _Counts, ledger: Ledger
 ) -> None:
-    def take(batch: Batch, before: int) -> Batch:
-        batch = judge.judge(batch, before)
-        ledger.add(batch.keys)
-        return batch
+    def take(block: Block, before: int) -> Block:
+        block = judge.judge(block, before)
+        ledger.add(block.keys)
+        return block
 
     before = counts.lines
     async with scanning(source, scanner, options) as window:
         while (pending := await window.take()) is not None:
-            judged = await pending.batch()
+            judged = await pending.block()
             counts.add(await anyio.to_thread.run_sync(take, judged, counts.lines - before))
     if options.max_rejects is not None and counts.rejected > options.max_rejects:
         raise InputError(f"{counted(counts.rejected, 'bad line')}, more than the {options.max_rejects} allowed")

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from .._disk import remove
 from .._errors import InputError
-from .._flow.output import Output
-from .._io.join import join_files
-from .._io.joined import Outputs
+from .._flow.publisher import Output
+from .._io.disk import remove
+from .._io.join import Outputs, join_files
 from .._io.spool import settle
-from .._names import check_out
 from .._options import Options
-from .._reports import MergeReport
+from .._snapshots import MergeReport
+from .._validation import check_out
 
 if TYPE_CHECKING:
     import os

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import msgspec
 
-from .._disk import disk_errors, make_directory, remove
 from .._errors import InputError
-from .._flow.groups import plain_errors
+from .._flow.exceptions import plain_errors
 from .._flow.ingest import Ingest
-from .._flow.signals import Changes, Meter
+from .._flow.run import Changes, Meter
+from .._io.clock import SystemClock
+from .._io.disk import disk_errors, make_directory, remove
 from .._io.inputs import named_files, open_sources
+from .._io.spool import RunSpool
 from .._manifest.memory import open_memory
 from .._model import Run
 from .._options import Options
-from .._reports import SplitReport
-from .._service import GEMINI_LIMITS
+from .._providers.service import GEMINI_LIMITS
+from .._snapshots import SplitReport
 from .scratch import scratch
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from .._io.clock import Clock
     from .._io.inputs import Inputs
+    from .._manifest.base import Manifest
 
 
 async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Options | None = None) -> SplitReport:
@@ -35,6 +40,8 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     InputError when nothing in it is usable.
     """
     options, directory = options or Options(), Path(out_dir)
+    # Nothing takes shards away here, so a budget would only stop the work.
+    options = msgspec.structs.replace(options, spool_bytes=1 << 62)
     limits = msgspec.structs.replace(
         GEMINI_LIMITS,
         shard_bytes=options.shard_bytes or GEMINI_LIMITS.shard_bytes,
@@ -43,39 +50,51 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     run = Run(id="split", token="", fingerprint="", model="", task="generate", limits=limits)
     rejects = directory / "rejected.jsonl"
 
-    def shard_path(index: int) -> Path:
-        return directory / f"shard-{index:05d}.jsonl"
-
     await anyio.to_thread.run_sync(_empty, directory, await named_files(inputs))
     async with open_memory() as manifest, scratch(directory) as keys:
         await manifest.open_run(run)
-        ingest = Ingest(
-            run,
-            await open_sources(inputs),
-            manifest=manifest,
-            # Nothing takes shards away here, so a budget would only stop the work.
-            options=msgspec.structs.replace(options, spool_bytes=1 << 62),
-            shard_path=shard_path,
-            rejects=rejects,
-            listed=rejects,
-            keys=keys,
-            changes=Changes(),
-            meter=Meter(),
-        )
+        parts = _Parts(run, _Directory(directory, keys), manifest, options)
+        ingest = Ingest(parts, await open_sources(inputs), listed=rejects)
         with plain_errors():
             await ingest.ingest()
         cursor = await manifest.cursor(run.id)
-        shards = [await manifest.shard(job) for job in await manifest.jobs(run.id)]
+        shards = [await manifest.shard(row) for row in await manifest.rows(run.id)]
     if not cursor.rejected:
         await anyio.to_thread.run_sync(remove, "rejects", rejects)
     return SplitReport(
         shards=shards,
-        files=[str(shard_path(shard.index)) for shard in shards],
+        files=[str(parts.files.shard(shard.index)) for shard in shards],
         lines=cursor.lines,
         valid=cursor.valid,
         rejected=cursor.rejected,
         rejects_file=str(rejects) if cursor.rejected else None,
     )
+
+
+class _Directory(RunSpool):
+    """The caller's directory in place of a spool."""
+
+    def __init__(self, directory: Path, keys: Path) -> None:
+        super().__init__(directory, "")
+        self.keys = keys
+        self.rejects = directory / "rejected.jsonl"
+        self._directory = directory
+
+    def shard(self, index: int, generation: int = 0) -> Path:
+        return self._directory / f"shard-{index:05d}.jsonl"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A run that is only cut."""
+
+    run: Run
+    files: RunSpool
+    manifest: Manifest
+    options: Options
+    clock: Clock = field(default_factory=SystemClock)
+    changes: Changes = field(default_factory=Changes)
+    meter: Meter = field(default_factory=Meter)
 
 
 def _empty(directory: Path, inputs: Sequence[Path]) -> None:

@@ -13,24 +13,23 @@ import anyio
 import anyio.to_thread
 
 from .._errors import IncompleteRun, InputError, IntegrityError
-from .._flow import upload as uploading
-from .._flow.context import Context
-from .._flow.groups import plain_errors
-from .._flow.signals import Changes, Meter
+from .._flow import uploader as uploading
+from .._flow.exceptions import plain_errors
+from .._flow.run import Meter, RunContext
 from .._io.clock import SystemClock
-from .._io.gemini import GeminiRemote
 from .._io.spool import RunSpool, Spool
 from .._io.transport import open_transport
 from .._manifest.sqlite import open_sqlite
-from .._model import Cursor, Job, RemoteFile, Run, Shard, State
+from .._model import Cursor, RemoteFile, Run, Shard, ShardRow, State
 from .._options import KIB, Options
+from .._providers.gemini import GeminiProvider, credentials
 from .._rules import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import BufferedReader
 
-    from .._service import Service
+    from .._providers.service import Service
 
 #: What a file is known by before it is read whole: so many pieces of it, of so many bytes.
 _SAMPLES, _SAMPLE_BYTES = 16, 64 * KIB
@@ -51,12 +50,14 @@ async def upload(
     once = dict(zip(tokens, paths, strict=True))
     found: dict[str, RemoteFile] = {}
     slots = anyio.CapacityLimiter(options.uploads)
-    async with open_transport(service, connections=options.uploads + 2) as transport:
-        remote = GeminiRemote(transport, SystemClock(), sent=meter.sent)
+    async with open_transport(
+        service.origin, credentials=credentials(service), connections=options.uploads + 2
+    ) as transport:
+        provider = GeminiProvider(transport, SystemClock(), sent=meter.sent)
 
         async def one(path: Path, token: str) -> None:
             async with slots:
-                found[token] = await _upload_one(path, token, remote, service, options)
+                found[token] = await _upload_one(path, token, provider, service, options)
 
         with plain_errors():
             async with anyio.create_task_group() as tasks:
@@ -65,16 +66,19 @@ async def upload(
     return [found[token] for token in tokens]
 
 
-async def _upload_one(path: Path, token: str, remote: GeminiRemote, service: Service, options: Options) -> RemoteFile:
-    if there := await remote.find_file(naming.file_name(token, 0, 0, 1)):
+async def _upload_one(
+    path: Path, token: str, provider: GeminiProvider, service: Service, options: Options
+) -> RemoteFile:
+    if there := await provider.find_file(naming.file_name(token, 0, 0, 1)):
         size, digest = await anyio.to_thread.run_sync(_measure, path)
         exact = _token(digest)
         if there.bytes == size and there.sha256 in ((None, digest) if token == exact else (digest,)):
             return there
         if token != exact:  # another file that looks like this one
-            return await _upload_one(path, exact, remote, service, options)
+            return await _upload_one(path, exact, provider, service, options)
     state = path.with_name(path.name + ".upload")
-    async with open_sqlite(Spool(state).manifest) as manifest:
+    spool = Spool(state)
+    async with open_sqlite(spool.manifest) as manifest:
         limits = service.limits
         run = Run(id="upload", token=token, fingerprint=token, model="", task="generate", limits=limits)
         run = await manifest.open_run(run)
@@ -82,31 +86,32 @@ async def _upload_one(path: Path, token: str, remote: GeminiRemote, service: Ser
             size = (await anyio.to_thread.run_sync(path.stat)).st_size
             shard = Shard(run=run.id, index=0, bytes=size, lines=0, sha256="", first=0, last=0)
             await manifest.seal(shard, Cursor(shards=1, done=True))
-        ctx = Context(
+        ctx = RunContext(
             run=run,
             service=service,
             options=options,
-            spool=_OneFile(state, path),
+            place=service.origin,
+            spool=spool,
+            files=_OneFile(state, path),
             manifest=manifest,
-            remote=remote,
+            provider=provider,
             clock=SystemClock(),
-            changes=Changes(),
         )
-        job = await _send(ctx)
-    file = await remote.find_file(job.file) if job.file and job.state is State.UPLOADED else None
+        row = await _send(ctx)
+    file = await provider.find_file(row.file) if row.file and row.state is State.UPLOADED else None
     if file is None:
-        raise IncompleteRun(f"{path}: not uploaded: {job.reason}", quarantined=1)
+        raise IncompleteRun(f"{path}: not uploaded: {row.reason}", quarantined=1)
     await anyio.to_thread.run_sync(shutil.rmtree, state)
     return file
 
 
-async def _send(ctx: Context) -> Job:
-    job = (await ctx.manifest.jobs(ctx.run.id))[0]
-    while job.state in (State.SEALED, State.UPLOADING, State.FINALIZING):
-        if job.state is State.SEALED:
-            job = await uploading.intend(ctx, job)
-        job = await uploading.send_own(ctx, job)
-    return job
+async def _send(ctx: RunContext) -> ShardRow:
+    row = (await ctx.manifest.rows(ctx.run.id))[0]
+    while row.state in (State.SEALED, State.UPLOADING, State.FINALIZING):
+        if row.state is State.SEALED:
+            row = await uploading.intend(ctx, row)
+        row = await uploading.send_own(ctx, row)
+    return row
 
 
 class _OneFile(RunSpool):

@@ -7,7 +7,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Adoption
-from packtrain._counts import counted
+from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import put
@@ -29,5 +29,5 @@ async def adopt(
 
 
 def _text(found: Adoption, state: Path) -> str:
-    shards = f"{counted(found.doubted, 'shard')} {'is' if found.doubted == 1 else 'are'}"
+    shards = f"{counted(found.ambiguous, 'shard')} {'is' if found.ambiguous == 1 else 'are'}"
     return f"adopted {state}; {shards} looked for at the service before anything of them is sent"

@@ -9,7 +9,7 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from packtrain import InputError
-from packtrain._names import check_model, check_out
+from packtrain._validation import check_model, check_out
 
 from .exits import UsageError
 from .quantities import duration_text, parse_duration, parse_size, size_text

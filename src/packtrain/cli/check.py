@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from packtrain import CheckReport, Options, Reject
-from packtrain._counts import counted
+from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import put

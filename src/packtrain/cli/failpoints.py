@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from packtrain._effects import Failpoints
+    from packtrain.testing import Failpoints
 
 VARIABLE = "PACKTRAIN_FAILPOINTS"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from packtrain._counts import counted
+from packtrain._validation import counted
 
 from .quantities import duration_text, size_text
 

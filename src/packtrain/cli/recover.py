@@ -8,8 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, Recovery
-from packtrain._counts import counted
-from packtrain._places import state_of
+from packtrain._validation import counted, state_of
 
 from . import arguments as arg
 from .console import put, say

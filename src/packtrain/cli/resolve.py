@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from packtrain import Decision, Gemini, InputError, Job, Local, Service
+from packtrain import Decision, Gemini, InputError, Local, Service, ShardRow
 
 from . import arguments as arg
 from .console import put
@@ -44,10 +44,10 @@ async def resolve(
         chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
     async with open_client(state, service=chosen) as client:
         decision: Decision = "retry" if retry else "drop" if drop else "adopt"
-        job = await client.resolve(shard, decision, batch=adopt, run_id=run)
+        job = await client.resolve(shard, decision, job=adopt, run_id=run)
     put(_text(job))
     return Exit.COMPLETE
 
 
-def _text(job: Job) -> str:
+def _text(job: ShardRow) -> str:
     return f"shard {job.shard}: now {job.state}, {job.reason}\nStart the run again to go on."

@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import InputError, Options, Summary
-from packtrain._places import answers_of
+from packtrain._validation import answers_of
 
 from . import arguments as arg
 from .console import put, say

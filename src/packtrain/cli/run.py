@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from packtrain import Options, Summary
-from packtrain._places import state_of
+from packtrain._validation import state_of
 
 from . import arguments as arg
 from .console import put, say

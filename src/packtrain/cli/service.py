@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from packtrain import Gemini, InputError, Local, ManifestError, Secret, Service
-from packtrain._service import GEMINI_ORIGIN
+from packtrain._providers.service import GEMINI_ORIGIN
 
 from .credentials import need_key
 from .exits import UsageError

@@ -7,7 +7,7 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, SplitReport
-from packtrain._counts import counted
+from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import put

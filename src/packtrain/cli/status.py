@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from packtrain import Status
 from packtrain._advice import resolving
-from packtrain._counts import counted
+from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import is_terminal, put
@@ -18,7 +18,7 @@ from .exits import Exit
 from .quantities import duration_text, size_text
 
 #: Seconds between two looks of ``--watch``.
-WATCH = 2.0
+WATCHED = 2.0
 _STALE = ", as its driver last wrote it down; if that was killed, more may have been done since"
 
 
@@ -37,7 +37,7 @@ async def status(
         read = put(msgspec.json.encode(found).decode()) if json else _show(_text(found, state, time.time()), watch)
         if not (watch and read) or found.statistics.merged:
             return Exit.COMPLETE
-        await anyio.sleep(WATCH)
+        await anyio.sleep(WATCHED)
 
 
 def _show(text: str, watch: bool) -> bool:
@@ -73,8 +73,8 @@ def _text(found: Status, state: Path, now: float) -> str:
         rows.append(("asked again", counted(run.retried, "line")))
     if run.lost:
         rows.append(("paid twice", f"{counted(run.lost, 'line')} whose answers were gone before they could be fetched"))
-    rows += [("too many", f"{job.batch} of shard {job.shard}: {job.state}") for job in found.extras]
-    rows += [("waits", f"shard {shard}: {_doubt(now - since)}") for shard, since in found.doubted.items()]
+    rows += [("too many", f"{job.job} of shard {job.shard}: {job.state}") for job in found.duplicate_jobs]
+    rows += [("waits", f"shard {shard}: {_doubt(now - since)}") for shard, since in found.ambiguous.items()]
     rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
     if found.quarantined:
         rows.append(("decide", _decision(found, state)))

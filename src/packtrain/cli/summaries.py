@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packtrain._advice import operand
-from packtrain._counts import counted
-from packtrain._places import answers_of
+from packtrain._validation import answers_of, counted
 
 from .quantities import duration_text, size_text
 

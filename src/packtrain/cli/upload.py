@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from packtrain import Local, Options, RemoteFile
-from packtrain._counts import counted
+from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import put

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .._errors import InputError
-from .._service import is_loopback
+from .._providers.service import is_loopback
 from .answers import Refusal
 
 if TYPE_CHECKING:

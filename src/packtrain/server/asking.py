@@ -14,7 +14,7 @@ import anyio
 from .._errors import PacktrainError, ProtocolError
 from .._io.clock import SystemClock
 from .._model import RowError
-from .._rules.retrying import backoff
+from .._rules.retry import backoff
 from .._wire.gemini.errors import GRPC_UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
-    from .._io.base import Clock
+    from .._io.clock import Clock
     from .._model import Task
     from .backends import Answer, Backend
 

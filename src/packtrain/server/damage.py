@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 from anyio import to_thread
 
-from .._model import BatchState
+from .._model import JobState
 from .blobs import Digest
 from .files import FILE_LIFE, Session, StoredFile, find_file, insert_file, remove_file
 from .jobs import StoredJob, end_job
@@ -235,4 +235,4 @@ def _pretend(tx: Transaction, name: str, blob: str) -> None:
 
 def _fail_jobs(tx: Transaction, file: str) -> None:
     for job in tx.rows(StoredJob, "SELECT * FROM job WHERE file = ? AND ended IS NULL", file):
-        end_job(tx, job.name, BatchState.FAILED, reason=f"The file {file} was deleted.")
+        end_job(tx, job.name, JobState.FAILED, reason=f"The file {file} was deleted.")

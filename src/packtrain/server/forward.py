@@ -16,7 +16,7 @@ import msgspec
 
 from .._errors import ApiError, InputError, TransportError
 from .._io.clock import SystemClock
-from .._io.patience import persist
+from .._io.retry import persist
 from .._model import RowError
 from .._options import CONNECT_TIMEOUT, MAX_LINE_BYTES
 from .._wire.gemini.errors import GRPC_CODE, GRPC_INTERNAL, GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE, error_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
-    from .._io.base import Clock
+    from .._io.clock import Clock
     from .._model import Secret, Task
 
 #: Of one request, before its row is given up; seconds for one of them.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from .._model import BatchState, Task
+from .._model import JobState, Task
 from .answers import Refusal
 from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
 from .quotas import admit_job
@@ -49,7 +49,7 @@ class StoredJob(Struct, frozen=True, kw_only=True):
     task: Task
     file: str
     blob: str
-    state: BatchState
+    state: JobState
     #: A cancel came while it ran.
     cancelling: Literal[0, 1]
     #: Lines of the input; 0 until it was looked at.
@@ -163,7 +163,7 @@ class Jobs:
         await self._store.insist(lambda tx: _succeed(tx, job, counts, blob, digest))
 
     async def fail(self, job: StoredJob, reason: str) -> None:
-        await self._store.insist(lambda tx: end_job(tx, job.name, BatchState.FAILED, reason=reason))
+        await self._store.insist(lambda tx: end_job(tx, job.name, JobState.FAILED, reason=reason))
 
     async def sweep(self) -> None:
         """Ends the jobs whose time is over."""
@@ -233,8 +233,8 @@ def cancel_job(tx: Transaction, name: str) -> bool:
     if job is None or job.ended is not None or job.cancelling:
         return job is not None
     tx.record("batch_cancelled", name=name)
-    if job.state is BatchState.PENDING:
-        end_job(tx, name, BatchState.CANCELLED, reason="Batch was cancelled.")
+    if job.state is JobState.PENDING:
+        end_job(tx, name, JobState.CANCELLED, reason="Batch was cancelled.")
     else:
         tx.change("UPDATE job SET cancelling = 1, updated = ? WHERE name = ?", tx.now, name)
     return True
@@ -257,7 +257,7 @@ def _delete(tx: Transaction, name: str) -> bool:
 def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
     first = tx.rows(StoredJob, _FIRST, len(busy) + 1)
     job = next((job for job in first if job.name not in busy), None)
-    if job and job.state is BatchState.PENDING:
+    if job and job.state is JobState.PENDING:
         tx.change("UPDATE job SET state = 'running', updated = ? WHERE name = ?", tx.now, job.name)
     return job
 
@@ -290,7 +290,7 @@ def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest:
         counts.failed,
         job.name,
     )
-    end_job(tx, job.name, BatchState.SUCCEEDED, result=result)
+    end_job(tx, job.name, JobState.SUCCEEDED, result=result)
 
 
 def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredFile:
@@ -312,13 +312,11 @@ def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredF
 def _sweep(tx: Transaction) -> bool:
     jobs = tx.rows(StoredJob, _OVERDUE, tx.now - JOB_LIFE, PORTION)
     for job in jobs:
-        end_job(tx, job.name, BatchState.EXPIRED, reason="Batch expired.")
+        end_job(tx, job.name, JobState.EXPIRED, reason="Batch expired.")
     return bool(jobs)
 
 
-def end_job(
-    tx: Transaction, name: str, state: BatchState, *, reason: str = "", result: StoredFile | None = None
-) -> None:
+def end_job(tx: Transaction, name: str, state: JobState, *, reason: str = "", result: StoredFile | None = None) -> None:
     changed = tx.change(
         "UPDATE job SET state = ?, reason = ?, result = ?, ended = ?, updated = ? WHERE name = ? AND ended IS NULL",
         state.value,

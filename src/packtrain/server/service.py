@@ -16,7 +16,7 @@ from aiohttp import web
 from anyio import CancelScope
 
 from .._errors import InputError, ManifestError
-from .._service import is_loopback
+from .._providers.service import is_loopback
 from .access import check_binding
 from .app import create_app
 from .backends import open_backend

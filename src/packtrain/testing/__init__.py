@@ -3,7 +3,7 @@
 The suites, for parts of one's own, stand in modules of their own and need pytest and anyio's plugin for it.
 """
 
-from .._effects import armed
+from .._io.effects import Failpoints, armed
 from ..server.faults import (
     Delay,
     Drop,
@@ -33,6 +33,7 @@ __all__ = [
     "Duplicate",
     "Edit",
     "Expire",
+    "Failpoints",
     "FaultPlan",
     "Flip",
     "Garble",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
-from .._model import Cursor, Job, Limits, Run, Shard, State, Tally, Upload
+from .._model import Cursor, Limits, Run, Shard, ShardRow, State, Tally, Upload
 from .._rules import lifecycle
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def life(index: int) -> list[Event]:
         lifecycle.FinalizeIntended(upload=upload),
         lifecycle.FileReady(file_expires_at=172_800.5),
         lifecycle.CreateIntended(tag=f"tag.{index}", intent_at=10.25),
-        lifecycle.JobKnown(batch=f"batches/{index}", submitted_at=11.5),
+        lifecycle.JobAdopted(job=f"batches/{index}", submitted_at=11.5),
         lifecycle.JobEnded(result=f"files/out{index}"),
         lifecycle.Landed(tally=Tally(answered=LINES - 1, failed=1, missing=1, bytes=500, sha256="cd" * 32)),
         lifecycle.Closed(),
@@ -62,15 +62,15 @@ async def sealed(manifest: Manifest, count: int, run: Run = RUN) -> None:
         await manifest.seal(shard(index, run.id), Cursor(shards=index + 1, valid=LINES * (index + 1)))
 
 
-async def claimed(manifest: Manifest, state: State = State.SEALED, run: str = RUN.id) -> Job:
-    (job,) = await manifest.claim(run, {state}, now=0.0)
-    return job
+async def claimed(manifest: Manifest, state: State = State.SEALED, run: str = RUN.id) -> ShardRow:
+    (row,) = await manifest.claim(run, {state}, now=0.0)
+    return row
 
 
-async def live(manifest: Manifest, job: Job, until: State) -> Job:
+async def live(manifest: Manifest, row: ShardRow, until: State) -> ShardRow:
     """Record a life's events from the beginning until the job is in the state."""
-    for event in life(job.shard):
-        if job.state is until:
+    for event in life(row.shard):
+        if row.state is until:
             break
-        job = await manifest.record(job, event)
-    return job
+        row = await manifest.record(row, event)
+    return row

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 from .._errors import ManifestError
 from .._manifest.base import Manifest
-from .._model import Cursor, Extra, ExtraState, KeyMark, SourceMark, State, Tally, Upload
+from .._model import Credential, Cursor, DuplicateJob, DuplicateState, SourceIdentity, State, Tally, Upload
 from .._options import LONGEST_WAIT
 from .._rules import lifecycle
-from .._rules.forgotten import suspicion
+from .._rules.submission import suspicion
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
 
 LANDED = lifecycle.Landed(tally=Tally(answered=LINES - 1, failed=1, again=1))
@@ -44,11 +44,11 @@ class RunSuite:
     async def test_key_mark_stays(self, manifest: OpenManifest) -> None:
         """The mark of the last key is there at the next start; there is none at first."""
         async with manifest() as held:
-            assert await held.key_mark() is None
-            await held.mark_key(KeyMark("salt", "first", "https://one.example"))
-            await held.mark_key(KeyMark("salt", "second", "https://two.example"))
+            assert await held.credential() is None
+            await held.set_credential(Credential("salt", "first", "https://one.example"))
+            await held.set_credential(Credential("salt", "second", "https://two.example"))
         async with manifest() as again:
-            assert await again.key_mark() == KeyMark("salt", "second", "https://two.example")
+            assert await again.credential() == Credential("salt", "second", "https://two.example")
 
     async def test_recovered_run_stays_one(self, manifest: OpenManifest) -> None:
         """What the run begins with is there at every start."""
@@ -98,16 +98,16 @@ class RunSuite:
         async with manifest() as held:
             assert await held.find_run("nobody") is None
             assert await held.claim("nobody", set(State), now=0.0) == []
-            assert await held.jobs("nobody") == []
+            assert await held.rows("nobody") == []
             assert await held.history("nobody") == []
-            assert await held.extras("nobody") == []
+            assert await held.duplicate_jobs("nobody") == []
             for refused in (
                 held.cursor("nobody"),
                 held.statistics("nobody"),
                 held.publish("nobody", "ab"),
                 held.published("nobody"),
                 held.move("nobody", Cursor()),
-                held.mark_sources("nobody", []),
+                held.keep_sources("nobody", []),
                 held.seal(shard(0, "nobody"), Cursor()),
                 held.reopen("nobody", []),
             ):
@@ -116,14 +116,20 @@ class RunSuite:
 
     async def test_sources_keep_the_marks_that_shards_were_cut_from(self, manifest: OpenManifest) -> None:
         """Until there is a shard the inputs may still be put right; a name need not be Unicode."""
-        first = [SourceMark("b.jsonl", 7, 1_700_000_000_123_456_789), SourceMark("a\udcff.jsonl"), SourceMark("-")]
+        first = [
+            SourceIdentity("b.jsonl", 7, 1_700_000_000_123_456_789),
+            SourceIdentity("a\udcff.jsonl"),
+            SourceIdentity("-"),
+        ]
         async with manifest() as held:
             await held.open_run(RUN)
-            assert await held.mark_sources(RUN.id, [SourceMark("b.jsonl", 6, 5)]) == [SourceMark("b.jsonl", 6, 5)]
-            assert await held.mark_sources(RUN.id, first) == first
+            assert await held.keep_sources(RUN.id, [SourceIdentity("b.jsonl", 6, 5)]) == [
+                SourceIdentity("b.jsonl", 6, 5)
+            ]
+            assert await held.keep_sources(RUN.id, first) == first
             await held.seal(shard(0), Cursor(shards=1))
         async with manifest() as again:
-            assert await again.mark_sources(RUN.id, [SourceMark("b.jsonl", 8, 9)]) == first
+            assert await again.keep_sources(RUN.id, [SourceIdentity("b.jsonl", 8, 9)]) == first
 
     async def test_cursor_moves(self, manifest: OpenManifest) -> None:
         """The cursor is zero at first, and stays where it was moved."""
@@ -140,12 +146,12 @@ class RunSuite:
         async with manifest() as held:
             await sealed(held, 2)
         async with manifest() as again:
-            jobs = await again.jobs(RUN.id)
-            assert [(job.shard, job.state, job.attempt, job.fence) for job in jobs] == [
+            rows = await again.rows(RUN.id)
+            assert [(row.shard, row.state, row.attempt, row.fence) for row in rows] == [
                 (0, State.SEALED, 0, 0),
                 (1, State.SEALED, 0, 0),
             ]
-            assert await again.shard(jobs[1]) == shard(1)
+            assert await again.shard(rows[1]) == shard(1)
             assert (await again.cursor(RUN.id)).shards == 2
 
     async def test_seal_with_what_is_known_already(self, manifest: OpenManifest) -> None:
@@ -155,9 +161,9 @@ class RunSuite:
             await held.open_run(RUN)
             await held.seal(shard(0), Cursor(shards=1), doubt)
             assert await held.claim(RUN.id, {State.SEALED}, now=0.0) == []
-            (job,) = await held.jobs(RUN.id)
-            assert (job.state, job.attempt, job.file, job.tag) == (State.RECONCILING, 2, doubt.file, doubt.tag)
-            assert [entry.event for entry in await held.history(RUN.id)] == ["Suspected"]
+            (row,) = await held.rows(RUN.id)
+            assert (row.state, row.attempt, row.file, row.tag) == (State.RECONCILING, 2, doubt.file, doubt.tag)
+            assert [entry.event for entry in await held.history(RUN.id)] == ["CreateSuspected"]
 
     async def test_refused_seal_leaves_the_cursor(self, manifest: OpenManifest) -> None:
         """A shard that is there already is refused, and the cursor does not move without it."""
@@ -166,15 +172,15 @@ class RunSuite:
             with pytest.raises(ManifestError, match="in the manifest already"):
                 await held.seal(replace(shard(0), sha256="ef" * 32), Cursor(shards=9))
             assert (await held.cursor(RUN.id)).shards == 1
-            assert await held.shard((await held.jobs(RUN.id))[0]) == shard(0)
+            assert await held.shard((await held.rows(RUN.id))[0]) == shard(0)
 
     async def test_unknown_shard(self, manifest: OpenManifest) -> None:
         """A job of a shard that was never sealed has none."""
         async with manifest() as held:
             await sealed(held, 1)
-            (job,) = await held.jobs(RUN.id)
+            (row,) = await held.rows(RUN.id)
             with pytest.raises(ManifestError, match="no shard 7"):
-                await held.shard(replace(job, shard=7))
+                await held.shard(replace(row, shard=7))
 
     async def test_publish(self, manifest: OpenManifest) -> None:
         """The output's digest is there once it is published, also for the next start."""
@@ -194,13 +200,13 @@ class ClaimSuite:
         """Claims go by shard across states, no more than asked for, and never twice to anybody."""
         async with manifest() as held:
             await sealed(held, 5)
-            job = await claimed(held)
-            await held.release(await live(held, job, State.UPLOADED))
+            row = await claimed(held)
+            await held.release(await live(held, row, State.UPLOADED))
             states = {State.UPLOADED, State.SEALED}
             first = await held.claim(RUN.id, states, now=0.0, limit=2)
             rest = await held.claim(RUN.id, states, now=0.0, limit=9)
-            assert [job.shard for job in first + rest] == [0, 1, 2, 3, 4]
-            assert [job.state for job in first] == [State.UPLOADED, State.SEALED]
+            assert [row.shard for row in first + rest] == [0, 1, 2, 3, 4]
+            assert [row.state for row in first] == [State.UPLOADED, State.SEALED]
             assert await held.claim(RUN.id, states, now=0.0) == []
 
     async def test_only_these_states_of_this_run(self, manifest: OpenManifest) -> None:
@@ -209,24 +215,24 @@ class ClaimSuite:
             await sealed(held, 1)
             await sealed(held, 1, OTHER)
             assert await held.claim(RUN.id, set(State) - {State.SEALED}, now=0.0) == []
-            assert [job.run for job in await held.claim(RUN.id, {State.SEALED}, now=0.0, limit=9)] == [RUN.id]
+            assert [row.run for row in await held.claim(RUN.id, {State.SEALED}, now=0.0, limit=9)] == [RUN.id]
 
-    async def test_not_before(self, manifest: OpenManifest) -> None:
+    async def test_due(self, manifest: OpenManifest) -> None:
         """A job given back until later is due then and not earlier; given back plainly, at once."""
         async with manifest() as held:
             await sealed(held, 1)
-            await held.release(await claimed(held), not_before=100.5)
+            await held.release(await claimed(held), due=100.5)
             assert await held.claim(RUN.id, {State.SEALED}, now=100.0) == []
-            (job,) = await held.claim(RUN.id, {State.SEALED}, now=100.5)
-            assert job.not_before == 100.5
-            await held.release(job)
+            (row,) = await held.claim(RUN.id, {State.SEALED}, now=100.5)
+            assert row.due == 100.5
+            await held.release(row)
             assert len(await held.claim(RUN.id, {State.SEALED}, now=100.5)) == 1
 
-    async def test_not_before_by_another_clock(self, manifest: OpenManifest) -> None:
+    async def test_due_by_another_clock(self, manifest: OpenManifest) -> None:
         """A machine's clock that was set back does not hold a job for longer than any wait lasts."""
         async with manifest() as held:
             await sealed(held, 1)
-            await held.release(await claimed(held), not_before=86_400.0 + LONGEST_WAIT)
+            await held.release(await claimed(held), due=86_400.0 + LONGEST_WAIT)
             assert await held.claim(RUN.id, {State.SEALED}, now=86_400.0) == []
             assert len(await held.claim(RUN.id, {State.SEALED}, now=86_399.0)) == 1
 
@@ -268,10 +274,10 @@ class ClaimSuite:
         """A release is done even by a task that was cancelled."""
         async with manifest() as held:
             await sealed(held, 1)
-            job = await claimed(held)
+            row = await claimed(held)
             with anyio.CancelScope() as scope:
                 scope.cancel()
-                await held.release(job)
+                await held.release(row)
             assert (await claimed(held)).shard == 0
 
     async def test_cancelled_claim_takes_nothing(self, manifest: OpenManifest) -> None:
@@ -288,9 +294,9 @@ class ClaimSuite:
         worked: list[int] = []
 
         async def work(held: Manifest) -> None:
-            while jobs := await held.claim(RUN.id, {State.SEALED}, now=0.0):
-                worked.append(jobs[0].shard)
-                await held.release(await live(held, jobs[0], State.CLOSED))
+            while rows := await held.claim(RUN.id, {State.SEALED}, now=0.0):
+                worked.append(rows[0].shard)
+                await held.release(await live(held, rows[0], State.CLOSED))
 
         async with manifest() as held:
             await sealed(held, 150)
@@ -311,20 +317,20 @@ class RecordSuite:
             await sealed(held, 1)
         for event in life(0):
             async with manifest() as held:
-                (job,) = await held.claim(RUN.id, set(State), now=0.0)
-                after = await held.record(job, event)
-                assert after == lifecycle.advance(job, event)
-                assert await held.jobs(RUN.id) == [after]
+                (row,) = await held.claim(RUN.id, set(State), now=0.0)
+                after = await held.record(row, event)
+                assert after == lifecycle.advance(row, event)
+                assert await held.rows(RUN.id) == [after]
 
     async def test_second_attempt_clears_what_it_must(self, manifest: OpenManifest) -> None:
         """An event that sets a field to nothing leaves nothing in the row."""
         async with manifest() as held:
             await sealed(held, 1)
-            job = await live(held, await claimed(held), State.UPLOADED)
-            job = await held.record(job, lifecycle.FileSpoiled(reason="too old"))
+            row = await live(held, await claimed(held), State.UPLOADED)
+            row = await held.record(row, lifecycle.FileUnusable(reason="too old"))
         async with manifest() as again:
-            (stored,) = await again.jobs(RUN.id)
-        assert stored == job
+            (stored,) = await again.rows(RUN.id)
+        assert stored == row
         assert (stored.state, stored.file, stored.file_expires_at) == (State.SEALED, None, None)
 
     async def test_record_writes_history(self, manifest: OpenManifest) -> None:
@@ -348,11 +354,11 @@ class RecordSuite:
         """A row that moved on since it was read is not written, and no line of history either."""
         async with manifest() as held:
             await sealed(held, 1)
-            job = await live(held, await claimed(held), State.UPLOADING)
-            stale = replace(job, **{field: {"fence": 0, "attempt": 3, "state": State.FINALIZING}[field]})
+            row = await live(held, await claimed(held), State.UPLOADING)
+            stale = replace(row, **{field: {"fence": 0, "attempt": 3, "state": State.FINALIZING}[field]})
             with pytest.raises(ManifestError, match="nothing was written"):
                 await held.record(stale, lifecycle.FileReady(file_expires_at=1.0))
-            assert await held.jobs(RUN.id) == [job]
+            assert await held.rows(RUN.id) == [row]
             assert len(await held.history(RUN.id)) == 1
             assert await held.claim(RUN.id, set(State), now=0.0) == []
 
@@ -360,10 +366,10 @@ class RecordSuite:
         """An event that may not follow is refused, and changes nothing."""
         async with manifest() as held:
             await sealed(held, 1)
-            job = await claimed(held)
+            row = await claimed(held)
             with pytest.raises(ManifestError, match="cannot follow"):
-                await held.record(job, lifecycle.Closed())
-            assert await held.jobs(RUN.id) == [job]
+                await held.record(row, lifecycle.Closed())
+            assert await held.rows(RUN.id) == [row]
             assert await held.history(RUN.id) == []
 
     async def test_batch_is_unique(self, manifest: OpenManifest) -> None:
@@ -372,13 +378,13 @@ class RecordSuite:
             await sealed(held, 1)
             await sealed(held, 1, OTHER)
             await live(held, await claimed(held), State.SUBMITTED)
-            job = await claimed(held, run=OTHER.id)
+            row = await claimed(held, run=OTHER.id)
             upload = Upload(size=BYTES)
-            job = await held.record(job, lifecycle.UploadIntended(attempt=1, file="files/x", upload=upload))
-            job = await held.record(job, lifecycle.FileReady(file_expires_at=None))
+            row = await held.record(row, lifecycle.UploadIntended(attempt=1, file="files/x", upload=upload))
+            row = await held.record(row, lifecycle.FileReady(file_expires_at=None))
             with pytest.raises(ManifestError, match="another shard has the same"):
-                await held.record(job, lifecycle.JobKnown(batch="batches/0", submitted_at=1.0))
-            assert await held.jobs(OTHER.id) == [job]
+                await held.record(row, lifecycle.JobAdopted(job="batches/0", submitted_at=1.0))
+            assert await held.rows(OTHER.id) == [row]
             assert len(await held.history(OTHER.id)) == 2
 
     async def test_file_is_unique(self, manifest: OpenManifest) -> None:
@@ -386,19 +392,19 @@ class RecordSuite:
         async with manifest() as held:
             await sealed(held, 2)
             await live(held, await claimed(held), State.UPLOADING)
-            job = await claimed(held)
+            row = await claimed(held)
             with pytest.raises(ManifestError, match="another shard has the same"):
-                await held.record(job, replace(life(1)[0], file="files/in0"))
-            assert (await held.jobs(RUN.id, {State.SEALED})) == [job]
+                await held.record(row, replace(life(1)[0], file="files/in0"))
+            assert (await held.rows(RUN.id, {State.SEALED})) == [row]
 
     async def test_jobs_by_state(self, manifest: OpenManifest) -> None:
         """Jobs are listed lowest shard first, of the states asked for; of no state, none."""
         async with manifest() as held:
             await sealed(held, 3)
-            job = await live(held, await claimed(held), State.UPLOADED)
-            assert await held.jobs(RUN.id, {State.UPLOADED}) == [job]
-            assert [job.shard for job in await held.jobs(RUN.id, set(State))] == [0, 1, 2]
-            assert await held.jobs(RUN.id, ()) == []
+            row = await live(held, await claimed(held), State.UPLOADED)
+            assert await held.rows(RUN.id, {State.UPLOADED}) == [row]
+            assert [row.shard for row in await held.rows(RUN.id, set(State))] == [0, 1, 2]
+            assert await held.rows(RUN.id, ()) == []
 
 
 class ExtraSuite:
@@ -406,18 +412,18 @@ class ExtraSuite:
 
     async def test_noted_extras_stay(self, manifest: OpenManifest) -> None:
         """Each job once, with its latest state, of its own run alone; those that wait for a person heal nothing."""
-        first = Extra(batch="batches/y", shard=1, attempt=2, state=ExtraState.CANCELLING)
-        second = Extra(batch="batches/z", shard=0, generation=1, attempt=1, state=ExtraState.SEEN)
+        first = DuplicateJob(job="batches/y", shard=1, attempt=2, state=DuplicateState.CANCELLING)
+        second = DuplicateJob(job="batches/z", shard=0, generation=1, attempt=1, state=DuplicateState.SEEN)
         async with manifest() as held:
             await held.open_run(RUN)
             await held.open_run(OTHER)
             await held.note(RUN.id, first)
             await held.note(RUN.id, second)
             assert (await held.statistics(RUN.id)).duplicates_live == 1
-            await held.note(RUN.id, replace(first, state=ExtraState.ENDED))
+            await held.note(RUN.id, replace(first, state=DuplicateState.ENDED))
         async with manifest() as again:
-            assert await again.extras(RUN.id) == [second, replace(first, state=ExtraState.ENDED)]
-            assert await again.extras(OTHER.id) == []
+            assert await again.duplicate_jobs(RUN.id) == [second, replace(first, state=DuplicateState.ENDED)]
+            assert await again.duplicate_jobs(OTHER.id) == []
             statistics = await again.statistics(RUN.id)
             assert (statistics.duplicates_healed, statistics.duplicates_live) == (1, 0)
             with pytest.raises(ManifestError, match="nobody"):
@@ -425,24 +431,24 @@ class ExtraSuite:
 
     async def test_extras_come_with_an_event_or_not_at_all(self, manifest: OpenManifest) -> None:
         """One write: refused, it leaves neither."""
-        extra = Extra(batch="batches/b", shard=0, attempt=1, state=ExtraState.CANCELLING)
+        duplicate = DuplicateJob(job="batches/b", shard=0, attempt=1, state=DuplicateState.CANCELLING)
         async with manifest() as held:
             await sealed(held, 1)
-            job = await claimed(held)
+            row = await claimed(held)
             with pytest.raises(ManifestError, match="no longer"):
-                await held.record(replace(job, fence=7), lifecycle.Quarantined(reason="r"), extras=[extra])
-            assert await held.extras(RUN.id) == []
-            await held.record(job, lifecycle.Quarantined(reason="r"), extras=[extra])
+                await held.record(replace(row, fence=7), lifecycle.Quarantined(reason="r"), duplicate_jobs=[duplicate])
+            assert await held.duplicate_jobs(RUN.id) == []
+            await held.record(row, lifecycle.Quarantined(reason="r"), duplicate_jobs=[duplicate])
         async with manifest() as again:
-            assert await again.extras(RUN.id) == [extra]
+            assert await again.duplicate_jobs(RUN.id) == [duplicate]
 
     async def test_an_adopted_job_is_no_extra(self, manifest: OpenManifest) -> None:
         """Whatever was thought of it before."""
         async with manifest() as held:
             await sealed(held, 1)
-            await held.note(RUN.id, Extra(batch="batches/0", shard=0, attempt=1, state=ExtraState.CANCELLING))
+            await held.note(RUN.id, DuplicateJob(job="batches/0", shard=0, attempt=1, state=DuplicateState.CANCELLING))
             await live(held, await claimed(held), State.SUBMITTED)
-            assert await held.extras(RUN.id) == []
+            assert await held.duplicate_jobs(RUN.id) == []
             assert (await held.statistics(RUN.id)).duplicates_healed == 0
 
 
@@ -454,13 +460,13 @@ class LineageSuite:
         child = replace(shard(0), generation=1, parent=0, lines=1, bytes=90)
         async with manifest() as held:
             await sealed(held, 1)
-            job = await live(held, await claimed(held), State.ENDED)
-            await held.record(job, LANDED, child)
+            row = await live(held, await claimed(held), State.ENDED)
+            await held.record(row, LANDED, child)
         async with manifest() as again:
             (new,) = await again.claim(RUN.id, {State.SEALED}, now=0.0, limit=9)
             assert (new.shard, new.generation, new.attempt) == (0, 1, 0)
             assert await again.shard(new) == child
-            assert [(job.generation, job.state) for job in await again.jobs(RUN.id)] == [
+            assert [(row.generation, row.state) for row in await again.rows(RUN.id)] == [
                 (0, State.LANDED),
                 (1, State.SEALED),
             ]
@@ -470,33 +476,33 @@ class LineageSuite:
         child = replace(shard(0), generation=1, parent=0)
         async with manifest() as held:
             await sealed(held, 1)
-            job = await live(held, await claimed(held), State.ENDED)
+            row = await live(held, await claimed(held), State.ENDED)
             with pytest.raises(ManifestError, match="nothing was written"):
-                await held.record(replace(job, fence=job.fence + 1), LANDED, child)
+                await held.record(replace(row, fence=row.fence + 1), LANDED, child)
             with pytest.raises(ManifestError, match="in the manifest already"):
-                await held.record(job, LANDED, shard(0))
-            assert await held.jobs(RUN.id) == [job]
+                await held.record(row, LANDED, shard(0))
+            assert await held.rows(RUN.id) == [row]
             assert [line.event for line in await held.history(RUN.id)][-1] == "JobEnded"
-            await held.record(job, LANDED, child)
+            await held.record(row, LANDED, child)
 
     async def test_last_landed_generation_counts(self, manifest: OpenManifest) -> None:
         """A tally speaks for all generations before it; what was asked again, and lost, is counted apart."""
         async with manifest() as held:
             await sealed(held, 2)
-            job = await live(held, await claimed(held), State.ENDED)
+            row = await live(held, await claimed(held), State.ENDED)
             child = replace(shard(0), generation=1, parent=0, lines=4)
-            await held.record(job, lifecycle.Landed(tally=Tally(answered=6, failed=4, again=4)), child)
+            await held.record(row, lifecycle.Landed(tally=Tally(answered=6, failed=4, again=4)), child)
             found = await held.statistics(RUN.id)
             assert (found.tally, found.retried, found.lost) == (Tally(answered=6, failed=4, again=4), 4, 0)
-            (job,) = await held.claim(RUN.id, {State.SEALED}, now=0.0)
-            assert job.generation == 1
+            (row,) = await held.claim(RUN.id, {State.SEALED}, now=0.0)
+            assert row.generation == 1
             for event in [replace(life(0)[0], file="files/1"), *life(0)[1:5]]:
-                job = await held.record(job, event)
-            job = await held.record(job, lifecycle.JobKnown(batch="batches/1", submitted_at=1.0))
-            job = await held.record(job, lifecycle.JobEnded(result="files/r"))
-            job = await held.record(job, lifecycle.ResultLost(reason="expired"))
-            assert (job.state, job.result, job.reason) == (State.ENDED, None, "expired")
-            await held.record(job, lifecycle.Landed(tally=Tally(answered=6, failed=4)))
+                row = await held.record(row, event)
+            row = await held.record(row, lifecycle.JobAdopted(job="batches/1", submitted_at=1.0))
+            row = await held.record(row, lifecycle.JobEnded(result="files/r"))
+            row = await held.record(row, lifecycle.ResultLost(reason="expired"))
+            assert (row.state, row.result, row.reason) == (State.ENDED, None, "expired")
+            await held.record(row, lifecycle.Landed(tally=Tally(answered=6, failed=4)))
         async with manifest() as again:
             found = await again.statistics(RUN.id)
         assert (found.tally, found.retried, found.lost) == (Tally(answered=6, failed=4), 4, 4)
@@ -513,11 +519,11 @@ class LineageSuite:
             with pytest.raises(ManifestError, match="in the manifest already"):
                 await held.reopen(RUN.id, [(child, ()) for child in (*children, shard(1))])
             assert await held.published(RUN.id) == "ab" * 32
-            assert len(await held.jobs(RUN.id)) == 2
+            assert len(await held.rows(RUN.id)) == 2
             await held.reopen(RUN.id, [(child, ()) for child in children])
         async with manifest() as again:
             assert await again.published(RUN.id) is None
-            assert [(job.shard, job.generation) for job in await again.jobs(RUN.id)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+            assert [(row.shard, row.generation) for row in await again.rows(RUN.id)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
             assert (await again.cursor(RUN.id)).shards == 2
 
 
@@ -546,11 +552,11 @@ class StatisticsSuite:
         """Bytes that went up twice count twice, a shard counts once."""
         async with manifest() as held:
             await sealed(held, 1)
-            job = await live(held, await claimed(held), State.UPLOADED)
-            job = await held.record(job, lifecycle.FileSpoiled(reason="gone"))
+            row = await live(held, await claimed(held), State.UPLOADED)
+            row = await held.record(row, lifecycle.FileUnusable(reason="gone"))
             upload = Upload(size=BYTES)
-            job = await held.record(job, lifecycle.UploadIntended(attempt=2, file="files/again", upload=upload))
-            await held.record(job, lifecycle.FileReady(file_expires_at=None))
+            row = await held.record(row, lifecycle.UploadIntended(attempt=2, file="files/again", upload=upload))
+            await held.record(row, lifecycle.FileReady(file_expires_at=None))
             found = await held.statistics(RUN.id)
         assert found.uploaded_bytes == 2 * BYTES
         assert found.shards == 1

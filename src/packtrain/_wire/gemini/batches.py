@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ..._errors import ProtocolError
-from ..._model import BatchPage, BatchState, RemoteBatch, Task
+from ..._model import JobPage, JobState, RemoteJob, Task
 from ..._options import CREATE_TIMEOUT
 from ..http import Call, Reply
 from .files import VERSION, checked, decode_time
@@ -26,7 +26,7 @@ PAGE_SIZE = 100
 
 T = TypeVar("T")
 
-_STATES = {state.name: state for state in BatchState}
+_STATES = {state.name: state for state in JobState}
 
 
 class Output(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -149,30 +149,30 @@ def list_page(token: str | None) -> Call:
     return Call(name="job.list", method="GET", target=f"/{VERSION}/batches", query=tuple(query))
 
 
-def read_batch(reply: Reply) -> RemoteBatch:
+def read_job(reply: Reply) -> RemoteJob:
     """Raises ProtocolError when the answer describes no job."""
     return to_remote(_decode(reply.body, Operation))
 
 
-def read_page(reply: Reply) -> BatchPage:
+def read_page(reply: Reply) -> JobPage:
     """Raises ProtocolError for what is no page; items that describe no job are kept apart."""
     page = _decode(reply.body, RawPage)
-    found: list[RemoteBatch] = []
+    found: list[RemoteJob] = []
     unreadable: list[str] = []
     for item in page.operations:
         try:
             found.append(to_remote(_decode(item, Operation)))
         except ProtocolError:
             unreadable.append(bytes(item).decode("utf-8", "backslashreplace"))
-    return BatchPage(tuple(found), page.next_page_token or None, tuple(unreadable))
+    return JobPage(tuple(found), page.next_page_token or None, tuple(unreadable))
 
 
-def to_remote(operation: Operation) -> RemoteBatch:
+def to_remote(operation: Operation) -> RemoteJob:
     meta, response = operation.metadata, operation.response
     state = decode_state(meta.state or (response.state if response else "") or operation.state)
     count = meta.batch_stats.request_count
     try:
-        return RemoteBatch(
+        return RemoteJob(
             name=_of_a_job(operation.name or meta.name),
             state=state,
             display_name=meta.display_name,
@@ -205,11 +205,11 @@ def _result_file(operation: Operation) -> str | None:
     return checked(name) if name else None
 
 
-def decode_state(word: str) -> BatchState:
-    return _STATES.get(word.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"), BatchState.UNKNOWN)
+def decode_state(word: str) -> JobState:
+    return _STATES.get(word.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"), JobState.UNKNOWN)
 
 
-def encode_state(state: BatchState) -> str:
+def encode_state(state: JobState) -> str:
     return f"BATCH_STATE_{state.name}"
 
 

@@ -64,7 +64,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | None
 
 
-class BatchPage(Struct, frozen=True, kw_only=True):
+class JobPage(Struct, frozen=True, kw_only=True):
     object: Literal["list"] = "list"
     data: list[Batch]
     has_more: bool

@@ -11,7 +11,7 @@ from aiohttp import web
 from anyio import to_thread
 from msgspec import Raw, Struct
 
-from ..._model import BatchState
+from ..._model import JobState
 from ..._options import MIB
 from ..._wire.gemini.batches import (
     METHODS,
@@ -67,7 +67,7 @@ def operation(job: StoredJob, output: Output | None = None) -> Operation:
     """``done`` and ``response`` are left out until the end; the output stands in the metadata as well."""
     ended = job.ended is not None
     kind = PACKAGE + TYPES[job.task]
-    succeeded = job.state is BatchState.SUCCEEDED
+    succeeded = job.state is JobState.SUCCEEDED
     return Operation(
         name=job.name,
         metadata=Metadata(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..._model import BatchState
+from ..._model import JobState
 from ..._wire.openai.batches import (
     COMPLETION_WINDOW,
     ENDPOINTS,
     Batch,
     BatchError,
     BatchErrors,
-    BatchPage,
+    JobPage,
     NewBatch,
     RequestCounts,
 )
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 ID = "(batches/[^/:]+)"
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 
-_ENDED: dict[BatchState, Status] = {
-    BatchState.SUCCEEDED: "completed",
-    BatchState.FAILED: "failed",
-    BatchState.EXPIRED: "expired",
-    BatchState.CANCELLED: "cancelled",
+_ENDED: dict[JobState, Status] = {
+    JobState.SUCCEEDED: "completed",
+    JobState.FAILED: "failed",
+    JobState.EXPIRED: "expired",
+    JobState.CANCELLED: "cancelled",
 }
 
 
@@ -60,11 +60,11 @@ def batch_object(batch: StoredBatch, limits: OpenAILimits) -> Batch:
         in_progress_at=_second(batch.started),
         expires_at=int(batch.created + limits.window),
         finalizing_at=_second(batch.finalizing),
-        completed_at=_end(batch, BatchState.SUCCEEDED),
-        failed_at=_end(batch, BatchState.FAILED),
-        expired_at=_end(batch, BatchState.EXPIRED),
+        completed_at=_end(batch, JobState.SUCCEEDED),
+        failed_at=_end(batch, JobState.FAILED),
+        expired_at=_end(batch, JobState.EXPIRED),
         cancelling_at=_second(batch.cancelling_at),
-        cancelled_at=_end(batch, BatchState.CANCELLED),
+        cancelled_at=_end(batch, JobState.CANCELLED),
         request_counts=RequestCounts(total=batch.requests, completed=batch.succeeded, failed=batch.failed),
         metadata=msgspec.json.decode(batch.metadata, type=dict[str, str] | None),
     )
@@ -83,7 +83,7 @@ def _status(batch: StoredBatch) -> Status:
 def _errors(batch: StoredBatch) -> BatchErrors | None:
     if batch.errors:
         return BatchErrors(data=msgspec.json.decode(batch.errors, type=list[BatchError]))
-    if batch.state is BatchState.FAILED:
+    if batch.state is JobState.FAILED:
         return BatchErrors(data=[BatchError(code="server_error", message=batch.reason)])
     return None
 
@@ -92,7 +92,7 @@ def _second(at: float | None) -> int | None:
     return None if at is None else int(at)
 
 
-def _end(batch: StoredBatch, state: BatchState) -> int | None:
+def _end(batch: StoredBatch, state: JobState) -> int | None:
     return _second(batch.ended) if batch.state is state else None
 
 
@@ -134,7 +134,7 @@ class OpenAIBatchRoutes:
     async def page(self, request: web.Request) -> web.Response:
         page = await self._batches.page(read_cursor(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT))
         data = [batch_object(batch, self._batches.limits) for batch in page.items]
-        return answer(BatchPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
+        return answer(JobPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 
     async def cancel(self, request: web.Request, name: str) -> web.Response:
         return self._answer(_known(name, await self._batches.cancel(name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..._wire.openai.batches import Batch, BatchPage, NewBatch
+from ..._wire.openai.batches import Batch, JobPage, NewBatch
 from ..._wire.openai.chat import ChatCompletion, ChatRequest
 from ..._wire.openai.embeddings import EmbeddingList, EmbeddingRequest
 from ..._wire.openai.errors import Envelope
@@ -78,7 +78,7 @@ OPERATIONS = {
         at=f"POST {BASE}/batches", says="Make a batch", sends=(JSON, NewBatch), gives=Batch
     ),
     "openai.batches.list": Operation(
-        at=f"GET {BASE}/batches", says="Batches made on this wire, newest first", takes=PAGE, gives=BatchPage
+        at=f"GET {BASE}/batches", says="Batches made on this wire, newest first", takes=PAGE, gives=JobPage
     ),
     "openai.batches.get": Operation(at=f"GET {BASE}/batches/{{batch}}", says="One batch", gives=Batch),
     "openai.batches.cancel": Operation(at=f"POST {BASE}/batches/{{batch}}/cancel", says="Cancel a batch", gives=Batch),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
-from ..._model import BatchState, Task
+from ..._model import JobState, Task
 from ..._wire.openai.batches import BatchError
 from ..blobs import Digest
 from ..files import StoredFile, find_file, insert_file
@@ -66,10 +66,10 @@ _TOKENS = (
 
 Ending = Literal["go on", "cancelled", "expired"]
 
-_STATES: dict[Ending, BatchState] = {
-    "go on": BatchState.SUCCEEDED,
-    "cancelled": BatchState.CANCELLED,
-    "expired": BatchState.EXPIRED,
+_STATES: dict[Ending, JobState] = {
+    "go on": JobState.SUCCEEDED,
+    "cancelled": JobState.CANCELLED,
+    "expired": JobState.EXPIRED,
 }
 
 
@@ -164,7 +164,7 @@ def _cancel(tx: Transaction, name: str) -> StoredBatch | None:
 def _reject(tx: Transaction, batch: StoredBatch, errors: Sequence[BatchError]) -> None:
     found = msgspec.json.encode(errors).decode()
     tx.change("UPDATE openai_batch SET errors = ? WHERE name = ?", found, batch.name)
-    end_job(tx, batch.name, BatchState.FAILED, reason=errors[0].message)
+    end_job(tx, batch.name, JobState.FAILED, reason=errors[0].message)
 
 
 def _begin(tx: Transaction, batch: StoredBatch, model: str, requests: int) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from ..._rules.retrying import backoff
+from ..._rules.retry import backoff
 from .stored import find_webhook, give_up_waiting
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..._errors import InputError
-from ..._service import is_loopback
+from ..._providers.service import is_loopback
 from ..answers import Refusal
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from ..._model import BatchState
+from ..._model import JobState
 from ..._wire.gemini.errors import GRPC_INTERNAL
 from ..._wire.gemini.files import encode_time
 from ..._wire.gemini.webhooks import Event, EventData
@@ -66,7 +66,7 @@ def post(tx: Transaction, target: Target, event: Event) -> None:
 
 
 def _event(tx: Transaction, job: StoredJob, metadata: Raw) -> Event:
-    succeeded, failed = job.state is BatchState.SUCCEEDED, job.state is BatchState.FAILED
+    succeeded, failed = job.state is JobState.SUCCEEDED, job.state is JobState.FAILED
     return Event(
         type=f"batch.{job.state.value}",
         version="v1",

@@ -113,11 +113,11 @@ def _each_once(valid: list[str], answered: list[str], failed: list[str]) -> Iter
     asked, found = Counter(valid), Counter(itertools.chain(answered, failed))
     if lost := asked - found:
         yield f"I1 {lost.total()} lines are neither answered nor failed, one has the key {next(iter(lost))!r}"
-    if extra := found - asked:
-        yield f"I1 {extra.total()} answers or failures too many, one has the key {next(iter(extra))!r}"
+    if duplicate := found - asked:
+        yield f"I1 {duplicate.total()} answers or failures too many, one has the key {next(iter(duplicate))!r}"
     for what, keys in (("answers", answered), ("failed keys", failed)):
         there = set(keys)
-        if not (lost or extra) and [key for key in valid if key in there] != keys:
+        if not (lost or duplicate) and [key for key in valid if key in there] != keys:
             yield f"I1 the {what} are not in the order of the input"
 
 

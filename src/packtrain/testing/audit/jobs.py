@@ -106,8 +106,8 @@ def _adoptions(records: Records) -> Iterator[str]:
         for event in events:
             if event.event in ("RetryDecided", "DropDecided") or event.before == "quarantined":
                 adopted.clear()
-            if event.event == "JobKnown" and event.batch:
-                adopted.add(event.batch)
+            if event.event == "JobAdopted" and event.job:
+                adopted.add(event.job)
         if len(adopted) > 1:
             yield f"I2 shard {shard}.{generation}: adopted {' and '.join(sorted(adopted))}"
 
@@ -115,7 +115,9 @@ def _adoptions(records: Records) -> Iterator[str]:
 def _accounts(records: Records, lives: list[Life]) -> Iterator[str]:
     """I18: each job that was created was adopted, or is reported as one too many."""
     events = itertools.chain.from_iterable(records.events.values())
-    adopted = {event.batch for event in events if event.event == "JobKnown" and event.batch}
+    adopted = {event.job for event in events if event.event == "JobAdopted" and event.job}
     made = {life.name for life in lives}
-    yield from (f"I18 {name}: created, and in no account" for name in sorted(made - adopted - records.extras.keys()))
+    yield from (
+        f"I18 {name}: created, and in no account" for name in sorted(made - adopted - records.duplicate_jobs.keys())
+    )
     yield from (f"I18 {name}: adopted, and never created" for name in sorted(adopted - made))

@@ -50,7 +50,7 @@ class Row(Struct, frozen=True):
 
     state: str
     attempt: int
-    batch: str | None
+    job: str | None
     tally: Tally | None
 
 
@@ -64,7 +64,7 @@ class Event(Struct, frozen=True):
     after: str
     #: The members of ``detail`` that name things at the service.
     tag: str | None = None
-    batch: str | None = None
+    job: str | None = None
 
 
 class Records(Struct, kw_only=True):
@@ -78,7 +78,7 @@ class Records(Struct, kw_only=True):
     rows: dict[Place, Row]
     events: dict[Place, list[Event]]
     #: Jobs too many, by name, each with its state.
-    extras: dict[str, str]
+    duplicate_jobs: dict[str, str]
 
     def latest(self) -> list[tuple[Place, Row]]:
         """The last generation of each shard, in the order of the shards."""
@@ -106,7 +106,7 @@ def _records(database: sqlite3.Connection, run: str) -> Records:
     events: dict[Place, list[Event]] = {}
     for shard, generation, (*values, detail) in rows(_EVENTS):
         said = msgspec.json.decode(str(detail) or "{}", type=dict[str, object])
-        event = _struct([*values, said.get("tag"), said.get("batch")], Event)
+        event = _struct([*values, said.get("tag"), said.get("job")], Event)
         events.setdefault((shard, generation), []).append(event)
     sources = database.execute("SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position", (run,))
     return Records(
@@ -117,12 +117,12 @@ def _records(database: sqlite3.Connection, run: str) -> Records:
         shards={(shard, generation): _struct(rest, Shard) for shard, generation, rest in rows(_SHARDS)},
         rows={(shard, generation): _row(*rest) for shard, generation, rest in rows(_ROWS)},
         events=events,
-        extras=dict(database.execute("SELECT batch, state FROM extras WHERE run = ?", (run,))),
+        duplicate_jobs=dict(database.execute("SELECT job, state FROM duplicate_jobs WHERE run = ?", (run,))),
     )
 
 
-def _row(state: object, attempt: object, batch: object, tally: object) -> Row:
-    return _struct([state, attempt, batch, tally and msgspec.json.decode(str(tally))], Row)
+def _row(state: object, attempt: object, job: object, tally: object) -> Row:
+    return _struct([state, attempt, job, tally and msgspec.json.decode(str(tally))], Row)
 
 
 def _struct(values: list[object], kind: type[T]) -> T:
@@ -133,4 +133,4 @@ _EVENTS = (
     "SELECT shard, generation, at, attempt, event, before, after, detail FROM events WHERE run = ? ORDER BY number"
 )
 _SHARDS = "SELECT shard, generation, bytes, lines, sha256, first, last FROM shards WHERE run = ?"
-_ROWS = "SELECT shard, generation, state, attempt, batch, tally FROM jobs WHERE run = ?"
+_ROWS = "SELECT shard, generation, state, attempt, job, tally FROM jobs WHERE run = ?"

@@ -89,8 +89,8 @@ def _answers(database: sqlite3.Connection, blobs: Path) -> Iterator[str]:
         questions, answers = _keys(blobs / asked), _keys(blobs / answered)
         if missing := questions - answers:
             yield f"{name}: {missing.total()} lines without an answer, one has the key {next(iter(missing))!r}"
-        if extra := answers - questions:
-            yield f"{name}: {extra.total()} answers too many, one has the key {next(iter(extra))!r}"
+        if duplicate := answers - questions:
+            yield f"{name}: {duplicate.total()} answers too many, one has the key {next(iter(duplicate))!r}"
 
 
 class _Line(Struct):

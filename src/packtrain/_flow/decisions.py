@@ -1,0 +1,117 @@
+"""A person's decision about a quarantined shard, recorded; the next start acts on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import msgspec
+
+from .._errors import InputError
+from .._io.spool import digest_of
+from .._model import Decision, DuplicateJob, DuplicateState, ShardRow, State, Upload
+from .._rules import naming
+from .._rules.lifecycle import DropDecided, JobAdopted, JobKept, RetryDecided
+from .._rules.submission import mismatch
+
+if TYPE_CHECKING:
+    from .._model import Shard
+    from .run import RunContext
+
+
+async def resolve(ctx: RunContext, shard: int, decision: Decision, job: str | None) -> ShardRow:
+    """The shard's row after the decision, which is one transaction. Raises InputError when it can't be taken."""
+    row = await _quarantined(ctx, shard)
+    match decision:
+        case "adopt":
+            return await _adopt_job(ctx, row, job or "")
+        case "retry":
+            return await _retry(ctx, row)
+        case "drop":
+            return await _drop(ctx, row)
+
+
+async def _quarantined(ctx: RunContext, shard: int) -> ShardRow:
+    """The row about which there is something to decide."""
+    stuck = await ctx.manifest.rows(ctx.run.id, {State.QUARANTINED})
+    row = next((row for row in stuck if row.shard == shard), None)
+    if row is None:
+        count = (await ctx.manifest.statistics(ctx.run.id)).shards
+        if not 0 <= shard < count:
+            raise InputError(f"there is no shard {shard}; {_numbers(count)}")
+        others = ", ".join(str(row.shard) for row in stuck) or "none"
+        raise InputError(f"shard {shard} is not quarantined, so there is nothing to decide; quarantined: {others}")
+    return row
+
+
+def _numbers(count: int) -> str:
+    return f"shards are 0 to {count - 1}" if count else "the run has none so far"
+
+
+async def _adopt_job(ctx: RunContext, row: ShardRow, name: str) -> ShardRow:
+    """The job ``name`` at the service is the shard's."""
+    if not name.startswith("batches/"):
+        raise InputError(f"{name!r} is not the name of a job; they look like batches/abc")
+    job = await ctx.provider.find_job(name)
+    if job is None:
+        raise InputError(f"{name}: the service shows no such job; see its name, and whether it is the same key")
+    if strange := mismatch(job, ctx.run, await ctx.manifest.shard(row)):
+        raise InputError(f"{strange}; it was not adopted")
+    if name == row.job:
+        return await ctx.record(row, JobKept(submitted_at=ctx.service_now(), reason=_reason("kept", row)))
+    before = [_given_up(row, row.job)] if row.job is not None else []
+    known = JobAdopted(job=name, submitted_at=ctx.service_now(), reason=_reason("adopted", row))
+    return await ctx.record(row, known, duplicate_jobs=before)
+
+
+async def _retry(ctx: RunContext, row: ShardRow) -> ShardRow:
+    """One more attempt. Whatever job the shard had or was shown with is cancelled."""
+    shard, attempt = await ctx.manifest.shard(row), row.attempt + 1
+    await anyio.to_thread.run_sync(_require, ctx, shard, True)
+    file = naming.file_name(ctx.run.token, row.shard, row.generation, attempt)
+    upload, reason = Upload(size=shard.bytes), _reason("tried once more", row)
+    decided = RetryDecided(attempt=attempt, file=file, upload=upload, reason=reason)
+    return await ctx.record(row, decided, duplicate_jobs=await _left(ctx, row))
+
+
+async def _drop(ctx: RunContext, row: ShardRow) -> ShardRow:
+    """All lines of the shard fail. Whatever job it had or was shown with is cancelled."""
+    await anyio.to_thread.run_sync(_require, ctx, await ctx.manifest.shard(row), False)
+    return await ctx.record(row, DropDecided(reason=_reason("dropped", row)), duplicate_jobs=await _left(ctx, row))
+
+
+def _require(ctx: RunContext, shard: Shard, whole: bool) -> None:
+    """Blocking. Raises InputError when the file of the shard, from which its lines are sent and listed, is no help."""
+    path = ctx.files.shard(shard.index, shard.generation)
+    found = path.stat().st_size if path.is_file() else None
+    if found != shard.bytes or (whole and digest_of(path) != shard.sha256):
+        state = "is gone" if found is None else "is not as it was sealed"
+        raise InputError(
+            f"{path} {state}; nothing was decided. Put it back as it was: of the same input `packtrain split` makes "
+            "the same shards, with the limits that the run was given"
+        )
+
+
+async def _left(ctx: RunContext, row: ShardRow) -> list[DuplicateJob]:
+    """What the shard is done with: the job that it had, and those that were shown for it."""
+    seen = [
+        msgspec.structs.replace(duplicate, state=DuplicateState.CANCELLING)
+        for duplicate in await ctx.manifest.duplicate_jobs(ctx.run.id)
+        if duplicate.state is DuplicateState.SEEN
+        and (duplicate.shard, duplicate.generation) == (row.shard, row.generation)
+    ]
+    return [*seen, _given_up(row, row.job)] if row.job is not None else seen
+
+
+def _given_up(row: ShardRow, job: str) -> DuplicateJob:
+    return DuplicateJob(
+        job=job,
+        shard=row.shard,
+        generation=row.generation,
+        attempt=row.attempt,
+        state=DuplicateState.CANCELLING,
+    )
+
+
+def _reason(decision: str, row: ShardRow) -> str:
+    return f"{decision} by a person's decision; before: {row.reason or 'no reason is known'}"

@@ -1,0 +1,251 @@
+"""The driver: decide the next step of each shard, perform it, record it, until the goal is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+from .._errors import PacktrainError, ProtocolError
+from .._model import ShardRow, State, Statistics
+from .._options import DRAIN_SECONDS
+from .._rules import quota
+from .._rules.completion import never, settled, submitted
+from .._rules.lifecycle import COLLECT, LIVE
+from .._rules.retry import is_transient, wait_after
+from . import uploader
+from .collector import collect
+from .duplicates import heal_published
+from .exceptions import plain_errors
+from .ingest import take_in
+from .publisher import publish, publish_rejects
+from .reconciler import Watcher
+from .reporting import refresh_latest, report
+from .run import log, wait
+from .submitter import Creator
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from .._io.inputs import Inputs
+    from .publisher import Output
+    from .run import ClientContext, RunContext
+
+#: A lane with nothing to do looks again after this long, for jobs whose time has come.
+_IDLE_SECONDS = 1.0
+#: Failures of the network are waited out for this long without a single success.
+_OUTAGE_SECONDS = 1800.0
+#: The same where nobody is to wait.
+_BRIEF_OUTAGE_SECONDS = 120.0
+
+Goal = Callable[[Statistics], bool]
+
+
+@dataclass
+class Lane:
+    """``take`` claims up to a number of jobs, ``work`` brings one of them a step further, and says when it is due."""
+
+    slots: int
+    take: Callable[[int], Awaitable[list[ShardRow]]]
+    work: Callable[[ShardRow], Awaitable[ShardRow]]
+    busy: int = 0
+
+
+class Driver:
+    """Drives one run."""
+
+    def __init__(self, ctx: RunContext, output: Output | None = None, *, patient: bool = True) -> None:
+        self._ctx = ctx
+        self._outage = _OUTAGE_SECONDS if patient else _BRIEF_OUTAGE_SECONDS
+        self._watcher = Watcher(ctx)
+        self._creator = Creator(ctx)
+        self._lanes = (
+            Lane(ctx.options.downloads, self._ended, lambda row: collect(ctx, row, output)),
+            Lane(ctx.options.uploads, self._sealed, lambda row: uploader.send(ctx, row)),
+            Lane(1, self._uploaded, self._creator.create),
+        )
+        self._stopping = False
+        #: The jobs that were there at the start have been looked at.
+        self.has_looked = False
+        self._failures = 0
+        #: Since when all has failed, by the monotonic clock. Time in which there was nothing to do is no outage.
+        self._failing_since: float | None = None
+
+    async def drive(self, goal: Goal, stop: anyio.Event) -> None:
+        """Until the goal is reached or a stop is asked for; then what is under way may finish, for a while.
+
+        Raises the error that no second try can heal: ApiError, ManifestError, IntegrityError, IncompleteRun, or
+        TransportError after a long outage.
+        """
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes:
+                tasks.start_soon(self._run_lane, lane, tasks)
+            tasks.start_soon(self._watch)
+            await self._until(goal, stop)
+            self._stopping = True
+            with anyio.move_on_after(DRAIN_SECONDS):
+                await self._drain()
+            tasks.cancel_scope.cancel()
+
+    async def _until(self, goal: Goal, stop: anyio.Event) -> None:
+        while not stop.is_set():
+            changed = self._ctx.changes.mark()
+            if goal(await self._ctx.manifest.statistics(self._ctx.run.id)):
+                return
+            await changed.wait()
+
+    async def _drain(self) -> None:
+        while any(lane.busy for lane in self._lanes):
+            await self._ctx.changes.mark().wait()
+
+    async def _run_lane(self, lane: Lane, tasks: TaskGroup) -> None:
+        while not self._stopping:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            changed = self._ctx.changes.mark()
+            room = lane.slots - lane.busy
+            with anyio.CancelScope(shield=True):  # only who works on a job gives it back, even when cancelled
+                rows = await lane.take(room) if room else []
+            for row in rows:
+                lane.busy += 1
+                tasks.start_soon(self._work, lane, row)
+            if not rows:
+                await wait(changed, _IDLE_SECONDS)
+
+    async def _work(self, lane: Lane, row: ShardRow) -> None:
+        due = None
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            after = await lane.work(row)
+            due = after.due
+            if after.state is not row.state:
+                self._succeeded()
+        except PacktrainError as error:
+            due = self._ctx.clock.now() + self._setback(error)
+        finally:
+            lane.busy -= 1
+            with anyio.CancelScope(shield=True):
+                await self._ctx.manifest.release(row, due=due)
+            self._ctx.changes.notify()
+
+    async def _watch(self) -> None:
+        while True:
+            changed = self._ctx.changes.mark()
+            try:
+                delay = await self._look()
+                if not self.has_looked:
+                    self.has_looked = True
+                    self._ctx.changes.notify()
+            except PacktrainError as error:
+                delay = self._setback(error)
+            await wait(changed, delay) if delay > _IDLE_SECONDS else await self._ctx.clock.sleep(delay)
+
+    async def _look(self) -> float:
+        """A complete pass is a success, even if one of the jobs could not be read."""
+        passes = self._watcher.passes
+        try:
+            return await self._watcher.look()
+        finally:
+            if self._watcher.passes > passes:
+                self._succeeded()
+
+    def _succeeded(self) -> None:
+        self._failures, self._failing_since = 0, None
+
+    def _setback(self, error: PacktrainError) -> float:
+        """Seconds to wait before another try; raises the error when there is no point in one."""
+        now = self._ctx.clock.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        lasting = now - self._failing_since > self._outage
+        if lasting or not (is_transient(error) or isinstance(error, ProtocolError)):
+            raise error
+        delay = wait_after(error, self._failures, self._ctx.clock.jitter())
+        self._failures += 1
+        log.warning(
+            "%s; trying again in %.0f s", error, max(1.0, delay), extra={"action": "Setback", "run": self._ctx.run.id}
+        )
+        return delay
+
+    # What each lane takes
+
+    async def _sealed(self, room: int) -> list[ShardRow]:
+        """Uploads under way first; new ones while the service's store has room."""
+        rows = await self._claim({State.UPLOADING, State.FINALIZING}, room)
+        stored = (await self._statistics()).stored_bytes
+        fit = min(room - len(rows), quota.uploads_that_fit(stored, self._ctx.run.limits))
+        return rows + [await uploader.intend(self._ctx, row) for row in await self._claim({State.SEALED}, fit)]
+
+    async def _uploaded(self, room: int) -> list[ShardRow]:
+        """Interrupted creates first, which become questions; new ones while jobs fit."""
+        if rows := await self._claim({State.CREATE_INTENT}, room):
+            return rows
+        if self._ctx.clock.monotonic() < self._creator.ready_at:
+            return []
+        live = (await self._statistics()).count(*LIVE)
+        return await self._claim({State.UPLOADED}, min(room, quota.jobs_that_fit(live, self._ctx.run.limits)))
+
+    async def _ended(self, room: int) -> list[ShardRow]:
+        return await self._claim(COLLECT, room)
+
+    async def _claim(self, states: set[State] | frozenset[State], limit: int) -> list[ShardRow]:
+        if limit <= 0:
+            return []
+        return await self._ctx.manifest.claim(self._ctx.run.id, states, now=self._ctx.clock.now(), limit=limit)
+
+    async def _statistics(self) -> Statistics:
+        return await self._ctx.manifest.statistics(self._ctx.run.id)
+
+
+async def complete(ctx: RunContext, output: Output, inputs: Inputs = (), *, wait: bool = True) -> None:
+    """Bring a run to its end, and publish it, or as far as a stop lets it come; without ``wait``, until all that can be
+    submitted is."""
+    if await ctx.manifest.published(ctx.run.id):
+        await heal_published(ctx, ctx.stopped)
+        return
+    try:
+        with plain_errors():
+            await _work(ctx, output, inputs, wait)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await publish_rejects(ctx.files.rejects, output)
+    await publish(ctx, output)
+
+
+async def _work(ctx: RunContext, output: Output, inputs: Inputs, wait: bool) -> None:
+    driver = Driver(ctx, output, patient=wait)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(report, ctx, ctx.run.id)
+        tasks.start_soon(partial(take_in, ctx, inputs, output, listed=output.beside("rejected")))
+        await driver.drive(settled if wait else _submission(driver, ctx), ctx.stopped)
+        tasks.cancel_scope.cancel()
+
+
+def _submission(driver: Driver, ctx: RunContext) -> Goal:
+    def reached(statistics: Statistics) -> bool:
+        return driver.has_looked and submitted(statistics, ctx.run.limits, ctx.options.spool_bytes)
+
+    return reached
+
+
+async def drive_all(client: ClientContext) -> None:
+    """Drive the runs that there are, and those that come, until a stop is asked for."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(report, client)
+        await _drive_all(client)
+        tasks.cancel_scope.cancel()
+    await refresh_latest(client)
+
+
+async def _drive_all(client: ClientContext) -> None:
+    driven: set[str] = set()
+    async with anyio.create_task_group() as tasks:
+        while not client.stopped.is_set():
+            changed = client.changes.mark()
+            for run in await client.manifest.runs():
+                if run.id not in driven:
+                    driven.add(run.id)
+                    tasks.start_soon(Driver(client.context(run)).drive, never, client.stopped)
+            await changed.wait()

@@ -1,0 +1,172 @@
+"""Recovery of a lost manifest, and the check that key and service are those of before."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .._errors import ApiError, InputError, ManifestError
+from .._model import Credential, State
+from .._rules import naming, quota
+from .._rules.submission import plain_model
+from .._snapshots import Recovery
+from .duplicates import sweep
+from .exceptions import plain_errors
+from .ingest import take_in
+from .job_list import list_jobs
+from .publisher import refuse_output
+from .run import own_files
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from .._io.inputs import Inputs
+    from .._manifest.base import Manifest
+    from .._model import RemoteJob, Run, Secret, ShardRow
+    from .._providers.base import Provider
+    from .publisher import Output
+    from .run import ClientContext, RunContext
+
+#: Jobs that are asked for, the latest first.
+_ASKED = 5
+
+
+async def check_account(client: ClientContext) -> None:
+    """Take a new key, or a service at a new place, only if what was made with the last one is shown there.
+
+    Raises ManifestError when nothing of it is shown, and what the service says about a key that it refuses.
+    """
+    manifest, provider, place, key = client.manifest, client.provider, client.place, client.service.key
+    mark = await manifest.credential()
+    if mark is not None and _fits(mark, place, key):
+        return
+    if mark is not None and not await _is_ours(manifest, provider):
+        told = _elsewhere(mark.place, place) if mark.place != place else _OTHER_KEY
+        raise ManifestError(f"{told} with `packtrain adopt {client.spool.root}`")
+    salt = secrets.token_hex(16)
+    await manifest.set_credential(Credential(salt, _digest(salt, key), place))
+
+
+_OTHER_KEY = (
+    "this state directory was driven with another key, and the service does not show its jobs to this one: with the "
+    "key of another account they would be made, and paid for, again. Give a key of the same account; if it is one, and "
+    "the jobs are gone because they are old, say so"
+)
+
+
+def _elsewhere(then: str, now: str) -> str:
+    return (
+        f"this state directory was driven with the service at {then or 'another address'}, and the one at {now} does "
+        "not show its jobs: they would be made, and paid for, again. Give --service as it was; if it is the same "
+        "service, and the jobs are gone because they are old, say so"
+    )
+
+
+async def _is_ours(manifest: Manifest, provider: Provider) -> bool:
+    rows = [(run, row) for run in await manifest.runs() for row in await manifest.rows(run.id) if _left_something(row)]
+    for run, row in sorted(rows, key=lambda found: found[1].submitted_at or 0.0, reverse=True)[:_ASKED]:
+        if row.job and await _shown(provider.find_job(row.job)):
+            return True
+        for attempt in range(row.attempt, 0, -1):
+            name = naming.file_name(run.token, row.shard, row.generation, attempt)
+            if await _shown(provider.find_file(name)):
+                return True
+    return not rows
+
+
+def _left_something(row: ShardRow) -> bool:
+    """Until its last bytes are sent, a first upload leaves nothing that a service would show."""
+    return row.attempt > 1 or (row.attempt == 1 and row.state is not State.UPLOADING)
+
+
+async def _shown(look: Awaitable[object | None]) -> bool:
+    try:
+        return await look is not None
+    except ApiError as error:
+        if error.status == 403:
+            return False
+        raise
+
+
+def _fits(mark: Credential, place: str, key: Secret | None) -> bool:
+    return mark.place == place and hmac.compare_digest(mark.digest, _digest(mark.salt, key))
+
+
+def _digest(salt: str, key: Secret | None) -> str:
+    return hashlib.sha256(f"{salt}|{key.reveal()}".encode()).hexdigest() if key else ""
+
+
+async def rebuild(client: ClientContext, run: Run, inputs: Inputs, output: Output) -> Recovery:
+    """Take in anew the input of a run whose manifest is lost, as far as the spool has room.
+
+    Raises as the public ``recover`` does.
+    """
+    found = await _find_jobs(client.context(run))
+    await check_account(client)
+    await refuse_output(output, inputs, await own_files(client.spool, output))
+    ctx = await client.begin(run)
+    await _take_in_until_full(ctx, inputs, output)
+    with_job = await _compare(ctx, found)
+    await sweep(ctx, found)
+    statistics = await ctx.manifest.statistics(run.id)
+    return Recovery(
+        run=run.token, jobs=len(found), shards=statistics.shards, with_job=with_job, whole=statistics.cursor.done
+    )
+
+
+async def _take_in_until_full(ctx: RunContext, inputs: Inputs, output: Output) -> None:
+    with plain_errors():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_when_full, ctx)
+            await take_in(ctx, inputs, output)
+            tasks.cancel_scope.cancel()
+
+
+async def _stop_when_full(ctx: RunContext) -> None:
+    while True:
+        changed = ctx.changes.mark()
+        spooled = (await ctx.manifest.statistics(ctx.run.id)).spooled_bytes
+        if not quota.may_open_shard(spooled, ctx.run.limits.shard_bytes, ctx.options.spool_bytes):
+            ctx.stop()
+        await changed.wait()
+
+
+async def _find_jobs(ctx: RunContext) -> list[RemoteJob]:
+    """All jobs of the run that the service lists. Raises ManifestError when there are none, InputError when they are of
+    another model."""
+    found = list((await list_jobs(ctx.provider, ctx.run.token)).jobs.values())
+    if not found:
+        raise ManifestError(
+            f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from; see whether the "
+            "key is of the same account, and whether the run is the one that the names of its jobs have after 'pt1.'"
+        )
+    for other in found:
+        if plain_model(other.model) not in ("", plain_model(ctx.run.model)):
+            raise InputError(
+                f"{other.name} of run {ctx.run.token} is for model {plain_model(other.model)}, not for "
+                f"{ctx.run.model}; nothing was recovered: give --model as at the first start"
+            )
+    return found
+
+
+async def _compare(ctx: RunContext, found: list[RemoteJob]) -> int:
+    """How many of the sealed shards have a job. Raises InputError when one was made of other lines."""
+    contents: dict[tuple[int, int], set[tuple[str, int]]] = {}
+    for job in found:
+        if tag := naming.read_tag(ctx.run.token, job.display_name):
+            contents.setdefault((tag.shard, tag.generation), set()).add((tag.sha16, tag.lines))
+    with_job = 0
+    for row in await ctx.manifest.rows(ctx.run.id):
+        shard = await ctx.manifest.shard(row)
+        theirs = contents.get((shard.index, shard.generation), set())
+        if theirs - {(shard.sha256[:16], shard.lines)}:
+            raise InputError(
+                f"shard {shard.index} of run {ctx.run.token} was made of other lines than these; give the same input, "
+                "in the same order, and the same --max-shard-bytes and --max-shard-requests as at the first start"
+            )
+        with_job += bool(theirs)
+    return with_job

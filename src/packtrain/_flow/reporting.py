@@ -1,0 +1,67 @@
+"""Progress and status file of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from .._io.spool import replace
+from .._model import Cursor, State
+from .._rules.lifecycle import AMBIGUOUS
+from .._rules.submission import plight
+from .._snapshots import Progress, Status
+
+if TYPE_CHECKING:
+    from .run import ClientContext, Meter
+
+
+async def report(client: ClientContext, run: str | None = None) -> None:
+    """Refresh periodically until cancelled; the latest run where none is named."""
+    while True:
+        await (refresh_latest(client) if run is None else refresh(client, run))
+        await client.clock.sleep(client.policy.report_every)
+
+
+async def refresh_latest(client: ClientContext) -> None:
+    if runs := await client.manifest.runs():
+        await refresh(client, runs[-1].id)
+
+
+async def refresh(client: ClientContext, run: str) -> None:
+    """Read the manifest's statistics of a run, and write the status file."""
+    manifest = client.manifest
+    statistics = client.meter.statistics = await manifest.statistics(run)
+    stuck = await manifest.rows(run, {State.QUARANTINED}) if statistics.count(State.QUARANTINED) else []
+    ambiguous = await manifest.rows(run, AMBIGUOUS) if statistics.count(*AMBIGUOUS) else []
+    duplicate_jobs = await manifest.duplicate_jobs(run)
+    credential = await manifest.credential()
+    status = Status(
+        at=client.clock.now(),
+        statistics=statistics,
+        progress=progress(client.meter),
+        duplicate_jobs=duplicate_jobs,
+        quarantined={row.shard: plight(row, duplicate_jobs) for row in stuck},
+        service=(credential.place or None) if credential else None,
+        ambiguous={row.shard: row.ambiguous_at or 0.0 for row in ambiguous},
+    )
+    await anyio.to_thread.run_sync(replace, client.spool.status, msgspec.json.encode(status))
+
+
+def progress(meter: Meter) -> Progress:
+    """The manifest's last statistics and what this process has counted since."""
+    known = meter.statistics
+    cursor = known.cursor if known else Cursor()
+    return Progress(
+        bytes_total=meter.bytes_total,
+        bytes_read=max(meter.bytes_read, cursor.bytes),
+        bytes_sent=meter.bytes_sent,
+        lines=max(meter.lines, cursor.lines),
+        valid=max(meter.valid, cursor.valid),
+        rejected=max(meter.rejected, cursor.rejected),
+        states=known.states if known else {},
+        jobs=known.jobs_created if known else 0,
+        lines_answered=known.tally.answered if known else 0,
+    )

@@ -1,0 +1,272 @@
+"""A run and the parts that it works with."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from .._errors import IncompleteRun, InputError, ManifestError
+from .._io.inputs import compare_inputs as compare_named
+from .._model import Limits, Run, Task
+from .._options import Policy
+from .._providers.service import GEMINI_LIMITS, Local, Service
+from .._rules import naming
+from .._rules.lifecycle import detail
+from .._rules.submission import Sightings
+from .._validation import check_model
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from .._io.clock import Clock
+    from .._io.inputs import Inputs
+    from .._io.spool import RunSpool, Spool
+    from .._manifest.base import Manifest
+    from .._model import DuplicateJob, Shard, ShardRow, Statistics
+    from .._options import Options
+    from .._providers.base import Provider
+    from .._providers.service import Service
+    from .._rules.lifecycle import Event
+    from .publisher import Output
+
+
+class Changes:
+    """Wakes whoever waits, whenever the manifest may have something new for them."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def notify(self) -> None:
+        self._event.set()
+        self._event = anyio.Event()
+
+    def mark(self) -> anyio.Event:
+        """An event that the next notification sets. Take it before reading the manifest, and none is missed."""
+        return self._event
+
+
+async def wait(event: anyio.Event, seconds: float) -> None:
+    """Until the event, or for so long."""
+    with anyio.move_on_after(seconds):
+        await event.wait()
+
+
+class Meter:
+    """Counts of this process, for people to look at; nothing is decided by them."""
+
+    def __init__(self) -> None:
+        self.bytes_total: int | None = None
+        #: The manifest's, as last read.
+        self.statistics: Statistics | None = None
+        self.bytes_read = 0
+        self.bytes_sent = 0
+        self.lines = 0
+        self.valid = 0
+        self.rejected = 0
+
+    def sent(self, count: int) -> None:
+        self.bytes_sent += count
+
+
+#: Of a state directory, in which other files may lie as well.
+_OF_STATE = ("keys", "lock", "manifest.*", "recovering.*", "results", "service", "shards", "status.json*")
+
+
+class Own:
+    """Tells these files by their names, for they come and go while the input is looked for. Blocks."""
+
+    def __init__(self, spool: Spool, output: Output | None) -> None:
+        self._names = [(spool.root.resolve(), name) for name in _OF_STATE]
+        if output is not None:
+            beside = output.path.parent.resolve()
+            names = [path.name for path in output.lists()]
+            if output.parts:
+                answers = output.path.resolve()
+                self._names += [(answers, name) for name in ("part-[0-9][0-9][0-9][0-9][0-9].jsonl", "_SUCCESS")]
+            else:
+                names.append(output.path.name)
+            self._names += [(beside, escape(name)) for name in names]
+
+    def __contains__(self, path: object) -> bool:
+        """Also what lies in a directory of the run's."""
+        place = Path(str(path)).resolve()
+        return any(map(self._is_own, (place, *place.parents)))
+
+    def _is_own(self, place: Path) -> bool:
+        name = place.name.removesuffix(".tmp")
+        return any(place.parent == directory and fnmatchcase(name, pattern) for directory, pattern in self._names)
+
+
+async def own_files(spool: Spool, output: Output | None = None) -> Own:
+    """Those of all runs of a state directory, and the answers and lists of the one that goes to ``output``."""
+    return await anyio.to_thread.run_sync(Own, spool, output)
+
+
+log = logging.getLogger("packtrain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientContext:
+    """What all runs of one client share."""
+
+    spool: Spool
+    manifest: Manifest
+    provider: Provider
+    clock: Clock
+    service: Service
+    #: Where the service is for good: its origin, or the directory of a local one, whose port changes.
+    place: str = ""
+    options: Options
+    policy: Policy = Policy()
+    meter: Meter = field(default_factory=lambda: Meter())
+    changes: Changes = field(default_factory=lambda: Changes())
+    stopped: anyio.Event = field(default_factory=anyio.Event)
+    #: One join at a time: each holds an index in memory, and Python would not run two at once anyway.
+    joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    #: Runs whose input is being read.
+    reading: set[str] = field(default_factory=set)
+    #: Tokens of the runs that this client began.
+    begun: set[str] = field(default_factory=set)
+
+    async def begin(self, run: Run) -> RunContext:
+        """Open the run, new or stored. Raises ManifestError when another run has its id."""
+        opened = await self.manifest.open_run(run)
+        if opened.token == run.token:
+            self.begun.add(run.token)
+        ctx = await self.resume(opened)
+        self.changes.notify()
+        return ctx
+
+    async def resume(self, run: Run) -> RunContext:
+        """The context of a stored run, with its directories made."""
+        ctx = self.context(run)
+        await anyio.to_thread.run_sync(ctx.files.prepare)
+        return ctx
+
+    def context(self, run: Run) -> RunContext:
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return RunContext(run=run, files=self.spool.run(run.token), **parts)
+
+    def stop(self) -> None:
+        """Stop permanently after calls in flight have finished."""
+        self.stopped.set()
+        self.changes.notify()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext(ClientContext):
+    """One run, and everything that it works with."""
+
+    run: Run
+    #: Its own files in the spool.
+    files: RunSpool
+    sightings: Sightings = field(default_factory=Sightings)
+
+    @property
+    def resumed(self) -> bool:
+        """The run existed before this process, so an older manifest may have been restored meanwhile."""
+        return self.run.token not in self.begun
+
+    def service_now(self) -> float:
+        """Unix seconds by the service's clock, or by ours until an answer has given its time."""
+        now = self.provider.now()
+        return self.clock.now() if now is None else now
+
+    async def record(
+        self,
+        row: ShardRow,
+        event: Event,
+        child: Shard | None = None,
+        *events: Event,
+        duplicate_jobs: Sequence[DuplicateJob] = (),
+    ) -> ShardRow:
+        """Record the event, log it, and wake whoever waits for changes. The only way into the manifest from here."""
+        after = await self.manifest.record(row, event, child, *events, duplicate_jobs=duplicate_jobs)
+        name = type(event).__name__
+        log.info(
+            "shard %d: %s -> %s %s", row.shard, name, after.state, detail(event), extra={"action": name, "run": row.run}
+        )
+        self.changes.notify()
+        return after
+
+
+#: The run of a state directory that holds but one.
+MAIN = "main"
+
+
+def describe(
+    run_id: str, model: str, task: Task, join: bool, parts: bool, service: Service | Local, options: Options
+) -> Run:
+    """The run as it would begin; its fingerprint covers what must not change between two starts.
+
+    Raises InputError for a task that there is not, and for what can be no model.
+    """
+    check_model(model)
+    if task not in get_args(Task):
+        raise InputError(f"there is no task {task!r}; give one of {', '.join(get_args(Task))}")
+    limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
+    return Run(
+        id=run_id,
+        token=naming.token_from(secrets.token_bytes(16)),
+        fingerprint=_fingerprint(model, task, join, parts, limits),
+        model=model,
+        task=task,
+        limits=limits,
+        join=join,
+    )
+
+
+def _fingerprint(model: str, task: Task, join: bool, parts: bool, limits: Limits) -> str:
+    facts = msgspec.json.encode([model, task, join, parts, limits.shard_bytes, limits.shard_requests])
+    return hashlib.sha256(facts).hexdigest()
+
+
+async def find_ingested(manifest: Manifest, run_id: str, output: Output) -> Run:
+    """The run, whose input was read to its end, and whose output is of this kind.
+
+    Raises ManifestError when there is none, InputError for another kind of output, IncompleteRun when it still needs
+    its input.
+    """
+    run = await manifest.find_run(run_id)
+    if run is None:
+        raise ManifestError(f"there is no run {run_id!r} here; start it first")
+    if _fingerprint(run.model, run.task, run.join, output.parts, run.limits) != run.fingerprint:
+        raise InputError(f"{output.path}: the answers of this run went elsewhere; give its --out as it was")
+    if not (await manifest.cursor(run_id)).done:
+        raise IncompleteRun("the input was not read to its end; start the run itself again")
+    return run
+
+
+async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs, own: Container[Path]) -> None:
+    """Raises InputError when files that a run was cut from are others now, and for those that it was not cut from.
+    Files that are gone are not missed; a stream can't be compared, and is not read again, which is told. ``own`` is
+    what the run makes itself."""
+    if not (await manifest.cursor(run.id)).done:
+        return
+    if streams := await compare_named(inputs, await manifest.keep_sources(run.id, []), own):
+        log.warning(
+            "the run has read its input to the end, so %s is not read again, and not compared with what it was; for "
+            "other lines choose another --out",
+            "standard input" if streams[0] == "-" else streams[0],
+            extra={"action": "Stream", "run": run.id},
+        )
+
+
+def _tightened(service: Limits, options: Options) -> Limits:
+    """The service's limits, or the caller's where these are lower."""
+    return msgspec.structs.replace(
+        service,
+        shard_bytes=min(options.shard_bytes or service.shard_bytes, service.shard_bytes),
+        shard_requests=options.shard_requests or service.shard_requests,
+        shard_age=options.shard_age,
+    )

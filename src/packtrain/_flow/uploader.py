@@ -1,0 +1,206 @@
+"""A sealed shard becomes a file at the service, whole and verified."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from .._errors import IntegrityError, TransportError
+from .._io.spool import ShardReader
+from .._model import RemoteFile, Shard, ShardRow, State, Upload
+from .._options import ATTEMPTS, FILE_READY_TIMEOUT
+from .._rules import naming, upload
+from .._rules.lifecycle import (
+    FileReady,
+    FileUnusable,
+    FinalizeIntended,
+    Quarantined,
+    UploadIntended,
+    UploadLost,
+    UploadOpened,
+)
+from .._rules.retry import backoff
+from .._wire.http import same_origin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .run import RunContext
+
+
+async def intend(ctx: RunContext, row: ShardRow) -> ShardRow:
+    """Claim the next attempt's file name, in the manifest; from then on it counts as stored."""
+    shard = await ctx.manifest.shard(row)
+    if row.attempt >= ATTEMPTS:
+        reason = f"{ATTEMPTS} attempts came to nothing; the last: {row.reason or 'unknown'}"
+        return await ctx.record(row, Quarantined(reason=reason))
+    attempt = row.attempt + 1
+    name = naming.file_name(ctx.run.token, row.shard, row.generation, attempt)
+    return await ctx.record(row, UploadIntended(attempt=attempt, file=name, upload=Upload(size=shard.bytes)))
+
+
+async def send(ctx: RunContext, row: ShardRow) -> ShardRow:
+    """From an intended or interrupted upload to a file that is ready; a shard that is not as sealed is for a person."""
+    if row.state is State.QUARANTINED:
+        return row
+    sending = _Sending(ctx, row, await ctx.manifest.shard(row))
+    try:
+        return await sending.send()
+    except IntegrityError as error:
+        return await ctx.record(sending.row, Quarantined(reason=str(error)))
+
+
+async def send_own(ctx: RunContext, row: ShardRow) -> ShardRow:
+    """As ``send``, for a file of the caller's. Raises IntegrityError when it changes meanwhile."""
+    return await _Sending(ctx, row, await ctx.manifest.shard(row)).send()
+
+
+class _Sending:
+    """One upload under way; ``job`` is its latest row."""
+
+    _reader: ShardReader
+
+    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard) -> None:
+        self.row = row
+        self._ctx = ctx
+        self._shard = shard
+        self._name = row.file or ""
+        tag = naming.job_tag(ctx.run.token, shard, row.attempt)
+        self._tag = naming.file_tag(tag, ctx.manifest.instance)
+
+    async def send(self) -> ShardRow:
+        progress = upload.resumed(self.row.upload or Upload(size=self._shard.bytes))
+        if progress.url is not None and not same_origin(progress.url, self._ctx.service.origin):
+            # As the local service is after a restart; the address of the session is void.
+            progress = Upload(size=self._shard.bytes)
+            lost = UploadLost(upload=progress, reason="the service is at another address now")
+            self.row = await self._ctx.record(self.row, lost)
+        async with _reading(self._ctx, self._shard) as self._reader:
+            return await self._go_on(progress)
+
+    async def _go_on(self, progress: Upload) -> ShardRow:
+        while True:
+            match upload.next_action(progress, self._ctx.options.chunk_bytes):
+                case upload.Start():
+                    progress = await self.start(progress)
+                case upload.Send() as piece:
+                    progress = await self.piece(progress, piece)
+                case upload.Query():
+                    progress = await self.query(progress)
+                case upload.Finished():
+                    return await self.finish(progress)
+                case upload.Dead(reason):
+                    progress = await self.renew(progress, reason)
+                case upload.Stuck(reason):
+                    raise TransportError(f"shard {self.row.shard}: {reason}")
+            if self.row.state not in (State.UPLOADING, State.FINALIZING):
+                return self.row
+            if progress.stalls > 1:  # the first recovery is a question, and can be asked at once
+                await self._ctx.clock.sleep(backoff(progress.stalls, self._ctx.clock.jitter()))
+
+    async def start(self, progress: Upload) -> Upload:
+        if found := await self._ctx.provider.find_file(self._name):
+            await self._accept(found)
+            return progress
+        answer = await self._ctx.provider.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
+        if answer.status == 409:
+            await self._conflict()
+            return progress
+        progress = upload.started(progress, answer)
+        if progress.url is not None:
+            self.row = await self._ctx.record(self.row, UploadOpened(upload=progress))
+        return progress
+
+    async def piece(self, progress: Upload, piece: upload.Send) -> Upload:
+        assert progress.url is not None
+        if piece.finalize and self.row.state is State.UPLOADING:
+            self.row = await self._ctx.record(self.row, FinalizeIntended(upload=progress))
+        try:
+            answer = await self._ctx.provider.send(
+                progress.url, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
+            )
+        except TransportError:
+            return upload.offset_lost(progress)
+        return upload.answered(progress, answer)
+
+    async def query(self, progress: Upload) -> Upload:
+        assert progress.url is not None
+        try:
+            answer = await self._ctx.provider.query_upload(progress.url)
+        except TransportError:
+            return upload.offset_lost(progress)
+        return upload.queried(progress, answer)
+
+    async def finish(self, progress: Upload) -> ShardRow:
+        receipt = self._ctx.provider.read_receipt(progress.receipt or b"")
+        file = receipt or await self._ctx.provider.find_file(self._name)
+        if file is None or file.name != self._name:
+            return await self._spoil(f"the upload ended, but {self._name} is not there")
+        return await self._check(file)
+
+    async def renew(self, progress: Upload, reason: str) -> Upload:
+        """The session died; it may have left the file all the same."""
+        if found := await self._ctx.provider.find_file(self._name):
+            await self._accept(found)
+            return progress
+        renewed = upload.renewed(progress)
+        if renewed.lost >= ATTEMPTS:
+            self.row = await self._ctx.record(self.row, Quarantined(reason=f"uploads keep failing: {reason}"))
+        else:
+            self.row = await self._ctx.record(self.row, UploadLost(upload=renewed, reason=reason))
+        return renewed
+
+    async def _conflict(self) -> None:
+        """The service says that the name is taken: by our own file if we meant to finish it, which may show late."""
+        if found := await self._ctx.provider.find_file(self._name):
+            await self._accept(found)
+        elif self.row.state is State.FINALIZING:
+            raise TransportError(f"shard {self.row.shard}: {self._name} is taken, but not shown yet")
+        else:
+            reason = f"{self._name} is taken at the service, and not by this manifest; is another copy of it at work?"
+            self.row = await self._ctx.record(self.row, Quarantined(reason=reason))
+
+    async def _accept(self, file: RemoteFile) -> None:
+        """A file under our name is ours only if we meant to finish one, and it carries this manifest's mark."""
+        if self.row.state is State.FINALIZING and file.display_name in ("", self._tag):
+            await self._check(file)
+            return
+        reason = f"{self._name} exists already and was not made by this manifest; is another copy of it at work?"
+        self.row = await self._ctx.record(self.row, Quarantined(reason=reason))
+
+    async def _check(self, file: RemoteFile) -> ShardRow:
+        """Wait until the file can be used, and compare it with the shard."""
+        file = await self._ready(file)
+        if file.state not in ("ACTIVE", ""):
+            return await self._spoil(f"the service could not take the file: {file.state} {file.reason}")
+        digest = self._shard.sha256 or await anyio.to_thread.run_sync(self._reader.digest)
+        if file.bytes != self._shard.bytes or file.sha256 not in (None, digest):
+            return await self._spoil(f"the service holds {file.bytes} bytes with SHA-256 {file.sha256}, not ours")
+        self.row = await self._ctx.record(self.row, FileReady(file_expires_at=file.expires_at))
+        return self.row
+
+    async def _ready(self, file: RemoteFile) -> RemoteFile:
+        deadline, waits = self._ctx.clock.monotonic() + FILE_READY_TIMEOUT, 0
+        while file.state == "PROCESSING" and self._ctx.clock.monotonic() < deadline:
+            await self._ctx.clock.sleep(backoff(waits, self._ctx.clock.jitter()))
+            waits += 1
+            file = await self._ctx.provider.find_file(self._name) or file
+        return file
+
+    async def _spoil(self, reason: str) -> ShardRow:
+        self.row = await self._ctx.record(self.row, FileUnusable(reason=reason))
+        await self._ctx.provider.delete_file(self._name)
+        return self.row
+
+
+@contextlib.asynccontextmanager
+async def _reading(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader]:
+    path = ctx.files.shard(shard.index, shard.generation)
+    await anyio.to_thread.run_sync(ctx.files.require, path, shard.bytes, ctx.files.spoiled_shard)
+    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.files.spoiled_shard)
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -1,0 +1,298 @@
+"""The results of one generation of a shard, joined with its requests and folded into those before it; blocking.
+
+What a generation leaves behind speaks for the whole shard up to there: all answers in input order, all keys still
+without one, and their requests, which either make up the next generation or are kept for whoever asks again later.
+Everything is read from front to back, so memory stays small, and nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+
+from .._errors import IntegrityError
+from .._model import Shard, Tally
+from .._options import MIB
+from .._rules.generations import Failed, is_retryable
+from .._rules.validate import key_of
+from .disk import disk_errors, open_private, remove, write_all
+from .join import Outputs, join_files
+from .request_file import judged_key
+from .spool import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from .._model import ShardRow
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What was asked in one generation, and what came back."""
+
+    requests: Path
+    lines: int
+    #: None when there are no results.
+    results: Path | None
+    #: The ordinal of the shard's first request in generation 0.
+    first: int
+    #: Why a key has no row, and whether asking again may help.
+    absent: tuple[str, bool]
+    parent: Kept | None
+    parent_tally: Tally = Tally()
+
+
+class Picked(Struct, frozen=True):
+    """The requests of a next generation: how many, and the ordinals of the first and the last."""
+
+    lines: int
+    first: int
+    last: int
+
+    def shard(self, row: ShardRow, size: int, sha256: str) -> Shard:
+        """As the shard that follows this generation, in a file of so many bytes."""
+        return Shard(
+            run=row.run,
+            index=row.shard,
+            generation=row.generation + 1,
+            parent=row.shard,
+            bytes=size,
+            lines=self.lines,
+            sha256=sha256,
+            first=self.first,
+            last=self.last,
+        )
+
+
+class _Failure(Struct):
+    """A failed key as the join writes it."""
+
+    key: str
+    reason: str
+    error: Raw = Raw()
+
+
+_failure = msgspec.json.Decoder(_Failure)
+_failed = msgspec.json.Decoder(Failed)
+
+
+def account(
+    asked: Asked, drafts: Kept, child: Path | None, *, everything: bool = False, with_request: bool, window: int
+) -> tuple[Tally, Picked | None]:
+    """Write what the generation leaves, not yet durable, and the requests to ask again to ``child`` if there is one:
+    those worth it, or with ``everything`` all that have no answer.
+
+    Returns the tally of the whole shard, and what the next generation is made of. Raises IntegrityError when
+    the results are cut short or the sums do not come out.
+    """
+    new = _new(asked, drafts)
+    results = [asked.results] if asked.results else []
+    tally = join_files(
+        [asked.requests], results, new, with_request=with_request, absent=asked.absent[0], window=window, judged=True
+    )
+    if tally.answered + tally.failed != asked.lines:
+        raise IntegrityError(
+            f"{tally.answered} answers and {tally.failed} failures do not add up to {asked.lines} lines; "
+            f"{asked.requests} was changed"
+        )
+    with disk_errors(drafts.failed), _Sorter(asked, drafts, child, everything) as sorter:
+        if asked.parent is None:
+            _label(asked, new, sorter)
+        else:
+            _fold(asked, asked.parent, new, drafts, sorter)
+    if asked.parent is not None:
+        tally = _added(asked.parent_tally, tally, drafts.answers)
+    for path in {new.answers, new.failed, new.unknown} - set(drafts.all):
+        remove("results", path)
+    picked = sorter.picked
+    return msgspec.structs.replace(tally, again=picked.lines if picked else 0), picked
+
+
+def pick(kept: Kept, child: Path, *, everything: bool) -> Picked | None:
+    """Write the requests of failed keys to ``child``: of those worth asking again, or of all. None without any."""
+    picked = None
+    with disk_errors(child), Lines(kept.requests) as requests, Stream("shard", child) as target:
+        for failed in read_failed(kept.failed):
+            if everything or failed.retryable:
+                target.write(requests.seek(failed.key))
+                picked = following(picked, failed.ordinal)
+    return picked
+
+
+def following(before: Picked | None, ordinal: int) -> Picked:
+    """One more request behind those picked so far."""
+    return Picked(before.lines + 1, before.first, ordinal) if before else Picked(1, ordinal, ordinal)
+
+
+def _new(asked: Asked, drafts: Kept) -> Outputs:
+    """Where the join writes: in the first generation what is not touched afterwards is at its place already."""
+    answers, failed, unknown = (path.with_name(f"new-{path.name}") for path in drafts.all[:3])
+    return Outputs(answers, failed, unknown) if asked.parent else Outputs(drafts.answers, failed, drafts.unknown)
+
+
+def read_failed(path: Path) -> Iterator[Failed]:
+    """The failed keys of a shard, in input order."""
+    with path.open("rb", buffering=MIB) as file:
+        yield from map(_failed.decode, file)
+
+
+class Lines:
+    """Lines with keys, in input order, gone through once; ``judged`` if they are requests or ours."""
+
+    def __init__(self, path: Path, *, judged: bool = True) -> None:
+        self._path = path
+        self._key_of = judged_key if judged else key_of
+        self._file = path.open("rb", buffering=MIB)
+        self._line = self._file.readline()
+        #: Lines before the one that is next.
+        self.passed = 0
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def take(self, key: str) -> bytes | None:
+        """The next line if it is of this key."""
+        line = self._line
+        if not line or self._key_of(line) != key:
+            return None
+        self._pass()
+        return line
+
+    def seek(self, key: str) -> bytes:
+        """The line of this key; those before it are passed over."""
+        while (line := self.take(key)) is None:
+            if not self._line:
+                raise IntegrityError(f"{self._path}: the line of key {key[:100]!r} is not there; the file was changed")
+            self._pass()
+        return line
+
+    def _pass(self) -> None:
+        self._line = self._file.readline()
+        self.passed += 1
+
+
+class Stream:
+    """A new file, written through a buffer; ``what`` is its word in the names of effects."""
+
+    def __init__(self, what: str, path: Path) -> None:
+        self._what = what
+        self._file = open_private(what, path)
+        self._buffer = bytearray()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                write_all(self._what, self._file, self._buffer)
+
+    def write(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) >= MIB:
+            write_all(self._what, self._file, self._buffer)
+            self._buffer.clear()
+
+    def copy(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self.write(line)
+
+
+class _Sorter:
+    """Takes failed keys in input order, each with its request line."""
+
+    def __init__(self, asked: Asked, drafts: Kept, child: Path | None, everything: bool) -> None:
+        self._asked = asked
+        self._everything = everything
+        self._files = ExitStack()
+        self._drafts = drafts
+        self._path = child
+        self._child: Stream | None = None
+        self.picked: Picked | None = None
+
+    def __enter__(self) -> _Sorter:
+        with ExitStack() as files:
+            self._failed = files.enter_context(Stream("results", self._drafts.failed))
+            self._requests = files.enter_context(Stream("results", self._drafts.requests))
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
+
+    def fail(self, line: bytes, request: bytes, *, ordinal: int, times: int) -> None:
+        """The key failed in this generation, as the join's ``line`` says; it was asked so many ``times``."""
+        said = _failure.decode(line)
+        given = bytes(said.error) != b""
+        retryable = is_retryable(said.error) if given else self._asked.absent[1]
+        failed = Failed(said.key, said.reason, ordinal, times, retryable)
+        self.keep(msgspec.structs.replace(failed, error=said.error) if given else failed, request)
+
+    def keep(self, failed: Failed, request: bytes) -> None:
+        self._failed.write(msgspec.json.encode(failed) + b"\n")
+        if self._path is None or not (failed.retryable or self._everything):
+            self._requests.write(request)
+            return
+        if self._child is None:
+            self._child = self._files.enter_context(Stream("shard", self._path))
+        self._child.write(request)
+        self.picked = following(self.picked, failed.ordinal)
+
+
+def _label(asked: Asked, new: Outputs, sorter: _Sorter) -> None:
+    """The first generation: its failures learn where their requests stand."""
+    with Lines(asked.requests) as requests, new.failed.open("rb") as failures:
+        for line in failures:
+            request = requests.seek(key_of(line))
+            sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
+
+
+def _fold(asked: Asked, parent: Kept, new: Outputs, drafts: Kept, sorter: _Sorter) -> None:
+    """A later one: its answers take their places among those of the generations before it."""
+    with ExitStack() as stack:
+        requests, kept, answers, failures = (
+            stack.enter_context(Lines(path, judged=path != new.answers))
+            for path in (asked.requests, parent.requests, new.answers, new.failed)
+        )
+        old = stack.enter_context(parent.answers.open("rb", buffering=MIB))
+        target = stack.enter_context(Stream("results", drafts.answers))
+        position = asked.first
+        for failed in read_failed(parent.failed):
+            # What lies between two keys without an answer are answers.
+            target.copy(itertools.islice(old, failed.ordinal - position))
+            position = failed.ordinal + 1
+            request = requests.take(failed.key)
+            if request is None:
+                sorter.keep(failed, kept.seek(failed.key))
+            elif answer := answers.take(failed.key):
+                target.write(answer)
+            else:
+                line = failures.seek(failed.key)
+                sorter.fail(line, request, ordinal=failed.ordinal, times=failed.asked + 1)
+        target.copy(old)
+    with Stream("results", drafts.unknown) as unknown:
+        # One that was empty is let go when a run is published.
+        for path in filter(Path.exists, (parent.unknown, new.unknown)):
+            with path.open("rb") as file:
+                unknown.copy(file)
+
+
+def _added(before: Tally, new: Tally, answers: Path) -> Tally:
+    return Tally(
+        answered=before.answered + new.answered,
+        failed=before.failed - new.answered,
+        missing=new.missing,
+        duplicates=before.duplicates + new.duplicates,
+        unknown=before.unknown + new.unknown,
+        bytes=answers.stat().st_size,
+    )

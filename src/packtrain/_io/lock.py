@@ -1,0 +1,145 @@
+"""One driver at a time: a state directory is held by an flock, which the kernel frees when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import socket
+import stat
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from .._errors import ManifestError
+from .disk import disk_errors, disk_trouble, make_directory, open_private, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOUNTS = Path("/proc/self/mountinfo")
+#: On these, locks and syncs do not promise what SQLite needs; those of FUSE are told by their prefix.
+NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
+    | {"orangefs", "smb3", "smbfs"}
+)
+#: Whoever asks for the holder takes the lock for an instant, which is no reason to refuse a driver.
+TRIES, PAUSE = 20, 0.01
+
+
+class Holder(Struct, frozen=True, kw_only=True):
+    """Who holds a state directory; written into its lock file for the message to everybody else."""
+
+    pid: int
+    host: str
+    since: str
+    command: str
+
+
+@contextmanager
+def hold(directory: Path, *, mounts: Path = MOUNTS) -> Iterator[None]:
+    """Hold the state directory, made with mode 0700 if it is missing, until the block ends.
+
+    Blocks on nothing but the disk. Raises ManifestError at once if another process, or another handle of this
+    one, holds it, and for a directory that is not safe: a symlink, of another user, open to writes of others,
+    or on a network file system.
+    """
+    try:
+        make_directory("state", directory, 0o700)
+        _inspect(directory, mounts)
+        lock = open_private("lock", directory / "lock", os.O_RDWR)
+    except OSError as error:
+        raise disk_trouble(directory, error) or ManifestError(
+            f"{directory}: cannot be the state directory ({error.strerror}); correct that, or give another --state"
+        ) from error
+    with lock:
+        _take(directory, lock)
+        yield
+
+
+def holder(directory: Path) -> str | None:
+    """Who holds the state directory, in words; None when nobody does. Blocks on nothing but the disk."""
+    try:
+        lock = os.open(directory / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ManifestError(f"{directory}: cannot be looked into ({error.strerror}); ask as its owner") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _signature(lock)
+    else:
+        return None
+    finally:
+        os.close(lock)
+
+
+def file_system(device: int, mountinfo: str) -> str | None:
+    """The type of the mounted file system with this device number (``st_dev``), as /proc/self/mountinfo has it."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in mountinfo.splitlines():
+        mount, _, source = line.partition(" - ")
+        if mount.split(" ")[2] == number:
+            return source.split(" ")[0]
+    return None
+
+
+def _inspect(directory: Path, mounts: Path) -> None:
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise ManifestError(f"{directory}: the state directory must be a directory, and not a link; name its real path")
+    if found.st_uid != os.geteuid():
+        raise ManifestError(f"{directory}: belongs to another user; start as its owner, or give another --state")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ManifestError(f"{directory}: others may write there; `chmod 700` it, or give another --state")
+    kind = file_system(found.st_dev, mounts.read_text("utf-8", "replace")) if mounts.exists() else None
+    if kind is not None and (kind in NETWORK or kind == "fuse" or kind.startswith("fuse.")):
+        raise ManifestError(
+            f"{directory}: lies on a network file system ({kind}), where a manifest is not safe; "
+            "give a directory on a local disk as --state"
+        )
+
+
+def _take(directory: Path, lock: BinaryIO) -> None:
+    handle = lock.fileno()
+    if not any(_locked(handle) for _ in range(TRIES)):
+        raise ManifestError(f"{directory} is in use by {_signature(handle)}; wait for it, or stop it")
+    with disk_errors(directory):
+        lock.truncate(0)
+        write_all("lock", lock, msgspec.json.encode(_myself()))
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(PAUSE)
+        return False
+    return True
+
+
+def _myself() -> Holder:
+    command = shlex.join(sys.argv)[:200]
+    return Holder(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        # Arguments need not be Unicode, JSON must be.
+        command=command.encode("utf-8", "backslashreplace").decode(),
+    )
+
+
+def _signature(lock: int) -> str:
+    try:
+        signed = msgspec.json.decode(os.pread(lock, 4096, 0), type=Holder)
+    except msgspec.DecodeError:
+        # It holds the lock since a moment ago and has not signed yet.
+        return "another process"
+    return f"process {signed.pid} on {signed.host} since {signed.since} ({signed.command})"

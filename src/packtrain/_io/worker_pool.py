@@ -1,0 +1,144 @@
+"""Processes that judge frames side by side.
+
+A frame's bytes are put where both sides see them, and a few words go through pipes. They hold nothing: one that was
+lost costs nothing but a new start.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from .._errors import IncompleteRun
+from .._options import MIB
+from .._rules.validate import scan
+from .worker import LENGTH_BYTES
+from .worker_protocol import answer, command, packed_question
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from anyio.abc import Process
+
+    from .._rules.framing import RawBlock
+    from .._rules.validate import Block
+
+#: Room for one frame; one with a longer line is judged in this process.
+_ROOM = 8 * MIB
+_ALONE = "set the number of workers to 1 to do without"
+
+
+class Workers:
+    """Some processes, each with one frame at a time. Made by ``open_workers``."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self._idle = workers
+        self._turns = anyio.Semaphore(len(workers))
+
+    async def scan(self, raw: RawBlock, source: str) -> Block:
+        """As ``records.scan``. Raises IncompleteRun when a process was lost."""
+        if len(raw.data) > _ROOM:
+            return await scan_in_thread(raw, source)
+        async with self._turns:
+            worker = self._idle.pop()
+            block = await worker.scan(raw, source)
+            self._idle.append(worker)
+            return block
+
+
+async def scan_in_thread(raw: RawBlock, source: str) -> Block:
+    return await anyio.to_thread.run_sync(partial(scan, raw, source=source))
+
+
+@asynccontextmanager
+async def open_workers(count: int) -> AsyncIterator[Workers]:
+    """``count`` processes, until the block ends. Raises IncompleteRun when they cannot be started."""
+    async with AsyncExitStack() as stack:
+        yield Workers([await stack.enter_async_context(_open_worker()) for _ in range(count)])
+
+
+@asynccontextmanager
+async def _open_worker() -> AsyncIterator[Worker]:
+    with _shared_memory() as (handle, memory):
+        try:
+            # In a session of its own, a signal from the terminal is left to this process.
+            process = await anyio.open_process(
+                command("packtrain._io.worker", str(handle)),
+                stderr=subprocess.DEVNULL,
+                env={},
+                pass_fds=[handle],
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise IncompleteRun(f"no process to judge lines could be started ({error.strerror}); {_ALONE}") from error
+        async with process:
+            try:
+                yield Worker(process, memory)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+
+
+class Worker:
+    """One process, and the memory that it shares with this one."""
+
+    def __init__(self, process: Process, memory: mmap.mmap) -> None:
+        assert process.stdin
+        assert process.stdout
+        self._process = process
+        self._memory = memory
+        self._ask = process.stdin
+        self._answers = BufferedByteReceiveStream(process.stdout)
+
+    async def scan(self, raw: RawBlock, source: str) -> Block:
+        self._memory[: len(raw.data)] = raw.data
+        message = packed_question(raw, source)
+        try:
+            await self._ask.send(len(message).to_bytes(LENGTH_BYTES, "big") + message)
+            length = await self._answers.receive_exactly(LENGTH_BYTES)
+            reply = await self._answers.receive_exactly(int.from_bytes(length, "big"))
+        except (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            lost = f"a process that judges lines {await self._end()}"
+            raise IncompleteRun(f"{lost}. Nothing is lost: start the same command again, or {_ALONE}.") from error
+        return answer(reply, raw, source)
+
+    async def _end(self) -> str:
+        code = await self._process.wait()
+        if code >= 0:
+            return f"ended by itself with {code}"
+        hint = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+        return f"was killed by {signal.Signals(-code).name}{hint}"
+
+
+@contextmanager
+def _shared_memory() -> Iterator[tuple[int, mmap.mmap]]:
+    """Memory that a child can map by its descriptor; a file without a name where there is nothing better."""
+    handle = os.memfd_create("packtrain") if hasattr(os, "memfd_create") else _nameless()
+    try:
+        os.ftruncate(handle, _ROOM)
+        with mmap.mmap(handle, _ROOM) as memory:
+            yield handle, memory
+    finally:
+        os.close(handle)
+
+
+def _nameless() -> int:
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
+
+
+def usable_cores() -> int:
+    """Of this machine, those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""Rows to nouns and back. Columns have the names of the fields; small nested values are JSON in one column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from .._errors import ManifestError
+from .._model import Credential, Cursor, Limits, Run, ShardRow, Tally, Upload
+from .._rules.lifecycle import Event, detail
+
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
+Value = str | bytes | int | float | None
+
+#: Made once: a decoder made for every row would take most of the time.
+CURSOR = msgspec.json.Decoder(Cursor)
+KEY_MARK = msgspec.json.Decoder(Credential)
+NESTED: dict[str, msgspec.json.Decoder[Struct]] = {
+    "limits": msgspec.json.Decoder(Limits),
+    "upload": msgspec.json.Decoder(Upload),
+    "tally": msgspec.json.Decoder(Tally),
+}
+
+
+def to_json(value: Struct) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def from_json(text: str | bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError as error:
+        raise _unreadable(error) from error
+
+
+def dicts(cursor: sqlite3.Cursor) -> list[dict[str, object]]:
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def structs(cursor: sqlite3.Cursor, kind: type[T]) -> list[T]:
+    """The result set as structs of one kind."""
+    return _convert(dicts(cursor), kind)
+
+
+def rows(cursor: sqlite3.Cursor) -> list[ShardRow]:
+    return _convert([_opened(row, "upload", "tally") for row in dicts(cursor)], ShardRow)
+
+
+def runs(cursor: sqlite3.Cursor) -> list[Run]:
+    flags = ("join", "recovered")
+    return _convert([_opened(row, "limits") | {name: row[name] == 1 for name in flags} for row in dicts(cursor)], Run)
+
+
+def guard_values(row: ShardRow) -> dict[str, Value]:
+    """What a row must still have to be changed by who holds this job."""
+    return {
+        "run": row.run,
+        "shard": row.shard,
+        "generation": row.generation,
+        "before": row.state.value,
+        "attempt_before": row.attempt,
+        "fence": row.fence,
+    }
+
+
+def event_values(row: ShardRow, after: ShardRow, event: Event) -> dict[str, Value]:
+    """An event of a job, as parameters of its update and of its line in the history."""
+    values: dict[str, Value] = msgspec.structs.asdict(event)
+    values.pop("upload", None)
+    if after.tally is not None:
+        values["tally"] = to_json(after.tally)
+    values |= guard_values(row)
+    values["state"] = values["after"] = after.state.value
+    values["attempt_after"] = after.attempt
+    values["event"] = type(event).__name__
+    values["detail"] = detail(event)
+    return values
+
+
+def run_values(run: Run) -> dict[str, Value]:
+    return msgspec.structs.asdict(run) | {"limits": to_json(run.limits), "cursor": to_json(Cursor())}
+
+
+def _opened(row: dict[str, object], *columns: str) -> dict[str, object]:
+    for column in columns:
+        text = row[column]
+        if isinstance(text, str):
+            row[column] = from_json(text, NESTED[column])
+    return row
+
+
+def _convert(found: list[dict[str, object]], kind: type[T]) -> list[T]:
+    try:
+        return msgspec.convert(found, list[kind])  # type: ignore[valid-type]  # a list of what the caller names
+    except msgspec.ValidationError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: msgspec.MsgspecError) -> ManifestError:
+    return ManifestError(
+        f"the manifest holds a row that cannot be read ({error}); do not delete the state directory, "
+        "copy it aside, then see `packtrain recover`"
+    )

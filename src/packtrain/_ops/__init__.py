@@ -1,0 +1,1 @@
+"""Commands on a state directory that is not being driven."""

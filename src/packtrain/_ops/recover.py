@@ -1,0 +1,126 @@
+"""``recover``: a manifest that is lost is made anew."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from .._client import open_context
+from .._errors import InputError, ManifestError
+from .._flow.publisher import output_at
+from .._flow.recovery import rebuild
+from .._flow.run import MAIN, describe
+from .._io.clock import SystemClock
+from .._io.disk import disk_errors, remove, rename, sync_directory
+from .._io.lock import hold
+from .._io.spool import Spool
+from .._manifest.database import log_of
+from .._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of
+from .._options import Options, Policy
+from .._rules import naming
+from .._rules.submission import plain_model
+
+if TYPE_CHECKING:
+    import os
+
+    from .._io.inputs import Inputs
+    from .._model import Task
+    from .._providers.service import Local, Service
+    from .._snapshots import Recovery
+
+
+async def recover(
+    inputs: Inputs,
+    *,
+    run: str,
+    model: str,
+    out: str | os.PathLike[str],
+    state: str | os.PathLike[str],
+    service: Service | Local,
+    task: Task = "generate",
+    run_id: str = MAIN,
+    join: bool = False,
+    options: Options | None = None,
+) -> Recovery:
+    """Make a lost manifest anew, from the input and from what the service lists for the run with the token ``run``.
+
+    The input and what decides about the shards must be as they were at the first start. Nothing is sent: afterwards
+    ``Client.run`` goes on, takes over every job that there is, and makes one for a shard only when none shows up.
+
+    Raises ManifestError when there is a manifest, or no job of the run; InputError when a job was made of other lines
+    or for another model, or when OUT exists.
+    The manifest appears only when all went well.
+    """
+    if not naming.is_token(run):
+        raise InputError(f"{run!r} is no run; an id has 26 letters and digits, and stands in manifest.run")
+    spool, options, output = Spool(Path(state)), options or Options(), await output_at(out)
+    lost = describe(run_id, model, task, join, output.parts, service, options)
+    lost = msgspec.structs.replace(lost, token=run, recovered=True)
+    draft = spool.root / "recovering.db"
+    await anyio.to_thread.run_sync(_make_way, spool, draft, Token(run, run_id, model, task))
+    try:
+        async with open_context(spool, draft, service, options, policy=Policy(), clock=SystemClock()) as client:
+            found = await rebuild(client, lost, inputs, output)
+        await anyio.to_thread.run_sync(_put_in_place, spool, draft)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_discard, spool, draft)
+    return found
+
+
+def _make_way(spool: Spool, draft: Path, asked: Token) -> None:
+    _refuse_existing(spool)
+    for noted in read_tokens(spool.manifest):
+        if noted.run == asked.run and (plain_model(noted.model), noted.task) != (plain_model(asked.model), asked.task):
+            raise InputError(
+                f"run {asked.run} was started with --model {noted.model} --task {noted.task}, as "
+                f"{tokens_of(spool.manifest)} says, not with --model {asked.model} --task {asked.task}; nothing was "
+                "recovered"
+            )
+    if spool.root.exists():
+        with hold(spool.root):
+            _remove(spool, draft)
+
+
+def _discard(spool: Spool, draft: Path) -> None:
+    """What a recovery leaves that was refused. In a directory that somebody else holds by now, the next one does it."""
+    with suppress(ManifestError), hold(spool.root):
+        _remove(spool, draft)
+
+
+def _remove(spool: Spool, draft: Path) -> None:
+    for leftover in spool.root.glob(f"{draft.stem}.*"):
+        remove("recovery", leftover)
+
+
+def _refuse_existing(spool: Spool) -> None:
+    log = log_of(spool.manifest)
+    if spool.manifest.exists():
+        raise ManifestError(
+            f"{spool.manifest} is there, so start the same `packtrain run` again to go on. If it is damaged, or "
+            "can't be adopted, move it, and its -wal if there is one, aside first; if it was copied, moved or put back "
+            f"here, see `packtrain adopt {spool.root}`"
+        )
+    if log.exists():
+        # SQLite would play it into the new manifest, and undo there what was recovered.
+        raise ManifestError(
+            f"{log} is there without its manifest: put {spool.manifest.name} back if you have it, and start "
+            f"the same `packtrain run` again; or move {log.name} aside, then start the same command again"
+        )
+
+
+def _put_in_place(spool: Spool, draft: Path) -> None:
+    """The database last: with it, all of it is there."""
+    with hold(spool.root), disk_errors(spool.manifest):
+        _refuse_existing(spool)
+        for token in read_tokens(spool.manifest):
+            note_token(draft, token)
+        for file in (tokens_of, witness_of):
+            rename("recovery", file(draft), file(spool.manifest))
+        rename("recovery", draft, spool.manifest)
+        sync_directory("recovery", spool.root)

@@ -1,0 +1,37 @@
+"""``status``: how a run stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import msgspec
+
+from .._errors import InputError
+from .._io.lock import holder
+from .._io.spool import Spool
+from .._manifest.witness import read_tokens
+from .._snapshots import Status
+
+if TYPE_CHECKING:
+    import os
+
+
+async def status(state: str | os.PathLike[str]) -> Status:
+    """The run in a state directory as its driver last wrote it down, whether or not one is at work.
+
+    Raises InputError when there is none.
+    """
+    spool = Spool(Path(state))
+    try:
+        text = await anyio.to_thread.run_sync(spool.status.read_bytes)
+    except OSError as error:
+        raise InputError(f"{spool.root}: no run has reported here yet ({error.strerror})") from error
+    found = msgspec.json.decode(text, type=Status)
+    tokens = await anyio.to_thread.run_sync(read_tokens, spool.manifest)
+    return msgspec.structs.replace(
+        found,
+        token=next((token.run for token in tokens if token.id == found.statistics.run), None),
+        holder=await anyio.to_thread.run_sync(holder, spool.root),
+    )

@@ -1,0 +1,183 @@
+"""``verify``: compares a state directory with its manifest."""
+
+from __future__ import annotations
+
+import stat
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from .._errors import InputError
+from .._flow.publisher import output_at
+from .._io.spool import Spool
+from .._io.verify_file import Claim, differences
+from .._manifest.guard import doubt
+from .._manifest.sqlite import open_sqlite
+from .._manifest.witness import read_tokens, tokens_of
+from .._rules import invariants
+from .._rules.lifecycle import SPOOLED
+from .._snapshots import Finding, Verification
+from .._validation import answers_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+    from sqlite3 import Connection
+
+    from .._flow.publisher import Output
+    from .._io.spool import RunSpool
+    from .._manifest.base import Manifest
+    from .._manifest.identity import Identity
+    from .._model import Run, Shard, ShardRow
+
+
+class Verifier:
+    """Looks through one run. ``output`` is None while nobody knows where its answers go."""
+
+    def __init__(self, manifest: Manifest, run: Run, spool: RunSpool, output: Output | None, *, read: bool) -> None:
+        self.findings: list[Finding] = []
+        self.shards = 0
+        self.files = 0
+        self.bytes = 0
+        self._manifest = manifest
+        self._run = run
+        self._spool = spool
+        self._output = output
+        self._read = read
+
+    async def verify(self) -> None:
+        rows = await self._manifest.rows(self._run.id)
+        shards = {(row.shard, row.generation): await self._manifest.shard(row) for row in rows}
+        self.shards = len(shards)
+        await self._look_at_rows(rows, shards)
+        await self._look_at_cut([shard for shard in shards.values() if not shard.generation])
+        for row in rows:
+            if row.state in SPOOLED:
+                shard = shards[row.shard, row.generation]
+                path = self._spool.shard(shard.index, shard.generation)
+                await self._hold(path, [Claim(f"shard {shard.index}", shard.bytes, shard.sha256)])
+        await self._look_at_answers(list({row.shard: row for row in rows if row.tally}.values()))
+
+    async def _look_at_rows(self, rows: list[ShardRow], shards: dict[tuple[int, int], Shard]) -> None:
+        entries = sorted(await self._manifest.history(self._run.id), key=lambda e: (e.shard, e.generation))
+        histories = {place: list(some) for place, some in groupby(entries, lambda e: (e.shard, e.generation))}
+        for row in rows:
+            place = (row.shard, row.generation)
+            flaws = [
+                *invariants.job_flaws(self._run.token, row, shards[place]),
+                *invariants.tally_flaws(row, shards[row.shard, 0].lines),
+                *invariants.history_flaws(row, histories.get(place, [])),
+            ]
+            self._find(f"shard {row.shard}" + (f", generation {row.generation}" if row.generation else ""), flaws)
+
+    async def _look_at_cut(self, shards: list[Shard]) -> None:
+        cursor = await self._manifest.cursor(self._run.id)
+        if any(shard.lines for shard in shards):
+            self._find(f"run {self._run.id}", invariants.cut_flaws(shards, cursor))
+        if cursor.rejects_bytes:
+            rejects = await anyio.to_thread.run_sync(_size, self._spool.rejects)
+            if rejects < cursor.rejects_bytes:
+                self._find(str(self._spool.rejects), [f"has {rejects} bytes of at least {cursor.rejects_bytes}"])
+
+    async def _look_at_answers(self, landed: list[ShardRow]) -> None:
+        """Of each shard the last generation that landed holds all that came before it."""
+        published = await self._manifest.published(self._run.id) is not None
+        output = self._output
+        if published and output is not None and not output.parts:
+            await self._hold(output.path, [_claim(row) for row in landed])
+            return
+        for row in landed:
+            path = self._spool.answers(row)
+            if output is not None and output.parts and not await anyio.to_thread.run_sync(path.exists):
+                path = output.part(row)
+            await self._hold(path, [_claim(row)])
+
+    async def _hold(self, path: Path, claims: list[Claim]) -> None:
+        """The file is these parts, one after the other."""
+        self.files += 1
+        if self._read:
+            self.bytes += sum(claim.bytes for claim in claims)
+        self._find(str(path), await anyio.to_thread.run_sync(differences, path, claims, self._read))
+
+    def _find(self, where: str, flaws: Iterable[str]) -> None:
+        self.findings += [Finding(where=where, what=flaw) for flaw in flaws]
+
+
+def _claim(row: ShardRow) -> Claim:
+    assert row.tally is not None
+    return Claim(f"shard {row.shard}", row.tally.bytes, row.tally.sha256, row.tally.answered)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+async def verify(
+    state: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None, read_data: bool = False
+) -> Verification:
+    """Hold a state directory, and what was published from it, against its manifest. Nothing of them is changed.
+
+    It looks at rows, names and sizes; with ``read_data`` at every byte of shards, results and answers. ``out`` is where
+    the answers go, by default STATE without its ``.packtrain``.
+
+    Raises InputError when there is no manifest, or no telling where its answers are; ManifestError when another process
+    holds it, or when it is too damaged to be read.
+    """
+    spool, findings = Spool(Path(state)), list[Finding]()
+    if not await anyio.to_thread.run_sync(spool.manifest.exists):
+        raise InputError(f"{spool.manifest} is not there; name the state directory of a run")
+
+    def examine(path: Path, now: Identity, connection: Connection) -> None:
+        findings.extend(Finding(where=str(path), what=what) for what in _flaws(path, now, connection))
+
+    async with open_sqlite(spool.manifest, admission=examine) as manifest:
+        runs = await manifest.runs()
+        findings += await anyio.to_thread.run_sync(_look_at_directory, spool, runs)
+        verifiers = [
+            Verifier(manifest, run, spool.run(run.token), await _output(manifest, run, spool, out), read=read_data)
+            for run in runs
+        ]
+        for verifier in verifiers:
+            await verifier.verify()
+    return Verification(
+        findings=findings + [finding for verifier in verifiers for finding in verifier.findings],
+        runs=len(runs),
+        shards=sum(verifier.shards for verifier in verifiers),
+        files=sum(verifier.files for verifier in verifiers),
+        bytes_read=sum(verifier.bytes for verifier in verifiers),
+    )
+
+
+async def _output(manifest: Manifest, run: Run, spool: Spool, out: str | os.PathLike[str] | None) -> Output | None:
+    out = out or answers_of(spool.root)
+    if out is None and await manifest.published(run.id):
+        raise InputError(f"{spool.root} does not tell where its answers are; name them with --out")
+    return None if out is None else await output_at(out)
+
+
+def _flaws(path: Path, now: Identity, connection: Connection) -> list[str]:
+    """Of the database itself, and of its being the one that it was."""
+    verdicts = [row[0] for row in connection.execute("PRAGMA integrity_check(100)")]
+    flaws = [] if verdicts == ["ok"] else verdicts
+    flaws += [f"a row of {table} belongs to none of {parent}" for table, _, parent, _ in _strays(connection)]
+    reason = doubt(path, now, connection)
+    return flaws + ([reason] if reason else [])
+
+
+def _strays(connection: Connection) -> list[tuple[str, int, str, int]]:
+    return connection.execute("PRAGMA foreign_key_check").fetchall()
+
+
+def _look_at_directory(spool: Spool, runs: list[Run]) -> list[Finding]:
+    noted = {token.run for token in read_tokens(spool.manifest)}
+    lost = [run.token for run in runs if run.token not in noted]
+    found = [Finding(where=str(tokens_of(spool.manifest)), what=f"does not name run {token}") for token in lost]
+    open_to_others = filter(_is_open, sorted([spool.root, *spool.root.rglob("*")]))
+    return found + [Finding(where=str(path), what="can be read or written by others") for path in open_to_others]
+
+
+def _is_open(path: Path) -> bool:
+    """What stands in a directory of its owner's alone is closed whatever its own mode says, but not once moved."""
+    return not path.is_symlink() and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))

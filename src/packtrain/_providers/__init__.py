@@ -1,0 +1,1 @@
+"""Providers: one protocol, and the services that implement it."""

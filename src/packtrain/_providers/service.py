@@ -1,0 +1,70 @@
+"""Services as values: where they are, what they take, and who we are to them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from .._constraints import Duration, check_fields
+from .._errors import InputError
+from .._model import Limits, Secret
+from .._options import GB
+
+#: Documented for the Gemini Batch API: 2 GB a file, 20 GB a project, 100 live jobs. Two of the twenty
+#: stay free for files of others.
+GEMINI_LIMITS = Limits(shard_bytes=2 * GB, live_jobs=100, stored_bytes=18 * GB)
+GEMINI_ORIGIN = "https://generativelanguage.googleapis.com"
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A batch service: one wire at one origin (``https://host[:port]``, without a path)."""
+
+    wire: Literal["gemini"] = "gemini"
+    origin: str
+    limits: Limits = GEMINI_LIMITS
+    key: Secret | None = None
+    #: Seconds between two looks at the jobs: the shortest, and the longest when nothing moves.
+    poll: tuple[Duration, Duration] = (30.0, 300.0)
+    #: Seconds that an unanswered create must stay out of the list of jobs before its input file is revoked. A third
+    #: of it is what the list may lag behind, and how long one looks again after that.
+    settle: Duration = 900.0
+    #: Take plain http from hosts other than this machine.
+    insecure_http: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "poll", "settle")
+        check_fields(self.limits)
+        parts = urlsplit(self.origin)
+        if self.key is not None and not (self.key.reveal().isascii() and self.key.reveal().isprintable()):
+            raise InputError("the key has characters that no header can hold; see that it was read without its newline")
+        if "@" in parts.netloc or parts.query or parts.fragment:  # not quoted: there may be a secret in it
+            raise InputError("service address: no user name, password or key in it; give the key in its own place")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise InputError(f"service address {self.origin!r}: give scheme and host alone, as in https://host:8443")
+        if parts.scheme == "http" and not (self.insecure_http or is_loopback(parts.hostname)):
+            raise InputError(f"service address {self.origin!r}: plain http is for this machine only; use https")
+
+
+class Local(Struct, frozen=True, kw_only=True):
+    """The service that packtrain brings along, run inside this process on a loopback port."""
+
+    #: Where it keeps files and jobs; by default ``service/`` in the state directory.
+    directory: Path | None = None
+
+
+def Gemini(api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN) -> Service:  # noqa: N802 - a noun
+    """The Gemini Batch API. Without a key it refuses at the first call."""
+    key = Secret(api_key) if isinstance(api_key, str) else api_key
+    return Service(wire="gemini", origin=origin.rstrip("/"), key=key)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine. A name that only looks like an address, as in ``127.evil.example``, is not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,42 @@
+"""Where the input stands after some of its lines: the next cursor from the last one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from .._model import Cursor
+    from .validate import Block
+
+
+def within(before: Cursor, block: Block, taken: int) -> Cursor:
+    """After the first ``taken`` accepted lines of the batch that follows ``before``, and what lies between them."""
+    if not taken:
+        return before
+    line = block.lines_no[taken - 1]
+    rejected = sum(1 for reject in block.rejects if reject.line <= line)
+    return _moved(before, line - before.line, taken, rejected, block.offset + block.raw_ends[taken - 1])
+
+
+def past(before: Cursor, block: Block) -> Cursor:
+    """After the whole batch."""
+    return _moved(before, block.lines, len(block.ends), len(block.rejects), block.end)
+
+
+def next_source(before: Cursor) -> Cursor:
+    return msgspec.structs.replace(before, source=before.source + 1, offset=0, line=0)
+
+
+def _moved(before: Cursor, lines: int, valid: int, rejected: int, offset: int) -> Cursor:
+    return msgspec.structs.replace(
+        before,
+        offset=offset,
+        line=before.line + lines,
+        lines=before.lines + lines,
+        blank=before.blank + lines - valid - rejected,
+        valid=before.valid + valid,
+        rejected=before.rejected + rejected,
+        bytes=before.bytes + offset - before.offset,
+    )

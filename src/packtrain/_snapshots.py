@@ -1,0 +1,131 @@
+"""What people and programs are told: how far a run is, how it ended, what a stage found."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ._model import DuplicateJob, Reject, Shard, State, Statistics
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """A run as this process sees it right now; cheap to ask for, and at most about a second old."""
+
+    #: None for streams, whose end nobody knows.
+    bytes_total: int | None = None
+    bytes_read: int = 0
+    bytes_sent: int = 0
+    lines: int = 0
+    valid: int = 0
+    rejected: int = 0
+    states: dict[State, int] = {}
+    jobs: int = 0
+    lines_answered: int = 0
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """A run as its driver last wrote it down, ``at`` in Unix seconds."""
+
+    at: float
+    statistics: Statistics
+    progress: Progress
+    #: Jobs that bear our tags beside those that were adopted.
+    duplicate_jobs: list[DuplicateJob] = []
+    #: Shards that wait for a person's decision, with the reason.
+    quarantined: dict[int, str] = {}
+    #: Shards whose last create has an unknown outcome, and since when, in Unix seconds.
+    ambiguous: dict[int, float] = {}
+    #: The run's name at the service, in the tags of its jobs; what ``recover`` wants to know.
+    token: str | None = None
+    #: The service that it was last driven with: its address, or the directory of one inside this program.
+    service: str | None = None
+    #: Who drives it now; None for nobody.
+    holder: str | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """How a run ended: the line that ``run --json`` prints."""
+
+    run: str
+    complete: bool
+    lines: int
+    valid: int
+    answered: int
+    failed: int
+    rejected: int
+    shards: int
+    jobs_created: int
+    duplicates_healed: int
+    #: Of these, jobs whose cancel has not worked so far. The same call again goes on with it.
+    duplicates_live: int = 0
+    bytes_in: int
+    bytes_uploaded: int
+    seconds: float
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """What a manifest was made anew from."""
+
+    run: str
+    #: That the service lists for the run.
+    jobs: int
+    #: Cut from the input again, and how many of them have a job.
+    shards: int
+    with_job: int
+    #: All of the input was read; otherwise the spool was full, and the run reads on.
+    whole: bool
+
+
+class Adoption(Struct, frozen=True, kw_only=True):
+    """A manifest that goes on as ``instance``. ``ambiguous`` shards are reconciled before anything of them is sent."""
+
+    instance: str
+    ambiguous: int
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something in a state directory that is not as it should be: a file, a shard or a run, and what of it."""
+
+    where: str
+    what: str
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """What ``verify`` has found, and how much it has looked at."""
+
+    findings: list[Finding]
+    runs: int
+    shards: int
+    files: int
+    bytes_read: int
+
+
+class CheckReport(Struct, frozen=True, kw_only=True):
+    """What is wrong with an input; ``rejects`` holds the first thousand of ``rejected``."""
+
+    lines: int
+    valid: int
+    rejected: int
+    blank: int
+    rejects: list[Reject]
+
+
+class SplitReport(Struct, frozen=True, kw_only=True):
+    """An input cut into ``files``, one for each of ``shards``."""
+
+    shards: list[Shard]
+    files: list[str]
+    lines: int
+    valid: int
+    rejected: int
+    rejects_file: str | None = None
+
+
+class MergeReport(Struct, frozen=True, kw_only=True):
+    """Requests joined with results. ``missing`` are those of ``failed`` for which there is no row at all."""
+
+    lines: int
+    answered: int
+    failed: int
+    missing: int
+    duplicates: int
+    unknown: int

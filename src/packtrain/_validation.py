@@ -1,0 +1,46 @@
+"""Checks of names that a caller gives, the paths derived from them, and counts in words."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ._errors import InputError
+
+_MODEL = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
+
+
+def check_model(model: str) -> None:
+    """Raises InputError for what can be no model: its name becomes part of the path that every job is created at."""
+    if not _MODEL.fullmatch(model):
+        raise InputError(
+            f"{model[:80]!r} is no name of a model: letters, digits and . _ - : @ are, with / between parts, as in "
+            "gemini-2.5-flash or tunedModels/mine"
+        )
+
+
+def check_out(out: str | os.PathLike[str]) -> None:
+    """Raises InputError for what has no name of its own: those of the state directory and of the lists are made of
+    it."""
+    if os.path.basename(os.fspath(out).rstrip("/")) in ("", ".", ".."):  # noqa: PTH119 - a Path drops the dot
+        raise InputError(f"{os.fspath(out)!r} has no name of its own; give a name for --out, as in answers.jsonl")
+
+
+_SUFFIX = ".packtrain"
+
+
+def state_of(out: str | os.PathLike[str]) -> Path:
+    """The state directory of a run whose answers go to ``out``."""
+    return Path(os.fspath(out).rstrip("/") + _SUFFIX)
+
+
+def answers_of(state: Path) -> Path | None:
+    """Where the answers of a run with this state directory go; None when its name does not tell."""
+    name = state.name.removesuffix(_SUFFIX)
+    return state.with_name(name) if name not in ("", ".", state.name) else None
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 shard``, ``2,000 shards``; the noun is one that only takes an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
