@@ -127,7 +127,7 @@ class ClientContext:
     #: Where the service is for good: its origin, or the directory of a local one, whose port changes.
     place: str = ""
     options: Options
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     meter: Meter = field(default_factory=lambda: Meter())
     changes: Changes = field(default_factory=lambda: Changes())
     stopped: anyio.Event = field(default_factory=anyio.Event)
