@@ -1,4 +1,4 @@
-"""Search the model and print its tables as they stand in docs/model.md; ends with 1 if a cell is not as expected.
+"""Search the model and print the tables of docs/internals/model.md; ends with 1 if a cell differs.
 
 usage: python -m tests.model [--largest]
 """

@@ -1,4 +1,4 @@
-"""The protocols and worlds that are compared, and what the search has to find for each: the table of docs/model.md."""
+"""Protocols and worlds of the comparison, and the expected result of each: the table of docs/internals/model.md."""
 
 from __future__ import annotations
 

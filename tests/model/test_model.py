@@ -29,7 +29,7 @@ from .search import Bounds, explore, replay
 from .shard import Cell as Says
 from .shard import Protocol, World
 
-DOCS = Path(__file__).parents[2] / "docs" / "model.md"
+DOCS = Path(__file__).parents[2] / "docs" / "internals" / "model.md"
 STRICT, LATE, LAG, BOTH = WORLDS.values()
 
 

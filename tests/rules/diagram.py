@@ -1,4 +1,4 @@
-"""The life of a shard as it stands in docs/exactly-once.md, drawn from the table.
+"""The life of a shard as it stands in docs/internals/exactly-once.md, drawn from the table.
 
 ``python -m tests.rules.diagram`` writes it there anew.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from packtrain._model import State
 from packtrain._rules.lifecycle import TABLE, Quarantined
 
-PAGE = Path(__file__).parents[2] / "docs" / "exactly-once.md"
+PAGE = Path(__file__).parents[2] / "docs" / "internals" / "exactly-once.md"
 BEGIN, END = "<!-- lifecycle: begin -->\n", "<!-- lifecycle: end -->\n"
 
 

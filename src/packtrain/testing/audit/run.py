@@ -1,6 +1,6 @@
 """Whether a run has kept its promises, by its input, its output, its manifest and the service's own record.
 
-Each finding begins with the number of the invariant that is broken, as docs/exactly-once.md lists them.
+Each finding begins with the number of the invariant that is broken, as docs/internals/exactly-once.md lists them.
 """
 
 from __future__ import annotations
