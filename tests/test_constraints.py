@@ -41,7 +41,7 @@ def test_every_option_is_checked() -> None:
         ({"uploads": 0}, COUNT),
         ({"workers": 0}, f"{COUNT}, or None"),
         ({"shard_age": 0}, "a number of seconds above 0, or None"),
-        ({"on_ambiguous": "x"}, "'fence' or 'quarantine' or 'settle'"),
+        ({"on_ambiguous": "x"}, "'quarantine' or 'revoke' or 'wait'"),
     ],
 )
 def test_what_an_option_may_be_is_told(settings: dict[str, Any], told: str) -> None:
@@ -49,6 +49,12 @@ def test_what_an_option_may_be_is_told(settings: dict[str, Any], told: str) -> N
     with pytest.raises(InputError) as caught:
         Options(**settings)
     assert str(caught.value).endswith(f"it may be {told}")
+
+
+@pytest.mark.parametrize(("former", "word"), [("fence", "revoke"), ("settle", "wait")])
+def test_the_former_words_of_on_ambiguous_are_accepted(former: Any, word: str) -> None:
+    """So that scripts written for the release before still run."""
+    assert Options(on_ambiguous=former).on_ambiguous == word
 
 
 def test_the_smallest_and_the_absent_are_taken() -> None:

@@ -204,6 +204,8 @@ class RemoteJob(Struct, frozen=True, kw_only=True):
     requests: int | None = None
     #: As the service writes it, often ``models/...``; empty where it says none.
     model: str = ""
+    #: It ended before it ran: nothing was done, and nothing is billed.
+    never_started: bool = False
 
 
 class JobPage(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from ._constraints import Duration, Natural, Positive, check_fields
 
@@ -72,7 +73,9 @@ LONGEST_JOB = 72 * 3600.0
 MAX_REPLY_BYTES = 64 * MIB
 
 Duplicates = Literal["reject", "error"]
-Ambiguity = Literal["fence", "settle", "quarantine"]
+Ambiguity = Literal["revoke", "wait", "quarantine"]
+#: Former words for two of them, which are still accepted.
+_FORMER: dict[str, Ambiguity] = {"fence": "revoke", "settle": "wait"}
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -120,11 +123,13 @@ class Options(Struct, frozen=True, kw_only=True):
     duplicates: Duplicates = "reject"
     #: Stop with an InputError after more bad lines than this.
     max_rejects: Natural | None = None
-    #: When nobody can say whether a job was created: ``fence`` deletes the input file of that attempt and tries again,
-    #: ``settle`` waits and tries again, ``quarantine`` leaves the shard to a person.
-    on_ambiguous: Ambiguity = "fence"
+    #: When it is not known whether a create made a job, and the list of jobs shows none: ``revoke`` deletes the input
+    #: file of that attempt and tries again, ``wait`` only waits and tries again, ``quarantine`` leaves the shard to a
+    #: person. The former words ``fence`` and ``settle`` are taken for ``revoke`` and ``wait``.
+    on_ambiguous: Ambiguity = "revoke"
     #: Times that lines which failed for a passing reason are asked again.
     retries: Natural = RETRIES
 
     def __post_init__(self) -> None:
+        force_setattr(self, "on_ambiguous", _FORMER.get(self.on_ambiguous, self.on_ambiguous))
         check_fields(self)

@@ -63,7 +63,7 @@ async def test_an_accepted_create_without_an_answer_is_sent_once(tmp_path: Path,
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 0)
 
 
-@pytest.mark.parametrize(("policy", "posts"), [("fence", 2), ("settle", 2), ("quarantine", 1)])
+@pytest.mark.parametrize(("policy", "posts"), [("revoke", 2), ("wait", 2), ("quarantine", 1)])
 async def test_a_create_that_was_lost_is_sent_once_an_attempt(tmp_path: Path, policy: Ambiguity, posts: int) -> None:
     """The second attempt has a file of its own, and the first one's is gone by then."""
     place, proxy, summary = await run(tmp_path, "lost", policy)

@@ -214,9 +214,10 @@ class Machine(RuleBasedStateMachine):
             assert entry.before is state
             assert entry.attempt - attempts in (0, 1)
             intents += entry.event == "CreateIntended"
-            withdrawn += entry.event == "CreateDeferred"
-            # Only a person's word, after a quarantine, can give a shard another job.
-            rows = 0 if entry.event == "Quarantined" else rows + (entry.event == "JobAdopted")
+            withdrawn += entry.event in ("CreateDeferred", "JobNeverStarted")
+            # Another job only by a person's decision, after a quarantine, or when the first one never started.
+            over = entry.event in ("Quarantined", "JobNeverStarted")
+            rows = 0 if over else rows + (entry.event == "JobAdopted")
             state, attempts = entry.after, entry.attempt
             # At most one create of an attempt is not known to have come to nothing.
             assert intents <= attempts + withdrawn

@@ -20,7 +20,7 @@ JOB_LIFE = 48 * HOUR
 SERVICE = Service(origin="http://127.0.0.1", poll=(60.0, 600.0))
 #: 1 and 10, so that a prefix too short would mix them up.
 SHARDS = ((1,), (1,), (1, 10), (1, 2, 10))
-POLICIES: tuple[Ambiguity, ...] = ("fence", "fence", "fence", "settle", "quarantine")
+POLICIES: tuple[Ambiguity, ...] = ("revoke", "revoke", "revoke", "wait", "quarantine")
 #: Seconds by which the machine's clock may jump, twice at most. No wait goes by it that decides anything.
 JUMPS = (-72 * HOUR, -12 * HOUR, -HOUR, -5.0, 5.0, 20.0, 600.0, 3 * HOUR, 72 * HOUR)
 #: How often a driver may be paused and replaced by a second one, and wake up again, where the fence allows for it.
@@ -91,7 +91,7 @@ def draw(seed: int) -> tuple[Schedule, Random]:
     checks_file = random.random() < 0.6
     twice = random.random() < 0.05
     policy = random.choice(POLICIES)
-    fenced = checks_file and policy != "settle"
+    fenced = checks_file and policy != "wait"
     settle = SERVICE.settle
     lag = settle / 3 - 5
     late = 6 * HOUR if fenced else 120.0

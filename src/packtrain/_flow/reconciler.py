@@ -360,12 +360,12 @@ class Watcher:
             await self._ctx.record(row, AttemptAbandoned(reason=reason))
             return
         match self._ctx.options.on_ambiguous:
-            case "settle":
+            case "wait":
                 await self._ctx.record(row, AttemptAbandoned(reason=reason))
                 await self._ctx.provider.delete_file(row.file or "")
             case "quarantine":
                 await self._ctx.record(row, Quarantined(reason=f"{reason}; nobody can say whether one was made"))
-            case "fence":
+            case "revoke":
                 await self._fence(await self._ctx.record(row, RevokeIntended()))
 
     async def _fence(self, row: ShardRow) -> bool:

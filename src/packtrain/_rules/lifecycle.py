@@ -150,6 +150,16 @@ class JobEnded(Event, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class JobNeverStarted(Event, frozen=True, kw_only=True):
+    """The service ended the job before it ran; a create with the same input file may be sent at ``due``."""
+
+    due: float
+    reason: str
+    job: str | None = None
+    submitted_at: float | None = None
+    intent_at: float | None = None
+
+
 class ResultLost(Event, frozen=True, kw_only=True):
     """The results were made, and paid for, but are gone from the service."""
 
@@ -220,6 +230,7 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     Revoked: (frozenset({S.REVOKE_INTENT}), S.REVOKED),
     AttemptAbandoned: (frozenset({S.RECONCILING, S.REVOKED}), S.SEALED),
     JobEnded: (frozenset({S.SUBMITTED}), S.ENDED),
+    JobNeverStarted: (frozenset({S.SUBMITTED}), S.UPLOADED),
     ResultLost: (frozenset({S.ENDED}), None),
     Landed: (frozenset({S.ENDED}), S.LANDED),
     Closed: (frozenset({S.LANDED}), S.CLOSED),

@@ -21,6 +21,13 @@ from .service import choose_again, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
+_AMBIGUITY: dict[str, Literal["revoke", "wait", "quarantine"]] = {
+    "revoke": "revoke",
+    "wait": "wait",
+    "quarantine": "quarantine",
+    "fence": "revoke",
+    "settle": "wait",
+}
 
 
 async def run(
@@ -45,8 +52,8 @@ async def run(
     max_rejects: arg.MaxRejects = None,
     workers: arg.Workers = None,
     on_ambiguous: Annotated[
-        Literal["fence", "settle", "quarantine"],
-        Parameter(help="When nobody can say whether a job was created: see docs/cli.md."),
+        Literal["revoke", "wait", "quarantine", "fence", "settle"],
+        Parameter(help="When it is not known whether a job was created: see docs/cli.md."),
     ] = _DEFAULT.on_ambiguous,
     poll: arg.Poll = None,
     settle: arg.Settle = None,
@@ -72,7 +79,7 @@ async def run(
         duplicates=duplicates,
         max_rejects=max_rejects,
         workers=workers,
-        on_ambiguous=on_ambiguous,
+        on_ambiguous=_AMBIGUITY[on_ambiguous],
         retries=retries,
     )
     from packtrain import finished

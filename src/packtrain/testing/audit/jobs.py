@@ -104,7 +104,7 @@ def _adoptions(records: Records) -> Iterator[str]:
     for (shard, generation), events in records.events.items():
         adopted: set[str] = set()
         for event in events:
-            if event.event in ("RetryDecided", "DropDecided") or event.before == "quarantined":
+            if event.event in ("RetryDecided", "DropDecided", "JobNeverStarted") or event.before == "quarantined":
                 adopted.clear()
             if event.event == "JobAdopted" and event.job:
                 adopted.add(event.job)

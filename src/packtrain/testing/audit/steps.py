@@ -27,6 +27,7 @@ STEPS = {
     "Revoked": ("revoke_intent", "revoked"),
     "AttemptAbandoned": ("reconciling revoked", "sealed"),
     "JobEnded": ("submitted", "ended"),
+    "JobNeverStarted": ("submitted", "uploaded"),
     "ResultLost": ("ended", ""),
     "Landed": ("ended", "landed"),
     "Closed": ("landed", "closed"),
