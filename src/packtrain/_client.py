@@ -11,9 +11,9 @@ import anyio
 import anyio.to_thread
 
 from ._errors import IncompleteRun, InputError
+from ._exits import plain_errors
 from ._flow.decisions import resolve
 from ._flow.driver import complete, drive_all
-from ._flow.exceptions import plain_errors
 from ._flow.ingest import take_in
 from ._flow.publisher import check_published, conclude, output_at, prepare_output, reopen
 from ._flow.recovery import check_account

@@ -32,13 +32,15 @@ class Status(Struct, frozen=True, kw_only=True):
     duplicate_jobs: list[DuplicateJob] = []
     #: Shards that wait for a person's decision, with the reason.
     quarantined: dict[int, str] = {}
+    #: Of these shards, the job that may be adopted, as far as one is known.
+    candidates: dict[int, str] = {}
     #: Shards whose last create has an unknown outcome, and since when, in Unix seconds.
     ambiguous: dict[int, float] = {}
     #: The run's name at the service, in the tags of its jobs; what ``recover`` wants to know.
     token: str | None = None
     #: The service that it was last driven with: its address, or the directory of one inside this program.
     service: str | None = None
-    #: Who drives it now; None for nobody.
+    #: The process that drives it now; None without a driver.
     holder: str | None = None
 
 

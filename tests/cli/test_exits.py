@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from packtrain import (
     ApiError,
+    DecisionNeeded,
     IncompleteRun,
     InputError,
     IntegrityError,
@@ -15,8 +18,13 @@ from packtrain import (
     ProtocolError,
     Summary,
     TransportError,
+    exit_code,
 )
-from packtrain.cli.exits import CredentialError, Exit, UsageError, cause, code, expected, message, of_summary
+from packtrain._exits import leading_error
+from packtrain.cli.advice import message
+from packtrain.cli.exits import CredentialError, Exit, UsageError, code, expected, of_summary
+
+STUCK = DecisionNeeded("1 shard", state=Path("s"), run="main", shards={0: "refused"}, candidates={})
 
 
 @pytest.mark.parametrize(
@@ -33,7 +41,7 @@ from packtrain.cli.exits import CredentialError, Exit, UsageError, cause, code, 
         (ApiError("overloaded", status=503), 75),
         (TransportError("no route"), 75),
         (IncompleteRun("stopped"), 75),
-        (IncompleteRun("a shard needs a decision", quarantined=1), 5),
+        (STUCK, 5),
         (KeyboardInterrupt(), 75),
         (ProtocolError("answer without a name"), 70),
         (RuntimeError("a defect"), 70),
@@ -42,7 +50,7 @@ from packtrain.cli.exits import CredentialError, Exit, UsageError, cause, code, 
     ids=repr,
 )
 def test_every_error_has_its_exit_code(error: BaseException, exit: int) -> None:
-    """The codes are a contract; whatever nobody raises on purpose is a defect, never 1."""
+    """The codes are a contract; whatever is not raised on purpose is a defect, never 1."""
     assert code(error) == exit
 
 
@@ -66,8 +74,9 @@ def test_the_gravest_error_of_a_group_counts() -> None:
     """A defect outweighs everything, a damaged manifest outweighs the network."""
     network, manifest, defect = TransportError("reset"), ManifestError("damaged"), KeyError("x")
     group = BaseExceptionGroup("", [network, ExceptionGroup("", [manifest])])
-    assert cause(group) is manifest
-    assert cause(BaseExceptionGroup("", [group, defect])) is defect
+    assert (leading_error(group), exit_code(group)) == (manifest, 6)
+    whole = BaseExceptionGroup("", [group, defect])
+    assert (leading_error(whole), exit_code(whole)) == (defect, 70)
 
 
 def test_an_error_that_passes_says_how_to_go_on() -> None:

@@ -28,11 +28,11 @@ def test_a_quarantined_shard_is_decided_about_and_the_run_goes_on(terminal: Term
     stopped = terminal(*run)
     assert stopped.returncode == 5
     state = "out.jsonl.packtrain"
-    assert f"`packtrain resolve {state} --shard 0 --retry`" in stopped.stderr
+    assert f"pay again      packtrain resolve {state} --shard 0 --retry\n" in stopped.stderr
     assert re.search(r"a job of it would be called pt1\.[a-z2-7]{26}\.0\.0\.1\.", stopped.stderr, re.MULTILINE)
     told = terminal("status", state).stdout
-    assert "stuck       shard 0: the create of attempt 1 left no job" in told
-    assert f"decide      `packtrain resolve {state} --shard 0 --retry` (or --drop, or --adopt NAME); then start" in told
+    assert "needs you   shard 0: the create of attempt 1 left no job" in told
+    assert f"give up lines  packtrain resolve {state} --shard 0 --drop\n" in told
     refused = terminal("resolve", state, "--shard", "1", "--retry")
     assert (refused.returncode, "there is no shard 1; shards are 0 to 0" in refused.stderr) == (3, True)
     unknown = ["--adopt", "batches/none", "--service", origin, "--wire", "gemini"]

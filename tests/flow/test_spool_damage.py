@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,9 +39,9 @@ async def adopt_own(place: Place, number: int) -> None:
     """What the message says: the shard's job is its own, and is fetched again."""
     async with packtrain.open_client(place.state, service=place.service, options=OPTIONS) as client:
         status = await packtrain.status(place.state)
-        job = re.search(r"--adopt (batches/[^`]+)`", status.quarantined[number])
+        job = status.candidates.get(number)
         assert job
-        await client.resolve(number, "adopt", job=job[1])
+        await client.resolve(number, "adopt", job=job)
 
 
 @pytest.mark.parametrize(

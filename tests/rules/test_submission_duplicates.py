@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from packtrain._model import DuplicateState, JobState, Limits, RemoteJob, Run, Shard, ShardRow, State
 from packtrain._rules import naming
-from packtrain._rules.submission import extra_of, find_extras, mismatch, plight
+from packtrain._rules.submission import candidate, extra_of, find_extras, mismatch, plight
 
 TOKEN = naming.token_from(bytes(range(16)))
 LIMITS = Limits(shard_bytes=1, live_jobs=1, stored_bytes=1)
@@ -70,12 +70,14 @@ def test_a_job_of_other_content_is_not_taken_for_the_shards() -> None:
         assert LIVE.name in (mismatch(strange, RUN, SHARD) or "")
 
 
-def test_a_stuck_shard_is_told_of_with_the_job_to_adopt() -> None:
+def test_a_quarantined_shard_names_the_job_to_adopt() -> None:
     """The one that the service shows, or the name to look for; nothing where no create ever went out."""
     row = replace(shard_row(State.QUARANTINED), reason="stuck")
     tag = naming.read_tag(TOKEN, TAG)
     assert tag is not None
     seen, other = extra_of(tag, LIVE, DuplicateState.SEEN), extra_of(tag, LIVE, DuplicateState.CANCELLED)
-    assert plight(row, [seen]) == "stuck; the service shows batches/extra for it: --adopt batches/extra"
+    assert plight(row, [seen]) == "stuck; the service shows batches/extra for it"
+    assert candidate(row, [seen]) == "batches/extra"
+    assert candidate(row, [other]) is None
     assert plight(row, [other, replace(seen, shard=4)]) == f"stuck; a job of it would be called {TAG}"
     assert plight(replace(row, tag=None), []) == "stuck"

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from .._errors import PacktrainError, ProtocolError
+from .._exits import plain_errors
 from .._model import ShardRow, State, Statistics
 from .._options import DRAIN_SECONDS
 from .._rules import quota
@@ -20,7 +21,6 @@ from .._rules.retry import is_transient, wait_after
 from . import uploader
 from .collector import collect
 from .duplicates import heal_published
-from .exceptions import plain_errors
 from .ingest import take_in
 from .publisher import publish, publish_rejects
 from .reconciler import Watcher

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._advice import resolving
-from .._errors import IncompleteRun, InputError, ManifestError
+from .._errors import DecisionNeeded, OutputChanged, OutputIsInput, OutputTaken
 from .._io.disk import disk_errors, make_directory, remove
 from .._io.generation_files import pick
 from .._io.inputs import named_files
@@ -21,7 +20,7 @@ from .._io.spool import draft, land, publish_file, restore, touch
 from .._model import State, Tally
 from .._rules.completion import settled
 from .._rules.generations import latest, reopened
-from .._rules.submission import plight
+from .._rules.submission import candidate, plight
 from .._snapshots import Summary
 from .._validation import check_out, counted
 from .duplicates import last_sweep
@@ -46,22 +45,19 @@ class Output:
         self.parts = parts
 
     def prepare(self, inputs: Sequence[Path]) -> None:
-        """Blocking. Make sure that the output can be published, and that no input is lost by it. Raises InputError."""
+        """Blocking. Check that the output can be published, and that no input is lost by it. Raises OutputIsInput."""
         self.make()
         names = [*self._answers(), *self.lists()]
         names = [name for name in [*names, *map(draft, names)] if name.exists()]
         for path in filter(Path.exists, inputs):
             if any(path.samefile(name) for name in names):
-                raise InputError(f"{path} is an input, and would be written over; choose another --out")
+                raise OutputIsInput(f"{path} is an input, and would be written over", path=path)
 
     def refuse_taken(self, *, lists: bool) -> None:
-        """Blocking. Raises InputError when the answers of a new run, or one of its lists, would replace something."""
+        """Blocking. Raises OutputTaken when the answers of a new run, or one of its lists, would replace something."""
         for name in [*self._answers(), *(self.lists() if lists else ())]:
             if os.path.lexists(name):
-                raise InputError(
-                    f"{name} exists already and is not of this run; move it away, or choose another --out. If it is "
-                    "of a run whose state directory is gone, asking again would be paid for again"
-                )
+                raise OutputTaken(f"{name} exists already and is not of this run", path=name)
 
     def _answers(self) -> list[Path]:
         """Of a directory, the parts that are there, and what says that all are."""
@@ -109,13 +105,12 @@ async def output_at(out: str | os.PathLike[str]) -> Output:
 
 
 async def check_published(output: Output, size: int) -> None:
-    """Raises ManifestError when the output of a finished run is not there as it was published."""
+    """Raises OutputChanged when the output of a finished run is not there as it was published."""
     found = await anyio.to_thread.run_sync(output.size)
     if found != size:
         state = "is not there" if found is None else f"has {found} bytes"
-        raise ManifestError(
-            f"{output.path}: the run is complete and published {size} bytes there, but it {state} now. Put it back; "
-            "to ask the service again, and pay again, choose another --out and --state"
+        raise OutputChanged(
+            f"{output.path}: the run is complete and published {size} bytes there, but it {state} now", path=output.path
         )
 
 
@@ -220,7 +215,7 @@ def _publish_filled(parts: list[Path], final: Path) -> bool:
 
 
 async def publish(ctx: RunContext, output: Output) -> None:
-    """Does nothing for a run that was stopped before its end. Raises IncompleteRun when a person must decide first."""
+    """Does nothing for a run that was stopped before its end. Raises DecisionNeeded when a person must decide first."""
     if not settled(await ctx.manifest.statistics(ctx.run.id)):
         return
     await last_sweep(ctx, ctx.stopped)
@@ -233,12 +228,16 @@ async def _refuse_undecided(ctx: RunContext) -> None:
     stuck = await ctx.manifest.rows(ctx.run.id, {State.QUARANTINED})
     if stuck:
         duplicate_jobs = await ctx.manifest.duplicate_jobs(ctx.run.id)
-        reasons = "; ".join(f"shard {row.shard}: {plight(row, duplicate_jobs)}" for row in stuck[:5])
+        reasons = {row.shard: plight(row, duplicate_jobs) for row in stuck}
+        named = "; ".join(f"shard {shard}: {reason}" for shard, reason in list(reasons.items())[:5])
+        jobs = {row.shard: candidate(row, duplicate_jobs) for row in stuck}
         need = "needs" if len(stuck) == 1 else "need"
-        raise IncompleteRun(
-            f"{counted(len(stuck), 'shard')} {need} a decision, by "
-            f"{resolving(ctx.files.manifest.parent, stuck[0].shard, ctx.run.id)}; all others are answered. {reasons}",
-            quarantined=len(stuck),
+        raise DecisionNeeded(
+            f"{counted(len(stuck), 'shard')} {need} a decision; all others are answered. {named}",
+            state=ctx.spool.root,
+            run=ctx.run.id,
+            shards=reasons,
+            candidates={shard: job for shard, job in jobs.items() if job is not None},
         )
 
 
@@ -286,9 +285,7 @@ def _restore(ctx: RunContext, row: ShardRow, source: Path, offset: int) -> None:
     assert row.tally is not None
     digest = restore(source, offset, row.tally.bytes, ctx.files.answers(row))
     if digest != row.tally.sha256:
-        raise ManifestError(
-            f"{source}: the answers of shard {row.shard} are not what was published there; put them back as they were"
-        )
+        raise OutputChanged(f"{source}: the answers of shard {row.shard} are not what was published there", path=source)
 
 
 async def conclude(manifest: Manifest, spool: RunSpool, run: Run, output: Output, began: float) -> Summary:

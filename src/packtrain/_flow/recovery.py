@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._errors import ApiError, InputError, ManifestError
+from .._exits import plain_errors
 from .._model import Credential, State
 from .._rules import naming, quota
 from .._rules.submission import plain_model
 from .._snapshots import Recovery
 from .duplicates import sweep
-from .exceptions import plain_errors
 from .ingest import take_in
 from .job_list import list_jobs
 from .publisher import refuse_output

@@ -11,7 +11,7 @@ import msgspec
 from .._io.spool import replace
 from .._model import Cursor, State
 from .._rules.lifecycle import AMBIGUOUS
-from .._rules.submission import plight
+from .._rules.submission import candidate, plight
 from .._snapshots import Progress, Status
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ async def refresh(client: ClientContext, run: str) -> None:
         progress=progress(client.meter),
         duplicate_jobs=duplicate_jobs,
         quarantined={row.shard: plight(row, duplicate_jobs) for row in stuck},
+        candidates={row.shard: job for row in stuck if (job := candidate(row, duplicate_jobs)) is not None},
         service=(credential.place or None) if credential else None,
         ambiguous={row.shard: row.ambiguous_at or 0.0 for row in ambiguous},
     )

@@ -194,19 +194,27 @@ def find_extras(token: str, jobs: Iterable[RemoteJob], rows: Iterable[ShardRow])
 
 
 def plight(row: ShardRow, duplicate_jobs: Iterable[DuplicateJob]) -> str:
-    """Why a quarantined shard waits, and which job a person may adopt, or by which name to look for one."""
+    """Why a quarantined shard waits, and the jobs that the service shows for it, or the name that one would have."""
+    reason = row.reason or "no reason is known"
+    if seen := _seen(row, duplicate_jobs):
+        return f"{reason}; the service shows {', '.join(seen)} for it"
+    if row.job is None and row.tag is not None:
+        return f"{reason}; a job of it would be called {row.tag}"
+    return reason
+
+
+def candidate(row: ShardRow, duplicate_jobs: Iterable[DuplicateJob]) -> str | None:
+    """The job that a person may adopt for a quarantined shard; None when none is known."""
+    return next(iter(_seen(row, duplicate_jobs)), row.job)
+
+
+def _seen(row: ShardRow, duplicate_jobs: Iterable[DuplicateJob]) -> list[str]:
     place = (row.shard, row.generation)
-    seen = [
+    return [
         duplicate.job
         for duplicate in duplicate_jobs
         if duplicate.state is DuplicateState.SEEN and place == (duplicate.shard, duplicate.generation)
     ]
-    reason = row.reason or "no reason is known"
-    if seen:
-        return f"{reason}; the service shows {', '.join(seen)} for it: --adopt {seen[0]}"
-    if row.job is None and row.tag is not None:
-        return f"{reason}; a job of it would be called {row.tag}"
-    return reason
 
 
 def extra_of(tag: naming.Tag, job: RemoteJob, state: DuplicateState) -> DuplicateJob:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._errors import InputError
-from .._flow.exceptions import plain_errors
+from .._exits import plain_errors
 from .._flow.ingest import Judge
 from .._flow.validation_pool import Scanner, scanning
 from .._io.inputs import open_sources

@@ -10,7 +10,7 @@ import anyio.to_thread
 import msgspec
 
 from .._errors import InputError
-from .._flow.exceptions import plain_errors
+from .._exits import plain_errors
 from .._flow.ingest import Ingest
 from .._flow.run import Changes, Meter
 from .._io.clock import SystemClock

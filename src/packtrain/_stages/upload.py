@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from .._errors import IncompleteRun, InputError, IntegrityError
+from .._errors import InputError, IntegrityError, UploadFailed
+from .._exits import plain_errors
 from .._flow import uploader as uploading
-from .._flow.exceptions import plain_errors
 from .._flow.run import Meter, RunContext
 from .._io.clock import SystemClock
 from .._io.spool import RunSpool, Spool
@@ -100,7 +100,7 @@ async def _upload_one(
         row = await _send(ctx)
     file = await provider.find_file(row.file) if row.file and row.state is State.UPLOADED else None
     if file is None:
-        raise IncompleteRun(f"{path}: not uploaded: {row.reason}", quarantined=1)
+        raise UploadFailed(f"{path}: not uploaded: {row.reason}", path=path)
     await anyio.to_thread.run_sync(shutil.rmtree, state)
     return file
 

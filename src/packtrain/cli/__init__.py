@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError
 
+from packtrain._exits import leading_error
+
 from . import exits
+from .advice import message
 from .arguments import COMMON, Common, shield_stdin
 from .commands import COMMANDS
 from .console import flush_errors, open_closed_streams, say, telling
@@ -94,10 +97,10 @@ def _run(command: Callable[[], Awaitable[int]], common: Common) -> int:
 
 def _explain(error: BaseException, common: Common) -> int:
     """Say what ended the command. A defect is shown whole and has its own code, because Python's own is 1."""
-    reason = exits.cause(error)
+    reason = leading_error(error)
     if common.debug or not exits.expected(reason):
         import traceback
 
         say("".join(traceback.format_exception(reason)))
-    say(exits.message(reason))
+    say(message(reason))
     return exits.code(reason)

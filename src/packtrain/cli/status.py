@@ -1,4 +1,4 @@
-"""``packtrain status``: how a run stands."""
+"""``packtrain status``: progress and state of a run."""
 
 import time
 from pathlib import Path
@@ -9,10 +9,10 @@ import msgspec
 from cyclopts import Parameter
 
 from packtrain import Status
-from packtrain._advice import resolving
 from packtrain._validation import counted
 
 from . import arguments as arg
+from .advice import decisions
 from .console import is_terminal, put
 from .exits import Exit
 from .quantities import duration_text, size_text
@@ -27,7 +27,7 @@ async def status(
     /,
     *,
     json: arg.Json = False,
-    watch: Annotated[bool, Parameter(negative=(), help="Look again every two seconds until merged.")] = False,
+    watch: Annotated[bool, Parameter(negative=(), help="Look again every two seconds until it is published.")] = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     from packtrain import status as read_status
@@ -58,7 +58,7 @@ def _text(found: Status, state: Path, now: float) -> str:
     rows = [
         ("run", run.run),
         ("token", found.token or "not known"),
-        ("driven by", found.holder or "nobody"),
+        ("driver", found.holder or "none"),
         ("service", found.service or "not known"),
         ("as of", f"{duration_text(max(0.0, now - found.at))} ago{_STALE if _is_stale(found) else ''}"),
         ("read", f"{counted(run.cursor.lines, 'line')}, {size_text(run.cursor.bytes)}{all_read}"),
@@ -67,24 +67,21 @@ def _text(found: Status, state: Path, now: float) -> str:
         ("jobs made", f"{run.jobs_created:,}"),
         ("uploaded", size_text(run.uploaded_bytes)),
         ("answers", f"{run.tally.answered:,} answered, {run.tally.failed:,} failed"),
-        ("merged", "yes" if run.merged else "not yet"),
+        ("published", "yes" if run.merged else "not yet"),
     ]
     if run.retried:
         rows.append(("asked again", counted(run.retried, "line")))
     if run.lost:
         rows.append(("paid twice", f"{counted(run.lost, 'line')} whose answers were gone before they could be fetched"))
-    rows += [("too many", f"{job.job} of shard {job.shard}: {job.state}") for job in found.duplicate_jobs]
-    rows += [("waits", f"shard {shard}: {_doubt(now - since)}") for shard, since in found.ambiguous.items()]
-    rows += [("stuck", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
+    rows += [("duplicate", f"{job.job} of shard {job.shard}: {job.state}") for job in found.duplicate_jobs]
+    rows += [("ambiguous", f"shard {shard}: {_ambiguous(now - since)}") for shard, since in found.ambiguous.items()]
+    rows += [("needs you", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
+    text = "\n".join(f"{name:11} {text}" for name, text in rows)
     if found.quarantined:
-        rows.append(("decide", _decision(found, state)))
-    return "\n".join(f"{name:11} {text}" for name, text in rows)
+        driven = found.holder is not None
+        text += "\n" + decisions(state, run.run, found.quarantined, found.candidates, driven=driven)
+    return text
 
 
-def _decision(found: Status, state: Path) -> str:
-    how = resolving(state, min(found.quarantined), found.statistics.run)
-    return f"{'once nobody drives it, ' if found.holder else ''}{how}; then start the run again"
-
-
-def _doubt(seconds: float) -> str:
-    return f"a create without an answer; its job is looked for since {duration_text(max(0.0, seconds))}"
+def _ambiguous(seconds: float) -> str:
+    return f"its create got no answer {duration_text(max(0.0, seconds))} ago; looking for its job"

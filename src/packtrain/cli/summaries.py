@@ -1,15 +1,14 @@
-"""How a run ended, for people."""
+"""The summary of a run, for people."""
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packtrain._advice import operand
 from packtrain._validation import answers_of, counted
 
+from .advice import command, operand
 from .quantities import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
     if summary.rejected:
         files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
     if summary.duplicates_healed:
-        status = shlex.join(["packtrain", "status", operand(state)])
-        files.append(f"  too many  {counted(summary.duplicates_healed, 'job')}, not read; see `{status}`")
+        seen = f"see `{command('status', state)}`"
+        files.append(f"  duplicate {counted(summary.duplicates_healed, 'job')}, not read; {seen}")
     if summary.duplicates_live:
         files.append(
             f"  costing   {counted(summary.duplicates_live, 'job')} of these, not cancelled so far, may still cost "
@@ -47,13 +46,13 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
 
 def _retry(out: str, state: Path, service: str) -> str:
     """The command as it can be run, and what it does."""
-    command = ["packtrain", "retry", operand(state)]
-    command += ["--out", operand(out)] if answers_of(state) != Path(out) else []
-    command += ["--service", service] if service != "gemini" else []
-    command += ["--wire", "gemini"] if "://" in service else []
+    words: list[str | Path] = ["retry", state]
+    words += ["--out", operand(out)] if answers_of(state) != Path(out) else []
+    words += ["--service", service] if service != "gemini" else []
+    words += ["--wire", "gemini"] if "://" in service else []
     if _may_pass(Path(f"{out.rstrip('/')}.failed.jsonl")):
-        return f"`{shlex.join(command)}` asks those again whose failure may pass, --all all"
-    return f"none is of a kind that passes; `{shlex.join([*command, '--all'])}` asks them again all the same"
+        return f"`{command(*words)}` asks those again whose failure may pass, --all all"
+    return f"none is of a kind that passes; `{command(*words, '--all')}` asks them again all the same"
 
 
 def _may_pass(failed: Path) -> bool:

@@ -1,0 +1,268 @@
+"""Advice: what a person can do about an error, with the command to give, by class of error."""
+
+from __future__ import annotations
+
+import shlex
+from functools import singledispatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import packtrain as p
+
+from .exits import Exit, code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What heals every error with ``AGAIN``.
+AGAIN = "start the same command again"
+_OTHER_OUT = "choose another --out, and another --state if you give one"
+_ADOPTED = "each shard is then looked for at the service before it is sent"
+
+
+def message(error: BaseException) -> str:
+    """One paragraph for people: the fact, and below it the advice."""
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted; {AGAIN}"
+    told = advice(error)
+    if not told and code(error) is Exit.AGAIN:
+        told = f"Nothing is lost: {AGAIN}."
+    return f"packtrain: {error}" + (f"\n{told}" if told else "")
+
+
+@singledispatch
+def advice(error: BaseException) -> str:
+    """What to do about the error; empty where nothing but its message helps."""
+    return ""
+
+
+def operand(path: str | Path) -> str:
+    """A path as an argument that is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def command(*words: str | Path) -> str:
+    """A command as a shell takes it; paths are operands."""
+    return shlex.join(["packtrain", *(operand(word) if isinstance(word, Path) else word for word in words)])
+
+
+def decisions(
+    state: Path, run: str, shards: Mapping[int, str], candidates: Mapping[int, str], *, driven: bool = False
+) -> str:
+    """The ways to decide about the first quarantined shard, a line each, and what follows."""
+    shard = min(shards)
+    resolve: list[str | Path] = ["resolve", state, "--shard", str(shard)]
+    resolve += ["--run", run] if run != "main" else []
+    job = candidates.get(shard, "NAME")
+    lines = [
+        f"  keep answers   {command(*resolve, '--adopt', job)}",
+        f"  pay again      {command(*resolve, '--retry')}",
+        f"  give up lines  {command(*resolve, '--drop')}",
+    ]
+    if reason := next((reason for reason in shards.values() if reason.startswith(f"{state}/")), None):
+        lines.insert(0, f"First put {reason.split(' ')[0]} back as it was{_MADE_AGAIN}.")
+        lines.append(f"If it is lost: {_recover(state / 'manifest.db', '')}")
+    if not driven:
+        lines.append(f"Then {AGAIN}.")
+    return "\n".join(lines)
+
+
+_MADE_AGAIN = " (of the same input `packtrain split` makes the same shards, with the limits that the run was given)"
+
+
+def _recover(manifest: Path, run: str) -> str:
+    """A state directory that cannot go on, made again."""
+    token = f" --run {run}" if run else ""
+    return (
+        f"move {manifest}, and its -wal if there is one, away, and let `packtrain recover INPUT...{token}` make "
+        "the run again: it fetches what was answered once more, and pays for no job twice."
+    )
+
+
+@advice.register(p.DiskFull)
+def _(error: p.DiskFull) -> str:
+    return f"Nothing is lost: {'raise that limit' if error.limit else 'make room'}, then {AGAIN}."
+
+
+@advice.register(p.DiskFailed)
+def _(error: p.DiskFailed) -> str:
+    return f"Nothing is lost: put that right (see the disk and its free space), then {AGAIN}."
+
+
+@advice.register(p.WorkerLost)
+def _(error: p.WorkerLost) -> str:
+    return f"Nothing is lost: {AGAIN}, or with --workers 1 to do without these processes."
+
+
+@advice.register(p.InputUnfinished)
+def _(error: p.InputUnfinished) -> str:
+    return "Start the run itself again, with its input."
+
+
+@advice.register(p.DecisionNeeded)
+def _(error: p.DecisionNeeded) -> str:
+    return decisions(error.state, error.run, error.shards, error.candidates)
+
+
+@advice.register(p.InputDamaged)
+def _(error: p.InputDamaged) -> str:
+    return "Nothing is taken from it. Copy or make it again."
+
+
+@advice.register(p.InputChanged)
+def _(error: p.InputChanged) -> str:
+    otherwise = f"put it back as it was, or start a new run: {_OTHER_OUT}."
+    if error.mtime_ns is None:
+        return otherwise.capitalize()
+    seconds, rest = divmod(error.mtime_ns, 10**9)
+    touch = shlex.join(["touch", "-d", f"@{seconds}.{rest:09}", error.name])
+    return f"If its content is what it was, say so with `{touch}` and {AGAIN}. If not, {otherwise}"
+
+
+@advice.register(p.OtherInputs)
+def _(error: p.OtherInputs) -> str:
+    return f"Give the same inputs, or start a new run: {_OTHER_OUT}."
+
+
+@advice.register(p.OutputTaken)
+def _(error: p.OutputTaken) -> str:
+    return (
+        "Move it away, or choose another --out. If it is of a run whose state directory is gone, asking again would "
+        "be paid for again."
+    )
+
+
+@advice.register(p.OutputIsInput)
+def _(error: p.OutputIsInput) -> str:
+    return "Choose another --out, or another --out-dir for split."
+
+
+@advice.register(p.OutputUnknown)
+def _(error: p.OutputUnknown) -> str:
+    return "Give its --out as it was at the first start."
+
+
+@advice.register(p.NoRun)
+def _(error: p.NoRun) -> str:
+    return "Name the state directory of a run, by default OUT.packtrain."
+
+
+@advice.register(p.DecisionRefused)
+def _(error: p.DecisionRefused) -> str:
+    return "" if error.path is None else f"Put it back as it was{_MADE_AGAIN}."
+
+
+@advice.register(p.OtherContent)
+def _(error: p.OtherContent) -> str:
+    return (
+        "Nothing was recovered. Give everything as at the first start: the same input in the same order, the same "
+        "--model, --task, --max-shard-bytes and --max-shard-requests."
+    )
+
+
+@advice.register(p.FileDamaged)
+def _(error: p.FileDamaged) -> str:
+    if error.shard is not None:
+        resolve = command("resolve", error.manifest.parent, "--shard", str(error.shard), "--retry")
+        return f"Put it back as it was{_MADE_AGAIN}; then let `{resolve}` send it."
+    return f"Put it back as it was, and {AGAIN}. If it is lost, {_recover(error.manifest, error.run)}"
+
+
+@advice.register(p.KeysDamaged)
+def _(error: p.KeysDamaged) -> str:
+    return "Restore the directory as it was, or start the run again in another state directory."
+
+
+@advice.register(p.InUse)
+def _(error: p.InUse) -> str:
+    return "Wait for it, or stop it."
+
+
+@advice.register(p.UnsafeDirectory)
+def _(error: p.UnsafeDirectory) -> str:
+    closed = shlex.join(["chmod", "700", operand(error.path)])
+    return f"Correct that (`{closed}` closes it to others), or give another --state, on a local disk."
+
+
+@advice.register(p.ManifestDamaged)
+def _(error: p.ManifestDamaged) -> str:
+    path = error.path
+    moved = "move the database" if path is None else f"move {path.name}, and {path.name}-wal if there is one,"
+    return (
+        "Do not delete the state directory: it names jobs that may still run and cost money. Check the disk, "
+        f"{moved} away, then `packtrain recover` makes it again."
+    )
+
+
+@advice.register(p.ManifestGone)
+def _(error: p.ManifestGone) -> str:
+    runs = " and ".join(f"--run {token} --model {model}" for token, model in error.runs) or "--run TOKEN"
+    return (
+        f"Put it back, or move what is left of the manifest away and let `packtrain recover INPUT... {runs} --out OUT` "
+        "make it again from the input and the service's list of jobs."
+    )
+
+
+@advice.register(p.ManifestExists)
+def _(error: p.ManifestExists) -> str:
+    if error.path.suffix != ".db":
+        return (
+            f"Put its manifest back if you have it, and start the same `packtrain run` again; or move "
+            f"{error.path.name} away, then {AGAIN}."
+        )
+    return (
+        "Start the same `packtrain run` again to go on. If it is damaged, or can't be adopted, move it, and its -wal "
+        "if there is one, away first; if it was copied, moved or put back here, see "
+        f"`{command('adopt', error.path.parent)}`."
+    )
+
+
+@advice.register(p.NewerSchema)
+def _(error: p.NewerSchema) -> str:
+    return "Start that version, or a later one."
+
+
+@advice.register(p.Restored)
+def _(error: p.Restored) -> str:
+    return (
+        "If no other copy of it is at work, and none will be, say so with "
+        f"`{command('adopt', error.state)}`; {_ADOPTED}."
+    )
+
+
+@advice.register(p.OtherAccount)
+def _(error: p.OtherAccount) -> str:
+    first = "Give a key of the same account" if error.key else "Give --service as it was"
+    return (
+        f"{first}: otherwise they would be created, and paid for, again. If it is the same, and the jobs are gone "
+        f"because they are old, say so with `{command('adopt', error.state)}`."
+    )
+
+
+@advice.register(p.OtherSettings)
+def _(error: p.OtherSettings) -> str:
+    unsent = "" if error.sent else " As far as it knows no job was ever created, so its state directory may be removed."
+    return f"Start it as it was, or {_OTHER_OUT}.{unsent}"
+
+
+@advice.register(p.UnknownRun)
+def _(error: p.UnknownRun) -> str:
+    return "See its name, or start it first."
+
+
+@advice.register(p.NothingToRecover)
+def _(error: p.NothingToRecover) -> str:
+    return (
+        "See whether the key is of the same account, and whether the run is the one that the names of its jobs have "
+        "after 'pt1.'"
+    )
+
+
+@advice.register(p.OutputChanged)
+def _(error: p.OutputChanged) -> str:
+    return f"Put it back. To ask the service again, and pay again: {_OTHER_OUT}."
+
+
+@advice.register(p.Conflict)
+def _(error: p.Conflict) -> str:
+    return f"Nothing is lost: {AGAIN}."
