@@ -1,9 +1,9 @@
 """The local batch service: a real one, on one machine, with files and jobs that survive its own kill -9."""
 
 from .app import create_app
-from .openai.limits import OpenAILimits
 from .quotas import GEMINI_QUOTAS, Quotas
 from .service import serving
 from .store import Store, open_store
+from .wires.openai.limits import OpenAILimits
 
 __all__ = ["GEMINI_QUOTAS", "OpenAILimits", "Quotas", "Store", "create_app", "open_store", "serving"]

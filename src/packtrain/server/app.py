@@ -9,30 +9,35 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from .._errors import ManifestError
-from .access import Doorkeeper
-from .answers import Refusal, refuse
+from .auth import Doorkeeper
 from .connections import HEADERS, Connection, Stalled
-from .description import DescriptionRoutes
 from .files import Files
-from .gemini.batches import BatchRoutes
-from .gemini.description import GEMINI
-from .gemini.files import FileRoutes
-from .gemini.models import ModelRoutes
-from .gemini.single import SingleUploadRoutes
-from .gemini.uploads import UploadRoutes
-from .gemini.webhooks import WebhookRoutes
-from .intake import SPENT
 from .jobs import Jobs
-from .limits import APPLIED, LIMITS
-from .memory import MEMORY, Memory, letting_go
-from .openai.answers import deny, is_lost
-from .openai.description import OPENAI
-from .openai.routes import openai_routes
+from .limits import APPLIED, LIMITS, MEMORY, Memory, letting_go
+from .openapi_document import DescriptionRoutes
+from .replies import Refusal, refuse
+from .request_body import SPENT
 from .routing import find
 from .uploads import Uploads
 from .webhooks.destinations import LOOPBACK, Destinations
-from .webhooks.keys import Keys
-from .webhooks.stored import Webhooks
+from .webhooks.registry import Webhooks
+from .webhooks.signing_keys import Keys
+from .wires.gemini.batches import BatchRoutes
+from .wires.gemini.files import FileRoutes
+from .wires.gemini.interactive import ModelRoutes
+from .wires.gemini.openapi import GEMINI
+from .wires.gemini.resumable_upload import UploadRoutes
+from .wires.gemini.simple_upload import SingleUploadRoutes
+from .wires.gemini.webhooks import WebhookRoutes
+from .wires.openai.batch_store import Batches
+from .wires.openai.batches import OpenAIBatchRoutes
+from .wires.openai.errors import deny, is_lost
+from .wires.openai.file_store import KeptFiles
+from .wires.openai.files import OpenAIFileRoutes
+from .wires.openai.interactive import InteractiveRoutes
+from .wires.openai.openapi import OPENAI
+from .wires.openai.upload_store import PartUploads
+from .wires.openai.uploads import OpenAIUploadRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +45,9 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from .._model import Secret
-    from .backends import Backend
+    from .backends.backend import Backend
+    from .faults.injector import Mischief
     from .limits import Limits
-    from .mischief import Mischief
     from .routing import Match, Route
     from .store import Store
 
@@ -164,3 +169,17 @@ async def _formed(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _form(request: web.Request) -> Callable[[Refusal], web.Response]:
     return request.get(_FORM) or (deny if is_lost(request) else refuse)
+
+
+def openai_routes(store: Store, backend: Backend, downloads: FileRoutes, wake: Callable[[], None]) -> list[Route]:
+    """``backend`` answers the calls that do not wait for a batch, ``downloads`` sends the bytes of files.
+
+    ``wake`` is called when a batch was made. They go before the routes of the other wire, whose lists would hide ours.
+    """
+    files = KeptFiles(store)
+    return [
+        *OpenAIFileRoutes(files, store.blobs, downloads).routes(),
+        *OpenAIUploadRoutes(PartUploads(store), store.blobs).routes(),
+        *InteractiveRoutes(backend, store.quotas.openai).routes(),
+        *OpenAIBatchRoutes(Batches(store), wake).routes(),
+    ]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, cast
 import anyio
 from aiohttp import web
 
-from .answers import Refusal, refuse
-from .intake import SIP_BYTES
-from .pace import Pace
+from .limits import Pace
+from .replies import Refusal, refuse
+from .request_body import SIP_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from .answers import Refusal
 from .quotas import admit_file, admit_upload
+from .replies import Refusal
 from .transactions import PORTION
 
 if TYPE_CHECKING:

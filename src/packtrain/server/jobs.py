@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from .._model import JobState, Task
-from .answers import Refusal
 from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
 from .quotas import admit_job
+from .replies import Refusal
 from .transactions import PORTION
 from .webhooks.events import announce
 

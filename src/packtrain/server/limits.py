@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 from msgspec import Struct
 
 from .._options import KB, MIB
+from .replies import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -35,3 +42,60 @@ class Limits(Struct, frozen=True, kw_only=True):
 LIMITS = Limits()
 #: Those that an application holds its clients to.
 APPLIED: web.AppKey[Limits] = web.AppKey("limits", Limits)
+
+
+class Pace:
+    """The bytes of one transfer against the clock. ``now`` is any clock that never goes back, in seconds."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._heard = now
+        self._since = now
+        self._bytes = 0
+
+    def moved(self, count: int, now: float) -> None:
+        self._bytes += count
+        if count:
+            self._heard = now
+
+    def fault(self, now: float) -> str:
+        """What is wrong with it, for people; empty while nothing is. Judges the rate once every ``idle_time``."""
+        idle, rate = self._limits.idle_time, self._limits.rate
+        if now - self._heard >= idle:
+            return f"No byte came for {idle:g} seconds"
+        if now - self._since < idle:
+            return ""
+        slow = self._bytes < rate * (now - self._since)
+        self._since, self._bytes = now, 0
+        return f"Less than {rate:g} bytes a second came" if slow else ""
+
+
+class Memory:
+    """``left`` of the bytes that all bodies together may have."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+
+#: What an application's calls share, and how much of it one of them has.
+MEMORY: web.AppKey[Memory] = web.AppKey("memory", Memory)
+_HELD: web.RequestKey[int] = web.RequestKey("held")
+
+
+def hold(request: web.Request, count: int) -> None:
+    """So many bytes more are kept until the call ends. Raises Refusal 503 when there is no room for them."""
+    memory = request.app[MEMORY]
+    if count > memory.left:
+        message = "The service has as many bodies in its memory as it can; try again later."
+        raise Refusal(503, message, headers={"Retry-After": "1"})
+    memory.left -= count
+    request[_HELD] = request.get(_HELD, 0) + count
+
+
+@contextmanager
+def letting_go(request: web.Request) -> Iterator[None]:
+    """Behind it, the call holds nothing."""
+    try:
+        yield
+    finally:
+        request.app[MEMORY].left += request.pop(_HELD, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import Struct
 
-from .answers import Refusal
+from .replies import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .._options import GB
-from .answers import Refusal
-from .openai.limits import LIMITS, OpenAILimits
+from .replies import Refusal
+from .wires.openai.limits import LIMITS, OpenAILimits
 
 if TYPE_CHECKING:
     from .transactions import Transaction

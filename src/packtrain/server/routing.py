@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from msgspec import Struct
 
-from .answers import Refusal, refuse
+from .replies import Refusal, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,15 +14,14 @@ import anyio
 from anyio import to_thread
 
 from .._errors import ManifestError, PacktrainError
-from .asking import ask_block
-from .backends import Cancelled, cancelled
+from .backends.backend import Cancelled, cancelled
+from .backends.calls import ask_block
 from .blobs import Digest
-from .inline import InlineForm
-from .lines import FileForm, Requests, Results, count_lines
-from .room import PAUSE, DiskFull, with_room
+from .disk_full import PAUSE, DiskFull, with_room
+from .job_lines import FileForm, InlineForm, Requests, Results, count_lines
 
 if TYPE_CHECKING:
-    from .backends import Backend
+    from .backends.backend import Backend
     from .blobs import Blobs
     from .jobs import Jobs, StoredJob, Wish
 

@@ -17,35 +17,35 @@ from anyio import CancelScope
 
 from .._errors import InputError, ManifestError
 from .._providers.service import is_loopback
-from .access import check_binding
 from .app import create_app
-from .backends import open_backend
+from .auth import check_binding
+from .backends.backend import open_backend
 from .connections import connect, watch
-from .description import route_names
-from .faults import check_plan
+from .faults.injector import Mischief
+from .faults.plan import check_plan
 from .files import Files
-from .gemini.description import GEMINI
 from .jobs import Jobs
 from .limits import LIMITS
-from .mischief import Mischief
-from .openai.description import OPENAI
-from .openai.runs import BatchRuns
-from .openai.stored_batches import Batches
-from .openai.stored_uploads import PartUploads
+from .openapi_document import route_names
 from .runner import Runner
 from .store import NO_QUOTAS, open_store
-from .webhooks.courier import Courier
 from .webhooks.deliveries import Deliveries
 from .webhooks.destinations import Destinations
-from .webhooks.keys import Keys
+from .webhooks.sender import Courier
+from .webhooks.signing_keys import Keys
+from .wires.gemini.openapi import GEMINI
+from .wires.openai.batch_runner import BatchRuns
+from .wires.openai.batch_store import Batches
+from .wires.openai.openapi import OPENAI
+from .wires.openai.upload_store import PartUploads
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from .._model import Secret
-    from .backends import Backend
-    from .faults import FaultPlan
+    from .backends.backend import Backend
+    from .faults.plan import FaultPlan
     from .limits import Limits
     from .quotas import Quotas
 

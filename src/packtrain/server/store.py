@@ -21,19 +21,19 @@ import anyio
 from anyio import CancelScope, to_thread
 
 from .._errors import ManifestError
+from .audit_log import Truth
 from .blobs import Blobs
+from .disk_full import DiskFull, is_full, refusing_full, with_room
 from .quotas import Quotas
-from .room import DiskFull, is_full, refusing_full, with_room
 from .transactions import Ticket, Transaction
-from .truth import Truth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
-#: Each brings a database to the version of its place in this row.
-SCHEMAS = ("schema.sql", "openai/schema.sql", "quotas.sql", "webhooks/schema.sql", "priority.sql", "open_uploads.sql")
+#: Migrations, sorted by name; the n-th brings a database to version n.
+SQL = Path(__file__).parent / "sql"
 #: Seconds to wait for the directory: a service that was just killed may still be dying.
 LOCK_PATIENCE = 5.0
 NO_QUOTAS = Quotas()
@@ -304,12 +304,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _migrate(connection: sqlite3.Connection, directory: Path, truth_size: int) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(SCHEMAS):
+    scripts = sorted(SQL.iterdir())
+    if version > len(scripts):
         raise ManifestError(
-            f"{directory}: written by a newer version ({version}, ours is {len(SCHEMAS)}); update packtrain"
+            f"{directory}: written by a newer version ({version}, ours is {len(scripts)}); update packtrain"
         )
-    for schema in SCHEMAS[version:]:
-        connection.executescript(Path(__file__).parent.joinpath(schema).read_text())
+    for script in scripts[version:]:
+        connection.executescript(script.read_text("utf-8"))
     if not connection.execute("SELECT 1 FROM outbox").fetchone():
         connection.execute("INSERT INTO outbox VALUES (?, x'')", (truth_size,))
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from .truth import encode_fact
+from .audit_log import encode_fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .answers import Refusal
+    from .audit_log import Fact
     from .quotas import Quotas
-    from .truth import Fact
+    from .replies import Refusal
 
 T = TypeVar("T")
 #: Rows that one portion of a sweep takes, so that nobody waits long for it.

@@ -14,15 +14,15 @@ import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from .._options import GB, KIB
-from .answers import Refusal
 from .files import taken
+from .replies import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .blobs import Appender, Blobs, Digest
     from .files import Files, Session, StoredFile
-    from .intake import Body, Tap
+    from .request_body import Body, Tap
 
 #: Every data call but the last brings a multiple of this.
 GRANULARITY = 256 * KIB

@@ -4,7 +4,7 @@ The suites, for parts of one's own, stand in modules of their own and need pytes
 """
 
 from .._io.effects import Failpoints, armed
-from ..server.faults import (
+from ..server.faults.plan import (
     Delay,
     Drop,
     Duplicate,

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ..._rules.retry import backoff
-from .stored import find_webhook, give_up_waiting
+from .registry import find_webhook, give_up_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Collection

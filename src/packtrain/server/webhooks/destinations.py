@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ..._errors import InputError
 from ..._providers.service import is_loopback
-from ..answers import Refusal
+from ..replies import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,1 @@
+"""Backends: the parts that answer requests."""

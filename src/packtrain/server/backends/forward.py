@@ -1,0 +1,169 @@
+"""The backend that asks an interactive endpoint: people with a model server get a batch API.
+
+The path tells whose language the endpoint speaks: one that ends in ``/v1beta`` or ``/v1alpha`` Gemini's, all others
+that of OpenAI (``http://127.0.0.1:8000/v1`` and the like).
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+import anyio
+import msgspec
+
+from ..._errors import ApiError, InputError, TransportError
+from ..._io.clock import SystemClock
+from ..._io.retry import persist
+from ..._model import RowError
+from ..._options import CONNECT_TIMEOUT, MAX_LINE_BYTES
+from ..._wire.gemini.errors import GRPC_CODE, GRPC_INTERNAL, GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE, error_of
+from ..._wire.http import Reply
+from ..._wire.openai import interactive
+from .backend import CONCURRENCY, Answer, answer_each
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from msgspec import Raw
+
+    from ..._io.clock import Clock
+    from ..._model import Secret, Task
+
+#: Of one request, before its row is given up; seconds for one of them.
+TRIES = 5
+PATIENCE = 600.0
+
+
+class Speech(Protocol):
+    """A language: how a request is put, and what an answer means. Both raise ValueError."""
+
+    header: str
+
+    def key(self, key: str) -> str: ...
+
+    def ask(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
+        """Path below the endpoint, and body."""
+        ...
+
+    def hear(self, body: bytes, task: Task) -> bytes: ...
+
+
+class GeminiSpeech:
+    """The line's request goes out as it is."""
+
+    header = "x-goog-api-key"
+
+    def key(self, key: str) -> str:
+        return key
+
+    def ask(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
+        return f"/{model}:{'generateContent' if task == 'generate' else 'embedContent'}", bytes(request)
+
+    def hear(self, body: bytes, task: Task) -> bytes:
+        """On one line."""
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return msgspec.json.format(body, indent=-1)
+
+
+class OpenAISpeech:
+    """Chat completions and embeddings."""
+
+    header = "Authorization"
+
+    def key(self, key: str) -> str:
+        return f"Bearer {key}"
+
+    def ask(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
+        model = model.removeprefix("models/")
+        if task == "generate":
+            return "/chat/completions", interactive.chat_request(request, model)
+        return "/embeddings", interactive.embedding_request(request, model)
+
+    def hear(self, body: bytes, task: Task) -> bytes:
+        return interactive.chat_answer(body) if task == "generate" else interactive.embedding_answer(body)
+
+
+class Forward:
+    """At most ``concurrency`` requests are out at a time, over all jobs; one that waits to be tried again counts."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        endpoint: str,
+        speech: Speech,
+        *,
+        concurrency: int = CONCURRENCY,
+        clock: Clock | None = None,
+    ) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._speech = speech
+        self._limiter = anyio.CapacityLimiter(concurrency)
+        self._clock = clock or SystemClock()
+        self.rows = 2 * concurrency
+
+    async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
+        return await answer_each(requests, self._limiter, lambda request: self._one(request, task, model))
+
+    async def _one(self, request: Raw, task: Task, model: str) -> Answer:
+        try:
+            path, body = self._speech.ask(request, task, model)
+        except (ValueError, RecursionError) as error:
+            return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be forwarded: {error}.")
+        try:
+            reply = await persist(lambda: self._post(path, body), self._clock, tries=TRIES)
+            return self._speech.hear(reply.body, task)
+        except ApiError as error:
+            return RowError(code=GRPC_CODE.get(error.status, GRPC_INTERNAL), message=str(error))
+        except TransportError as error:
+            return RowError(code=GRPC_UNAVAILABLE, message=str(error))
+        except (ValueError, RecursionError) as error:
+            return RowError(code=GRPC_INTERNAL, message=f"The endpoint's answer cannot be read: {error}.")
+
+    async def _post(self, path: str, body: bytes) -> Reply:
+        reply = await self._exchange(path, body)
+        if reply.status != 200:
+            raise error_of("forward", reply)
+        return reply
+
+    async def _exchange(self, path: str, body: bytes) -> Reply:
+        headers = {"Content-Type": "application/json"}
+        try:
+            with anyio.fail_after(PATIENCE):
+                async with self._session.post(
+                    self._endpoint + path, data=body, headers=headers, allow_redirects=False
+                ) as response:
+                    found = {name.lower(): value for name, value in response.headers.items()}
+                    return Reply(status=response.status, headers=found, body=await _read(response))
+        except TimeoutError as error:
+            raise TransportError(f"forward: the endpoint gave no answer for {PATIENCE:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportError(f"forward: {str(error) or type(error).__name__}") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > MAX_LINE_BYTES:
+            raise ApiError("forward: the endpoint's answer is too long for a line", status=413)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@asynccontextmanager
+async def open_forward(url: str, key: Secret | None = None) -> AsyncIterator[Forward]:
+    """Raises InputError for an address that cannot be one."""
+    endpoint = url.rstrip("/")
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
+        raise InputError("backend forward:URL: give an address as in http://127.0.0.1:8000/v1, without a key in it")
+    speech: Speech = GeminiSpeech() if parts.path.endswith(("/v1beta", "/v1alpha")) else OpenAISpeech()
+    headers = {speech.header: speech.key(key.reveal())} if key else {}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+        yield Forward(session, endpoint, speech)

@@ -1,0 +1,227 @@
+"""The service misbehaves by plan: rules are matched with calls, and what they ask for is done around the handler."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+from aiohttp import web
+
+from ..._wire.gemini.files import encode_hash
+from ..replies import Refusal
+from . import responses, transport
+from .plan import Delay, Drop, Duplicate, Expire, Flip, Late, Results, Rewind, Status
+from .storage import Damage, file_in
+from .unverified import ROUTES, Switches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..routing import Route
+    from ..store import Store
+    from ..transactions import Transaction
+    from .plan import FaultPlan, Rule
+
+#: The rest of a call: its handler, with the groups of the route.
+Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Watched:
+    """A rule, the calls that it has seen, and its own luck."""
+
+    def __init__(self, rule: Rule, seed: str) -> None:
+        self.rule = rule
+        self.random = Random(seed)  # noqa: S311 - a schedule needs a seed, not a secret
+        self._calls = 0
+        self._strikes = 0
+
+    def strikes(self, route: str, command: str) -> bool:
+        """Whether it is about this call, which it counts, and the call's turn has come."""
+        rule = self.rule
+        if not fnmatchcase(route, rule.route) or rule.command not in ("", command):
+            return False
+        self._calls += 1
+        chosen = not rule.calls or self._calls in rule.calls
+        struck = chosen and self.random.random() < rule.share and self._strikes != rule.times
+        self._strikes += struck
+        return struck
+
+
+class Mischief:
+    """Carries one plan out, over one store. ``run`` works beside the service."""
+
+    def __init__(self, plan: FaultPlan, store: Store) -> None:
+        self._plan = plan
+        self._store = store
+        self._damage = Damage(store)
+        self._lies = responses.Lies(plan)
+        self._switches = Switches(plan, self._damage)
+        self._rules = [Watched(rule, f"{plan.seed}/{number}") for number, rule in enumerate(plan.rules)]
+        self._ended: Counter[str] = Counter()
+        self._end = anyio.Event()
+        self._late: list[Callable[[], Coroutine[None, None, None]]] = []
+        self._postponed = anyio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled: acts on the calls that come late."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                postponed = self._postponed
+                while self._late:
+                    tasks.start_soon(self._late.pop(0))
+                await postponed.wait()
+
+    async def perform(self, route: Route, request: web.Request, act: Act) -> web.StreamResponse:
+        """The call, with all that the plan has in store for it."""
+        command = request.headers.get("X-Goog-Upload-Command", "")
+        struck = [watched for watched in self._rules if watched.strikes(route.name, command)]
+        await self._record(route.name, request, [watched.rule for watched in struck])
+        try:
+            return await self._perform(route, request, _answering(act, route), struck)
+        finally:
+            self._ended[route.name] += 1
+            self._end.set()
+            self._end = anyio.Event()
+
+    async def _perform(
+        self, route: Route, request: web.Request, act: Act, struck: Sequence[Watched]
+    ) -> web.StreamResponse:
+        rules = [watched.rule for watched in struck]
+        transport.spoil(request, rules)
+        seen = self._lies.disguise(route.name, request)
+        for watched in struck:
+            before = await self._before(watched, route, seen, act)
+            if isinstance(before, web.Response):
+                return before
+            seen = before
+        response = self._lies.tell(route.name, await self._act(route.name, seen, act, rules))
+        for watched in struck:
+            response = await self._after(watched, route, request, response)
+        return response
+
+    async def _record(self, route: str, request: web.Request, rules: Sequence[Rule]) -> None:
+        def record(tx: Transaction) -> None:
+            for rule in rules:
+                tx.record("fault", do=type(rule).__name__.lower(), route=route, path=request.path)
+
+        if rules:
+            await self._store.transact(record)
+
+    async def _before(
+        self, watched: Watched, route: Route, request: web.Request, act: Act
+    ) -> web.Request | web.Response:
+        """The request to act on, or an answer already. Raises ConnectionError when there will be none."""
+        match watched.rule:
+            case Drop(acted=False):
+                raise ConnectionAbortedError("broken on demand, before anything was done")
+            case Late() as rule:
+                await self._postpone(rule, route.name, request, act)
+            case Delay() as rule:
+                await self._wait(rule)
+            case Status(acted=False) as rule:
+                return _say(rule, route)
+            case Expire():
+                return await self._expire(request)
+            case Results(how=how):
+                await self._damage.results(file_in(request.path), how, watched.random)
+            case _:
+                pass
+        return request
+
+    async def _act(self, route: str, request: web.Request, act: Act, rules: Sequence[Rule]) -> web.StreamResponse:
+        repeated = any(isinstance(rule, Duplicate) for rule in rules)
+        if not repeated and route not in ROUTES:
+            return await act(request)
+        body = await transport.take_body(request)
+        if repeated:
+            await self._switches.act(route, request, act, body)
+        return await self._switches.act(route, request, act, body)
+
+    async def _after(
+        self, watched: Watched, route: Route, request: web.Request, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        match watched.rule:
+            case Drop():
+                raise ConnectionAbortedError("broken on demand, after all was done")
+            case Status() as rule:
+                return _say(rule, route)
+            case Flip(bit=bit):
+                await self._flip(response, bit)
+            case Rewind(bytes=count):
+                await self._damage.rewind(request.query.get("upload_id", ""), count)
+            case rule:
+                responses.tell(rule, route.name, response, watched.random)
+        return response
+
+    # What takes more than a line
+
+    async def _postpone(self, rule: Late, route: str, request: web.Request, act: Act) -> None:
+        body = await transport.take_body(request)
+        limit = _server_timeout(request) if self._plan.server_timeout else math.inf
+        started = time.monotonic()
+
+        async def come() -> None:
+            await self._wait(rule)
+            if time.monotonic() - started < limit:
+                with suppress(ConnectionError):  # it acts, but nobody is left to take a stream
+                    self._lies.tell(route, await self._switches.act(route, request, act, body))
+
+        self._late.append(come)
+        self._postponed.set()
+        self._postponed = anyio.Event()
+        raise ConnectionAbortedError("broken on demand; the call comes later")
+
+    async def _wait(self, rule: Delay | Late) -> None:
+        await anyio.sleep(rule.seconds)
+        before = self._ended[rule.until]
+        while rule.until and self._ended[rule.until] == before:
+            await self._end.wait()
+
+    async def _expire(self, request: web.Request) -> web.Request:
+        if upload_id := request.query.get("upload_id"):
+            await self._damage.lose_upload(upload_id)
+            return request
+        body = await transport.take_body(request)
+        await self._damage.lose_file(file_in(request.path) or file_in(body.decode("utf-8", "replace")))
+        return transport.with_body(request, body)
+
+    async def _flip(self, response: web.StreamResponse, bit: int) -> None:
+        body = responses.read_json(response)
+        if body is None or "file" not in body or not isinstance(response, web.Response):
+            return
+        body["file"]["sha256Hash"] = encode_hash(await self._damage.flip(body["file"]["name"], bit))
+        response.body = msgspec.json.encode(body)
+
+
+def _answering(act: Act, route: Route) -> Act:
+    """Refusals are answers too, and can be lost or changed like any other."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await act(request)
+        except Refusal as refusal:
+            return route.refuse(refusal)
+
+    return answer
+
+
+def _say(rule: Status, route: Route) -> web.Response:
+    if rule.form == "google":
+        return route.refuse(Refusal(rule.status, rule.message, headers=rule.headers))
+    text = f"<html><body>{rule.message}</body></html>" if rule.form == "html" else ""
+    return web.Response(status=rule.status, text=text, content_type="text/html", headers=rule.headers)
+
+
+def _server_timeout(request: web.Request) -> float:
+    try:
+        return float(request.headers.get("X-Server-Timeout", "inf"))
+    except ValueError:
+        return math.inf

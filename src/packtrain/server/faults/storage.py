@@ -1,0 +1,238 @@
+"""Damage to what the service keeps: bits, lines and lives of files and uploads. Whole files pass through memory."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import msgspec
+from anyio import to_thread
+
+from ..._model import JobState
+from ..blobs import Digest
+from ..files import FILE_LIFE, Session, StoredFile, find_file, insert_file, remove_file
+from ..jobs import StoredJob, end_job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from random import Random
+
+    from ..blobs import Blobs
+    from ..store import Store
+    from ..transactions import Transaction
+
+#: In the paths of the OpenAI wire, which has /files/ before the whole name, the name alone.
+_FILE = re.compile(r"files/(?!files/)[a-z0-9-]+")
+
+
+def file_in(text: str) -> str:
+    """The first name of a file in a path or a body; empty when there is none."""
+    found = _FILE.search(unquote(text))
+    return found[0] if found else ""
+
+
+class Damage:
+    """Does it, durably."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._changed: set[str] = set()
+        self._remembered: dict[str, bytes] = {}
+
+    async def lose_file(self, name: str) -> None:
+        """As if its time were over."""
+        await self._store.transact(lambda tx: _lose_file(tx, name))
+
+    async def lose_upload(self, upload_id: str) -> None:
+        await self._store.transact(lambda tx: _lose_upload(tx, upload_id))
+
+    async def flip(self, name: str, bit: int) -> str:
+        """The file's new SHA-256 in hex."""
+
+        def change(content: bytes) -> bytes:
+            flipped = bytearray(content)
+            flipped[bit // 8 % len(flipped)] ^= 1 << bit % 8
+            return bytes(flipped)
+
+        file = await self._rewrite(name, change)
+        return file.sha256 if file else ""
+
+    async def results(self, name: str, how: str, random: Random) -> None:
+        """Once a file, so that a second download brings the same bytes."""
+        if name not in self._changed:
+            self._changed.add(name)
+            await self._rewrite(name, lambda content: rearranged(content, how, random))
+
+    async def rewind(self, upload_id: str, count: int) -> None:
+        """The upload's last bytes are gone, as after a crash before they were on the disk."""
+        session = await self._store.transact(
+            lambda tx: tx.row(Session, "SELECT * FROM upload WHERE id = ? AND state = 'active'", upload_id)
+        )
+        if session is None:
+            return
+        content = await to_thread.run_sync(_content, self._store.blobs, session.blob)
+        async with self._store.scratch() as blob:
+            await self._fill(blob, content[: max(0, len(content) - count)])
+            await self._store.transact(lambda tx: _move_upload(tx, session, blob))
+
+    async def find(self, name: str) -> StoredFile | None:
+        return await self._store.transact(lambda tx: find_file(tx, name))
+
+    async def remember(self, name: str) -> None:
+        """Its bytes, for a service that does not notice that they were deleted."""
+        file = await self.find(name)
+        if file:
+            self._remembered[name] = await to_thread.run_sync(_content, self._store.blobs, file.blob)
+
+    @asynccontextmanager
+    async def pretended(self, name: str) -> AsyncIterator[None]:
+        """Inside, there is a file of that name: the real one, what is remembered of it, or one without bytes."""
+        if await self.find(name):
+            yield
+            return
+        async with self._store.scratch() as scratch:
+            blob = scratch if name in self._remembered else secrets.token_hex(16)
+            await self._store.fill(scratch, self._remembered.get(name, b""))
+            await self._store.transact(lambda tx: _pretend(tx, name, blob))
+            try:
+                yield
+            finally:
+                await self._store.transact(lambda tx: tx.change("DELETE FROM file WHERE name = ?", name))
+
+    async def fail_jobs_of(self, name: str) -> None:
+        """Those that have not ended."""
+        await self._store.transact(lambda tx: _fail_jobs(tx, name))
+
+    async def _rewrite(self, name: str, change: Callable[[bytes], bytes]) -> StoredFile | None:
+        file = await self._store.transact(lambda tx: find_file(tx, name))
+        if file is None:
+            return None
+        content = await to_thread.run_sync(_content, self._store.blobs, file.blob)
+        async with self._store.scratch() as blob:
+            digest = await self._fill(blob, change(content))
+            changed = msgspec.structs.replace(file, blob=blob, bytes=digest.bytes, sha256=digest.sha256)
+            await self._store.transact(lambda tx: _move_file(tx, file, changed))
+        return changed
+
+    async def _fill(self, blob: str, content: bytes) -> Digest:
+        digest = await to_thread.run_sync(_write, self._store.blobs, blob, content)
+        await self._store.sync(blob)
+        return digest
+
+
+def rearranged(content: bytes, how: str, random: Random) -> bytes:
+    lines = content.splitlines(keepends=True)
+    return b"".join(_rearranged(lines, how, random)) if lines else content
+
+
+def _rearranged(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]:
+    first = lines[0]
+    named = next(filter(None, map(_named, lines)), None)
+    match how:
+        case "shuffled":
+            return random.sample(lines, len(lines))
+        case "reversed":
+            return lines[::-1]
+        case "repeated":
+            return [*lines, first]
+        case "conflicting":
+            return [_failed(named), *lines] if named else lines
+        case "missing":
+            return lines[1:]
+        case "unknown":
+            return [_of_nobody(named), *lines] if named else lines
+        case _:
+            return [line.rstrip(b"\n") + b"\r\n" for line in lines]
+
+
+def _named(line: bytes) -> dict[str, object] | None:
+    """The row, when it has a name: that of a bad line has none."""
+    try:
+        row = msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.DecodeError:
+        return None
+    return row if "key" in row or "custom_id" in row else None
+
+
+def _failed(row: Mapping[str, object]) -> bytes:
+    reason = "A fault was asked for."
+    if "custom_id" in row:
+        return _line({**row, "response": None, "error": {"code": "server_error", "message": reason}})
+    return _line({"key": row["key"], "error": {"code": 13, "message": reason}})
+
+
+def _of_nobody(row: Mapping[str, object]) -> bytes:
+    return _line({**row, "custom_id" if "custom_id" in row else "key": "nobody-asked"})
+
+
+def _line(row: object) -> bytes:
+    return msgspec.json.encode(row) + b"\n"
+
+
+def _content(blobs: Blobs, blob: str) -> bytes:
+    with blobs.reader(blob) as file:
+        return file.read()
+
+
+def _write(blobs: Blobs, blob: str, content: bytes) -> Digest:
+    with blobs.appender(blob, Digest()) as file:
+        file.write(content)
+        return file.digest
+
+
+def _lose_file(tx: Transaction, name: str) -> None:
+    file = find_file(tx, name)
+    if file:
+        remove_file(tx, file)
+        tx.record("file_deleted", name=name, reason="expired")
+
+
+def _lose_upload(tx: Transaction, upload_id: str) -> None:
+    session = tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
+    if session:
+        tx.change("DELETE FROM upload WHERE id = ?", upload_id)
+        tx.release(session.blob)
+
+
+def _move_upload(tx: Transaction, session: Session, blob: str) -> None:
+    tx.change("UPDATE upload SET blob = ? WHERE id = ?", blob, session.id)
+    tx.release(session.blob)
+
+
+def _move_file(tx: Transaction, file: StoredFile, changed: StoredFile) -> None:
+    tx.change(
+        "UPDATE file SET blob = ?, bytes = ?, sha256 = ? WHERE name = ?",
+        changed.blob,
+        changed.bytes,
+        changed.sha256,
+        file.name,
+    )
+    tx.release(file.blob)
+    tx.record("file_changed", name=file.name, bytes=changed.bytes, sha256=changed.sha256)
+
+
+def _pretend(tx: Transaction, name: str, blob: str) -> None:
+    tx.change("DELETE FROM file WHERE name = ?", name)
+    insert_file(
+        tx,
+        StoredFile(
+            seq=0,
+            name=name,
+            display_name="",
+            mime_type="",
+            bytes=0,
+            sha256="",
+            created=tx.now,
+            expires=tx.now + FILE_LIFE,
+            source="UPLOADED",
+            blob=blob,
+        ),
+    )
+
+
+def _fail_jobs(tx: Transaction, file: str) -> None:
+    for job in tx.rows(StoredJob, "SELECT * FROM job WHERE file = ? AND ended IS NULL", file):
+        end_job(tx, job.name, JobState.FAILED, reason=f"The file {file} was deleted.")

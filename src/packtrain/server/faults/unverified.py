@@ -1,0 +1,91 @@
+"""Both answers to what nobody has probed yet, where they change what a call brings about."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from ..replies import answer
+from ..wires.gemini.files import file_body, origin
+from ..wires.gemini.json_body import inner, member, members, strict_json
+from . import transport
+from .storage import Damage, file_in
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..files import StoredFile
+    from .plan import FaultPlan
+
+    Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: The calls that they are about, whose bodies are kept in memory.
+ROUTES = frozenset({"upload.start", "batches.create", "files.delete", "files.get"})
+
+
+class Switches:
+    """Stands around the handlers of ROUTES, as the plan has them set."""
+
+    def __init__(self, plan: FaultPlan, damage: Damage) -> None:
+        self._plan = plan
+        self._damage = damage
+        self._made: dict[tuple[str, bytes], bytes] = {}
+        self._deleted: dict[str, tuple[float, StoredFile]] = {}
+
+    async def act(self, route: str, request: web.Request, act: Act, body: bytes) -> web.StreamResponse:
+        """The call, with what the switches make of it."""
+        match route:
+            case "upload.start":
+                return await act(transport.with_body(request, await self._start(body)))
+            case "batches.create":
+                return await self._create(transport.with_body(request, body), act, body)
+            case "files.delete":
+                return await self._delete(transport.with_body(request, body), act)
+            case "files.get":
+                return await self._get(transport.with_body(request, body), act)
+            case _:
+                return await act(transport.with_body(request, body))
+
+    async def _start(self, body: bytes) -> bytes:
+        if (self._plan.chosen_names and self._plan.taken_names == "refused") or not body.strip():
+            return body
+        file = inner(members(strict_json(body)), "file")
+        name = member(file, "name", str, "")
+        if self._plan.chosen_names and not await self._damage.find(name):
+            return body
+        return msgspec.json.encode({"file": {key: value for key, value in file.items() if key != "name"}})
+
+    async def _create(self, request: web.Request, act: Act, body: bytes) -> web.StreamResponse:
+        order = (request.path, body)
+        if self._plan.repeated_create == "same" and order in self._made:
+            return web.Response(body=self._made[order], content_type="application/json")
+        async with AsyncExitStack() as stack:
+            if self._plan.missing_input != "strict" and (name := file_in(body.decode("utf-8", "replace"))):
+                await stack.enter_async_context(self._damage.pretended(name))
+            response = await act(request)
+        if response.status == 200 and isinstance(response, web.Response) and isinstance(response.body, bytes):
+            self._made[order] = response.body
+        return response
+
+    async def _delete(self, request: web.Request, act: Act) -> web.StreamResponse:
+        name = file_in(request.path)
+        file = await self._damage.find(name)
+        if self._plan.missing_input == "blind":
+            await self._damage.remember(name)
+        response = await act(request)
+        if file and response.status == 200:
+            self._deleted[name] = (time.monotonic(), file)
+            if self._plan.deleted_input == "fails":
+                await self._damage.fail_jobs_of(name)
+        return response
+
+    async def _get(self, request: web.Request, act: Act) -> web.StreamResponse:
+        response = await act(request)
+        at, file = self._deleted.get(file_in(request.path), (0.0, None))
+        if file and response.status != 200 and time.monotonic() - at < self._plan.delete_lag:
+            return answer(file_body(file, origin(request)))
+        return response

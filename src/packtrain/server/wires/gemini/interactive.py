@@ -1,0 +1,116 @@
+"""The calls that are answered at once, by the same backend as the jobs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import to_thread
+from msgspec import Raw, Struct
+
+from ...._model import RowError
+from ...._options import MIB
+from ...._wire.gemini.errors import HTTP_STATUS
+from ...backends.echo import Content, count_tokens
+from ...replies import Refusal, answer
+from ...routing import Route
+from .json_body import VERSION, check_text, inner, member, members, read_body, strict_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from ...._model import Task
+    from ...backends.backend import Backend
+
+#: Of one call, as the real service has it.
+MAX_CALL_BYTES = 20 * MIB
+#: Texts of one call for several embeddings.
+MAX_EMBEDDINGS = 100
+
+
+class _Embedded(Struct, frozen=True):
+    embedding: Raw
+
+
+_embedding_of = msgspec.json.Decoder(_Embedded).decode
+
+
+class ModelRoutes:
+    """The handlers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def routes(self) -> list[Route]:
+        handlers = {
+            "generateContent": self.generate,
+            "embedContent": self.embed,
+            "batchEmbedContents": self.embed_all,
+            "countTokens": self.count,
+        }
+        model = VERSION + r"/((?:models|tunedModels)/[^/:]+):"
+        return [
+            Route(
+                name=f"models.{verb}",
+                method="POST",
+                pattern=re.compile(model + verb),
+                handler=handler,
+                interactive=True,
+            )
+            for verb, handler in handlers.items()
+        ]
+
+    async def generate(self, request: web.Request, model: str) -> web.Response:
+        return await self._one(request, "generate", model)
+
+    async def embed(self, request: web.Request, model: str) -> web.Response:
+        return await self._one(request, "embed", model)
+
+    async def embed_all(self, request: web.Request, model: str) -> web.Response:
+        requests = member(await _members(request), "requests", list[Raw], [])
+        if not 0 < len(requests) <= MAX_EMBEDDINGS:
+            raise Refusal(400, f"requests: give 1 to {MAX_EMBEDDINGS}, not {len(requests)}.")
+        answers = await self._answer(requests, "embed", model)
+        return answer({"embeddings": [_embedding_in(found) for found in answers]})
+
+    async def count(self, request: web.Request, model: str) -> web.Response:
+        """An estimate: the models' own tokens are not known here."""
+        found = await _members(request)
+        inside = inner(found, "generateContentRequest") or found
+        contents = member(inside, "contents", list[Content], [])
+        return answer({"totalTokens": sum(count_tokens(content.text) for content in contents)})
+
+    async def _one(self, request: web.Request, task: Task, model: str) -> web.Response:
+        body = await _read(request)
+        (found,) = await self._answer([Raw(body)], task, model)
+        return answer(Raw(found))
+
+    async def _answer(self, requests: Sequence[Raw], task: Task, model: str) -> list[bytes]:
+        """Raises Refusal for the first request that has no answer."""
+        return [_given(found) for found in await self._backend.answer(requests, task=task, model=model)]
+
+
+def _given(found: bytes | RowError) -> bytes:
+    if isinstance(found, RowError):
+        raise Refusal(HTTP_STATUS.get(found.code or 0, 500), found.message or "The backend gave no reason.")
+    return found
+
+
+def _embedding_in(found: bytes) -> Raw:
+    try:
+        return _embedding_of(found).embedding
+    except msgspec.DecodeError as error:
+        raise Refusal(500, f"The backend's answer has no embedding: {error}.") from error
+
+
+async def _members(request: web.Request) -> dict[str, Raw]:
+    return dict(await to_thread.run_sync(members, await _read(request)))
+
+
+async def _read(request: web.Request) -> bytes:
+    body = await read_body(request, MAX_CALL_BYTES)
+    check_text(body)
+    return await to_thread.run_sync(strict_json, body)

@@ -1,0 +1,302 @@
+"""What the operations of this wire take and give. Every member is taken in camelCase and in snake_case.
+
+The structs here say what handlers read member by member, in either spelling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ...._wire.gemini.batches import METHODS, Metadata, OperationPage
+from ...._wire.gemini.batches import Operation as Job
+from ...._wire.gemini.errors import Envelope
+from ...._wire.gemini.files import CHOSEN_NAME, FileBody, FilePage, Uploaded
+from ...._wire.gemini.webhooks import EVENTS, Webhook, WebhookPage
+from ...backends.echo import Content, Embedding, EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse
+from ...openapi_document import BYTES, JSON, NOTHING, OCTETS, RANGE, TEXT, Operation, Parameter, Wire
+from .interactive import MAX_EMBEDDINGS
+from .resumable_upload import MAX_DISPLAY_NAME
+from .webhooks import CHANGEABLE, DEFAULT_SIZE, MAX_NAME, MAX_SIZE, MAX_URIS
+
+if TYPE_CHECKING:
+    from ...openapi_document import Shape
+
+
+EventType = Annotated[str, Meta(pattern=f"^({'|'.join(EVENTS)})$")]
+EventTypes = Annotated[list[EventType], Meta(min_length=1)]
+Name = Annotated[str, Meta(max_length=MAX_NAME)]
+
+
+class WebhookConfig(Struct, frozen=True, rename="camel"):
+    """Who shall hear of a job's end. With ``uris``, the registered webhooks do not."""
+
+    uris: Annotated[list[str], Meta(max_length=MAX_URIS)] | UnsetType = UNSET
+    user_metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class NewWebhook(Struct, frozen=True):
+    uri: str
+    subscribed_events: EventTypes
+    name: Name | UnsetType = UNSET
+
+
+class WebhookUpdate(Struct, frozen=True):
+    uri: str | UnsetType = UNSET
+    subscribed_events: EventTypes | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
+    state: Annotated[str, Meta(pattern="^(enabled|disabled)$")] | UnsetType = UNSET
+
+
+class Rotation(Struct, frozen=True):
+    revocation_behavior: str | UnsetType = UNSET
+
+
+class NewSecret(Struct, frozen=True):
+    secret: str
+
+
+class PublicKeys(Struct, frozen=True):
+    """A JSON Web Key Set."""
+
+    keys: list[dict[str, str]]
+
+
+class NewFile(Struct, frozen=True, kw_only=True, rename="camel"):
+    name: Annotated[str, Meta(pattern=f"^{CHOSEN_NAME.pattern}$")] | UnsetType = UNSET
+    display_name: Annotated[str, Meta(max_length=MAX_DISPLAY_NAME)] = ""
+    mime_type: str = ""
+    size_bytes: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class UploadStart(Struct, frozen=True):
+    file: NewFile | UnsetType = UNSET
+
+
+class Received(Struct, frozen=True):
+    """The file, once it is whole."""
+
+    file: FileBody | UnsetType = UNSET
+
+
+class InlineRequest(Struct, frozen=True):
+    """``metadata`` comes back with the answer."""
+
+    request: dict[str, Any]
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class InlineRequests(Struct, frozen=True):
+    requests: Annotated[list[InlineRequest], Meta(min_length=1)]
+
+
+#: An int64, higher ones first.
+Priority = int | Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")]
+
+
+class JobInput(Struct, frozen=True, rename="camel"):
+    """One of the two."""
+
+    file_name: str | UnsetType = UNSET
+    requests: InlineRequests | UnsetType = UNSET
+
+
+class NewJob(Struct, frozen=True, rename="camel"):
+    input_config: JobInput
+    display_name: str = ""
+    priority: Priority | UnsetType = UNSET
+    webhook_config: WebhookConfig | UnsetType = UNSET
+
+
+class JobUpdate(Struct, frozen=True, rename="camel"):
+    display_name: str | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+
+
+class NewBatch(Struct, frozen=True):
+    batch: NewJob
+
+
+class EmbedRequests(Struct, frozen=True):
+    requests: Annotated[list[EmbedRequest], Meta(min_length=1, max_length=MAX_EMBEDDINGS)]
+
+
+class Embeddings(Struct, frozen=True):
+    embeddings: list[Embedding]
+
+
+class CountRequest(Struct, frozen=True, rename="camel"):
+    """Either; ``generateContentRequest`` counts for more."""
+
+    contents: list[Content] = []
+    generate_content_request: GenerateRequest | UnsetType = UNSET
+
+
+class TokenCount(Struct, frozen=True, rename="camel"):
+    total_tokens: int
+
+
+PAGE = (
+    Parameter("pageSize", "query", {"type": "integer", "minimum": 0}, description="10 when left out, at most 100."),
+    Parameter("pageToken", "query", TEXT, description="The nextPageToken of the page before."),
+)
+UPLOAD_ID = Parameter("upload_id", "query", TEXT, required=True)
+OFFSET = Parameter("X-Goog-Upload-Offset", "header", {"type": "integer", "minimum": 0})
+#: In this order.
+WHOLE: Shape = {
+    "type": "object",
+    "required": ["description", "content"],
+    "properties": {"description": {"$ref": "#/components/schemas/Gemini.UploadStart"}, "content": BYTES},
+}
+
+
+def _one_of(name: str, place: Any, *words: str) -> Parameter:
+    return Parameter(name, place, {"type": "string", "enum": [*words]}, required=True)
+
+
+OPERATIONS = {
+    "upload.start": Operation(
+        at="POST /upload/v1beta/files",
+        says="Begin a resumable upload; the answer's headers say where its bytes go",
+        takes=[_one_of("X-Goog-Upload-Command", "header", "start")],
+        sends=(JSON, UploadStart),
+        gives=NOTHING,
+        heads=["X-Goog-Upload-URL", "X-Goog-Upload-Status", "X-Goog-Upload-Chunk-Granularity"],
+    ),
+    "upload.data": Operation(
+        at="POST /upload/v1beta/files#data",
+        says="Send bytes of an upload, finish it, cancel it, or ask how far it is; the upload's id is the key",
+        takes=[
+            UPLOAD_ID,
+            _one_of("X-Goog-Upload-Command", "header", "upload", "upload, finalize", "finalize", "query", "cancel"),
+            OFFSET,
+        ],
+        sends=(OCTETS, BYTES),
+        gives=Received,
+        heads=["X-Goog-Upload-Status"],
+        keyless=True,
+    ),
+    "upload.raw": Operation(
+        at="POST /upload/v1beta/files#raw",
+        says="A file in one call, of the bytes alone",
+        takes=[
+            _one_of("X-Goog-Upload-Protocol", "header", "raw"),
+            Parameter("X-Goog-Upload-File-Name", "header", TEXT),
+        ],
+        sends=(OCTETS, BYTES),
+        gives=Uploaded,
+    ),
+    "upload.multipart": Operation(
+        at="POST /upload/v1beta/files#multipart",
+        says="A file in one call, its description in JSON before the bytes",
+        takes=[_one_of("X-Goog-Upload-Protocol", "header", "multipart")],
+        sends=("multipart/related", WHOLE),
+        gives=Uploaded,
+    ),
+    "files.list": Operation(at="GET /v1beta/files", says="Files, newest first", takes=PAGE, gives=FilePage),
+    "files.get": Operation(at="GET /v1beta/files/{file}", says="One file", gives=FileBody),
+    "files.delete": Operation(at="DELETE /v1beta/files/{file}", says="Delete a file", gives=NOTHING),
+    "files.download": Operation(
+        at="GET /v1beta/files/{file}:download", says="The bytes of a file", takes=[RANGE], gives=None
+    ),
+    "batches.create": Operation(
+        at="POST /v1beta/models/{model}:{method}", says="Make a job", sends=(JSON, NewBatch), gives=Job
+    ),
+    "batches.list": Operation(at="GET /v1beta/batches", says="Jobs, newest first", takes=PAGE, gives=OperationPage),
+    "batches.get": Operation(
+        at="GET /v1beta/batches/{batch}", says="One job, with its inline results twice", gives=Job
+    ),
+    "batches.update": Operation(
+        at="PATCH /v1beta/batches/{batch}:updateGenerateContentBatch",
+        says="Change a job's name or priority; updateEmbedContentBatch for a job of embeddings",
+        takes=[
+            Parameter("updateMask", "query", TEXT, description="displayName, priority, or both; all when left out.")
+        ],
+        sends=(JSON, JobUpdate),
+        gives=Metadata,
+    ),
+    "batches.cancel": Operation(at="POST /v1beta/batches/{batch}:cancel", says="Cancel a job", gives=NOTHING),
+    "batches.delete": Operation(
+        at="DELETE /v1beta/batches/{batch}", says="Delete a job and its results", gives=NOTHING
+    ),
+    "models.generateContent": Operation(
+        at="POST /v1beta/models/{model}:generateContent",
+        says="An answer at once; a backend gets the body as it came",
+        sends=(JSON, GenerateRequest),
+        gives=GenerateResponse,
+    ),
+    "models.embedContent": Operation(
+        at="POST /v1beta/models/{model}:embedContent",
+        says="A vector at once",
+        sends=(JSON, EmbedRequest),
+        gives=EmbedResponse,
+    ),
+    "models.batchEmbedContents": Operation(
+        at="POST /v1beta/models/{model}:batchEmbedContents",
+        says="Several vectors at once",
+        sends=(JSON, EmbedRequests),
+        gives=Embeddings,
+    ),
+    "models.countTokens": Operation(
+        at="POST /v1beta/models/{model}:countTokens",
+        says="An estimate of the tokens",
+        sends=(JSON, CountRequest),
+        gives=TokenCount,
+    ),
+}
+
+WEBHOOK = "/v1beta/webhooks/{webhook}"
+WEBHOOK_PAGE = (
+    Parameter(
+        "page_size",
+        "query",
+        {"type": "integer", "minimum": 0},
+        description=f"{DEFAULT_SIZE} when left out, at most {MAX_SIZE}.",
+    ),
+    Parameter("page_token", "query", TEXT, description="The next_page_token of the page before."),
+)
+MASK = Parameter("update_mask", "query", TEXT, description=f"Some of {', '.join(CHANGEABLE)}; all when left out.")
+
+WEBHOOK_OPERATIONS = {
+    "webhooks.create": Operation(
+        at="POST /v1beta/webhooks",
+        says="Register a webhook; its secret is shown in this answer alone",
+        sends=(JSON, NewWebhook),
+        gives=Webhook,
+    ),
+    "webhooks.list": Operation(
+        at="GET /v1beta/webhooks", says="Webhooks, newest first", takes=WEBHOOK_PAGE, gives=WebhookPage
+    ),
+    "webhooks.get": Operation(at=f"GET {WEBHOOK}", says="One webhook", gives=Webhook),
+    "webhooks.update": Operation(
+        at=f"PATCH {WEBHOOK}", says="Change a webhook", takes=[MASK], sends=(JSON, WebhookUpdate), gives=Webhook
+    ),
+    "webhooks.delete": Operation(at=f"DELETE {WEBHOOK}", says="Delete a webhook", gives=NOTHING),
+    "webhooks.ping": Operation(at=f"POST {WEBHOOK}:ping", says="Send it an event of the type ping", gives=NOTHING),
+    "webhooks.rotate": Operation(
+        at=f"POST {WEBHOOK}:rotateSigningSecret",
+        says="A new secret; the former ones sign for another day, or no more",
+        sends=(JSON, Rotation),
+        gives=NewSecret,
+    ),
+    "webhooks.keys": Operation(
+        at="GET /.well-known/jwks.json",
+        says="The keys that sign the events which jobs ask for",
+        gives=PublicKeys,
+        keyless=True,
+    ),
+}
+
+GEMINI = Wire(
+    name="Gemini",
+    operations=OPERATIONS | WEBHOOK_OPERATIONS,
+    error=Envelope,
+    parts={
+        "file": {"type": "string", "pattern": "^[^/:]+$"},
+        "batch": {"type": "string", "pattern": "^[^/:]+$"},
+        "model": {"type": "string", "pattern": "^[^/:]+$"},
+        "webhook": {"type": "string", "pattern": "^[^/:]+$"},
+        "method": {"type": "string", "enum": [*METHODS.values()]},
+    },
+)

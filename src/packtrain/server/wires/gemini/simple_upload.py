@@ -1,0 +1,146 @@
+"""Uploads in one call: the bytes alone (``raw``, ``uploadType=media``), or behind a description (``multipart``)."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import BodyPartReader
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ...._options import MIB, PIECE_BYTES
+from ...._wire.gemini.files import Uploaded
+from ...files import NewSession
+from ...replies import Refusal, answer, readable
+from ...request_body import Body
+from ...routing import Route
+from ...uploads import MAX_FILE_BYTES
+from .files import file_body, origin
+from .json_body import VERSION
+from .resumable_upload import read_wish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiohttp import MultipartReader, web
+
+    from ...files import Files, StoredFile
+    from ...request_body import Source
+    from ...uploads import Uploads
+
+MAX_DESCRIPTION_BYTES = 1 * MIB
+#: The parser's own words for what it cannot read.
+_UNREADABLE = (ValueError, AssertionError, HttpProcessingError)
+
+
+class SingleUploadRoutes:
+    """The handlers. A call that breaks off leaves nothing."""
+
+    def __init__(self, files: Files, uploads: Uploads) -> None:
+        self._files = files
+        self._uploads = uploads
+
+    def routes(self) -> list[Route]:
+        path = re.compile(f"/upload{VERSION}/files")
+        return [
+            Route(name="upload.raw", method="POST", pattern=path, handler=self.raw, accepts=_is_raw, bulk=True),
+            Route(
+                name="upload.multipart",
+                method="POST",
+                pattern=path,
+                handler=self.multipart,
+                accepts=_is_multipart,
+                bulk=True,
+            ),
+        ]
+
+    async def raw(self, request: web.Request) -> web.Response:
+        _check_length(request)
+        name = readable(request.headers.get("X-Goog-Upload-File-Name", ""))
+        wish = NewSession(name=None, display_name=name, mime_type=request.content_type, size=request.content_length)
+        return _done(request, await self._store(wish, request.content))
+
+    async def multipart(self, request: web.Request) -> web.Response:
+        _check_length(request)
+        with _parsing():
+            if "Content-Type" not in request.headers:
+                raise ValueError("there is no Content-Type")
+            parts = await request.multipart()
+            description = await _read(await _part(parts))
+        wish = read_wish(request, description)
+        with _parsing():
+            content = await _part(parts)
+        mime_type = wish.mime_type or readable(content.headers.get("Content-Type", ""))
+        wish = msgspec.structs.replace(wish, mime_type=mime_type)
+        return _done(request, await self._store(wish, _Content(content)))
+
+    async def _store(self, wish: NewSession, source: Source) -> StoredFile:
+        started = await self._files.start(wish)
+        try:
+            async with self._uploads.turn(started.id) as (session, reception):
+                await reception.append(Body(source))
+                return await self._uploads.finalise(session, reception)
+        except Refusal:
+            await self._files.cancel(started)
+            raise
+
+
+@contextmanager
+def _parsing() -> Iterator[None]:
+    """Raises Refusal 400 for what the parser cannot read."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise Refusal(400, f"The body is not multipart/related: {error}.") from error
+
+
+class _Content:
+    """A part as a stream."""
+
+    def __init__(self, part: BodyPartReader) -> None:
+        self._part = part
+
+    async def readany(self) -> bytes:
+        with _parsing():
+            return await self._part.read_chunk(PIECE_BYTES)
+
+
+async def _part(parts: MultipartReader) -> BodyPartReader:
+    part = await parts.next()
+    if not isinstance(part, BodyPartReader):
+        raise ValueError("a description and the bytes are expected as two parts")
+    return part
+
+
+async def _read(part: BodyPartReader) -> bytes:
+    pieces: list[bytes] = []
+    while piece := await part.read_chunk():
+        pieces.append(piece)
+        if sum(map(len, pieces)) > MAX_DESCRIPTION_BYTES:
+            raise Refusal(400, f"The description has more than {MAX_DESCRIPTION_BYTES} bytes.")
+    return b"".join(pieces)
+
+
+def _check_length(request: web.Request) -> None:
+    if request.content_length is None:
+        raise Refusal(400, "An upload in one call needs Content-Length; or use the resumable protocol.")
+    if request.content_length > MAX_FILE_BYTES:
+        raise Refusal(400, f"A file has at most {MAX_FILE_BYTES} bytes, not {request.content_length}.")
+
+
+def _done(request: web.Request, file: StoredFile) -> web.Response:
+    return answer(Uploaded(file_body(file, origin(request))), {"X-Goog-Upload-Status": "final"})
+
+
+def _protocol(request: web.Request) -> str:
+    return request.headers.get("X-Goog-Upload-Protocol", "").lower() or request.query.get("uploadType", "")
+
+
+def _is_raw(request: web.Request) -> bool:
+    return _protocol(request) in ("raw", "media")
+
+
+def _is_multipart(request: web.Request) -> bool:
+    return _protocol(request) == "multipart"

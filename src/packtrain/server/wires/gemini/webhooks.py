@@ -1,0 +1,166 @@
+"""Registered webhooks: create, get, list, update, delete, ping, rotate the secret; and the keys that sign for jobs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from ...._options import KIB
+from ...._wire.gemini.files import encode_time
+from ...._wire.gemini.webhooks import EVENTS, SECRET, SigningSecret, Webhook, WebhookPage
+from ...paging import next_token, read_window
+from ...replies import Refusal, answer
+from ...routing import Route
+from ...webhooks.events import JobWebhooks
+from ...webhooks.registry import WebhookChanges
+from .json_body import VERSION, check_text, masked, member, members, shaped, strict_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+    from msgspec import Raw
+
+    from ...webhooks.destinations import Destinations
+    from ...webhooks.registry import StoredWebhook, Webhooks
+    from ...webhooks.signing_keys import Keys
+
+T = TypeVar("T")
+
+WEBHOOK = "/webhooks/([^/:]+)"
+#: As the real service pages them.
+DEFAULT_SIZE, MAX_SIZE = 50, 1000
+#: Our own: what one job may ask for, and how long a name may be.
+MAX_URIS, MAX_METADATA_BYTES, MAX_NAME = 10, 16 * KIB, 512
+CHANGEABLE = ("name", "uri", "subscribedEvents", "state")
+#: So much of a secret is shown later on.
+SHOWN = len(SECRET) + 4
+
+_REVOCATIONS = {
+    "": False,
+    "revoke_previous_secrets_after_h24": False,
+    "revoke_previous_secrets_immediately": True,
+}
+
+
+def webhook_body(webhook: StoredWebhook, *, new: str = "") -> Webhook:
+    """``new`` is the secret to show whole."""
+    return Webhook(
+        id=webhook.id,
+        name=webhook.name,
+        uri=webhook.uri,
+        subscribed_events=webhook.subscribed,
+        state=webhook.state,
+        signing_secrets=[
+            SigningSecret(known.secret[:SHOWN] + "...", "" if known.expires is None else encode_time(known.expires))
+            for known in webhook.secrets_at(webhook.updated)
+        ],
+        new_signing_secret=new,
+        create_time=encode_time(webhook.created),
+        update_time=encode_time(webhook.updated),
+    )
+
+
+class WebhookRoutes:
+    """The handlers."""
+
+    def __init__(self, webhooks: Webhooks, keys: Keys, destinations: Destinations) -> None:
+        self._webhooks = webhooks
+        self._keys = keys
+        self._destinations = destinations
+
+    def routes(self) -> list[Route]:
+        one, many = re.compile(VERSION + WEBHOOK), re.compile(VERSION + "/webhooks")
+        ping = re.compile(f"{VERSION}{WEBHOOK}:ping")
+        # The guide's samples for the command line have the second form, the official packages the first.
+        rotate = re.compile(f"{VERSION}{WEBHOOK}(?::rotateSigningSecret|/rotate_secret)")
+        keys = re.compile(r"/\.well-known/jwks\.json")
+        return [
+            Route(name="webhooks.create", method="POST", pattern=many, handler=self.create),
+            Route(name="webhooks.list", method="GET", pattern=many, handler=self.page),
+            Route(name="webhooks.get", method="GET", pattern=one, handler=self.get),
+            Route(name="webhooks.update", method="PATCH", pattern=one, handler=self.update),
+            Route(name="webhooks.delete", method="DELETE", pattern=one, handler=self.delete),
+            Route(name="webhooks.ping", method="POST", pattern=ping, handler=self.ping),
+            Route(name="webhooks.rotate", method="POST", pattern=rotate, handler=self.rotate),
+            Route(name="webhooks.keys", method="GET", pattern=keys, handler=self.public_keys, keyless=True),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        wanted = self._read(await _members(request))
+        if wanted.uri is None or wanted.subscribed_events is None:
+            raise Refusal(400, "A webhook needs uri and subscribed_events.")
+        webhook = await self._webhooks.create(name=wanted.name or "", uri=wanted.uri, events=wanted.subscribed_events)
+        (secret,) = webhook.secrets_at(webhook.created)
+        return answer(webhook_body(webhook, new=secret.secret))
+
+    async def get(self, request: web.Request, id: str) -> web.Response:
+        return answer(webhook_body(_known(await self._webhooks.get(id), id)))
+
+    async def page(self, request: web.Request) -> web.Response:
+        window = read_window(request.query, default=DEFAULT_SIZE, most=MAX_SIZE)
+        found = await self._webhooks.page(window)
+        bodies = [webhook_body(webhook) for webhook in found[: window.size]]
+        return answer(WebhookPage(webhooks=bodies, next_page_token=next_token(found, window)))
+
+    async def update(self, request: web.Request, id: str) -> web.Response:
+        changes = self._read(masked(await _members(request), request.query, CHANGEABLE))
+        return answer(webhook_body(_known(await self._webhooks.update(id, changes), id)))
+
+    async def delete(self, request: web.Request, id: str) -> web.Response:
+        _known(await self._webhooks.delete(id) or None, id)
+        return answer({})
+
+    async def ping(self, request: web.Request, id: str) -> web.Response:
+        _known(await self._webhooks.ping(id) or None, id)
+        return answer({})
+
+    async def rotate(self, request: web.Request, id: str) -> web.Response:
+        word = member(await _members(request), "revocationBehavior", str, "").lower()
+        if word not in _REVOCATIONS:
+            raise Refusal(
+                400, f"revocation_behavior {word[:80]!r} is none of: {', '.join(filter(None, _REVOCATIONS))}."
+            )
+        return answer({"secret": _known(await self._webhooks.rotate(id, at_once=_REVOCATIONS[word]), id)})
+
+    async def public_keys(self, request: web.Request) -> web.Response:
+        return answer({"keys": await self._keys.public()})
+
+    def _read(self, found: Mapping[str, Raw]) -> WebhookChanges:
+        """Raises Refusal 400."""
+        wanted = shaped(found, WebhookChanges)
+        if len(wanted.name or "") > MAX_NAME:
+            raise Refusal(400, f"name is longer than {MAX_NAME} characters.")
+        if wanted.uri is not None:
+            self._destinations.check(wanted.uri)
+        events = wanted.subscribed_events
+        if events is not None and not (events and set(events) <= set(EVENTS)):
+            raise Refusal(400, f"subscribed_events: give some of {', '.join(EVENTS)}.")
+        return wanted
+
+
+def read_wish(config: Mapping[str, Raw], destinations: Destinations) -> JobWebhooks:
+    """The webhookConfig of a job. Raises Refusal 400."""
+    wish = shaped(config, JobWebhooks)
+    if len(wish.uris) > MAX_URIS:
+        raise Refusal(400, f"webhookConfig.uris: there are at most {MAX_URIS}.")
+    for uri in wish.uris:
+        destinations.check(uri)
+    metadata = bytes(wish.user_metadata)
+    if metadata and not metadata.startswith(b"{"):
+        raise Refusal(400, "webhookConfig.userMetadata is not an object.")
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise Refusal(400, f"webhookConfig.userMetadata is longer than {MAX_METADATA_BYTES} bytes.")
+    return wish
+
+
+async def _members(request: web.Request) -> Mapping[str, Raw]:
+    body = await request.read()
+    check_text(body)
+    return members(strict_json(body)) if body.strip() else {}
+
+
+def _known(found: T | None, id: str) -> T:
+    if found is None:
+        raise Refusal(404, f"The webhook {id} does not exist.")
+    return found

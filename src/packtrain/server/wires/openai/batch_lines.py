@@ -1,0 +1,131 @@
+"""The lines of a batch's files: requests read in blocks, answers and errors written to a file each."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ...._errors import ProtocolError
+from ...._model import RowError
+from ...._wire.gemini.errors import GRPC_INVALID_ARGUMENT
+from ...._wire.openai.batches import RequestLine, ResultLine, RowFailure, RowResponse, encode_row
+from ...._wire.openai.errors import encode_error, status_of
+from ...job_lines import BLOCK_BYTES, BLOCK_ROWS, gathered
+from ...jobs import Counts
+from .translation import Asked, ask, settle
+from .validation import read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
+    from ...._model import Task
+    from ...backends.backend import Answer
+    from ...blobs import Appender
+    from .batch_store import StoredBatch
+
+_decode = msgspec.json.Decoder(RequestLine).decode
+
+
+class Line(Struct, frozen=True):
+    """``tag`` is the same whenever this line of this batch is asked."""
+
+    tag: str
+    custom_id: str
+    asked: Asked | RowError
+
+
+class BatchLines:
+    """The requests of a valid file."""
+
+    def __init__(self, file: BinaryIO, batch: StoredBatch) -> None:
+        self._file = read_lines(file)
+        self._batch = batch
+
+    def block(self, most: int | None = None) -> list[Line]:
+        """The next lines, until they have ``most`` requests; none at the end of the file."""
+        lines: list[Line] = []
+        size = requests = 0
+        for number, line in self._file:
+            lines.append(found := self._line(number, line))
+            size += len(line)
+            requests += len(found.asked.requests) if isinstance(found.asked, Asked) else 0
+            if size >= BLOCK_BYTES or requests >= min(most or BLOCK_ROWS, BLOCK_ROWS):
+                break
+        return lines
+
+    def rest(self) -> Iterator[tuple[str, str]]:
+        """Tag and custom_id of the lines that were not asked."""
+        for number, line in self._file:
+            yield self._tag(number), _decode(line).custom_id
+
+    def _line(self, number: int, line: bytes) -> Line:
+        found = _decode(line)
+        tag = self._tag(number)
+        return Line(tag, found.custom_id, _asked(self._batch.task, found.body, tag, int(self._batch.created)))
+
+    def _tag(self, number: int) -> str:
+        return hashlib.blake2b(b"%b:%d" % (self._batch.name.encode(), number), digest_size=16).hexdigest()
+
+
+def _asked(task: Task, body: Raw, tag: str, created: int) -> Asked | RowError:
+    try:
+        return ask(task, body, id=f"chatcmpl-{tag}", created=created)
+    except (ValueError, RecursionError) as error:
+        return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be answered: {error}.")
+
+
+def requests_of(block: Sequence[Line]) -> list[Raw]:
+    return [request for line in block if isinstance(line.asked, Asked) for request in line.asked.requests]
+
+
+class BatchResults:
+    """The two files that grow; ``counts`` tells what is in them."""
+
+    def __init__(self, output: Appender, errors: Appender) -> None:
+        self._output = output
+        self._errors = errors
+        self.counts = Counts()
+
+    def write(self, block: Sequence[Line], answers: Sequence[Answer]) -> None:
+        """``answers`` belong to ``requests_of(block)``. Raises ProtocolError when they are not as many.
+
+        When it raises, nothing of them was written.
+        """
+        if len(answers) != len(requests_of(block)):
+            raise ProtocolError(f"the backend gave {len(answers)} answers to {len(requests_of(block))} requests")
+        given = iter(answers)
+        output, errors = list[bytes](), list[bytes]()
+        for line in block:
+            answer = _answer(line, given)
+            (errors if isinstance(answer, RowError) else output).append(_row(line, answer))
+        with self._output.whole():
+            self._output.write_all(gathered(output))
+            self._errors.write_all(gathered(errors))
+        self.counts.succeeded += len(output)
+        self.counts.failed += len(errors)
+
+    def abandon(self, lines: Sequence[tuple[str, str]], failure: RowFailure) -> None:
+        """These lines, by tag and custom_id, get the same reason. When it raises, nothing of them was written."""
+        rows = (ResultLine(id=f"batch_req_{tag}", custom_id=custom_id, error=failure) for tag, custom_id in lines)
+        self._errors.write_all(gathered(map(encode_row, rows)))
+        self.counts.failed += len(lines)
+
+
+def _answer(line: Line, given: Iterator[Answer]) -> Answer:
+    if isinstance(line.asked, RowError):
+        return line.asked
+    return settle(line.asked, [next(given) for _ in line.asked.requests])
+
+
+def _row(line: Line, answer: Answer) -> bytes:
+    if isinstance(answer, RowError):
+        status = status_of(answer.code)
+        body = encode_error(status, answer.message or "The model gave no reason.")
+    else:
+        status, body = 200, answer
+    response = RowResponse(status_code=status, request_id=f"req_{line.tag}", body=Raw(body))
+    return encode_row(ResultLine(id=f"batch_req_{line.tag}", custom_id=line.custom_id, response=response))

@@ -1,0 +1,94 @@
+"""Runs batches: validates the input file, asks its lines block by block, and publishes what came of it.
+
+A batch cut off by a crash begins again from its input; what it had written goes with the next start.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Literal
+
+from anyio import to_thread
+
+from ...._wire.openai.batches import CANCELLED, EXPIRED, RowFailure
+from ...backends.calls import ask_block
+from ...blobs import Digest
+from ...disk_full import with_room
+from ...job_lines import BLOCK_ROWS
+from .batch_lines import BatchLines, BatchResults, requests_of
+from .batch_store import Product
+from .translation import resource
+from .validation import validate
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from ...backends.backend import Backend
+    from ...blobs import Blobs
+    from ...jobs import StoredJob
+    from .batch_lines import Line
+    from .batch_store import Batches, StoredBatch
+
+#: Why the rest of a batch was not asked.
+_FAILURES = {
+    "cancelled": RowFailure(code=CANCELLED, message="The batch was cancelled before this request was asked."),
+    "expired": RowFailure(code=EXPIRED, message="The time of the batch was over before this request was asked."),
+}
+
+
+class BatchRuns:
+    """Serves the jobs that are batches of this wire."""
+
+    def __init__(self, batches: Batches, blobs: Blobs, backend: Backend) -> None:
+        self._batches = batches
+        self._blobs = blobs
+        self._backend = backend
+
+    async def serve(self, job: StoredJob) -> bool:
+        """False when the job is none. Raises what the backend raises."""
+        batch = await self._batches.get(job.name)
+        if batch is None:
+            return False
+        with await to_thread.run_sync(self._blobs.reader, batch.blob) as file:
+            size = await to_thread.run_sync(self._blobs.size, batch.blob)
+            found = await to_thread.run_sync(validate, file, size, batch.endpoint, self._batches.limits)
+            if found.errors:
+                await self._batches.reject(batch, found.errors)
+            elif await self._batches.begin(batch, found.model, found.requests):
+                await self._answer(batch, resource(found.model), file)
+        return True
+
+    async def _answer(self, batch: StoredBatch, model: str, file: BinaryIO) -> None:
+        async with self._batches.scratch() as output, self._batches.scratch() as errors:
+            with (
+                await to_thread.run_sync(self._blobs.appender, output, Digest()) as answers,
+                await to_thread.run_sync(self._blobs.appender, errors, Digest()) as failures,
+            ):
+                results = BatchResults(answers, failures)
+                wish = await self._copy(batch, model, BatchLines(file, batch), results)
+            if wish != "gone":
+                products = Product(output, answers.digest), Product(errors, failures.digest)
+                await self._batches.finish(batch, wish, results.counts, *products)
+
+    async def _copy(
+        self, batch: StoredBatch, model: str, lines: BatchLines, results: BatchResults
+    ) -> Literal["go on", "cancelled", "expired", "gone"]:
+        """Until the end of the file, or until nobody wants the rest."""
+
+        async def wanted() -> bool:
+            return await self._batches.progress(batch, results.counts) == "go on"
+
+        block: list[Line] = []
+        wish = await self._batches.progress(batch, results.counts)
+        while wish == "go on" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
+            answers = await ask_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
+            if answers is not None:
+                await with_room(partial(to_thread.run_sync, results.write, block, answers))
+                block = []
+            wish = await self._batches.progress(batch, results.counts)
+        if wish in _FAILURES:
+            left = chain(((line.tag, line.custom_id) for line in block), lines.rest())
+            while some := await to_thread.run_sync(list, islice(left, BLOCK_ROWS)):
+                await with_room(partial(to_thread.run_sync, results.abandon, some, _FAILURES[wish]))
+        return wish

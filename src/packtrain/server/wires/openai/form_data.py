@@ -1,0 +1,119 @@
+"""Forms (``multipart/form-data``): fields kept as text, the one file streamed to disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import BodyPartReader, ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from anyio import to_thread
+
+from ...._options import KIB, PIECE_BYTES
+from ...blobs import Digest
+from ...replies import readable
+from .errors import Denial
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import MultipartReader
+
+    from ...blobs import Appender, Blobs
+
+#: One field of a form, and how many there may be.
+MAX_FIELD_BYTES = 64 * KIB
+MAX_FIELDS = 32
+
+
+class Form:
+    """What came. ``digest`` is None until the file was there."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.filename = ""
+        self.mime_type = ""
+        self.digest: Digest | None = None
+
+    def field(self, name: str) -> str:
+        """Raises Denial when it is missing."""
+        value = self.fields.get(name, "")
+        if not value:
+            raise Denial(400, f"The form has no field {name}.", param=name)
+        return value
+
+
+async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, limit: int) -> Form:
+    """Reads the form, in whatever order its parts come; the file in field ``name`` goes to ``blob``.
+
+    Raises Denial: 400 for a form that is not whole, 413 for a file above ``limit`` bytes, 408 for one that stops
+    coming.
+    """
+    if request.content_type != "multipart/form-data":
+        raise Denial(400, "The body is not multipart/form-data.")
+    form = Form()
+    try:
+        async for part in _parts(await request.multipart()):
+            if part.name == name:
+                await _keep(form, part, blobs, blob, limit)
+            else:
+                await _note(form, part)
+    except TimeoutError as error:
+        raise Denial(408, f"{error}.") from error
+    except (ValueError, ConnectionError, ClientError, HttpProcessingError, web.RequestPayloadError) as error:
+        raise Denial(400, f"The form is not whole: {error}.") from error
+    if form.digest is None:
+        raise Denial(400, f"The form has no file in its field {name}.", param=name)
+    return form
+
+
+async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
+    for _ in range(MAX_FIELDS):
+        part = await reader.next()
+        if part is None:
+            return
+        if not isinstance(part, BodyPartReader):
+            raise Denial(400, "A form inside a form is not taken.")
+        yield part
+    raise Denial(400, f"The form has more than {MAX_FIELDS} fields.")
+
+
+async def _keep(form: Form, part: BodyPartReader, blobs: Blobs, blob: str, limit: int) -> None:
+    if form.digest:
+        raise Denial(400, "The form has more than one file.", param=part.name)
+    digest = form.digest = Digest()
+    form.filename = readable(part.filename or "")
+    form.mime_type = readable(part.headers.get("Content-Type", "application/octet-stream"))
+    with await to_thread.run_sync(blobs.appender, blob, digest) as file:
+        while pieces := await _gather(part):
+            if digest.bytes + sum(map(len, pieces)) > limit:
+                raise Denial(413, f"The file is larger than {limit} bytes.", param=part.name)
+            await to_thread.run_sync(_store, file, pieces)
+
+
+async def _gather(part: BodyPartReader) -> list[bytes]:
+    """So much that a hop to a thread is worth it; nothing at the end."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < PIECE_BYTES and not part.at_eof():
+        piece = await part.read_chunk(PIECE_BYTES)
+        if piece:
+            pieces.append(piece)
+            size += len(piece)
+    return pieces
+
+
+def _store(file: Appender, pieces: list[bytes]) -> None:
+    try:
+        for piece in pieces:
+            file.write(piece)
+    except OSError as error:
+        raise Denial(503, f"The bytes cannot be stored: {error.strerror}.") from error
+
+
+async def _note(form: Form, part: BodyPartReader) -> None:
+    value = b""
+    while not part.at_eof() and len(value) <= MAX_FIELD_BYTES:
+        value += await part.read_chunk()
+    if len(value) > MAX_FIELD_BYTES:
+        raise Denial(400, f"The field {part.name} is longer than {MAX_FIELD_BYTES} bytes.")
+    form.fields[part.name or ""] = value.decode("utf-8")

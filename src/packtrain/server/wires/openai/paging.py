@@ -1,0 +1,80 @@
+"""Pages of a list, as OpenAI has them: ``after`` is the id of the last item seen."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+
+from msgspec import Struct
+
+from .errors import Denial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...transactions import Transaction
+
+Order = Literal["asc", "desc"]
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=Named)
+
+
+class Cursor(Struct, frozen=True, kw_only=True):
+    """What a client asks to see."""
+
+    limit: int
+    after: str | None
+    order: Order = "desc"
+
+
+class Page(Struct, Generic[Item], frozen=True, kw_only=True):
+    items: list[Item]
+    has_more: bool
+
+    @property
+    def first_id(self) -> str | None:
+        return self.items[0].name if self.items else None
+
+    @property
+    def last_id(self) -> str | None:
+        return self.items[-1].name if self.items else None
+
+
+def read_cursor(query: Mapping[str, str], *, default: int, most: int) -> Cursor:
+    """Raises Denial."""
+    limit, order = query.get("limit", str(default)), query.get("order", "desc")
+    if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= most):
+        raise Denial(400, f"limit {limit[:20]!r} is not a number from 1 to {most}.", param="limit")
+    if order not in ("asc", "desc"):
+        raise Denial(400, f"order {order[:20]!r} is neither asc nor desc.", param="order")
+    return Cursor(limit=int(limit), after=query.get("after") or None, order="asc" if order == "asc" else "desc")
+
+
+def fetch_page(tx: Transaction, kind: type[Item], table: str, cursor: Cursor, purpose: str = "") -> Page[Item]:
+    """``table`` is one of our own, with ``seq`` and ``name``. Raises Denial for an ``after`` that is not in it."""
+    low, high = 0, 2**63 - 1
+    if cursor.after is not None:
+        seq = _place(tx, table, cursor.after)
+        low, high = (seq, high) if cursor.order == "asc" else (low, seq)
+    test = "AND expires > ? AND ? IN ('', purpose)" if table == "openai_files" else ""
+    sql = f"SELECT * FROM {table} WHERE seq > ? AND seq < ? {test} ORDER BY seq {cursor.order} LIMIT ?"  # noqa: S608 - words of our own
+    tests = (tx.now, purpose) if test else ()
+    found = tx.rows(kind, sql, low, high, *tests, cursor.limit + 1)
+    return Page(items=found[: cursor.limit], has_more=len(found) > cursor.limit)
+
+
+class _Place(Struct, frozen=True):
+    seq: int
+
+
+def _place(tx: Transaction, table: str, name: str) -> int:
+    place = tx.row(_Place, f"SELECT seq FROM {table} WHERE name = ?", name)  # noqa: S608 - a word of our own
+    if place is None:
+        raise Denial(400, f"There is no {name[:80]!r} to go on after; begin again without it.", param="after")
+    return place.seq

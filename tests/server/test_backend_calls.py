@@ -1,0 +1,239 @@
+"""Slow and dead backends: who asks for how long, and how soon a job that nobody wants lets go of them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from aiohttp import ClientSession
+from msgspec import Raw
+
+from packtrain import ApiError, ProtocolError
+from packtrain._model import RowError, Task
+from packtrain.server import serving
+from packtrain.server.backends.calls import OUTAGE, ask_block
+
+from .service_calls import Calls, blobs, generate_line, generate_lines
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from packtrain.server.backends.backend import Answer, Backend
+
+AWAY = RowError(code=14, message="nobody there")
+
+
+class Stalling:
+    """Answers all but what contains "stall"; that never."""
+
+    rows = 4
+
+    def __init__(self) -> None:
+        self.stalled = anyio.Event()
+
+    async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
+        if any(b"stall" in bytes(request) for request in requests):
+            self.stalled.set()
+            await anyio.sleep_forever()
+        return [b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}'] * len(requests)
+
+
+class Told:
+    """Gives these answers, one call after the other, and then good ones."""
+
+    rows = 8
+
+    def __init__(self, *told: Sequence[Answer] | ApiError) -> None:
+        self._told = list(told)
+        self.asked = 0
+
+    async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
+        self.asked += 1
+        found = self._told.pop(0) if self._told else [b"{}"] * len(requests)
+        if isinstance(found, ApiError):
+            raise found
+        return found
+
+
+class Dead:
+    rows = 8
+
+    async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
+        return [AWAY] * len(requests)
+
+
+class VirtualClock:
+    """Waits that pass at once and are noted."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def now(self) -> float:
+        return sum(self.waits)
+
+    def monotonic(self) -> float:
+        return self.now()
+
+    def jitter(self) -> float:
+        return 1.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+@asynccontextmanager
+async def calls_of(directory: Path, backend: Backend) -> AsyncIterator[Calls]:
+    async with serving(directory, backend=backend, workers=1) as origin, ClientSession() as session:
+        yield Calls(session, origin)
+
+
+async def stalled_job(calls: Calls, backend: Stalling) -> str:
+    """A job with one block answered, and one that is waited for."""
+    job = await calls.job((await calls.upload(generate_lines(4) + generate_lines(8, "stall")))["name"])
+    with anyio.fail_after(30):
+        await backend.stalled.wait()
+    return job
+
+
+async def test_cancel_does_not_wait_for_a_slow_backend(directory: Path) -> None:
+    """What was answered is delivered, the rest has code 1."""
+    backend = Stalling()
+    async with calls_of(directory, backend) as calls:
+        job = await stalled_job(calls, backend)
+        assert (await calls.call("POST", f"/v1beta/{job}:cancel")).status == 200
+        operation = await calls.ended(job)
+        assert operation["metadata"]["state"] == "BATCH_STATE_SUCCEEDED"
+        rows = await calls.results(operation)
+    assert [row.get("error", {}).get("code") for row in rows] == [None] * 4 + [1] * 8
+
+
+async def test_delete_does_not_wait_for_a_slow_backend(directory: Path) -> None:
+    """The one worker is free for the next job."""
+    backend = Stalling()
+    async with calls_of(directory, backend) as calls:
+        job = await stalled_job(calls, backend)
+        assert (await calls.call("DELETE", f"/v1beta/{job}")).status == 200
+        next_job = await calls.job((await calls.upload(generate_lines(1)))["name"])
+        assert len(await calls.results(await calls.ended(next_job))) == 1
+
+
+async def test_job_whose_input_is_lost_fails_without_the_names_of_blobs(directory: Path) -> None:
+    """What a client hears of it is for people."""
+    backend = Stalling()
+    async with calls_of(directory, backend) as calls:
+        stalled = await stalled_job(calls, backend)
+        known = set(blobs(directory))
+        job = await calls.job((await calls.upload(generate_lines(1)))["name"])
+        for blob in set(blobs(directory)) - known:
+            blob.unlink()
+        assert (await calls.call("DELETE", f"/v1beta/{stalled}")).status == 200
+        error = (await calls.ended(job))["error"]
+    assert error["message"] == "The service cannot use what it keeps of this job: No such file or directory."
+
+
+async def test_cancelled_batch_of_the_other_wire_lists_the_block_that_was_waited_for(directory: Path) -> None:
+    """Each line is in one of the two files, once."""
+    backend = Stalling()
+    async with calls_of(directory, backend) as calls:
+        job = await stalled_batch(calls, backend)
+        path = f"/v1/batches/{job.replace('/', '%2F')}"
+        assert (await calls.call("POST", f"{path}/cancel", headers=OPENAI)).status == 200
+        operation = await calls.until(job, lambda found: found["metadata"]["state"] == "BATCH_STATE_CANCELLED")
+        batch = (await calls.call("GET", path, headers=OPENAI)).json
+        assert operation["done"]
+        assert batch["request_counts"] == {"total": 12, "completed": 4, "failed": 8}
+        errors = await calls.call("GET", f"/v1/files/{batch['error_file_id']}/content", headers=OPENAI)
+    assert errors.body.count(b"batch_cancelled") == 8
+    assert [errors.body.count(b'"custom_id":"r%d"' % at) for at in range(12)] == [0] * 4 + [1] * 8
+
+
+OPENAI = {"Authorization": "Bearer any"}
+
+
+async def stalled_batch(calls: Calls, backend: Stalling) -> str:
+    """As stalled_job."""
+    lines = b"".join(chat_line(at, "hello" if at < 4 else "stall") for at in range(12))
+    body = {"input_file_id": (await calls.upload(lines))["name"], "endpoint": "/v1/chat/completions"}
+    body["completion_window"] = "24h"
+    made = await calls.call("POST", "/v1/batches", json=body, headers=OPENAI)
+    with anyio.fail_after(30):
+        await backend.stalled.wait()
+    return str(made.json["id"])
+
+
+def chat_line(at: int, text: str) -> bytes:
+    body = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % text.encode()
+    return b'{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":%b}\n' % (at, body)
+
+
+async def test_job_waits_for_a_backend_that_is_away(directory: Path) -> None:
+    """Its lines are not burnt as errors: it asks again until somebody answers."""
+    backend = Told([AWAY] * 3, [RowError(code=8), RowError(code=4), AWAY])
+    async with calls_of(directory, backend) as calls:
+        job = await calls.job((await calls.upload(generate_lines(3)))["name"])
+        rows = await calls.results(await calls.ended(job))
+    assert [set(row) for row in rows] == [{"key", "response"}] * 3
+    assert backend.asked == 3
+
+
+async def test_job_that_waits_for_a_dead_backend_can_be_cancelled(directory: Path) -> None:
+    """Between two attempts as well."""
+    async with calls_of(directory, Dead()) as calls:
+        job = await calls.job((await calls.upload(generate_line("a", "x")))["name"])
+        await calls.until(job, lambda found: found["metadata"]["state"] == "BATCH_STATE_RUNNING")
+        assert (await calls.call("POST", f"/v1beta/{job}:cancel")).status == 200
+        (row,) = await calls.results(await calls.ended(job))
+    assert row["error"] == {"code": 1}
+
+
+async def asked(backend: Backend, count: int = 2, clock: VirtualClock | None = None) -> Any:
+    async def wanted() -> bool:
+        return True
+
+    return await ask_block(
+        backend, [Raw(b"{}")] * count, task="generate", model="models/m", wanted=wanted, clock=clock or VirtualClock()
+    )
+
+
+async def test_errors_stand_after_an_hour() -> None:
+    """Waits grow to a minute; then it may be that nobody survives these requests, and the job goes on."""
+    clock = VirtualClock()
+    assert await asked(Dead(), clock=clock) == [AWAY, AWAY]
+    assert clock.waits[:3] == [0.5, 1.0, 2.0]
+    assert max(clock.waits) == 60.0
+    assert OUTAGE <= sum(clock.waits) < OUTAGE + 60
+
+
+async def test_errors_of_a_backend_that_is_there_stand_at_once() -> None:
+    """It found fault with the requests."""
+    backend, told = Told([RowError(code=3), RowError(code=13)]), [RowError(code=3), RowError(code=13)]
+    assert await asked(backend) == told
+    assert backend.asked == 1
+
+
+async def test_lines_that_were_out_when_the_backend_went_away_are_asked_again() -> None:
+    """They alone, as often as it goes; what was answered stays, in its place, and each answer is a new beginning."""
+    clock, other = VirtualClock(), RowError(code=13)
+    backend = Told([b"1", AWAY, other, AWAY, AWAY], [AWAY, b"4", AWAY], [AWAY, AWAY], [b"2", b"5"])
+    assert await asked(backend, 5, clock) == [b"1", b"2", other, b"4", b"5"]
+    assert (backend.asked, clock.waits) == (4, [0.5, 0.5, 1.0])
+
+
+async def test_backend_with_too_few_answers_fails_the_job() -> None:
+    """Nobody can tell whose they are."""
+    with pytest.raises(ProtocolError, match="1 answers to 2 requests"):
+        await asked(Told([AWAY]))
+
+
+async def test_block_without_requests() -> None:
+    """Bad lines alone are nobody's outage."""
+    assert await asked(Told(), 0) == []
+
+
+async def test_failure_of_the_whole_job_comes_out_as_it_is() -> None:
+    """Not wrapped in a group."""
+    with pytest.raises(ApiError, match="no"):
+        await asked(Told(ApiError("no", status=500)))

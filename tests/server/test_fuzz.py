@@ -1,0 +1,32 @@
+"""Calls drawn from what the service says of itself. ``scripts/torture fuzz`` is the long form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from packtrain.server import serving
+from packtrain.server.wires.gemini.openapi import GEMINI
+from packtrain.server.wires.openai.openapi import OPENAI
+from tests.fuzz.campaign import fuzz
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEED = 20261122
+#: Examples of each operation, beside those that schemathesis makes to cover the schemas.
+EXAMPLES = 3
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_is_sent_is_answered_as_described(directory: Path, tmp_path: Path) -> None:
+    """By every operation: no 5xx; statuses, media types, headers and bodies that the description has."""
+    print(f"seed {SEED}")
+    async with serving(directory) as origin:
+        options = ["--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES)]
+        outcome = await fuzz(origin, tmp_path, seed=SEED, options=options)
+    print(outcome.tally)
+    assert outcome.passed, outcome.output
+    assert outcome.tally.keys() >= GEMINI.operations.keys() | OPENAI.operations.keys()
+    assert outcome.answered >= {"files.get", "files.download", "batches.create", "batches.get", "openai.files.get"}

@@ -1,0 +1,122 @@
+"""Large bodies, which are read past the HTTP parser, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from packtrain.server.blobs import Appender
+from packtrain.server.request_body import TAP_BYTES
+
+from .service_calls import GRANULARITY, Calls, digest_of, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.both_loops
+
+DATA = random.Random(3).randbytes(3 * TAP_BYTES + 11)
+
+
+async def test_large_body_arrives_whole_and_ends_its_connection(calls: Calls) -> None:
+    """The bytes are those that were sent; the client is told not to use the connection again, and may go on."""
+    url = await calls.url(size=len(DATA))
+    answer = await calls.command(url, "upload, finalize", offset=0, data=DATA)
+    assert answer.headers["Connection"] == "close"
+    assert digest_of(answer.json["file"]) == sha256(DATA)
+    assert digest_of(await calls.upload(DATA[1:])) == sha256(DATA[1:])
+
+
+async def test_small_body_keeps_its_connection(calls: Calls) -> None:
+    """Only what is worth it costs a connection."""
+    url = await calls.url(size=GRANULARITY)
+    answer = await calls.command(url, "upload, finalize", offset=0, data=DATA[:GRANULARITY])
+    assert answer.headers.get("Connection") != "close"
+
+
+@pytest.mark.parametrize("sent", [TAP_BYTES, 2 * TAP_BYTES + 5])
+async def test_newer_call_takes_over_from_a_large_body(calls: Calls, directory: Path, sent: int) -> None:
+    """What the older call brought is kept, and the newer one goes on from there."""
+    url = await calls.url(size=len(DATA))
+    async with _sending(calls.origin, url, sent):
+        await _stored(directory, sent)
+        assert await calls.received(url) == sent
+        answer = await calls.command(url, "upload, finalize", offset=sent, data=DATA[sent:])
+    assert digest_of(answer.json["file"]) == sha256(DATA)
+
+
+@pytest.mark.parametrize("sent", [TAP_BYTES, 2 * TAP_BYTES + 5])
+async def test_large_body_that_breaks_off_keeps_its_start(calls: Calls, directory: Path, sent: int) -> None:
+    """The client goes away in the middle; every byte that it sent counts."""
+    url = await calls.url(size=len(DATA))
+    async with _sending(calls.origin, url, sent):
+        pass
+    await _stored(directory, sent)
+    assert await calls.received(url) == sent
+    answer = await calls.command(url, "upload, finalize", offset=sent, data=DATA[sent:])
+    assert digest_of(answer.json["file"]) == sha256(DATA)
+
+
+async def test_large_body_goes_on_right_after_a_disk_was_full_for_a_moment(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored behind the piece that found no room, so what is asked for next is what is missing."""
+    write, left = Appender.write, 2 * TAP_BYTES
+
+    def stingy(self: Appender, piece: bytes | memoryview) -> None:
+        nonlocal left
+        left -= len(piece)
+        if left < 0:
+            left = len(DATA) * 2
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, piece)
+
+    monkeypatch.setattr(Appender, "write", stingy)
+    url = await calls.url(size=len(DATA))
+    answer = await calls.command(url, "upload, finalize", offset=0, data=DATA)
+    assert answer.status == 503
+    stored = await calls.received(url)
+    assert 0 < stored < len(DATA)
+    answer = await calls.command(url, "upload, finalize", offset=stored, data=DATA[stored:])
+    assert digest_of(answer.json["file"]) == sha256(DATA)
+
+
+async def test_third_call_ends_the_second_too(calls: Calls, directory: Path) -> None:
+    """Whoever waits for a turn behind an older call is older itself, once another comes."""
+    url = await calls.url(size=len(DATA))
+    async with _sending(calls.origin, url, TAP_BYTES), _sending(calls.origin, url, TAP_BYTES):
+        await _stored(directory, TAP_BYTES)
+        with anyio.fail_after(10):
+            answer = await calls.command(url, "query")
+    assert answer.headers["X-Goog-Upload-Size-Received"] == str(TAP_BYTES)
+
+
+async def _stored(directory: Path, size: int) -> None:
+    with anyio.fail_after(20):
+        while sum(blob.stat().st_size for blob in (directory / "blobs").iterdir()) != size:
+            await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def _sending(origin: str, url: str, sent: int) -> AsyncIterator[None]:
+    """A call that promises all of ``DATA`` and sends that much of it; closed at the end."""
+    host, port = origin.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST {url.removeprefix(origin)} HTTP/1.1\r\nHost: {host}\r\nX-Goog-Upload-Command: upload, finalize\r\n"
+        f"X-Goog-Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
+    )
+    writer.write(head.encode() + DATA[:sent])
+    await writer.drain()
+    try:
+        yield
+    finally:
+        writer.close()
+        await writer.wait_closed()
