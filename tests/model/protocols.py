@@ -11,9 +11,9 @@ NAIVE = Protocol("naive: no record before the create, send again", records_inten
 LIST_ONCE = Protocol("intent + list once")
 SETTLE = Protocol("intent + settle", settles=True)
 QUARANTINE = Protocol("quarantine", Absence.STOP)
-FENCE = Protocol("fence", Absence.FENCE)
-FENCE_WAIT = Protocol("fence + wait for the list", Absence.FENCE, waits_for_list=True)
-SETTLE_FENCE_WAIT = Protocol("settle + fence + wait for the list", Absence.FENCE, settles=True, waits_for_list=True)
+FENCE = Protocol("revoke", Absence.FENCE)
+FENCE_WAIT = Protocol("revoke + wait for the list", Absence.FENCE, waits_for_list=True)
+SETTLE_FENCE_WAIT = Protocol("settle + revoke + wait for the list", Absence.FENCE, settles=True, waits_for_list=True)
 #: As packtrain does it: REVOKE_INTENT is a state of its own, and every write is conditional on state and attempt.
 OURS = SETTLE_FENCE_WAIT._replace(name="packtrain", fences_in_two=True, saves_guarded=True)
 
@@ -77,9 +77,9 @@ WITHOUT_FILE_CHECK: dict[Row, tuple[Cell, ...]] = {
     (OURS, TWO): yes(9, 9, 9, 9),
 }
 
-_IN_TWO = FENCE_WAIT._replace(name="fence in two steps + wait", fences_in_two=True)
-_GUARDED = FENCE_WAIT._replace(name="fence + wait, guarded save", saves_guarded=True)
-_BOTH = _IN_TWO._replace(name="fence in two steps + wait, guarded save", saves_guarded=True)
+_IN_TWO = FENCE_WAIT._replace(name="revoke in two steps + wait", fences_in_two=True)
+_GUARDED = FENCE_WAIT._replace(name="revoke + wait, guarded save", saves_guarded=True)
+_BOTH = _IN_TWO._replace(name="revoke in two steps + wait, guarded save", saves_guarded=True)
 
 #: Finer steps and more parties; the verdict must stay.
 REFINEMENTS: dict[Row, tuple[Cell, ...]] = {
