@@ -41,7 +41,7 @@ from trials import tell
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from packtrain._io.spool import ShardReader
+    from packtrain._io.request_file import ShardReader
     from packtrain._manifest.base import Manifest
     from packtrain._model import Task
 

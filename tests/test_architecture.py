@@ -33,11 +33,11 @@ LASTING_OF = {
 }
 #: Files in which such calls stand beside the seam, and why they may.
 BESIDE_THE_SEAM = {
-    "_io/partial_download.py": (
+    "_io/result_file.py": (
         {"truncate"},
-        "a part is believed only after its join; what is kept of it is synced in the seam",
+        "a partial download is believed only after its join; what is kept of it is synced in the seam",
     ),
-    "_io/rejects.py": ({"truncate"}, "what is cut off is beyond the manifest's word, and is written again"),
+    "_io/spool.py": ({"truncate"}, "what is cut off is beyond the manifest's word, and is written again"),
     "_io/worker_pool.py": ({"ftruncate"}, "memory that is shared with a worker, and no file"),
     "_io/lock.py": ({"truncate"}, "who holds the lock, for a message; the lock itself is the kernel's"),
     "_manifest/queries.py": ({"execute", "executemany"}, "within a transaction, whose COMMIT is in the seam"),

@@ -14,12 +14,20 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 #: One read of the input, and the unit of handing work to a thread or a process.
 BLOCK_BYTES = 2 * MIB
-#: Judged frames and those under way, in bytes; a single larger one may stand alone.
+#: Blocks that are being validated or wait to be taken, in bytes; a single larger one is let in alone.
 BLOCKS_BYTES = 32 * MIB
-#: Input from which on processes are started to judge lines, which takes a tenth of a second.
+#: Input from which worker processes are started, which takes a tenth of a second.
 WORKERS_FROM = 64 * MB
-#: Of these processes, when nobody has chosen their number. More wait for what only one process can do.
+#: Worker processes when no number is chosen. More would wait for the one process that takes blocks in order.
 MAX_WORKERS = 4
+#: Memory shared with one worker process; a longer block is validated in this process.
+WORKER_BYTES = 8 * MIB
+#: Blocks that wait to be written to the open shard while one is written.
+WRITES_WAITING = 2
+#: Seconds that a block of a stream or of rows may grow once it has a byte.
+LINGER = 0.1
+#: Seconds that closing waits for a synchronous iterable of rows to return.
+CLOSE_PATIENCE = 1.0
 #: One line of input; longer ones are rejects, and never stand in memory whole.
 MAX_LINE_BYTES = 20 * MB
 #: Brackets open at once in one line. An own limit, because a parser's differs between interpreters.
@@ -33,6 +41,21 @@ SPOOL_BYTES = 20 * GB
 LEDGER_KEYS = 1_250_000
 #: Keys held at once when results are joined that do not come in order; larger shards take several passes.
 JOIN_WINDOW = 1_000_000
+#: One read of requests or results that are joined: few enough lines to stay in the processor's cache.
+JOIN_READ_BYTES = 64 * KIB
+#: Files from which a process of their own parses them, because starting it takes less time than parsing.
+JOIN_PROCESS_FROM = 64 * MIB
+#: Requests without a row that a join in order passes over to find the one of the next row.
+JOIN_LOOK_AHEAD = 1000
+#: Rows that a join in order may set apart: a number at the beginning, one for so many requests passed, and a number
+#: that fits memory in any case.
+JOIN_UNPLACED_FIRST, JOIN_UNPLACED_SHARE, JOIN_UNPLACED_MOST = 1000, 2, 250_000
+#: Bytes of results after which a join in order begins to write the answers that it has found.
+JOIN_WRITE_BYTES = 8 * MIB
+#: Rows that a join by index reads and writes at once.
+JOIN_GATHERED_ROWS = 256
+#: Shorter pieces of results are copied through a buffer, longer ones by the kernel.
+KERNEL_COPY_FROM = 256 * KIB
 
 UPLOADS = 4
 DOWNLOADS = 4
@@ -42,6 +65,10 @@ CHUNK_BYTES = 256 * MIB
 SEND_BYTES = 2 * MIB
 #: One read of a file that is copied, and one write of a file that is received.
 PIECE_BYTES = 1 * MIB
+#: Written bytes after which the disk is asked to begin with them, so that a later sync finds little left.
+WRITEBACK_BYTES = 16 * MIB
+#: Bytes fetched twice where a download is resumed, and compared.
+DOWNLOAD_OVERLAP = 64 * KIB
 #: Recoveries of one upload without a single byte of progress, before it starts anew.
 UPLOAD_STALLS = 5
 #: Attempts of one shard, each with its own input file, before a person must look.

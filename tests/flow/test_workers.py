@@ -118,7 +118,8 @@ async def test_a_lost_worker_ends_the_run_and_says_so() -> None:
     async with open_workers(2) as workers:
         for pid in children():
             os.kill(pid, signal.SIGKILL)
-        with pytest.raises(IncompleteRun, match=r"SIGKILL, perhaps for want of memory.*start the same command again"):
+        lost = r"SIGKILL, perhaps because memory ran out.*start the same command again"
+        with pytest.raises(IncompleteRun, match=lost):
             await workers.scan(RawBlock(good(1), 0, 0), "in")
     assert children() == []
 

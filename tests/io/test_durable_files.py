@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packtrain._io.spool import ShardWriter, land, publish_file
+from packtrain._io.request_file import ShardWriter
+from packtrain._io.spool import land, publish_file
 from packtrain.testing import armed
 
 if TYPE_CHECKING:

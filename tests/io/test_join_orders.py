@@ -109,21 +109,21 @@ class Joins:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def join(self, keys: list[str], rows: list[Row], *, judged: bool) -> bytes:
+    def join(self, keys: list[str], rows: list[Row], *, validated: bool) -> bytes:
         """The answers alone; for results of which they are known."""
         outputs = Outputs(self._root / "answers", self._root / "failed", self._root / "unknown")
         requests, results = self._root / "in", self._root / "results"
         requests.write_bytes(b"".join(b'{"key":"%b","request":{}}\n' % key.encode() for key in keys))
         results.write_bytes(b"".join(row.line for row in rows))
-        join_files([requests], [results], outputs, judged=judged)
+        join_files([requests], [results], outputs, validated=validated)
         return outputs.answers.read_bytes()
 
-    def check(self, keys: list[str], rows: list[Row], draw: random.Random, *, window: int, judged: bool) -> None:
+    def check(self, keys: list[str], rows: list[Row], draw: random.Random, *, window: int, validated: bool) -> None:
         """Join, over files cut anywhere between two lines, and compare with the naive way."""
         outputs = Outputs(self._root / "answers", self._root / "failed", self._root / "unknown")
         requests = self._files("in", [request(key, draw) for key in keys], draw)
         results = self._files("results", [row.line for row in rows], draw)
-        tally = join_files(requests, results, outputs, window=window, judged=judged)
+        tally = join_files(requests, results, outputs, window=window, validated=validated)
         failed = [json.loads(line)["key"] for line in outputs.failed.read_bytes().splitlines()]
         found = (outputs.answers.read_bytes(), failed, outputs.unknown.read_bytes(), tally)
         assert found == naive(keys, rows, window)
@@ -147,14 +147,14 @@ def new_seed() -> int:
     return seed
 
 
-@pytest.mark.parametrize("judged", [True, False])
-def test_whatever_happens_to_the_rows_the_join_is_the_naive_one(joins: Joins, judged: bool) -> None:
+@pytest.mark.parametrize("validated", [True, False])
+def test_whatever_happens_to_the_rows_the_join_is_the_naive_one(joins: Joins, validated: bool) -> None:
     """Over runs in order with all kinds of trouble in them, in windows of all sizes."""
     draw = random.Random(new_seed())
     for _ in range(250):
         keys = [draw.choice(["k%d", "ü%d", 'q"%d']) % number for number in range(draw.randrange(1, 120))]
         rows = disturb([answer(key, draw) for key in keys], keys, draw)
-        joins.check(keys, rows, draw, window=draw.choice([1, 7, 50, 1000]), judged=judged)
+        joins.check(keys, rows, draw, window=draw.choice([1, 7, 50, 1000]), validated=validated)
 
 
 def test_a_key_that_is_asked_twice_gets_one_row_both_times(joins: Joins) -> None:
@@ -163,18 +163,18 @@ def test_a_key_that_is_asked_twice_gets_one_row_both_times(joins: Joins) -> None
     for _ in range(100):
         keys = [f"k{draw.randrange(40)}" for _ in range(30)]
         rows = disturb([answer(key, draw) for key in keys], keys, draw)
-        joins.check(keys, rows, draw, window=draw.choice([7, 1000]), judged=False)
+        joins.check(keys, rows, draw, window=draw.choice([7, 1000]), validated=False)
 
 
 def test_a_repeated_key_behind_the_last_row_counts(joins: Joins) -> None:
     """Though no row is left to walk with."""
     draw = random.Random(1)
-    joins.check(["a", "b", "a"], [answer("a", draw), answer("b", draw)], draw, window=9, judged=False)
+    joins.check(["a", "b", "a"], [answer("a", draw), answer("b", draw)], draw, window=9, validated=False)
 
 
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize("order", ["shuffled", "reversed", "halves", "blocks", "errors", "blanks"])
-def test_the_order_may_break_far_from_where_a_walk_would_look(joins: Joins, order: str, judged: bool) -> None:
+def test_the_order_may_break_far_from_where_a_walk_would_look(joins: Joins, order: str, validated: bool) -> None:
     """More rows than are put aside, and steps longer than are looked ahead."""
     draw = random.Random(new_seed())
     keys = [f"k{number}" for number in range(5000)]
@@ -190,7 +190,7 @@ def test_the_order_may_break_far_from_where_a_walk_would_look(joins: Joins, orde
         "blanks": lambda: [told for row in rows for told in (row, Row(b"\n", None))],
     }
     # The naive way would take minutes over so many; here each key has one row, in some place.
-    assert joins.join(keys, orders[order](), judged=judged) == b"".join(row.line for row in rows if row.answered)
+    assert joins.join(keys, orders[order](), validated=validated) == b"".join(row.line for row in rows if row.answered)
 
 
 def test_an_early_answer_wins_over_that_in_its_place(joins: Joins) -> None:
@@ -198,8 +198,8 @@ def test_an_early_answer_wins_over_that_in_its_place(joins: Joins) -> None:
     draw = random.Random(1)
     keys = [f"k{number}" for number in range(3000)]
     rows = [answer(keys[2500], draw), *(answer(key, draw) for key in keys)]
-    joins.check(keys[2400:2600], [rows[0], *rows[2401:2601]], draw, window=1000, judged=True)
-    told = joins.join(keys, rows, judged=True)
+    joins.check(keys[2400:2600], [rows[0], *rows[2401:2601]], draw, window=1000, validated=True)
+    told = joins.join(keys, rows, validated=True)
     assert told == b"".join(row.line for row in [*rows[1:2501], rows[0], *rows[2502:]])
 
 
@@ -217,20 +217,20 @@ def test_answers_written_while_rows_are_walked_by_stand_where_they_belong(joins:
         "in its place too": [answer("k250", draw), *rows],
     }
     asked = [*keys, "k5"] if trouble == "asked twice" else keys
-    joins.check(asked, told.get(trouble, rows), draw, window=1000, judged=trouble != "asked twice")
+    joins.check(asked, told.get(trouble, rows), draw, window=1000, validated=trouble != "asked twice")
 
 
 def test_rows_are_of_nobody_when_nothing_was_asked(joins: Joins) -> None:
     """However many there are."""
     draw = random.Random(1)
-    joins.check([], [answer(f"k{number}", draw) for number in range(3000)], draw, window=1000, judged=False)
+    joins.check([], [answer(f"k{number}", draw) for number in range(3000)], draw, window=1000, validated=False)
 
 
 def test_a_request_without_a_key_is_found_behind_the_last_row(joins: Joins, tmp_path: Path) -> None:
-    """With its file and line, whoever judged it before."""
+    """With its file and line, whoever validated it before."""
     path = tmp_path / "in"
     path.write_bytes(b'{"key":"a","request":{}}\n\n{"key":"\xff","request":{}}\n')
     outputs = Outputs(tmp_path / "answers", tmp_path / "failed", tmp_path / "unknown")
-    for judged in (True, False):
+    for validated in (True, False):
         with pytest.raises(InputError, match=r"in:3: no key"):
-            join_files([path], [], outputs, judged=judged)
+            join_files([path], [], outputs, validated=validated)

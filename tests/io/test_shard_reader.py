@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packtrain._errors import IntegrityError
-from packtrain._io.spool import ShardReader
+from packtrain._io.request_file import ShardReader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from packtrain._io.worker_protocol import answer, packed_answer, packed_question, question
+from packtrain._io.worker import answer, packed_answer, packed_question, question
 from packtrain._rules.framing import Framer, RawBlock
 from packtrain._rules.validate import Block, scan
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from packtrain._errors import IntegrityError, TransportError
 from packtrain._io.join import Outputs, join_files
-from packtrain._io.partial_download import Part
+from packtrain._io.result_file import PartialDownload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ class Bench:
     def _notices(self, cut: int, *, length: bool) -> bool:
         with self.part.open("r+b") as file:
             file.truncate(cut)
-        part = Part(self.part)
+        part = PartialDownload(self.part)
         try:
             part.begin(part.offset)
             part.write(self.whole[part.offset : cut])

@@ -243,7 +243,7 @@ MUTANTS = (
     ),
     Mutant(
         "a shard that changed on the disk is sent",
-        "_io/spool.py",
+        "_io/request_file.py",
         "            self._compare()\n",
         "            pass\n",
         ("tests/flow/test_what_is_sent.py",),
@@ -251,17 +251,17 @@ MUTANTS = (
     # Downloads and answers.
     Mutant(
         "the seam of a resumed download is not compared",
-        "_io/partial_download.py",
+        "_io/result_file.py",
         "if known and os.pread(self._file.fileno(), known, self._position) != piece[:known]:",
         "if known < 0:",
-        ("tests/io/test_part.py",),
+        ("tests/io/test_partial_download.py",),
     ),
     Mutant(
         "a body shorter than announced is taken",
-        "_io/partial_download.py",
+        "_io/result_file.py",
         "if total is not None and self._position != total:",
         "if total is not None and self._position > total:",
-        ("tests/io/test_part.py",),
+        ("tests/io/test_partial_download.py",),
     ),
     Mutant(
         "the first copy of the results is believed",
@@ -279,7 +279,7 @@ MUTANTS = (
     ),
     Mutant(
         "the last of several rows counts, an error or not",
-        "_io/merge_join.py",
+        "_rules/join.py",
         "if held is None or row.before(held):",
         "if row:",
         ("tests/io/test_join.py",),
@@ -294,14 +294,14 @@ MUTANTS = (
     Mutant(
         "an answer that comes late stands behind those written ahead",
         "_io/join.py",
-        "            self._answers.cut(self._bytes)\n",
+        "            self._answers.cut_to(self._bytes)\n",
         "            pass\n",
         ("tests/io/test_join_orders.py",),
     ),
     Mutant(
         "an answer in its place is preferred to an earlier one",
-        "_io/merge_join.py",
-        "if row.answered and row.offset < run.offset:",
+        "_rules/join.py",
+        "if row.answered and row.offset < span.offset:",
         "if row.offset < 0:",
         ("tests/io/test_join_orders.py",),
     ),
@@ -315,9 +315,9 @@ MUTANTS = (
     Mutant(
         "keys that did not come from the process beside are taken for none",
         "_io/join_worker.py",
-        "        yield data\n    raise Astray\n",
+        "        yield data\n    raise OutOfOrder\n",
         "        yield data\n",
-        ("tests/io/test_keys_beside.py",),
+        ("tests/io/test_join_worker.py",),
     ),
     Mutant(
         "a key that has an answer is asked again",

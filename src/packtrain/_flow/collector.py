@@ -9,11 +9,11 @@ import anyio.to_thread
 import msgspec
 
 from .._errors import ApiError, IntegrityError, TransportError
-from .._io.disk import remove
+from .._io.disk import draft, remove
 from .._io.generation_files import Asked, Picked, account
-from .._io.partial_download import Part
+from .._io.result_file import PartialDownload
 from .._io.retry import persist
-from .._io.spool import digest_of, draft, land
+from .._io.spool import digest_of, land
 from .._model import ShardRow, State, Tally
 from .._options import LONGEST_JOB
 from .._rules.generations import absence, asks_again
@@ -79,7 +79,7 @@ class _Fetch:
         self._seen: tuple[int | None, str | None] = (None, None)
 
     async def once(self) -> bool:
-        part = await anyio.to_thread.run_sync(Part, self._path)
+        part = await anyio.to_thread.run_sync(PartialDownload, self._path)
         try:
             return await self._go_on(part)
         except ApiError as error:
@@ -90,7 +90,7 @@ class _Fetch:
         finally:
             part.close()
 
-    async def _go_on(self, part: Part) -> bool:
+    async def _go_on(self, part: PartialDownload) -> bool:
         etag = self._seen[1]
         async with self._remote.download(self._name, offset=part.offset, etag=etag) as download:
             self._compare(part, download)
@@ -100,7 +100,7 @@ class _Fetch:
             await anyio.to_thread.run_sync(part.finish, download.total)
             return download.vouched
 
-    def _compare(self, part: Part, download: Download) -> None:
+    def _compare(self, part: PartialDownload, download: Download) -> None:
         before, self._seen = self._seen, (download.total, download.etag)
         if any(None not in pair and pair[0] != pair[1] for pair in zip(before, self._seen, strict=True)):
             part.discard()

@@ -11,11 +11,10 @@ import anyio.to_thread
 import msgspec
 
 from .._errors import InputError
-from .._io.inputs import open_sources
+from .._io.inputs import compare_identities, open_sources
 from .._io.ledger import Ledger
-from .._io.rejects import RejectsFile
-from .._io.source_identity import place_of, refuse_changed
-from .._io.spool import ShardCheck, ShardWriter
+from .._io.request_file import ShardCheck, ShardWriter
+from .._io.spool import RejectsFile
 from .._model import Cursor, Shard, ShardRow, SourceIdentity
 from .._rules import quota
 from .._rules.cursor import next_source, past, within
@@ -171,7 +170,7 @@ class Ingest:
             return
         now = self._marks
         then = await self._manifest.keep_sources(self._run.id, now)
-        await anyio.to_thread.run_sync(_compare_marks, then, now)
+        await compare_identities(then, now)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
@@ -338,16 +337,6 @@ class Ingest:
         if (first := self._first_reject) is None:
             return f"; they are listed in {self._listed}" if self._cursor.rejected else ""
         return f": {first.source}:{first.line}: {first.reason}; they are listed in {self._listed}"
-
-
-def _compare_marks(then: list[SourceIdentity], now: list[SourceIdentity]) -> None:
-    if [place_of(mark) for mark in now] != [place_of(mark) for mark in then]:
-        raise InputError(
-            f"this run was started with the inputs {', '.join(mark.name for mark in then)}; "
-            "start it with the same ones, or give another --out and --state"
-        )
-    for before, after in zip(then, now, strict=True):
-        refuse_changed(before, after)
 
 
 async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None, *, listed: Path | None = None) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._errors import DecisionNeeded, OutputChanged, OutputIsInput, OutputTaken
-from .._io.disk import disk_errors, make_directory, remove
+from .._io.disk import disk_errors, draft, make_directory, remove
 from .._io.generation_files import pick
 from .._io.inputs import named_files
-from .._io.spool import draft, land, publish_file, restore, touch
+from .._io.spool import land, publish_file, restore, touch
 from .._model import State, Tally
 from .._rules.completion import settled
 from .._rules.generations import latest, reopened

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._errors import IntegrityError, TransportError
-from .._io.spool import ShardReader
+from .._io.request_file import ShardReader
 from .._model import RemoteFile, Shard, ShardRow, State, Upload
 from .._options import ATTEMPTS, FILE_READY_TIMEOUT
 from .._rules import naming, upload

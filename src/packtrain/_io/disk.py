@@ -1,8 +1,8 @@
-"""How a file comes to stand: every write that must last, each an effect of its own.
+"""Durable writes to a local disk, each an effect of its own.
 
 A file gets its name only when it is whole and durable: a draft in the same directory, write, fsync, rename, fsync of
-the directory. ``what`` is the word for the file in the names of its effects. All functions block, and raise OSError;
-``disk_errors`` makes of it what a person can act on.
+the directory. ``what`` is the word for the file in the names of its effects. All functions block, and raise OSError,
+which ``disk_errors`` translates.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._errors import IncompleteRun
-from .._options import GIB, MIB, PIECE_BYTES
+from .._options import GIB, PIECE_BYTES, WRITEBACK_BYTES
 from .effects import effect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: Written bytes that the disk is told of at once.
-WRITEBACK_BYTES = 16 * MIB
-#: The disk takes no more.
+#: The ending of files that are not whole yet.
+DRAFT = ".tmp"
+#: Errors of a disk that is full.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: One call of the kernel; Linux moves at most 2 GB at once.
 _MOST_AT_ONCE = GIB
@@ -34,6 +37,11 @@ def open_private(what: str, path: Path, flags: int = os.O_WRONLY | os.O_TRUNC) -
     with effect(f"{what}.open"):
         handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     return os.fdopen(handle, "r+b" if flags & os.O_RDWR else "wb", buffering=0)
+
+
+def draft(path: Path) -> Path:
+    """The name of a file until it is whole."""
+    return path.with_name(path.name + DRAFT)
 
 
 def write_all(what: str, file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
@@ -69,7 +77,7 @@ def copy_range(what: str, source: BinaryIO, offset: int, length: int, target: Bi
 
 
 def truncate(what: str, file: BinaryIO, size: int) -> None:
-    """Let go of what stands behind ``size`` bytes, and write on from there."""
+    """Cut the file to ``size`` bytes, and go on writing there."""
     with effect(f"{what}.truncate"):
         file.truncate(size)
         file.seek(size)
@@ -78,7 +86,7 @@ def truncate(what: str, file: BinaryIO, size: int) -> None:
 def start_writeback(file: BinaryIO, start: int, end: int) -> int:
     """Let the disk begin with what was written, so that a later ``sync`` finds little left; returns where that ends.
 
-    To give it up from the cache is the portable way to say so: pages that are not on disk yet stay there.
+    Dropping it from the cache is the portable way to ask for that: pages that are not on disk yet stay in the cache.
     """
     if end - start < WRITEBACK_BYTES or not hasattr(os, "posix_fadvise"):
         return start
@@ -88,7 +96,7 @@ def start_writeback(file: BinaryIO, start: int, end: int) -> int:
 
 
 def sync(what: str, file: BinaryIO) -> None:
-    """An error of it is the end: the kernel may have dropped what it could not write, so a second try would lie."""
+    """Not to be tried again: the kernel may drop data after an error, and the second call succeed."""
     with effect(f"{what}.fsync"):
         os.fsync(file.fileno())
 
@@ -133,7 +141,7 @@ def remove(what: str, path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Translate what a disk may answer to a write."""
+    """Translate OSError of a write."""
     try:
         yield
     except OSError as error:
@@ -152,3 +160,55 @@ def disk_error(path: Path, error: OSError) -> IncompleteRun:
     elif error.errno in FULL:
         why, cure = "the disk is full", "make room"
     return IncompleteRun(f"{path}: {why}. Nothing is lost: {cure}, then start the same command again.")
+
+
+class WriteBehind:
+    """A file that a thread of its own writes while the next piece is made.
+
+    Takes pieces in order. At most one is being written: the next one waits for it, and raises its error. The disk is
+    asked to begin early, so that a later sync finds little left to do.
+    """
+
+    def __init__(self, what: str, path: Path) -> None:
+        self._what = what
+        self._path = path
+        self._file = open_private(what, path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"packtrain-{what}")
+        self._writing: Future[None] | None = None
+        self._begun = 0
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._file.close()
+
+    def write(self, data: bytes | bytearray) -> None:
+        """``data`` must not be changed from now on."""
+        self._begin(partial(write_all, self._what, self._file, data))
+
+    def append(self, copy: Callable[[str, BinaryIO], None]) -> None:
+        """Have ``copy`` append to the file; it gets the word for the file and the file."""
+        self._begin(partial(copy, self._what, self._file))
+
+    def cut_to(self, size: int) -> None:
+        self._wait()
+        with disk_errors(self._path):
+            truncate(self._what, self._file, size)
+        self._begun = min(self._begun, size)
+
+    def size(self) -> int:
+        self._wait()
+        return self._file.tell()
+
+    def _begin(self, act: Callable[[], None]) -> None:
+        self._wait()
+        # The context holds the armed failpoints.
+        self._writing = self._thread.submit(copy_context().run, self._perform, act)
+
+    def _perform(self, act: Callable[[], None]) -> None:
+        with disk_errors(self._path):
+            act()
+            self._begun = start_writeback(self._file, self._begun, self._file.tell())
+
+    def _wait(self) -> None:
+        if self._writing:
+            self._writing.result()

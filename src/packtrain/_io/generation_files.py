@@ -22,7 +22,7 @@ from .._rules.generations import Failed, is_retryable
 from .._rules.validate import key_of
 from .disk import disk_errors, open_private, remove, write_all
 from .join import Outputs, join_files
-from .request_file import judged_key
+from .request_file import validated_key
 from .spool import Kept
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def account(
     new = _new(asked, drafts)
     results = [asked.results] if asked.results else []
     tally = join_files(
-        [asked.requests], results, new, with_request=with_request, absent=asked.absent[0], window=window, judged=True
+        [asked.requests], results, new, with_request=with_request, absent=asked.absent[0], window=window, validated=True
     )
     if tally.answered + tally.failed != asked.lines:
         raise IntegrityError(
@@ -146,7 +146,7 @@ class Lines:
 
     def __init__(self, path: Path, *, judged: bool = True) -> None:
         self._path = path
-        self._key_of = judged_key if judged else key_of
+        self._key_of = validated_key if judged else key_of
         self._file = path.open("rb", buffering=MIB)
         self._line = self._file.readline()
         #: Lines before the one that is next.

@@ -1,8 +1,10 @@
-"""What a caller may give as input, made into sources."""
+"""Inputs of a caller, opened as sources, and compared with those that a run began with."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import suppress
@@ -12,14 +14,13 @@ from typing import TYPE_CHECKING, cast
 import anyio.to_thread
 
 from .._errors import InputError
+from .._model import SourceIdentity
 from .row_source import Row, RowsSource
-from .source_identity import compare
 from .sources import STDIN, expand, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from .._model import SourceIdentity
     from .sources import Source
 
 Name = str | os.PathLike[str]
@@ -47,8 +48,17 @@ async def named_files(inputs: Inputs, own: Container[Path] = ()) -> list[Path]:
 
 
 async def compare_inputs(inputs: Inputs, stored: Sequence[SourceIdentity], own: Container[Path]) -> list[str]:
-    """As ``marks.compare``, which says what is refused; rows are not compared."""
-    return await anyio.to_thread.run_sync(compare, _names(inputs) or [], stored, own)
+    """Compare inputs with those that a run has read to the end; returns the streams, which can't be compared.
+
+    Files of the run that are gone are not missed, and rows are not compared. Raises InputError for files that have
+    changed, or were no input of the run, and for names without a file.
+    """
+    return await anyio.to_thread.run_sync(_compare, _names(inputs) or [], stored, own)
+
+
+async def compare_identities(then: Sequence[SourceIdentity], now: Sequence[SourceIdentity]) -> None:
+    """Raises InputError when the inputs of a run are not the ones that its shards were cut from."""
+    await anyio.to_thread.run_sync(_compare_identities, then, now)
 
 
 def _existing(names: list[str | Path], own: Container[Path]) -> list[Path]:
@@ -71,3 +81,77 @@ def _names(inputs: Inputs) -> list[str | Path] | None:
         return None
     names = [item if isinstance(item, str) else Path(item) for item in inputs if isinstance(item, str | os.PathLike)]
     return names if len(names) == len(inputs) else None
+
+
+def _compare_identities(then: Sequence[SourceIdentity], now: Sequence[SourceIdentity]) -> None:
+    if [_resolved(source) for source in now] != [_resolved(source) for source in then]:
+        raise InputError(
+            f"this run was started with the inputs {', '.join(source.name for source in then)}; "
+            "start it with the same ones, or give another --out and --state"
+        )
+    for before, after in zip(then, now, strict=True):
+        _refuse_changed(before, after)
+
+
+_BILLION = 1_000_000_000
+
+
+def _resolved(identity: SourceIdentity) -> str:
+    """The path of a file, however its name is spelled; a stream has only its name."""
+    return identity.name if identity.size < 0 else str(Path(identity.name).resolve())
+
+
+def _refuse_changed(then: SourceIdentity, now: SourceIdentity) -> None:
+    """Raises InputError when a file has another size or time than it had."""
+    if then.size != now.size:
+        raise InputError(
+            f"{now.name} has changed since the run was started ({then.size} bytes then, {now.size} now); "
+            "put it back, or start a new run with another --out and --state"
+        )
+    if then.mtime_ns != now.mtime_ns:
+        time = f"{then.mtime_ns // _BILLION}.{then.mtime_ns % _BILLION:09}"
+        raise InputError(
+            f"{now.name} was written to since the run was started: its size is what it was, its time is not. If its "
+            f"content is what it was, `touch -d @{time} {shlex.quote(now.name)}` says so; then start the same "
+            "command again. If not, put it back, or start a new run with another --out and --state"
+        )
+
+
+def _compare(names: Sequence[str | Path], stored: Sequence[SourceIdentity], own: Container[Path]) -> list[str]:
+    known = {_resolved(mark): mark for mark in stored}
+    streams: list[str] = []
+    for path in (path for name in names for path in _expanded(name, stored, own)):
+        if path == STDIN or not path.is_file():
+            streams.append(str(path))
+            continue
+        found = path.stat()
+        now = SourceIdentity(str(path), found.st_size, found.st_mtime_ns)
+        if _resolved(now) not in known:
+            raise _other(str(path), stored)
+        _refuse_changed(known[_resolved(now)], now)
+    if streams and all(mark.size >= 0 for mark in stored):
+        raise _other(streams[0], stored)
+    return streams
+
+
+def _expanded(name: str | Path, stored: Sequence[SourceIdentity], own: Container[Path]) -> list[Path]:
+    try:
+        return expand([name], own)
+    except InputError as error:
+        given, known = Path(name).absolute(), [Path(mark.name).absolute() for mark in stored]
+        if any(fnmatch.fnmatch(str(path), str(given)) or path.parent == given for path in known):
+            return []
+        if given.resolve() in {path.resolve() for path in known}:
+            return []
+        raise InputError(f"{error}; this run was started with {_listed(stored)}") from error
+
+
+def _other(name: str, stored: Sequence[SourceIdentity]) -> InputError:
+    return InputError(
+        f"{name} is not what this run was started with, which is {_listed(stored)}, and its lines would not be sent; "
+        "give the same inputs, or start a new run with another --out and --state"
+    )
+
+
+def _listed(stored: Sequence[SourceIdentity]) -> str:
+    return ", ".join(mark.name for mark in stored[:5]) + (", ..." if len(stored) > 5 else "")

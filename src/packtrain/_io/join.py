@@ -1,10 +1,11 @@
-"""Requests joined with their results by key, in the order of the requests. Blocking."""
+"""Join of requests with their results by key, in the order of the requests. Blocking."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,32 +14,35 @@ from msgspec import Raw, Struct
 
 from .._errors import IntegrityError
 from .._model import RowError, Tally
-from .._options import JOIN_WINDOW, KIB, MIB
+from .._options import (
+    JOIN_GATHERED_ROWS,
+    JOIN_PROCESS_FROM,
+    JOIN_WINDOW,
+    JOIN_WRITE_BYTES,
+    KERNEL_COPY_FROM,
+    MIB,
+)
+from .._rules.join import AnswerSpan, MergeJoin, OutOfOrder
 from .._wire.gemini.batches import ResultLine, is_given
-from .disk import disk_errors, open_private, write_all
-from .hash_join import Index
-from .join_worker import WORTH_A_PROCESS, keys_ahead, keys_beside, once
-from .merge_join import Astray, Run, Walk
-from .request_file import Asked
-from .result_file import ResultFiles
-from .write_behind import Behind
+from .disk import WriteBehind, disk_errors, open_private, write_all
+from .hash_join import HashJoin
+from .join_worker import keys_in_process, unique, unique_keys_in_process
+from .request_file import RequestFiles
+from .result_file import ResultFiles, plain_keys, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from .hash_join import Window
-    from .result_file import Row
-
-#: What is shorter goes through the buffer, and what is longer is moved by the kernel.
-_LEAST_COPY = 256 * KIB
+    from .._rules.join import Row
+    from .hash_join import IndexedRequests
 
 _result = msgspec.json.Decoder(ResultLine)
 _error = msgspec.json.Decoder(RowError)
 
 
 class Outputs(Struct, frozen=True):
-    """Where the join writes: answers, keys without one, and rows that answer nothing."""
+    """The files that the join writes: answers, keys without one, and rows of no request."""
 
     answers: Path
     failed: Path
@@ -54,47 +58,47 @@ class Writer:
         self._absent = absent
         self._pending, self._failed_lines = bytearray(), bytearray()
         self._answered = self._failed = self._missing = self._unknown = self._bytes = 0
-        #: Bytes that stand behind those, because they are thought to follow.
-        self._ahead = 0
+        #: Bytes written behind those, because they are expected to follow.
+        self._written_ahead = 0
 
     def __enter__(self) -> Writer:
         with disk_errors(self._paths.answers):
-            self._answers = Behind("results", self._paths.answers)
+            self._answers = WriteBehind("results", self._paths.answers)
             self._failures = open_private("results", self._paths.failed)
-            self._strangers = open_private("results", self._paths.unknown)
+            self._unknown_rows = open_private("results", self._paths.unknown)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in (self._answers, self._failures, self._strangers):
+        for file in (self._answers, self._failures, self._unknown_rows):
             file.close()
 
     def answers(self, lines: list[bytes]) -> None:
-        self.take_back()
+        self.drop_ahead()
         self._answered += len(lines)
         data = b"".join(lines)
         self._bytes += len(data)
         self._put(data)
 
     def copy(self, offset: int, length: int, count: int) -> None:
-        """So many answers as they stand in the results, in one piece."""
+        """``count`` answers that follow each other in the results."""
         self._answered += count
         self._bytes += length
-        stands = min(length, self._ahead)
-        self._ahead -= stands
-        self._copy(offset + stands, length - stands)
+        done = min(length, self._written_ahead)
+        self._written_ahead -= done
+        self._copy(offset + done, length - done)
 
-    def ahead(self, pieces: Iterable[tuple[int, int]]) -> None:
-        """Answers, by offset and length, that ``copy`` will be called for, unless an answer comes between."""
+    def write_ahead(self, pieces: Iterable[tuple[int, int]]) -> None:
+        """Write answers, by offset and length, that ``copy`` will be called for unless an answer comes between."""
         for offset, length in pieces:
             self._copy(offset, length)
-            self._ahead += length
+            self._written_ahead += length
 
-    def take_back(self) -> None:
-        """What was written ahead, and not yet called for, does not follow."""
-        if self._ahead:
+    def drop_ahead(self) -> None:
+        """Cut off what was written ahead and does not follow."""
+        if self._written_ahead:
             self._flush_answers()
-            self._answers.cut(self._bytes)
-            self._ahead = 0
+            self._answers.cut_to(self._bytes)
+            self._written_ahead = 0
 
     def fail(self, key: str, line: bytes | None = None) -> None:
         self._failed += 1
@@ -103,9 +107,9 @@ class Writer:
         if len(self._failed_lines) > MIB:
             self._flush_failures()
 
-    def stranger(self, line: bytes) -> None:
+    def unknown(self, line: bytes) -> None:
         with disk_errors(self._paths.unknown):
-            write_all("results", self._strangers, line)
+            write_all("results", self._unknown_rows, line)
         self._unknown += 1
 
     def finish(self, duplicates: int) -> Tally:
@@ -124,11 +128,11 @@ class Writer:
         )
 
     def _copy(self, offset: int, length: int) -> None:
-        if length < _LEAST_COPY:
+        if length < KERNEL_COPY_FROM:
             self._put(self._results.read(offset, length))
         else:
             self._flush_answers()
-            self._answers.copy(self._results, offset, length)
+            self._answers.append(partial(self._results.copy, offset, length))
 
     def _put(self, data: bytes) -> None:
         self._pending += data
@@ -161,17 +165,11 @@ def _reason(line: bytes) -> tuple[str, Raw | None]:
     if not is_given(error):
         return "the row has neither a response nor an error", None
     try:
-        said = _error.decode(error)
+        decoded = _error.decode(error)
     except msgspec.MsgspecError:
         return "the service answered with an error", error
-    code = f" (code {said.code})" if said.code is not None else ""
-    return f"{said.message or 'the service gave no reason'}{code}", error
-
-
-#: Rows read and written at once.
-_GATHERED = 256
-#: Bytes of results from one time that answers are written, while rows are still walked by, to the next.
-_AHEAD = 8 * MIB
+    code = f" (code {decoded.code})" if decoded.code is not None else ""
+    return f"{decoded.message or 'the service gave no reason'}{code}", error
 
 
 def join_files(
@@ -182,74 +180,78 @@ def join_files(
     with_request: bool = False,
     absent: str = "the service returned no row for this key",
     window: int = JOIN_WINDOW,
-    judged: bool = False,
+    validated: bool = False,
 ) -> Tally:
     """Write the three outputs, not yet durable, and count. ``absent`` is the reason for keys without a row.
 
-    ``judged`` says that the requests are sealed shards, whose lines need not be looked at again. Raises IntegrityError
-    for a last row cut short, InputError for a request without a key, IncompleteRun when the disk refuses.
+    ``validated``: the requests are sealed shards, whose lines need not be validated again. ``window`` is the number of
+    keys held in memory. Raises IntegrityError for a last row cut short, InputError for a request without a key,
+    IncompleteRun when the disk refuses.
     """
-    asked = Asked(tuple(requests), judged)
-    with (
-        ResultFiles(results) as rows,
-        Writer(outputs, rows, absent) as writer,
-    ):
-        walked = None if with_request else _walk(asked, rows, writer, window)
-        if walked:
-            _write_walked(*walked, asked, rows, writer)
-            return writer.finish(walked[0].duplicates)
-        index = Index(rows)
-        _write_indexed(asked, index, rows, writer, window, join=with_request)
+    files = RequestFiles(tuple(requests), validated)
+    with ResultFiles(results) as returned, Writer(outputs, returned, absent) as writer:
+        in_order = None if with_request else _join_in_order(files, returned, writer, window)
+        if in_order:
+            _write_in_order(*in_order, files, returned, writer)
+            return writer.finish(in_order[0].duplicates)
+        index = HashJoin(returned)
+        _write_indexed(files, index, returned, writer, window, join=with_request)
         return writer.finish(index.duplicates)
 
 
-def _walk(asked: Asked, results: ResultFiles, writer: Writer, window: int) -> tuple[Walk, list[Row]] | None:
-    """Both sides in one order, and the rows of nobody; None if they are not in one.
+def _join_in_order(
+    requests: RequestFiles, results: ResultFiles, writer: Writer, window: int
+) -> tuple[MergeJoin, list[Row]] | None:
+    """The join and the rows of no request; None when the two sides are not in one order.
 
-    What is an answer in its place is all but sure to stay one, so it is written while the next rows are looked at.
+    An answer in its place is all but sure to stay, so it is written while the next rows are read.
     """
-    with _keys_once(asked, window) as keys:
-        walk = Walk(keys)
+    with _unique_keys(requests, window) as keys:
+        join = MergeJoin(keys, plain_keys, rows)
         try:
             written = 0
-            for offset, lines in results.chunks():
-                walk.take(offset, lines)
-                if offset - written >= _AHEAD:
-                    writer.ahead(walk.grown())
+            for offset, lines in results.blocks():
+                join.take(offset, lines)
+                if offset - written >= JOIN_WRITE_BYTES:
+                    writer.write_ahead(join.grown())
                     written = offset
-            walk.finish()
-            return walk, walk.settle(asked.keys())
-        except Astray:
-            writer.take_back()
+            join.finish()
+            return join, join.settle(requests.keys())
+        except OutOfOrder:
+            writer.drop_ahead()
             return None
 
 
-def _keys_once(asked: Asked, window: int) -> AbstractContextManager[Iterator[list[str]]]:
-    """The keys, and an end of the walk when one stands twice."""
-    if asked.judged:
-        return nullcontext(asked.keys())
-    return keys_beside(asked, window) if _worth_a_process(asked) else nullcontext(once(asked.keys(), window))
+def _unique_keys(requests: RequestFiles, window: int) -> AbstractContextManager[Iterator[list[str]]]:
+    """The keys; OutOfOrder is raised when one occurs twice."""
+    if requests.validated:
+        return nullcontext(requests.keys())
+    if _is_large(requests):
+        return unique_keys_in_process(requests, window)
+    return nullcontext(unique(requests.keys(), window))
 
 
-def _worth_a_process(asked: Asked) -> bool:
-    return sum(path.stat().st_size for path in asked.paths) >= WORTH_A_PROCESS
+def _is_large(requests: RequestFiles) -> bool:
+    return sum(path.stat().st_size for path in requests.paths) >= JOIN_PROCESS_FROM
 
 
-def _write_walked(walk: Walk, unknown: list[Row], asked: Asked, results: ResultFiles, writer: Writer) -> None:
-    names = {place: key for key, place in walk.waiting.items()}
-    apart = ((place, row) for place, row in sorted(walk.apart.items(), key=lambda item: item[0]))
-    runs = ((run.first, run) for run in walk.runs)
-    for place, piece in heapq.merge(runs, apart, key=lambda item: item[0]):
-        if isinstance(piece, Run):
+def _write_in_order(
+    join: MergeJoin, unknown: list[Row], requests: RequestFiles, results: ResultFiles, writer: Writer
+) -> None:
+    names = {ordinal: key for key, ordinal in join.unanswered.items()}
+    single = ((ordinal, row) for ordinal, row in sorted(join.single.items(), key=lambda item: item[0]))
+    spans = ((span.first, span) for span in join.spans)
+    for ordinal, piece in heapq.merge(spans, single, key=lambda item: item[0]):
+        if isinstance(piece, AnswerSpan):
             writer.copy(piece.offset, piece.length, piece.count)
-        elif place < walk.passed:
-            _write_row(names.get(place, ""), piece, results, writer)
-    if walk.passed < walk.total:
-        keys = itertools.chain.from_iterable(asked.keys())
-        for place, key in enumerate(itertools.islice(keys, walk.passed, None), walk.passed):
-            _write_row(key, walk.apart.get(place), results, writer)
+        elif ordinal < join.position:
+            _write_row(names.get(ordinal, ""), piece, results, writer)
+    if join.position < join.total:
+        keys = itertools.chain.from_iterable(requests.keys())
+        for ordinal, key in enumerate(itertools.islice(keys, join.position, None), join.position):
+            _write_row(key, join.single.get(ordinal), results, writer)
     for row in unknown:
-        writer.stranger(results.row(row.offset, row.length))
+        writer.unknown(results.row(row.offset, row.length))
 
 
 def _write_row(key: str, row: Row | None, results: ResultFiles, writer: Writer) -> None:
@@ -261,37 +263,37 @@ def _write_row(key: str, row: Row | None, results: ResultFiles, writer: Writer) 
 
 
 def _write_indexed(
-    asked: Asked, index: Index, results: ResultFiles, writer: Writer, window: int, *, join: bool
+    requests: RequestFiles, index: HashJoin, results: ResultFiles, writer: Writer, window: int, *, join: bool
 ) -> None:
     # Only keys are held; the lines, which may be long, are read a second time if they are to go out.
-    requests = asked.lines() if join else None
-    with _keys(asked, window) as blocks:
+    lines = requests.lines() if join else None
+    with _keys(requests, window) as blocks:
         keys = itertools.chain.from_iterable(blocks)
         while True:
-            found = index.fill(keys, window)
-            for start in range(0, len(found.keys), _GATHERED):
-                _write_some(found, start, requests, results, writer)
-            if len(found.keys) < window:
+            indexed = index.fill(keys, window)
+            for start in range(0, len(indexed.keys), JOIN_GATHERED_ROWS):
+                _write_gathered(indexed, start, lines, results, writer)
+            if len(indexed.keys) < window:
                 break
     for line in index.unknown():
-        writer.stranger(line)
+        writer.unknown(line)
 
 
-def _keys(asked: Asked, window: int) -> AbstractContextManager[Iterator[list[str]]]:
-    alone = asked.judged or not _worth_a_process(asked)
-    return nullcontext(asked.keys()) if alone else keys_ahead(asked, window)
+def _keys(requests: RequestFiles, window: int) -> AbstractContextManager[Iterator[list[str]]]:
+    here = requests.validated or not _is_large(requests)
+    return nullcontext(requests.keys()) if here else keys_in_process(requests, window)
 
 
-def _write_some(
-    found: Window, start: int, requests: Iterator[bytes] | None, results: ResultFiles, writer: Writer
+def _write_gathered(
+    indexed: IndexedRequests, start: int, requests: Iterator[bytes] | None, results: ResultFiles, writer: Writer
 ) -> None:
-    keys = found.keys[start : start + _GATHERED]
-    if requests is None and (places := found.answers(start, start + len(keys))):
-        writer.answers(results.gather(*places))
+    keys = indexed.keys[start : start + JOIN_GATHERED_ROWS]
+    if requests is None and (positions := indexed.answers(start, start + len(keys))):
+        writer.answers(results.gather(*positions))
         return
     for number, key in enumerate(keys, start):
         request = next(requests) if requests else b""
-        offset, length, answered = found.place(number) or (0, 0, False)
+        offset, length, answered = indexed.position(number) or (0, 0, False)
         lines = [results.row(offset, length)] if length else []
         if answered:
             writer.answers([with_members(lines[0], request)] if requests else lines)

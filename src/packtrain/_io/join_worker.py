@@ -1,7 +1,7 @@
-"""What stands in large files, found by processes of their own while this one does other work.
+"""Process that parses large files of requests or results while this process does other work.
 
-A process is asked for one thing, and holds nothing: it writes what it finds to its output, some at a time, and an end
-behind it. When no end comes, for whatever reason, the files are read here once more, where the reason will show.
+A process gets one question and keeps nothing: it writes its findings to its output, some at a time, and an end mark
+behind them. Without an end mark, for whatever reason, the files are read here once more, where the reason will show.
 """
 
 from __future__ import annotations
@@ -17,82 +17,79 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import msgspec
 
 from .._options import MIB
-from .merge_join import Astray
-from .request_file import Asked
-from .result_file import Chunk, ResultFiles, chunks
-from .worker_protocol import command
+from .._rules.join import OutOfOrder
+from .request_file import RequestFiles
+from .result_file import ParsedLines, ResultFiles, parse_all
+from .worker import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-#: Bytes of files that take longer to go through than a process takes to start.
-WORTH_A_PROCESS = 64 * MIB
-
 _LENGTH_BYTES = 4
 _keys = msgspec.msgpack.Decoder(list[str])
-_chunk = msgspec.msgpack.Decoder(Chunk)
+_parsed = msgspec.msgpack.Decoder(ParsedLines)
 _encode = msgspec.msgpack.Encoder().encode
 
 T = TypeVar("T")
 
 
 @contextmanager
-def keys_beside(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
-    """As ``once`` gives them; the process ends with the block. Also raises Astray when the process does not answer."""
-    with _told("keys", str(most), *map(str, asked.paths)) as told:
-        yield map(_keys.decode, told)
+def unique_keys_in_process(requests: RequestFiles, most: int) -> Iterator[Iterator[list[str]]]:
+    """As ``unique`` gives them; the process ends with the block. Raises OutOfOrder also when it does not answer."""
+    with _output_of("keys", str(most), *map(str, requests.paths)) as output:
+        yield map(_keys.decode, output)
 
 
 @contextmanager
-def keys_ahead(asked: Asked, most: int) -> Iterator[Iterator[list[str]]]:
-    """All keys, however often they stand there."""
-    with keys_beside(asked, most) as keys:
-        yield _to_the_end(keys, lambda: filter(None, asked.keys()))
+def keys_in_process(requests: RequestFiles, most: int) -> Iterator[Iterator[list[str]]]:
+    """All keys, however often they occur."""
+    with unique_keys_in_process(requests, most) as keys:
+        yield _completed(keys, lambda: filter(None, requests.keys()))
 
 
 @contextmanager
-def chunks_beside(results: ResultFiles) -> Iterator[Iterator[Chunk]]:
-    """As ``chunks`` gives them."""
-    with _told("chunks", *map(str, results.paths)) as told:
-        yield _to_the_end(map(_chunk.decode, told), lambda: chunks(results))
+def parsed_in_process(results: ResultFiles) -> Iterator[Iterator[ParsedLines]]:
+    """As ``parse_all`` gives them."""
+    with _output_of("results", *map(str, results.paths)) as output:
+        yield _completed(map(_parsed.decode, output), lambda: parse_all(results))
 
 
 def main() -> None:
-    """The process's part: ends by itself when nobody takes what it writes."""
+    """The process's part: it ends by itself when its output is closed."""
     gc.disable()  # nothing here refers to itself, and the keys are many
     what, *arguments = sys.argv[1:]
-    for piece in _tell_keys(*arguments) if what == "keys" else _tell_chunks(arguments):
+    for piece in _unique_keys(*arguments) if what == "keys" else _parsed_results(arguments):
         _send(sys.stdout.buffer, _encode(piece))
     _send(sys.stdout.buffer, b"")
     sys.stdout.flush()
 
 
-def once(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
-    """Raises Astray for a key that stands twice, and when there are too many to know."""
+def unique(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
+    """Raises OutOfOrder for a key that occurs twice, and for more keys than ``most``."""
     seen: set[str] = set()
     count = 0
-    for some in filter(None, keys):
-        seen.update(some)
-        count += len(some)
+    for block in filter(None, keys):
+        seen.update(block)
+        count += len(block)
         if len(seen) < count or count > most:
-            raise Astray
-        yield some
+            raise OutOfOrder
+        yield block
 
 
-def _tell_keys(most: str, *paths: str) -> Iterator[list[str]]:
-    return once(Asked(tuple(map(Path, paths))).keys(), int(most))
+def _unique_keys(most: str, *paths: str) -> Iterator[list[str]]:
+    return unique(RequestFiles(tuple(map(Path, paths))).keys(), int(most))
 
 
-def _tell_chunks(paths: Sequence[str]) -> Iterator[Chunk]:
+def _parsed_results(paths: Sequence[str]) -> Iterator[ParsedLines]:
     with ResultFiles([*map(Path, paths)]) as results:
-        yield from chunks(results)
+        yield from parse_all(results)
 
 
 @contextmanager
-def _told(*arguments: str) -> Iterator[Iterator[bytes]]:
-    """What the process sends, piece by piece. Raises Astray where it ends without having said so."""
+def _output_of(*arguments: str) -> Iterator[Iterator[bytes]]:
+    """The messages of a process. Raises OutOfOrder when they end without an end mark."""
     try:
-        # In a group of its own, for Ctrl-C is the caller's to answer. S603: the program is this one.
+        # In a group of its own, because Ctrl-C is the caller's to handle. S603: the program is this one.
         process = subprocess.Popen(  # noqa: S603
             command(__name__, *arguments),
             stdin=subprocess.DEVNULL,
@@ -125,15 +122,15 @@ def _receive(source: IO[bytes] | None) -> Iterator[bytes]:
         if len(data) < length:
             break
         yield data
-    raise Astray
+    raise OutOfOrder
 
 
-def _to_the_end(told: Iterator[T], here: Callable[[], Iterator[T]]) -> Iterator[T]:
-    """What a process did not tell is found out here."""
+def _completed(received: Iterator[T], here: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """What did not come from the process is read here."""
     count = 0
     try:
-        for some in told:
-            yield some
+        for item in received:
+            yield item
             count += 1
-    except Astray:
+    except OutOfOrder:
         yield from itertools.islice(here(), count, None)

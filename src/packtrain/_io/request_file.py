@@ -1,7 +1,9 @@
-"""Request files, read from front to back as often as needed."""
+"""Request files: sealed shards, written, sent and read."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,28 +11,136 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from .._errors import InputError
-from .._options import KIB, MIB
+from .._errors import InputError, IntegrityError
+from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES
 from .._rules.validate import key_of
+from .disk import disk_errors, draft, make_durable, open_private, remove, start_writeback, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_CHUNK_BYTES = 64 * KIB
-# A line as most tools write it, with a key that stands there as it is. In a line that was judged the name is not given
-# twice, so what comes behind need not be looked at.
+# A line as most tools write it, with a key without escapes. In a valid line the name occurs only once, so the rest of
+# the line need not be parsed.
 _PLAIN = re.compile(rb'\{"key": ?"([^"\\]+)"')
 
 
-class Asked(Struct, frozen=True):
-    """``judged``: the files are sealed shards, in which every line is valid and no key stands twice."""
+class ShardWriter:
+    """The open shard: bytes are hashed as they are written. ``bytes`` and ``lines`` are the caller's count."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0
+        self.lines = 0
+        self._digest = hashlib.sha256()
+        self._written = 0
+        self._temporary = draft(path)
+        with disk_errors(path):
+            self._file = open_private("shard", self._temporary)
+
+    def write(self, data: memoryview) -> None:
+        with disk_errors(self.path):
+            write_all("shard", self._file, data)
+            self._written = start_writeback(self._file, self._written, self._file.tell())
+        self._digest.update(data)
+
+    def seal(self) -> str:
+        """Give the shard its name; returns its SHA-256 in hex."""
+        with disk_errors(self.path):
+            make_durable("shard", self._file, self._temporary, self.path)
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        self._file.close()
+        remove("shard", self._temporary)
+
+
+class ShardCheck:
+    """Stands in for a shard that is sealed already, when its lines come by once more."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.lines = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, data: memoryview) -> None:
+        self._digest.update(data)
+
+    def seal(self) -> str:
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Nothing was written."""
+
+
+class ShardReader:
+    """A sealed file as it is sent: every byte goes into the digest once, in order, when it is first read.
+
+    ``sha256`` is that of the sealed file in hex; when empty, it was never taken and nothing is compared. ``spoiled``
+    makes the error that is raised when the file is not what was sealed.
+    """
+
+    def __init__(self, path: Path, size: int, sha256: str, spoiled: Callable[[Path, str], IntegrityError]) -> None:
+        self._path = path
+        self._size = size
+        self._sha256 = sha256
+        self._spoiled = spoiled
+        with disk_errors(path):
+            self._file = path.open("rb", buffering=0)
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes, and at least one. The last of the file come only when all of it is as sealed."""
+        self._hash_to(offset)
+        data = self._take(offset, length)
+        if offset + len(data) >= self._size:
+            self._compare()
+        return data
+
+    def digest(self) -> str:
+        """SHA-256 of the whole as it was read."""
+        self._hash_to(self._size)
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _hash_to(self, offset: int) -> None:
+        while self._hashed < offset:
+            self._take(self._hashed, min(PIECE_BYTES, offset - self._hashed))
+
+    def _take(self, offset: int, length: int) -> bytes:
+        with disk_errors(self._path):
+            data = os.pread(self._file.fileno(), length, offset)
+        if not data:
+            raise self._spoiled(self._path, f"ends at byte {offset}, but was sealed longer")
+        if offset <= self._hashed < offset + len(data):
+            self._digest.update(memoryview(data)[self._hashed - offset :])
+            self._hashed = offset + len(data)
+        return data
+
+    def _compare(self) -> None:
+        digest = self._digest.hexdigest()
+        if self._sha256 and digest != self._sha256:
+            raise self._spoiled(
+                self._path,
+                f"is not what it was when it was sealed (SHA-256 {digest[:16]}…, sealed {self._sha256[:16]}…; "
+                "nothing of it was submitted)",
+            )
+
+
+class RequestFiles(Struct, frozen=True):
+    """Files of requests, read from front to back as often as needed.
+
+    ``validated``: they are sealed shards, in which every line is valid and no key occurs twice.
+    """
 
     paths: tuple[Path, ...]
-    judged: bool = False
+    validated: bool = False
 
     def keys(self) -> Iterator[list[str]]:
         """All keys in order, some at a time. Raises InputError for a line without one."""
-        take = _judged_keys if self.judged else _keys
+        take = _validated_keys if self.validated else _keys
         for path in self.paths:
             yield from _read(path, take)
 
@@ -47,8 +157,8 @@ class _Key(Struct, gc=False):
 _key = msgspec.json.Decoder(_Key)
 
 
-def judged_key(line: bytes) -> str:
-    """The key of a line that was judged before, which makes it quick. InputError if it has none after all."""
+def validated_key(line: bytes) -> str:
+    """The key of a line that was validated before. Raises InputError if it has none after all."""
     plain = _PLAIN.match(line)
     try:
         return plain[1].decode() if plain else key_of(line)
@@ -59,13 +169,13 @@ def judged_key(line: bytes) -> str:
 def _read(path: Path, take: Callable[[list[bytes]], list[str] | None]) -> Iterator[list[str]]:
     number = 0
     with path.open("rb", buffering=MIB) as file:
-        while lines := file.readlines(_CHUNK_BYTES):
+        while lines := file.readlines(JOIN_READ_BYTES):
             keys = take(lines)
             yield keys if keys is not None else list(_each(path, number, lines))
             number += len(lines)
 
 
-def _judged_keys(lines: list[bytes]) -> list[str] | None:
+def _validated_keys(lines: list[bytes]) -> list[str] | None:
     try:
         return [plain[1].decode() if (plain := _PLAIN.match(line)) else key_of(line) for line in lines]
     except (InputError, UnicodeDecodeError):

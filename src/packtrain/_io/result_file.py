@@ -1,4 +1,4 @@
-"""Result files: rows in order, pieces by offset, and rows as values."""
+"""Result files: downloaded in pieces, read in order, by offset, and as values."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from .._errors import IntegrityError
+from .._errors import IntegrityError, ProtocolError, TransportError
 from .._model import Result, RowError
-from .._options import KIB, MIB
+from .._options import DOWNLOAD_OVERLAP, JOIN_READ_BYTES, MIB
 from .._rules.framing import Framer
+from .._rules.join import Row
 from .._wire.gemini.batches import ResultLine
-from .disk import copy_range
+from .disk import copy_range, disk_errors, open_private, sync, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
-
-#: Lines taken at once: few enough that they stay in the processor's cache from one look to the next.
-CHUNK_BYTES = 64 * KIB
 
 
 class _Object(Struct, gc=False):
@@ -43,23 +41,59 @@ _result = msgspec.json.Decoder(ResultLine)
 _plain = msgspec.json.Decoder(_Plain)
 
 
-class Row(Struct, frozen=True, gc=False):
-    """Where a row stands, and what it says; ``key`` is None for a line that is no row."""
+class PartialDownload:
+    """A results file that comes down over several tries.
 
-    offset: int
-    length: int
-    key: str | None
-    answered: bool = False
-    #: Whether its line ends, as all but the last do.
-    ended: bool = True
+    ``offset`` is where the next try begins: a little before the end of what is here, so that the overlap is compared.
+    """
 
-    def before(self, other: Row) -> bool:
-        """Of two rows of one key: an answer before an error, then the first."""
-        return (not self.answered, self.offset) < (not other.answered, other.offset)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with disk_errors(path):
+            self._file = open_private("part", path, os.O_RDWR)
+            self._held = os.fstat(self._file.fileno()).st_size
+        self._position = 0
+
+    @property
+    def offset(self) -> int:
+        return max(0, self._held - DOWNLOAD_OVERLAP)
+
+    def begin(self, offset: int) -> None:
+        """The next piece begins at ``offset``; the service may have chosen 0."""
+        if offset > self._held:
+            raise ProtocolError(f"download of results: the service began at byte {offset}, beyond our {self._held}")
+        self._position = offset
+
+    def write(self, piece: bytes) -> None:
+        """Raises TransportError when the bytes are not those of the earlier try; the next one starts over."""
+        known = min(len(piece), max(0, self._held - self._position))
+        with disk_errors(self._path):
+            if known and os.pread(self._file.fileno(), known, self._position) != piece[:known]:
+                self._file.truncate(0)
+                raise TransportError("download of results: the file changed between two tries; starting over")
+            self._file.seek(self._position + known)
+            write_all("part", self._file, memoryview(piece)[known:])
+        self._position += len(piece)
+
+    def finish(self, total: int | None) -> None:
+        """Raises TransportError when the body was shorter than the service had announced."""
+        if total is not None and self._position != total:
+            raise TransportError(f"download of results: {self._position} of {total} bytes came")
+        with disk_errors(self._path):
+            self._file.truncate(self._position)
+            sync("part", self._file)
+
+    def discard(self) -> None:
+        """Empty the file, so that the next try starts over."""
+        with disk_errors(self._path):
+            self._file.truncate(0)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class ResultFiles:
-    """Opened for as long as they are needed. Offsets count through all of them."""
+    """Files of results read as one: offsets count through all of them. Open inside the block of a ``with``."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
@@ -83,11 +117,11 @@ class ResultFiles:
     def size(self) -> int:
         return self._starts[-1]
 
-    def chunks(self) -> Iterator[tuple[int, list[bytes]]]:
+    def blocks(self) -> Iterator[tuple[int, list[bytes]]]:
         """All lines in order, some at a time, with the offset of the first."""
         for file, offset in zip(self._files, self._starts, strict=False):
             file.seek(0)
-            while lines := file.readlines(CHUNK_BYTES):
+            while lines := file.readlines(JOIN_READ_BYTES):
                 yield offset, lines
                 offset += sum(map(len, lines))
 
@@ -96,36 +130,36 @@ class ResultFiles:
 
     def row(self, offset: int, length: int) -> bytes:
         """With its newline."""
-        return ended(self.read(offset, length))
+        return with_newline(self.read(offset, length))
 
     def gather(self, offsets: Iterable[int], lengths: Iterable[int]) -> list[bytes]:
         """Rows from anywhere, each with its newline."""
         if len(self._files) != 1:
             return [*map(self.row, offsets, lengths)]
         lines = [*map(os.pread, itertools.repeat(self._files[0].fileno()), lengths, offsets)]
-        return lines if all(line.endswith(b"\n") for line in lines) else [*map(ended, lines)]
+        return lines if all(line.endswith(b"\n") for line in lines) else [*map(with_newline, lines)]
 
-    def copy(self, what: str, offset: int, length: int, target: BinaryIO) -> None:
-        """Append what stands there to a file."""
+    def copy(self, offset: int, length: int, what: str, target: BinaryIO) -> None:
+        """Append these bytes to a file."""
         for file, at, size in self._pieces(offset, length):
             copy_range(what, file, at, size, target)
 
     def _pieces(self, offset: int, length: int) -> Iterator[tuple[BinaryIO, int, int]]:
-        """File, offset in it, length: what is asked for may go on from one file into the next."""
+        """File, offset in it, length: a range may go on from one file into the next."""
         while length:
-            behind = bisect_right(self._starts, offset)
-            size = min(length, self._starts[behind] - offset)
-            yield self._files[behind - 1], offset - self._starts[behind - 1], size
+            after = bisect_right(self._starts, offset)
+            size = min(length, self._starts[after] - offset)
+            yield self._files[after - 1], offset - self._starts[after - 1], size
             offset, length = offset + size, length - size
 
 
-def ended(line: bytes) -> bytes:
-    """Some services leave out the newline behind the last row."""
+def with_newline(line: bytes) -> bytes:
+    """The line with its newline, which some services leave out behind the last row."""
     return line if line.endswith(b"\n") else line + b"\n"
 
 
 def plain_keys(lines: list[bytes]) -> list[str] | None:
-    """The quick way: the keys of rows which all are answers and nothing else; None if any may be anything else."""
+    """The keys of rows that all are answers and nothing else; None if one may be anything else. The fast way."""
     try:
         for line in lines:
             if not line.isascii():
@@ -136,7 +170,7 @@ def plain_keys(lines: list[bytes]) -> list[str] | None:
 
 
 def rows(offset: int, lines: list[bytes]) -> Iterator[Row]:
-    """The careful way: each line by itself; blank ones are nothing. Raises IntegrityError for one cut short."""
+    """Each line by itself, without blank ones. Raises IntegrityError for one cut short. The slow way."""
     for line in lines:
         if not line.isspace():
             yield _row(offset, line)
@@ -147,28 +181,28 @@ def _row(offset: int, line: bytes) -> Row:
     ended = line.endswith(b"\n")
     try:
         line.decode()
-        found = _result.decode(line)
+        row = _result.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         if ended:
             return Row(offset, len(line), None)
         raise IntegrityError(f"results end in the middle of a line, at byte {offset}") from error
-    return Row(offset, len(line), found.key, found.answered, ended)
+    return Row(offset, len(line), row.key, row.answered, ended)
 
 
-#: What a line may be: nothing that counts, a row without an answer, an answer.
+#: Kinds of lines: one that does not count, a row without an answer, an answer.
 BLANK, ROW, ANSWER = 0, 1, 2
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[str | None], list[int]]).decode
 
 
-class Chunk(Struct, frozen=True, gc=False, array_like=True):
-    """``number`` and ``offset`` are those of the first line."""
+class ParsedLines(Struct, frozen=True, gc=False, array_like=True):
+    """Keys and kinds of some lines; ``number`` and ``offset`` are those of the first."""
 
     number: int
     offset: int
     packed: bytes
-    #: One a line.
+    #: One byte a line.
     kinds: bytes
 
     def unpack(self) -> tuple[list[str | None], list[int]]:
@@ -176,28 +210,28 @@ class Chunk(Struct, frozen=True, gc=False, array_like=True):
         return _decode(self.packed)
 
 
-def chunks(results: ResultFiles) -> Iterator[Chunk]:
+def parse_all(results: ResultFiles) -> Iterator[ParsedLines]:
     """All lines in order. Raises IntegrityError for a row cut short."""
     number = 0
-    for offset, lines in results.chunks():
-        yield _chunk(number, offset, lines)
+    for offset, lines in results.blocks():
+        yield _parse(number, offset, lines)
         number += len(lines)
 
 
-def _chunk(number: int, offset: int, lines: list[bytes]) -> Chunk:
+def _parse(number: int, offset: int, lines: list[bytes]) -> ParsedLines:
     lengths = [*map(len, lines)]
     plain = plain_keys(lines)
     if plain is not None:
-        return Chunk(number, offset, _encode((plain, lengths)), bytes([ANSWER]) * len(lines))
+        return ParsedLines(number, offset, _encode((plain, lengths)), bytes([ANSWER]) * len(lines))
     starts = itertools.accumulate(lengths, initial=offset)
-    found = [next(rows(start, [line]), None) for start, line in zip(starts, lines, strict=False)]
-    keys = [row.key if row else None for row in found]
-    kinds = bytes((ANSWER if row.answered else ROW) if row else BLANK for row in found)
-    return Chunk(number, offset, _encode((keys, lengths)), kinds)
+    parsed = [next(rows(start, [line]), None) for start, line in zip(starts, lines, strict=False)]
+    keys = [row.key if row else None for row in parsed]
+    kinds = bytes((ANSWER if row.answered else ROW) if row else BLANK for row in parsed)
+    return ParsedLines(number, offset, _encode((keys, lengths)), kinds)
 
 
 class _Value(Struct):
-    """An answer as the service gave it, or a line of failed keys as we wrote it."""
+    """An answer as the service wrote it, or a line of failed keys as the join wrote it."""
 
     key: str
     response: Raw = Raw()
@@ -213,7 +247,7 @@ _error = msgspec.json.Decoder(RowError)
 async def read_results(path: Path, offset: int = 0, length: int | None = None) -> AsyncIterator[Result]:
     """The rows of a file of answers or of failed keys, or of a piece of it, read block by block."""
     framer, left = Framer(max_line=1 << 40), sys.maxsize if length is None else length
-    with anyio.CancelScope(shield=True):  # or a file that opens meanwhile would be nobody's to close
+    with anyio.CancelScope(shield=True):  # a file that opens after a cancellation would never be closed
         file = await aiofiles.open(path, "rb", buffering=0)
     try:
         await file.seek(offset)

@@ -1,27 +1,31 @@
-"""The state directory: where files stand. All functions block; call them in a worker thread."""
+"""Files of a state directory and of its runs. All functions block; call them in a worker thread."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
 from msgspec import Struct
 
 from .._errors import IntegrityError
-from .._options import PIECE_BYTES
+from .._options import MIB, PIECE_BYTES
 from .._rules.naming import shard_file
+from .._validation import counted
 from .disk import (
+    DRAFT,
     copy_range,
     disk_errors,
+    draft,
     make_directory,
     make_durable,
     open_private,
     remove,
     rename,
-    start_writeback,
     sync,
     sync_directory,
     write_all,
@@ -30,10 +34,9 @@ from .disk import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._model import ShardRow
+    from .._model import Reject, ShardRow
 
-_TEMPORARY = ".tmp"
-#: Of failed keys and rows of nobody, which are published anew when failed keys are asked again.
+#: Failed keys, rows of no request, and requests, which are needed when failed keys are asked again.
 _KEPT = {".failed", ".unknown", ".requests"}
 
 
@@ -51,7 +54,7 @@ class Spool:
 
     def clear(self) -> None:
         """Blocking. Remove what a crash left half written; for a time when nobody writes."""
-        for leftover in self.root.glob(f"*/*/*{_TEMPORARY}"):
+        for leftover in self.root.glob(f"*/*/*{DRAFT}"):
             remove("leftover", leftover)
 
 
@@ -146,109 +149,70 @@ class RunSpool:
                 remove("results", path)
 
 
-class ShardWriter:
-    """The open shard: bytes are hashed as they are written. ``bytes`` and ``lines`` are the caller's count."""
+class RejectsFile:
+    """The list of rejected lines while it grows, from its first ``length`` bytes on, which belong to sealed shards."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.bytes = 0
-        self.lines = 0
-        self._digest = hashlib.sha256()
-        self._written = 0
-        self._temporary = draft(path)
-        with disk_errors(path):
-            self._file = open_private("shard", self._temporary)
-
-    def write(self, data: memoryview) -> None:
-        with disk_errors(self.path):
-            write_all("shard", self._file, data)
-            self._written = start_writeback(self._file, self._written, self._file.tell())
-        self._digest.update(data)
-
-    def seal(self) -> str:
-        """Give the shard its name; returns its SHA-256 in hex."""
-        with disk_errors(self.path):
-            make_durable("shard", self._file, self._temporary, self.path)
-        return self._digest.hexdigest()
-
-    def discard(self) -> None:
-        self._file.close()
-        remove("shard", self._temporary)
-
-
-class ShardCheck:
-    """Stands in for a shard that is sealed already, when its lines come by once more."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.lines = 0
-        self._digest = hashlib.sha256()
-
-    def write(self, data: memoryview) -> None:
-        self._digest.update(data)
-
-    def seal(self) -> str:
-        return self._digest.hexdigest()
-
-    def discard(self) -> None:
-        """Nothing was written."""
-
-
-class ShardReader:
-    """A sealed file as it is sent: every byte goes into the digest once, in order, when it is first read.
-
-    ``sha256`` is that of the sealed file in hex; when empty, it was never taken and nothing is compared. ``spoiled``
-    makes the error that is raised when the file is not what was sealed.
-    """
-
-    def __init__(self, path: Path, size: int, sha256: str, spoiled: Callable[[Path, str], IntegrityError]) -> None:
+    def __init__(self, path: Path, length: int) -> None:
         self._path = path
-        self._size = size
-        self._sha256 = sha256
-        self._spoiled = spoiled
         with disk_errors(path):
-            self._file = path.open("rb", buffering=0)
-        self._digest = hashlib.sha256()
-        self._hashed = 0
+            self._file = open_private("rejects", path, os.O_WRONLY)
+            self._file.truncate(length)
+            self._file.seek(length)
+        self._length = length
 
-    def read(self, offset: int, length: int) -> bytes:
-        """At most ``length`` bytes, and at least one. The last of the file come only when all of it is as sealed."""
-        self._hash_to(offset)
-        data = self._take(offset, length)
-        if offset + len(data) >= self._size:
-            self._compare()
-        return data
+    def write(self, rejects: Sequence[Reject]) -> list[int]:
+        """One JSON line each; returns the length of the file after each of them."""
+        lines = [msgspec.json.encode(reject) + b"\n" for reject in rejects]
+        ends = list(itertools.accumulate(map(len, lines), initial=self._length))
+        with disk_errors(self._path):
+            write_all("rejects", self._file, b"".join(lines))
+        self._length = ends[-1]
+        return ends[1:]
 
-    def digest(self) -> str:
-        """SHA-256 of the whole as it was read."""
-        self._hash_to(self._size)
-        return self._digest.hexdigest()
+    def sync(self) -> None:
+        with disk_errors(self._path):
+            sync("rejects", self._file)
+            sync_directory("rejects", self._path.parent)
 
     def close(self) -> None:
         self._file.close()
 
-    def _hash_to(self, offset: int) -> None:
-        while self._hashed < offset:
-            self._take(self._hashed, min(PIECE_BYTES, offset - self._hashed))
 
-    def _take(self, offset: int, length: int) -> bytes:
-        with disk_errors(self._path):
-            data = os.pread(self._file.fileno(), length, offset)
-        if not data:
-            raise self._spoiled(self._path, f"ends at byte {offset}, but was sealed longer")
-        if offset <= self._hashed < offset + len(data):
-            self._digest.update(memoryview(data)[self._hashed - offset :])
-            self._hashed = offset + len(data)
-        return data
+class Claim(Struct, frozen=True):
+    """Expected content of one part of a file; ``lines`` is None when its lines were not counted."""
 
-    def _compare(self) -> None:
-        digest = self._digest.hexdigest()
-        if self._sha256 and digest != self._sha256:
-            raise self._spoiled(
-                self._path,
-                f"is not what it was when it was sealed (SHA-256 {digest[:16]}…, sealed {self._sha256[:16]}…; "
-                "nothing of it was submitted)",
-            )
+    name: str
+    bytes: int
+    sha256: str
+    lines: int | None = None
+
+
+def differences(path: Path, claims: list[Claim], read: bool) -> list[str]:
+    """The differences between a file and these parts, one after the other: of bytes with ``read``, else of size."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            size, expected = file.seek(0, 2), sum(claim.bytes for claim in claims)
+            if size != expected:
+                return [f"has {size} bytes instead of {expected}"]
+            file.seek(0)
+            return [flaw for claim in claims for flaw in _differences(file, claim)] if read else []
+    except FileNotFoundError:
+        return ["is gone"]
+    except OSError as error:
+        return [f"cannot be read ({error.strerror})"]
+
+
+def _differences(file: BinaryIO, claim: Claim) -> list[str]:
+    digest, lines, left = hashlib.sha256(), 0, claim.bytes
+    while left and (block := file.read(min(MIB, left))):
+        digest.update(block)
+        lines += block.count(b"\n")
+        left -= len(block)
+    if digest.hexdigest() != claim.sha256:
+        return [f"{claim.name}: its bytes are not what they were (SHA-256 {digest.hexdigest()[:16]}…)"]
+    if claim.lines not in (None, lines):
+        return [f"{claim.name}: has {counted(lines, 'line')} instead of {claim.lines}"]
+    return []
 
 
 def digest_of(path: Path) -> str:
@@ -313,8 +277,3 @@ def replace(path: Path, content: bytes) -> None:
 def touch(path: Path) -> None:
     """An empty file that is durable."""
     publish_file([], path)
-
-
-def draft(path: Path) -> Path:
-    """Where a file is written before it is whole; ``Spool.clear`` knows it by its name."""
-    return path.with_name(path.name + _TEMPORARY)

@@ -1,7 +1,7 @@
-"""Processes that judge frames side by side.
+"""Worker processes that validate blocks in parallel.
 
-A frame's bytes are put where both sides see them, and a few words go through pipes. They hold nothing: one that was
-lost costs nothing but a new start.
+The bytes of a block go through shared memory, the questions and answers through pipes. A worker keeps nothing: when
+one is lost, starting again is all that it costs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .._errors import IncompleteRun
-from .._options import MIB
+from .._options import WORKER_BYTES
 from .._rules.validate import scan
-from .worker import LENGTH_BYTES
-from .worker_protocol import answer, command, packed_question
+from .worker import LENGTH_BYTES, answer, command, packed_question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,21 +32,19 @@ if TYPE_CHECKING:
     from .._rules.framing import RawBlock
     from .._rules.validate import Block
 
-#: Room for one frame; one with a longer line is judged in this process.
-_ROOM = 8 * MIB
 _ALONE = "set the number of workers to 1 to do without"
 
 
 class Workers:
-    """Some processes, each with one frame at a time. Made by ``open_workers``."""
+    """Some processes, each with one block at a time. Made by ``open_workers``."""
 
     def __init__(self, workers: list[Worker]) -> None:
         self._idle = workers
         self._turns = anyio.Semaphore(len(workers))
 
     async def scan(self, raw: RawBlock, source: str) -> Block:
-        """As ``records.scan``. Raises IncompleteRun when a process was lost."""
-        if len(raw.data) > _ROOM:
+        """Validate one block, as ``scan`` of the rules does. Raises IncompleteRun when a process was lost."""
+        if len(raw.data) > WORKER_BYTES:
             return await scan_in_thread(raw, source)
         async with self._turns:
             worker = self._idle.pop()
@@ -62,7 +59,7 @@ async def scan_in_thread(raw: RawBlock, source: str) -> Block:
 
 @asynccontextmanager
 async def open_workers(count: int) -> AsyncIterator[Workers]:
-    """``count`` processes, until the block ends. Raises IncompleteRun when they cannot be started."""
+    """``count`` processes, until the ``with`` ends. Raises IncompleteRun when they cannot be started."""
     async with AsyncExitStack() as stack:
         yield Workers([await stack.enter_async_context(_open_worker()) for _ in range(count)])
 
@@ -80,7 +77,7 @@ async def _open_worker() -> AsyncIterator[Worker]:
                 start_new_session=True,
             )
         except OSError as error:
-            raise IncompleteRun(f"no process to judge lines could be started ({error.strerror}); {_ALONE}") from error
+            raise IncompleteRun(f"no worker process could be started ({error.strerror}); {_ALONE}") from error
         async with process:
             try:
                 yield Worker(process, memory)
@@ -97,18 +94,18 @@ class Worker:
         assert process.stdout
         self._process = process
         self._memory = memory
-        self._ask = process.stdin
-        self._answers = BufferedByteReceiveStream(process.stdout)
+        self._input = process.stdin
+        self._output = BufferedByteReceiveStream(process.stdout)
 
     async def scan(self, raw: RawBlock, source: str) -> Block:
         self._memory[: len(raw.data)] = raw.data
         message = packed_question(raw, source)
         try:
-            await self._ask.send(len(message).to_bytes(LENGTH_BYTES, "big") + message)
-            length = await self._answers.receive_exactly(LENGTH_BYTES)
-            reply = await self._answers.receive_exactly(int.from_bytes(length, "big"))
+            await self._input.send(len(message).to_bytes(LENGTH_BYTES, "big") + message)
+            length = await self._output.receive_exactly(LENGTH_BYTES)
+            reply = await self._output.receive_exactly(int.from_bytes(length, "big"))
         except (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            lost = f"a process that judges lines {await self._end()}"
+            lost = f"a worker process {await self._end()}"
             raise IncompleteRun(f"{lost}. Nothing is lost: start the same command again, or {_ALONE}.") from error
         return answer(reply, raw, source)
 
@@ -116,7 +113,7 @@ class Worker:
         code = await self._process.wait()
         if code >= 0:
             return f"ended by itself with {code}"
-        hint = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+        hint = ", perhaps because memory ran out" if code == -signal.SIGKILL else ""
         return f"was killed by {signal.Signals(-code).name}{hint}"
 
 
@@ -125,8 +122,8 @@ def _shared_memory() -> Iterator[tuple[int, mmap.mmap]]:
     """Memory that a child can map by its descriptor; a file without a name where there is nothing better."""
     handle = os.memfd_create("packtrain") if hasattr(os, "memfd_create") else _nameless()
     try:
-        os.ftruncate(handle, _ROOM)
-        with mmap.mmap(handle, _ROOM) as memory:
+        os.ftruncate(handle, WORKER_BYTES)
+        with mmap.mmap(handle, WORKER_BYTES) as memory:
             yield handle, memory
     finally:
         os.close(handle)

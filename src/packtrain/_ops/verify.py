@@ -11,8 +11,7 @@ import anyio.to_thread
 
 from .._errors import InputError
 from .._flow.publisher import output_at
-from .._io.spool import Spool
-from .._io.verify_file import Claim, differences
+from .._io.spool import Claim, Spool, differences
 from .._manifest.guard import doubt
 from .._manifest.sqlite import open_sqlite
 from .._manifest.witness import read_tokens, tokens_of

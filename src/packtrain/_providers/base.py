@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from .._io.spool import ShardReader
+    from .._io.request_file import ShardReader
     from .._model import JobPage, RemoteFile, RemoteJob, Task
     from .._rules.upload import Answer
 

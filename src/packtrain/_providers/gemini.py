@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from .._io.clock import Clock
-    from .._io.spool import ShardReader
+    from .._io.request_file import ShardReader
     from .._io.transport import Transport
     from .._model import JobPage, RemoteFile, RemoteJob, Secret, Task
     from .._rules.upload import Answer

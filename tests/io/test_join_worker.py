@@ -13,10 +13,10 @@ import pytest
 
 from packtrain._errors import InputError, IntegrityError
 from packtrain._io.join import Outputs, join_files
-from packtrain._io.join_worker import chunks_beside, keys_ahead, keys_beside
-from packtrain._io.merge_join import Astray
-from packtrain._io.request_file import Asked
-from packtrain._io.result_file import ResultFiles, chunks
+from packtrain._io.join_worker import keys_in_process, parsed_in_process, unique_keys_in_process
+from packtrain._io.request_file import RequestFiles
+from packtrain._io.result_file import ResultFiles, parse_all
+from packtrain._rules.join import OutOfOrder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,15 +34,15 @@ def children() -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if "_io.join_worker" in line]
 
 
-def told(asked: Asked, most: int = 10**6) -> list[str]:
-    with keys_beside(asked, most) as keys:
+def told(asked: RequestFiles, most: int = 10**6) -> list[str]:
+    with unique_keys_in_process(asked, most) as keys:
         return [*itertools.chain.from_iterable(keys)]
 
 
 def test_it_tells_all_keys_in_order(tmp_path: Path) -> None:
     """Of all files, whatever is in a key."""
     paths = [write(tmp_path / f"in{n}", [f"{n}-ü-{m}" for m in range(3000)]) for n in range(2)]
-    asked = Asked((*paths, write(tmp_path / "empty", [])))
+    asked = RequestFiles((*paths, write(tmp_path / "empty", [])))
     assert told(asked) == [*itertools.chain.from_iterable(asked.keys())]
     assert children() == []
 
@@ -50,14 +50,14 @@ def test_it_tells_all_keys_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("keys", "most"), [(["a", "b", "a"], 9), (["a", "b", "c"], 2)])
 def test_keys_that_stand_twice_or_are_too_many_end_the_walk(tmp_path: Path, keys: list[str], most: int) -> None:
     """As they do within this process."""
-    with pytest.raises(Astray):
-        told(Asked((write(tmp_path / "in", keys),)), most)
+    with pytest.raises(OutOfOrder):
+        told(RequestFiles((write(tmp_path / "in", keys),)), most)
 
 
 def test_a_process_that_dies_ends_the_walk(tmp_path: Path) -> None:
     """Keys that did not come are not taken for none."""
-    asked = Asked((write(tmp_path / "in", [f"key-{number}" for number in range(300_000)]),))
-    with keys_beside(asked, 10**6) as keys, pytest.raises(Astray):
+    asked = RequestFiles((write(tmp_path / "in", [f"key-{number}" for number in range(300_000)]),))
+    with unique_keys_in_process(asked, 10**6) as keys, pytest.raises(OutOfOrder):
         next(keys)
         (pid,) = children()
         os.kill(pid, signal.SIGKILL)
@@ -69,8 +69,8 @@ def test_a_process_that_dies_ends_the_walk(tmp_path: Path) -> None:
 def test_keys_that_a_process_does_not_tell_are_read_here(tmp_path: Path) -> None:
     """Those behind one that stands twice, and those that are too many."""
     for keys in (["a", "b", "a", "c"], [f"key-{number}" for number in range(9000)]):
-        asked = Asked((write(tmp_path / "in", keys),))
-        with keys_ahead(asked, 5000) as told:
+        asked = RequestFiles((write(tmp_path / "in", keys),))
+        with keys_in_process(asked, 5000) as told:
             assert [*itertools.chain.from_iterable(told)] == keys
 
 
@@ -82,17 +82,17 @@ def test_rows_are_found_beside_as_they_are_found_here(tmp_path: Path) -> None:
     for path, text in zip(paths, (plain, odd + plain), strict=True):
         path.write_bytes(text)
     with ResultFiles(paths) as results:
-        here = [*chunks(results)]
-        with chunks_beside(results) as told:
+        here = [*parse_all(results)]
+        with parsed_in_process(results) as told:
             assert [*told] == here
-        with chunks_beside(results) as told:
+        with parsed_in_process(results) as told:
             first = next(told)
             (pid,) = children()
             os.kill(pid, signal.SIGKILL)
             assert [first, *told] == here
     assert children() == []
     paths[1].write_bytes(plain[:-5])
-    with ResultFiles(paths) as results, chunks_beside(results) as told, pytest.raises(IntegrityError):
+    with ResultFiles(paths) as results, parsed_in_process(results) as told, pytest.raises(IntegrityError):
         list(told)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from packtrain._errors import IncompleteRun, ProtocolError, TransportError
-from packtrain._io.partial_download import Part
+from packtrain._io.result_file import PartialDownload
 from packtrain._options import KIB
 
 CONTENT = bytes(range(256)) * KIB
@@ -18,7 +18,7 @@ def test_a_part_goes_on_a_little_before_its_end(tmp_path: Path, cut: int) -> Non
     """The seam is fetched twice and compared."""
     path = tmp_path / "part"
     path.write_bytes(CONTENT[:cut])
-    part = Part(path)
+    part = PartialDownload(path)
     assert part.offset == max(0, cut - 64 * KIB)
     part.begin(part.offset)
     for at in range(part.offset, len(CONTENT), 10_000):
@@ -32,7 +32,7 @@ def test_a_service_that_ignores_the_range_is_read_from_the_start(tmp_path: Path)
     """What is here already is compared and kept."""
     path = tmp_path / "part"
     path.write_bytes(CONTENT[: 100 * KIB])
-    part = Part(path)
+    part = PartialDownload(path)
     part.begin(0)
     part.write(CONTENT)
     part.finish(None)
@@ -44,7 +44,7 @@ def test_other_bytes_at_the_seam_throw_the_part_away(tmp_path: Path) -> None:
     """The file changed between two tries; the next one starts over."""
     path = tmp_path / "part"
     path.write_bytes(CONTENT[: 100 * KIB])
-    part = Part(path)
+    part = PartialDownload(path)
     part.begin(part.offset)
     with pytest.raises(TransportError, match="starting over"):
         part.write(b"something else entirely")
@@ -55,7 +55,7 @@ def test_other_bytes_at_the_seam_throw_the_part_away(tmp_path: Path) -> None:
 def test_fewer_bytes_than_announced_are_an_error_and_are_kept(tmp_path: Path) -> None:
     """The next try goes on behind them."""
     path = tmp_path / "part"
-    part = Part(path)
+    part = PartialDownload(path)
     part.begin(0)
     part.write(CONTENT[:1000])
     with pytest.raises(TransportError, match="1000 of 2000 bytes"):
@@ -68,7 +68,7 @@ def test_a_longer_earlier_try_is_cut_to_what_the_service_has(tmp_path: Path) -> 
     """Bytes behind the end of the file are not of it."""
     path = tmp_path / "part"
     path.write_bytes(CONTENT[: 2 * KIB])
-    part = Part(path)
+    part = PartialDownload(path)
     part.begin(0)
     part.write(CONTENT[:KIB])
     part.finish(KIB)
@@ -78,7 +78,7 @@ def test_a_longer_earlier_try_is_cut_to_what_the_service_has(tmp_path: Path) -> 
 
 def test_a_start_beyond_what_is_here_would_leave_a_hole(tmp_path: Path) -> None:
     """And is refused."""
-    part = Part(tmp_path / "part")
+    part = PartialDownload(tmp_path / "part")
     with pytest.raises(ProtocolError, match="beyond"):
         part.begin(1)
     part.close()
@@ -87,7 +87,7 @@ def test_a_start_beyond_what_is_here_would_leave_a_hole(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
 def test_a_disk_that_refuses_to_cut_a_part_is_told_as_one() -> None:
     """The run can be started again; it is no defect."""
-    part = Part(Path("/dev/full"))
+    part = PartialDownload(Path("/dev/full"))
     with pytest.raises(IncompleteRun, match="start the same command again"):
         part.discard()
     part.close()
