@@ -32,8 +32,9 @@ from packtrain._client import Client
 from packtrain._flow.run import ClientContext, Meter
 from packtrain._io.spool import Spool
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._model import JobPage, JobState, Limits, RemoteFile, RemoteJob
+from packtrain._model import FileState, JobPage, JobState, Limits, RemoteFile, RemoteJob
 from packtrain._options import GB, Options
+from packtrain._providers.gemini import CAPABILITIES
 from packtrain._providers.service import Service
 from packtrain._rules.upload import Answer
 from trials import tell
@@ -157,25 +158,33 @@ class SimulatedService:
         self.calls: Counter[str] = Counter()
         self.most_live = 0
         self._live = 0
+        self.capabilities = CAPABILITIES
         self._sizes: dict[str, tuple[str, int]] = {}
         self._files: dict[str, bytes] = {}
         self._jobs: dict[str, Job] = {}
 
+    @property
+    def uploads(self) -> SimulatedService:
+        return self
+
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
         await self._called("start")
         self._sizes[name] = (display_name, size)
-        return Answer(status=200, upload_status="active", url=f"http://127.0.0.1:1/{name}")
+        return Answer(status=200, upload_status="active", session=f"http://127.0.0.1:1/{name}")
 
-    async def send(self, url: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
+    async def send(self, session: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
         await self._called("send")
         async with self._line:
             await anyio.sleep(length * self._seconds_a_byte)
-        name = url.partition(":1/")[2]
+        name = session.partition(":1/")[2]
         self._files[name] = self._files.get(name, b"") + reader.read(offset, length)
         return Answer(status=200, upload_status="final" if finalize else "active", received=offset + length)
 
-    async def query_upload(self, url: str) -> Answer:
-        raise NotImplementedError(url)
+    async def query_upload(self, session: str) -> Answer:
+        raise NotImplementedError(session)
+
+    def owns(self, session: str) -> bool:
+        return session.startswith("http://127.0.0.1:1/")
 
     def read_receipt(self, receipt: bytes) -> RemoteFile | None:
         return None
@@ -187,7 +196,7 @@ class SimulatedService:
             return None
         return RemoteFile(
             name=name,
-            state="ACTIVE",
+            state=FileState.READY,
             bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
             display_name=self._sizes[name][0],
@@ -200,7 +209,9 @@ class SimulatedService:
         await self._called("delete file")
         self._files.pop(name, None)
 
-    async def create(self, *, model: str, task: Task, tag: str, file: str) -> RemoteJob:
+    async def create(
+        self, *, model: str, task: Task, tag: str, file: str, requests: ShardReader | None = None
+    ) -> RemoteJob:
         await self._called("create")
         now = anyio.current_time()
         self._live += 1

@@ -22,10 +22,9 @@ from ._flow.results import Results
 from ._flow.run import MAIN, ClientContext, Meter, compare_inputs, describe, find_ingested, own_files
 from ._io.clock import SystemClock
 from ._io.spool import Spool
-from ._io.transport import open_transport
 from ._manifest.sqlite import open_sqlite
 from ._options import Options, Policy
-from ._providers.gemini import GeminiProvider, credentials
+from ._providers import open_provider
 from ._providers.service import Local, Service
 
 if TYPE_CHECKING:
@@ -102,10 +101,9 @@ async def open_context(
             place = service.origin
         if provider is None:
             connections = options.uploads + options.downloads + 4
-            transport = await stack.enter_async_context(
-                open_transport(service.origin, credentials=credentials(service), connections=connections)
+            provider = await stack.enter_async_context(
+                open_provider(service, clock, policy, connections=connections, sent=meter.sent)
             )
-            provider = GeminiProvider(transport, clock, sent=meter.sent)
         yield ClientContext(
             spool=spool,
             manifest=manifest,

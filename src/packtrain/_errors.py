@@ -7,11 +7,17 @@ Exceptions of other libraries are translated once, where they enter.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, dataclass_transform
+from typing import TYPE_CHECKING, Literal, dataclass_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+#: The meaning of a refusal, in the words of every provider.
+#: ``throttled``: nothing was made; wait and send again. ``file_gone``: nothing was made, for the input file is gone.
+#: ``barred``: no request of the run is taken until a person acts on key, model or permission. ``refused``: the service
+#: does not take this content. ``absent``: the thing asked for does not exist, or is not ours to see.
+Refusal = Literal["throttled", "file_gone", "barred", "refused", "absent"]
 
 
 @dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(field,))
@@ -109,10 +115,12 @@ class ApiError(PacktrainError):
 
     #: The HTTP status.
     status: int
-    #: The service's own name for the error, such as ``RESOURCE_EXHAUSTED``; None without a proper error body.
+    #: The service's own name for the error; None without a proper error body.
     code: str | None = None
     #: Seconds that the service asks us to wait, if it said so.
     retry_after: float | None = None
+    #: What the provider makes of it; None when the answer is not definite, so that a create may have been accepted.
+    kind: Refusal | None = None
 
 
 class ProtocolError(PacktrainError):

@@ -1,7 +1,6 @@
 """The nouns. Frozen values; a change is a new value.
 
-Units: bytes, seconds, and Unix seconds for points in time. Names on the wire (``files/…``, ``batches/…``)
-are kept whole.
+Units: bytes, seconds, and Unix seconds for points in time. Names that a service gave are kept whole.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import enum
 from typing import Literal
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from ._constraints import Duration, Positive
 
@@ -28,7 +27,7 @@ class Request(Struct, frozen=True):
 
 
 class RowError(Struct, frozen=True):
-    """Why one line has no answer. ``code`` is a gRPC number when the service gave one."""
+    """Why one line has no answer. ``code`` is the service's number for it, if it gave one."""
 
     message: str = ""
     code: int | None = None
@@ -138,11 +137,12 @@ class Shard(Struct, frozen=True, kw_only=True):
 
 
 class Upload(Struct, frozen=True, kw_only=True):
-    """The state of one resumable upload. It is saved and taken up again by another process."""
+    """The state of one upload. It is saved, and another process goes on with it."""
 
     size: int
-    #: Where data goes. A secret: whoever knows it can write. None before the start.
-    url: str | None = None
+    #: The provider's handle of the upload session, such as an address. A secret: it is enough to write. None before
+    #: the start. Stored under the name that it had first.
+    session: str | None = field(default=None, name="url")
     #: Bytes that the service says it holds.
     offset: int = 0
     #: Every chunk but the last is a multiple of this.
@@ -159,11 +159,21 @@ class Upload(Struct, frozen=True, kw_only=True):
     dead: str | None = None
 
 
+class FileState(enum.StrEnum):
+    """Whether a job can be made of a file."""
+
+    READY = "ready"
+    #: Not yet; the service is still at work on it.
+    PROCESSING = "processing"
+    #: It never will.
+    UNUSABLE = "unusable"
+
+
 class RemoteFile(Struct, frozen=True, kw_only=True):
     """A file as the service describes it."""
 
     name: str
-    state: str
+    state: FileState
     bytes: int
     #: Hex, or None where the service gives none.
     sha256: str | None = None
@@ -202,7 +212,7 @@ class RemoteJob(Struct, frozen=True, kw_only=True):
     created_at: float | None = None
     reason: str = ""
     requests: int | None = None
-    #: As the service writes it, often ``models/...``; empty where it says none.
+    #: Without the collection that a wire puts before it; empty where the service says none.
     model: str = ""
     #: It ended before it ran: nothing was done, and nothing is billed.
     never_started: bool = False

@@ -111,6 +111,15 @@ class Policy(Struct, frozen=True, kw_only=True):
     A caller rarely changes them; tests and benches hand in shorter ones.
     """
 
+    #: For a connection to be made, and for the next bytes of an answer or the next room for ours.
+    connect_timeout: Duration = CONNECT_TIMEOUT
+    read_timeout: Duration = READ_TIMEOUT
+    #: For the whole of a create. The service is told to give up 5 s earlier, so that it accepts nothing later.
+    create_timeout: Duration = CREATE_TIMEOUT
+    #: Tries of one idempotent call, before the driver waits and logs why.
+    call_attempts: Positive = CALL_ATTEMPTS
+    #: For an uploaded file to become usable.
+    file_ready_timeout: Duration = FILE_READY_TIMEOUT
     #: Between two refreshes of the status file.
     report_every: Duration = 1.0
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-import aiohttp
 import anyio
 import pytest
 
 import packtrain
 from packtrain import IncompleteRun, Options, serving
-from packtrain._io import transport
-from packtrain._options import Ambiguity
+from packtrain._options import Ambiguity, Policy
 from packtrain.testing import FaultPlan, Status
 from packtrain.testing.proxy import Proxy, open_proxy
 from tests.flow.place import Place
@@ -25,10 +23,8 @@ CREATE = b":batchGenerateContent"
 ACCEPTED = ("drop", "503", "hang")
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A create is waited for half a second instead of a minute."""
-    monkeypatch.setattr(transport, "_CREATE_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+#: A create is waited for half a second instead of a minute.
+IMPATIENT = Policy(create_timeout=0.5)
 
 
 async def run(root: Path, fault: str, policy: Ambiguity) -> tuple[Place, Proxy, Summary | None]:
@@ -45,7 +41,8 @@ async def run(root: Path, fault: str, policy: Ambiguity) -> tuple[Place, Proxy, 
                 proxy.refuse = CREATE
         place = Place(root, proxy.origin)
         options = Options(on_ambiguous=policy)
-        async with packtrain.open_client(place.state, service=place.service, options=options) as client:
+        service = place.service
+        async with packtrain.open_client(place.state, service=service, options=options, policy=IMPATIENT) as client:
             with anyio.fail_after(30):
                 try:
                     return place, proxy, await client.run(place.requests(3), model="m", out=place.out)

@@ -14,6 +14,7 @@ from packtrain import TransportError
 from packtrain._flow.collector import fetch
 from packtrain._io.clock import SystemClock
 from packtrain._io.transport import open_transport
+from packtrain._options import Policy
 from packtrain._providers.gemini import GeminiProvider
 
 if TYPE_CHECKING:
@@ -91,8 +92,11 @@ def whole(*headers: str, content: bytes = WHOLE) -> Answer:
 async def remote_of(script: Script) -> AsyncIterator[GeminiProvider]:
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, open_transport(f"http://127.0.0.1:{port}", credentials={}, connections=1) as transport:
-        yield GeminiProvider(transport, Now(), sent=lambda _: None)
+    async with (
+        server,
+        open_transport(f"http://127.0.0.1:{port}", credentials={}, connections=1) as transport,
+    ):
+        yield GeminiProvider(transport, Now(), Policy(), sent=lambda _: None)
 
 
 async def fetched(script: Script, path: Path) -> tuple[bytes, bool]:

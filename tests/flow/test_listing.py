@@ -12,7 +12,7 @@ from packtrain._errors import ProtocolError
 from packtrain._flow.job_list import list_jobs, look_through
 from packtrain._io.transport import open_transport
 from packtrain._model import JobPage, JobState, RemoteJob
-from packtrain._options import CALL_ATTEMPTS
+from packtrain._options import CALL_ATTEMPTS, Policy
 from packtrain._providers.gemini import GeminiProvider
 from packtrain._rules import naming
 from packtrain._wire.http import Call
@@ -119,7 +119,7 @@ async def test_19_a_pass_that_is_throttled_goes_on_where_it_was_or_says_nothing(
         serving(tmp_path / "service", faults=plan) as origin,
         open_transport(origin, credentials={}, connections=1) as transport,
     ):
-        provider = GeminiProvider(transport, Now(), sent=lambda _: None)
+        provider = GeminiProvider(transport, Now(), Policy(), sent=lambda _: None)
         for _ in range(2):
             await transport.send(MAKE_ONE, once=True)
         if refused < CALL_ATTEMPTS:

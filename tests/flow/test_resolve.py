@@ -56,8 +56,8 @@ async def test_retry_makes_one_more_attempt(place: Place) -> None:
     assert (after.state, after.attempt) == (State.UPLOADING, 2)
     summary = await run(place, POLICY)
     assert (summary.answered, summary.failed, summary.jobs_created) == (3, 0, 1)
-    assert [entry["file"] for entry in place.truth("batch_created")] == [after.file]
-    assert before.file in [entry["name"] for entry in place.truth("file_deleted")]
+    assert [entry["file"] for entry in place.truth("batch_created")] == [f"files/{after.file}"]
+    assert f"files/{before.file}" in [entry["name"] for entry in place.truth("file_deleted")]
 
 
 async def test_retry_finds_a_job_that_shows_up_late(place: Place) -> None:

@@ -15,7 +15,7 @@ from packtrain._flow.reconciler import Watcher
 from packtrain._flow.run import Changes, ClientContext, RunContext
 from packtrain._io.spool import Spool
 from packtrain._manifest.memory import open_memory
-from packtrain._model import DuplicateState, JobPage, JobState, RemoteFile, RemoteJob, State
+from packtrain._model import DuplicateState, FileState, JobPage, JobState, RemoteFile, RemoteJob, State
 from packtrain._options import Options
 from packtrain._providers.service import Service
 from packtrain._rules import naming
@@ -88,7 +88,7 @@ class Listed:
 
     async def find_file(self, name: str) -> RemoteFile | None:
         self.found -= 1
-        return RemoteFile(name=name, state="ACTIVE", bytes=BYTES) if self.found >= 0 else None
+        return RemoteFile(name=name, state=FileState.READY, bytes=BYTES) if self.found >= 0 else None
 
     async def cancel(self, name: str) -> None:
         self.rows = [replace(row, state=JobState.CANCELLED) if row.name == name else row for row in self.rows]

@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 import packtrain
 from packtrain import IncompleteRun, InputError, Options, serving
 from packtrain._rules import naming
+from packtrain._wire.gemini.files import file_path
 from packtrain.testing import Drop, Edit, Expire, FaultPlan, Status, armed
 from tests.flow.place import Place, read_lines, request_line
 from tests.server.service_calls import Calls
@@ -44,7 +45,7 @@ async def go_on(place: Place, options: Options | None = None) -> None:
 async def test_6_a_file_under_our_name_that_we_did_not_make_is_for_a_person(place: Place) -> None:
     """Not even the same bytes prove anything: a copy of the manifest would have made them, too."""
     token, shard = await sealed(place)
-    name = naming.file_name(token, 0, 0, 1)
+    name = file_path(naming.file_name(token, 0, 0, 1))
     async with ClientSession() as client:
         await Calls(client, place.origin).upload(shard.read_bytes(), name=name, displayName="another's")
     with pytest.raises(IncompleteRun, match="another copy of it"):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from packtrain._errors import ApiError, ProtocolError, TransportError
-from packtrain._model import JobPage, JobState, RemoteFile, RemoteJob
+from packtrain._model import FileState, JobPage, JobState, RemoteFile, RemoteJob
 from packtrain._options import CREATE_TIMEOUT
+from packtrain._providers.gemini import CAPABILITIES
 from packtrain._rules.lifecycle import CreateDeferred, CreateIntended, UploadIntended
 
 from .schedules import HOUR
@@ -18,6 +19,8 @@ from .virtual import Violation, pause
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
+
+    from packtrain._providers.base import Capabilities
 
     from .schedules import Weather
     from .virtual import Key, Ledger, Time
@@ -146,11 +149,15 @@ class VirtualRemote:
         self._weather = weather
         self._later = later
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
+
     def now(self) -> float | None:
         return self._time.now if self._weather.tells_time else None
 
-    async def create(self, *, model: str, task: str, tag: str, file: str) -> RemoteJob:
-        del model, task
+    async def create(self, *, model: str, task: str, tag: str, file: str, requests: object = None) -> RemoteJob:
+        del model, task, requests
         service, random, weather = self._service, self._random, self._weather
         service.expect_intent(tag, file)
         if random.random() >= weather.trouble:
@@ -163,13 +170,13 @@ class VirtualRemote:
                 await pause(0.2)
                 if weather.throttles_late and (job := service.accept(tag, file)):
                     job.visible_at = self._time.now
-                raise ApiError("quota", status=429, code="RESOURCE_EXHAUSTED", retry_after=random.choice((None, 30.0)))
+                raise ApiError("quota", status=429, retry_after=random.choice((None, 30.0)), kind="throttled")
             case 2:
                 await pause(0.2)
                 raise ApiError("<html>", status=random.choice((400, 403, 502, 503)))
             case 3:
                 await pause(0.2)
-                raise ApiError("a bad line", status=400, code="INVALID_ARGUMENT")
+                raise ApiError("a bad line", status=400, kind="refused")
             case 4:
                 await pause(CREATE_TIMEOUT)
                 raise TransportError("no answer")  # it was lost on the way there
@@ -189,7 +196,7 @@ class VirtualRemote:
         self._later(0.1, lambda: made.append(self._service.accept(tag, file)))
         await pause(0.3)
         if not made or made[0] is None:
-            raise ApiError(f"{file} was not found", status=404, code="NOT_FOUND")
+            raise ApiError(f"{file} was not found", status=404, kind="file_gone")
         if delivered:
             return self._service.shown(made[0])
         await pause(self._random.choice((0.0, CREATE_TIMEOUT)))
@@ -228,7 +235,7 @@ class VirtualRemote:
 
     async def find_file(self, name: str) -> RemoteFile | None:
         await pause(0.1)
-        return RemoteFile(name=name, state="ACTIVE", bytes=1) if self._service.has(name) else None
+        return RemoteFile(name=name, state=FileState.READY, bytes=1) if self._service.has(name) else None
 
     async def delete_file(self, name: str) -> None:
         await pause(0.1)

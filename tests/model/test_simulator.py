@@ -73,8 +73,8 @@ def a_restart_forgets_the_create(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_503_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
-    def throttled(error: PacktrainError, *, file: str, proven: bool) -> Outcome:
-        return Outcome.THROTTLED if getattr(error, "status", 0) == 503 else classify(error, file=file, proven=proven)
+    def throttled(error: PacktrainError, *, proven: bool) -> Outcome:
+        return Outcome.THROTTLED if getattr(error, "status", 0) == 503 else classify(error, proven=proven)
 
     patch.setattr(submitter, "classify", throttled)
 

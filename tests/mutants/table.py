@@ -91,17 +91,17 @@ MUTANTS = (
     ),
     Mutant(
         "a 503 is a refusal",
-        "_rules/submission.py",
+        "_wire/gemini/errors.py",
         "415, 422})",
         "415, 422, 503})",
-        ("tests/rules/test_submission_outcomes.py",),
+        ("tests/wire/test_gemini_errors.py",),
     ),
     Mutant(
         "a proxy's 400 is a refusal of the service",
-        "_rules/submission.py",
-        " or error.code is None:",
-        ":",
-        ("tests/rules/test_submission_outcomes.py",),
+        "_wire/gemini/errors.py",
+        "    status = read_status(reply)\n    if status is None or",
+        "    status = read_status(reply) or Status()\n    if",
+        ("tests/wire/test_gemini_errors.py",),
     ),
     Mutant(
         "the next attempt begins without a fence",
@@ -223,7 +223,7 @@ MUTANTS = (
     Mutant(
         "an upload taken up again goes on without asking",
         "_rules/upload.py",
-        "offset_unknown=upload.url is not None, stalls=0",
+        "offset_unknown=upload.session is not None, stalls=0",
         "doubtful=False, stalls=0",
         ("tests/rules/test_upload.py",),
     ),

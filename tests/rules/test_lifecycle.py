@@ -51,7 +51,7 @@ from packtrain._rules.lifecycle import (
 )
 
 SECRET = "http://127.0.0.1/upload?upload_id=secret"
-UP = Upload(size=10, url=SECRET)
+UP = Upload(size=10, session=SECRET)
 SAMPLES: tuple[Event, ...] = (
     UploadIntended(attempt=1, file="files/a", upload=Upload(size=10)),
     UploadOpened(upload=UP),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from packtrain._model import Shard
 from packtrain._rules import naming
-from packtrain._wire.gemini.files import CHOSEN_NAME
+from packtrain._wire.gemini.files import CHOSEN_NAME, file_path
 
 TOKEN = naming.token_from(bytes(range(16)))
 
@@ -26,7 +26,7 @@ def test_a_token_is_26_characters_of_lower_case_base32() -> None:
 @given(st.integers(0, 10**6), st.integers(0, 9), st.integers(1, 3))
 def test_a_file_name_is_one_that_a_client_may_choose(index: int, generation: int, attempt: int) -> None:
     """At most 40 characters after the slash, of the permitted kind."""
-    assert CHOSEN_NAME.fullmatch(naming.file_name(TOKEN, index, generation, attempt))
+    assert CHOSEN_NAME.fullmatch(file_path(naming.file_name(TOKEN, index, generation, attempt)))
 
 
 def test_every_attempt_of_every_shard_has_a_file_of_its_own() -> None:
@@ -65,3 +65,13 @@ def test_other_names_are_no_tags() -> None:
     strange = (naming.job_tag(other, shard(1), 1), tag[:-2], f"{tag}.", f"{tag}.x", tag.replace("1.0.1", "1.0.-1"), "")
     for name in strange:
         assert naming.read_tag(TOKEN, name) is None
+
+
+def test_a_name_is_the_same_with_and_without_its_collection() -> None:
+    """Manifests of earlier releases keep the names of files as the wire writes them."""
+    name = naming.file_name(TOKEN, 0, 0, 1)
+    assert naming.same_file(f"files/{name}", name)
+    assert not naming.same_file(naming.file_name(TOKEN, 0, 0, 2), f"files/{name}")
+    assert naming.same_model("models/m", "m")
+    assert not naming.same_model("models/m", "models/n")
+    assert not naming.same_model("xm", "m")

@@ -29,7 +29,7 @@ from packtrain._rules.upload import (
 )
 
 CHUNK = 8
-OPEN = Upload(size=20, url="http://127.0.0.1/upload?id=1", granularity=4)
+OPEN = Upload(size=20, session="http://127.0.0.1/upload?id=1", granularity=4)
 
 
 def active(received: int | None = None, status: int = 200) -> Answer:
@@ -141,9 +141,9 @@ def test_a_start_without_header_or_address_is_tried_again() -> None:
 
 def test_a_start_takes_address_and_granularity() -> None:
     """A granularity of zero or less counts as one."""
-    answer = Answer(status=200, upload_status="active", url="http://127.0.0.1/u", granularity=0)
+    answer = Answer(status=200, upload_status="active", session="http://127.0.0.1/u", granularity=0)
     upload = started(Upload(size=20), answer)
-    assert (upload.url, upload.granularity) == ("http://127.0.0.1/u", 1)
+    assert (upload.session, upload.granularity) == ("http://127.0.0.1/u", 1)
 
 
 def test_recoveries_without_progress_are_few_and_progress_resets_them() -> None:
@@ -198,7 +198,7 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
         match next_action(upload, CHUNK):
             case Start():
                 held.clear()
-                answer = Answer(status=200, upload_status="active", url="http://127.0.0.1/u", granularity=2)
+                answer = Answer(status=200, upload_status="active", session="http://127.0.0.1/u", granularity=2)
                 upload = started(upload, answer)
             case Send(offset, length, finalize):
                 kept = data.draw(st.integers(0, length))

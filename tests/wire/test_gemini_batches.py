@@ -126,10 +126,11 @@ def test_a_list_always_names_its_page_size() -> None:
 
 def test_a_create_names_model_file_and_tag() -> None:
     """A bare model name gets its collection."""
-    call = batches.create(model="gemini-2.5-flash", task="generate", display_name="tag", file="files/a")
+    call = batches.create(model="gemini-2.5-flash", task="generate", display_name="tag", file="files/a", seconds=55.0)
     assert call.target == "/v1beta/models/gemini-2.5-flash:batchGenerateContent"
     assert json.loads(call.body or b"") == {"batch": {"displayName": "tag", "inputConfig": {"fileName": "files/a"}}}
-    embed = batches.create(model="tunedModels/x", task="embed", display_name="t", file="files/a")
+    assert ("X-Server-Timeout", "55") in call.headers
+    embed = batches.create(model="tunedModels/x", task="embed", display_name="t", file="pa", seconds=0.5)
     assert embed.target == "/v1beta/tunedModels/x:asyncBatchEmbedContent"
 
 

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from packtrain._errors import ProtocolError
+from packtrain._model import FileState
 from packtrain._rules.upload import Answer
 from packtrain._wire.gemini import files
 from packtrain._wire.http import Reply
@@ -33,7 +34,7 @@ FILE = {
 def test_a_file_is_read_bare_and_wrapped(wrapped: bool) -> None:
     """Unknown members and int64 as text included."""
     file = files.read_file(json.dumps({"file": FILE} if wrapped else FILE).encode())
-    assert (file.name, file.bytes, file.state, file.sha256) == ("files/t5snrshrqff1", 339, "ACTIVE", SHA)
+    assert (file.name, file.bytes, file.state, file.sha256) == ("files/t5snrshrqff1", 339, FileState.READY, SHA)
     assert file.expires_at == pytest.approx(1795465803.4)
 
 
@@ -87,7 +88,7 @@ def test_upload_headers_are_read_and_nonsense_counts_as_missing() -> None:
         "x-goog-upload-url": "u",
         "x-goog-upload-chunk-granularity": "262144",
     }
-    answer = Answer(status=200, upload_status="active", received=12, url="u", granularity=262144)
+    answer = Answer(status=200, upload_status="active", received=12, session="u", granularity=262144)
     assert files.read_upload(Reply(status=200, headers=headers)) == answer
     odd = headers | {"x-goog-upload-size-received": "-1", "x-goog-upload-chunk-granularity": "many"}
     answer = files.read_upload(Reply(status=200, headers=odd))

@@ -133,6 +133,7 @@ class Landing:
             absent=absence(row),
             parent=ctx.files.kept(parent) if parent else None,
             parent_tally=(parent and parent.tally) or Tally(),
+            shape=ctx.provider.capabilities.lines,
         )
         self._tally = Tally()
         self._picked: Picked | None = None
@@ -223,7 +224,7 @@ async def _land(ctx: RunContext, row: ShardRow) -> ShardRow:
 
 async def _missed(ctx: RunContext, row: ShardRow, error: ApiError) -> ShardRow:
     """The results are refused. If the job itself is still shown to us, it is they that are gone, not our key."""
-    if error.status not in (403, 404) or not row.job or not row.result:
+    if error.kind != "absent" or not row.job or not row.result:
         raise error
     known = await ctx.provider.find_job(row.job)
     overdue = ctx.service_now() - (row.submitted_at or 0.0) > LONGEST_JOB

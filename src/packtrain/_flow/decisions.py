@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -50,8 +51,9 @@ def _numbers(count: int) -> str:
 
 async def _adopt_job(ctx: RunContext, row: ShardRow, name: str) -> ShardRow:
     """The job ``name`` at the service is the shard's."""
-    if not name.startswith("batches/"):
-        raise InputError(f"{name!r} is not the name of a job; they look like batches/abc")
+    able = ctx.provider.capabilities
+    if not re.fullmatch(able.job_name, name):
+        raise InputError(f"{name!r} is not the name of a job; they look like {able.job_example}")
     job = await ctx.provider.find_job(name)
     if job is None:
         raise InputError(f"{name}: the service shows no such job; see its name, and whether it is the same key")

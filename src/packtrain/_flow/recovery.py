@@ -13,7 +13,6 @@ from .._errors import ApiError, InputError, ManifestError
 from .._exits import plain_errors
 from .._model import Credential, State
 from .._rules import naming, quota
-from .._rules.submission import plain_model
 from .._snapshots import Recovery
 from .duplicates import sweep
 from .ingest import take_in
@@ -87,7 +86,7 @@ async def _shown(look: Awaitable[object | None]) -> bool:
     try:
         return await look is not None
     except ApiError as error:
-        if error.status == 403:
+        if error.kind == "absent":
             return False
         raise
 
@@ -145,9 +144,9 @@ async def _find_jobs(ctx: RunContext) -> list[RemoteJob]:
             "key is of the same account, and whether the run is the one that the names of its jobs have after 'pt1.'"
         )
     for other in found:
-        if plain_model(other.model) not in ("", plain_model(ctx.run.model)):
+        if other.model and not naming.same_model(other.model, ctx.run.model):
             raise InputError(
-                f"{other.name} of run {ctx.run.token} is for model {plain_model(other.model)}, not for "
+                f"{other.name} of run {ctx.run.token} is for model {other.model}, not for "
                 f"{ctx.run.model}; nothing was recovered: give --model as at the first start"
             )
     return found

@@ -76,7 +76,7 @@ class Creator:
         return row
 
     async def _failed(self, row: ShardRow, error: PacktrainError, before: float | None) -> ShardRow:
-        match classify(error, file=row.file or "", proven=self._proven):
+        match classify(error, proven=self._proven):
             case Outcome.AMBIGUOUS:
                 return await self._doubt(row, str(error))
             case Outcome.THROTTLED:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import IntegrityError, TransportError
+from .._errors import InputError, IntegrityError, TransportError
 from .._io.request_file import ShardReader
-from .._model import RemoteFile, Shard, ShardRow, State, Upload
-from .._options import ATTEMPTS, FILE_READY_TIMEOUT
+from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
+from .._options import ATTEMPTS
+from .._providers.base import OffsetUploads
 from .._rules import naming, upload
 from .._rules.lifecycle import (
     FileReady,
@@ -22,7 +23,6 @@ from .._rules.lifecycle import (
     UploadOpened,
 )
 from .._rules.retry import backoff
-from .._wire.http import same_origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def send(ctx: RunContext, row: ShardRow) -> ShardRow:
     """From an intended or interrupted upload to a file that is ready; a shard that is not as sealed is for a person."""
     if row.state is State.QUARANTINED:
         return row
-    sending = _Sending(ctx, row, await ctx.manifest.shard(row))
+    sending = _sending(ctx, row, await ctx.manifest.shard(row))
     try:
         return await sending.send()
     except IntegrityError as error:
@@ -54,16 +54,24 @@ async def send(ctx: RunContext, row: ShardRow) -> ShardRow:
 
 async def send_own(ctx: RunContext, row: ShardRow) -> ShardRow:
     """As ``send``, for a file of the caller's. Raises IntegrityError when it changes meanwhile."""
-    return await _Sending(ctx, row, await ctx.manifest.shard(row)).send()
+    return await _sending(ctx, row, await ctx.manifest.shard(row)).send()
 
 
-class _Sending:
-    """One upload under way; ``job`` is its latest row."""
+def _sending(ctx: RunContext, row: ShardRow, shard: Shard) -> _ByOffsets:
+    uploads = ctx.provider.uploads
+    if not isinstance(uploads, OffsetUploads):
+        raise InputError(f"this service takes files by {ctx.provider.capabilities.upload}, which is not supported yet")
+    return _ByOffsets(ctx, row, shard, uploads)
+
+
+class _ByOffsets:
+    """One upload under way; ``row`` is its latest row."""
 
     _reader: ShardReader
 
-    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard) -> None:
+    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard, uploads: OffsetUploads) -> None:
         self.row = row
+        self._uploads = uploads
         self._ctx = ctx
         self._shard = shard
         self._name = row.file or ""
@@ -72,7 +80,7 @@ class _Sending:
 
     async def send(self) -> ShardRow:
         progress = upload.resumed(self.row.upload or Upload(size=self._shard.bytes))
-        if progress.url is not None and not same_origin(progress.url, self._ctx.service.origin):
+        if progress.session is not None and not self._uploads.owns(progress.session):
             # As the local service is after a restart; the address of the session is void.
             progress = Upload(size=self._shard.bytes)
             lost = UploadLost(upload=progress, reason="the service is at another address now")
@@ -104,39 +112,39 @@ class _Sending:
         if found := await self._ctx.provider.find_file(self._name):
             await self._accept(found)
             return progress
-        answer = await self._ctx.provider.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
+        answer = await self._uploads.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
         if answer.status == 409:
             await self._conflict()
             return progress
         progress = upload.started(progress, answer)
-        if progress.url is not None:
+        if progress.session is not None:
             self.row = await self._ctx.record(self.row, UploadOpened(upload=progress))
         return progress
 
     async def piece(self, progress: Upload, piece: upload.Send) -> Upload:
-        assert progress.url is not None
+        assert progress.session is not None
         if piece.finalize and self.row.state is State.UPLOADING:
             self.row = await self._ctx.record(self.row, FinalizeIntended(upload=progress))
         try:
-            answer = await self._ctx.provider.send(
-                progress.url, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
+            answer = await self._uploads.send(
+                progress.session, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
             )
         except TransportError:
             return upload.offset_lost(progress)
         return upload.answered(progress, answer)
 
     async def query(self, progress: Upload) -> Upload:
-        assert progress.url is not None
+        assert progress.session is not None
         try:
-            answer = await self._ctx.provider.query_upload(progress.url)
+            answer = await self._uploads.query_upload(progress.session)
         except TransportError:
             return upload.offset_lost(progress)
         return upload.queried(progress, answer)
 
     async def finish(self, progress: Upload) -> ShardRow:
-        receipt = self._ctx.provider.read_receipt(progress.receipt or b"")
+        receipt = self._uploads.read_receipt(progress.receipt or b"")
         file = receipt or await self._ctx.provider.find_file(self._name)
-        if file is None or file.name != self._name:
+        if file is None or not naming.same_file(file.name, self._name):
             return await self._spoil(f"the upload ended, but {self._name} is not there")
         return await self._check(file)
 
@@ -173,8 +181,8 @@ class _Sending:
     async def _check(self, file: RemoteFile) -> ShardRow:
         """Wait until the file can be used, and compare it with the shard."""
         file = await self._ready(file)
-        if file.state not in ("ACTIVE", ""):
-            return await self._spoil(f"the service could not take the file: {file.state} {file.reason}")
+        if file.state is not FileState.READY:
+            return await self._spoil(f"the service could not take the file: {file.reason or file.state}")
         digest = self._shard.sha256 or await anyio.to_thread.run_sync(self._reader.digest)
         if file.bytes != self._shard.bytes or file.sha256 not in (None, digest):
             return await self._spoil(f"the service holds {file.bytes} bytes with SHA-256 {file.sha256}, not ours")
@@ -182,8 +190,8 @@ class _Sending:
         return self.row
 
     async def _ready(self, file: RemoteFile) -> RemoteFile:
-        deadline, waits = self._ctx.clock.monotonic() + FILE_READY_TIMEOUT, 0
-        while file.state == "PROCESSING" and self._ctx.clock.monotonic() < deadline:
+        deadline, waits = self._ctx.clock.monotonic() + self._ctx.policy.file_ready_timeout, 0
+        while file.state is FileState.PROCESSING and self._ctx.clock.monotonic() < deadline:
             await self._ctx.clock.sleep(backoff(waits, self._ctx.clock.jitter()))
             waits += 1
             file = await self._ctx.provider.find_file(self._name) or file

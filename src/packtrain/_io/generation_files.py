@@ -18,7 +18,8 @@ from msgspec import Raw, Struct
 from .._errors import IntegrityError
 from .._model import Shard, Tally
 from .._options import MIB
-from .._rules.generations import Failed, is_retryable
+from .._rules.generations import Failed
+from .._rules.lines import LineShape, is_retryable
 from .._rules.validate import key_of
 from .disk import disk_errors, open_private, remove, write_all
 from .join import Outputs, join_files
@@ -45,6 +46,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     absent: tuple[str, bool]
     parent: Kept | None
     parent_tally: Tally = Tally()
+    shape: LineShape = LineShape()
 
 
 class Picked(Struct, frozen=True):
@@ -234,7 +236,7 @@ class _Sorter:
         """The key failed in this generation, as the join's ``line`` says; it was asked so many ``times``."""
         said = _failure.decode(line)
         given = bytes(said.error) != b""
-        retryable = is_retryable(said.error) if given else self._asked.absent[1]
+        retryable = is_retryable(said.error, self._asked.shape) if given else self._asked.absent[1]
         failed = Failed(said.key, said.reason, ordinal, times, retryable)
         self.keep(msgspec.structs.replace(failed, error=said.error) if given else failed, request)
 

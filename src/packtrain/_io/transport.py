@@ -21,7 +21,7 @@ from aiohttp.http import StreamWriter
 from yarl import URL
 
 from .._errors import PacktrainError, ProtocolError, TransportError
-from .._options import CONNECT_TIMEOUT, CREATE_TIMEOUT, MAX_REPLY_BYTES, PIECE_BYTES, READ_TIMEOUT, SEND_BYTES
+from .._options import MAX_REPLY_BYTES, PIECE_BYTES, SEND_BYTES, Policy
 from .._wire.http import Call, Reply, same_origin
 from .effects import effect
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from .._model import Secret
 
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
-_CREATE_TIMEOUT = aiohttp.ClientTimeout(total=CREATE_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
@@ -47,7 +45,7 @@ class Transport:
         pool: aiohttp.ClientSession,
         single: aiohttp.ClientSession,
     ) -> None:
-        self._origin = origin
+        self.origin = origin
         self._credentials = credentials
         self._pool = pool
         self._single = single
@@ -71,7 +69,7 @@ class Transport:
         self, call: Call, body: payload.Payload | None, session: aiohttp.ClientSession
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url, headers = self._address(call)
-        with _translated(urlsplit(self._origin).netloc):
+        with _translated(urlsplit(self.origin).netloc):
             async with (
                 effect(call.name),
                 session.request(
@@ -89,8 +87,8 @@ class Transport:
         headers = dict(call.headers)
         if call.target.startswith("/"):
             headers |= {name: secret.reveal() for name, secret in self._credentials.items()}
-            return URL(self._origin + call.target, encoded=True), headers
-        return URL(checked_url(call.target, self._origin), encoded=True), headers
+            return URL(self.origin + call.target, encoded=True), headers
+        return URL(checked_url(call.target, self.origin), encoded=True), headers
 
 
 class FileRange(payload.Payload):
@@ -102,13 +100,21 @@ class FileRange(payload.Payload):
     _default_content_type = "application/octet-stream"
 
     def __init__(
-        self, read: Callable[[int, int], bytes], offset: int, length: int, sent: Callable[[int], None]
+        self,
+        read: Callable[[int, int], bytes],
+        offset: int,
+        length: int,
+        *,
+        sent: Callable[[int], None],
+        timeout: float,
     ) -> None:
+        """``sent`` is called with the bytes that leave; ``timeout`` in seconds, for the peer to take any of them."""
         super().__init__(None)
         self._read = read
         self._offset = offset
         self._size = length
         self._sent = sent
+        self._timeout = timeout
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("a range of a file has no text")
@@ -124,16 +130,16 @@ class FileRange(payload.Payload):
         while position < end:
             piece = await anyio.to_thread.run_sync(self._read, position, min(SEND_BYTES, end - position))
             await writer.write(piece, drain=False)
-            await _drain(writer)
+            await _drain(writer, self._timeout)
             self._sent(len(piece))
             position += len(piece)
 
 
-async def _drain(writer: StreamWriter) -> None:
-    """Until there is room for more. Raises TimeoutError when the peer takes nothing for ``READ_TIMEOUT``."""
+async def _drain(writer: StreamWriter, timeout: float) -> None:
+    """Until there is room for more. Raises TimeoutError when the peer takes nothing for ``timeout`` seconds."""
     while (transport := writer.transport) is not None:
         left = transport.get_write_buffer_size()
-        with anyio.move_on_after(READ_TIMEOUT):
+        with anyio.move_on_after(timeout):
             return await writer.drain()
         if transport.get_write_buffer_size() >= left:
             raise TimeoutError
@@ -141,9 +147,12 @@ async def _drain(writer: StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def open_transport(
-    origin: str, *, credentials: Mapping[str, Secret], connections: int
+    origin: str, *, credentials: Mapping[str, Secret], connections: int, policy: Policy | None = None
 ) -> AsyncIterator[Transport]:
     """A transport to ``origin``; ``credentials`` are header names and values, sent below that origin alone."""
+    policy = policy or Policy()
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=policy.connect_timeout, sock_read=policy.read_timeout)
+    create_timeout = aiohttp.ClientTimeout(total=policy.create_timeout, sock_connect=policy.connect_timeout)
 
     def session(connector: aiohttp.TCPConnector, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -158,8 +167,8 @@ async def open_transport(
         )
 
     async with (
-        session(aiohttp.TCPConnector(limit=connections), _TIMEOUT) as pool,
-        session(aiohttp.TCPConnector(force_close=True, socket_factory=_resetting), _CREATE_TIMEOUT) as single,
+        session(aiohttp.TCPConnector(limit=connections), timeout) as pool,
+        session(aiohttp.TCPConnector(force_close=True, socket_factory=_resetting), create_timeout) as single,
     ):
         yield Transport(origin, credentials, pool, single)
 

@@ -23,7 +23,6 @@ from .._manifest.database import log_of
 from .._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of
 from .._options import Options, Policy
 from .._rules import naming
-from .._rules.submission import plain_model
 
 if TYPE_CHECKING:
     import os
@@ -76,7 +75,8 @@ async def recover(
 def _make_way(spool: Spool, draft: Path, asked: Token) -> None:
     _refuse_existing(spool)
     for noted in read_tokens(spool.manifest):
-        if noted.run == asked.run and (plain_model(noted.model), noted.task) != (plain_model(asked.model), asked.task):
+        same = noted.task == asked.task and naming.same_model(noted.model, asked.model)
+        if noted.run == asked.run and not same:
             raise InputError(
                 f"run {asked.run} was started with --model {noted.model} --task {noted.task}, as "
                 f"{tokens_of(spool.manifest)} says, not with --model {asked.model} --task {asked.task}; nothing was "

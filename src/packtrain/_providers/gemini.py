@@ -1,4 +1,4 @@
-"""The Gemini Batch API as a Remote: calls from ``_wire`` sent through the transport."""
+"""The Gemini Batch API as a provider: calls from ``_wire`` sent through the transport."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from .._errors import ProtocolError
 from .._io.retry import persist
 from .._io.transport import FileRange
-from .._options import CALL_ATTEMPTS
 from .._wire.gemini import batches as job_calls
 from .._wire.gemini import files as file_calls
-from .._wire.gemini.errors import error_of
-from .._wire.http import served_at
+from .._wire.gemini.errors import ABSENT, create_error, error_of
+from .._wire.gemini.lines import LINES
+from .._wire.http import same_origin, served_at
+from .base import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,13 +23,26 @@ if TYPE_CHECKING:
     from .._io.request_file import ShardReader
     from .._io.transport import Transport
     from .._model import JobPage, RemoteFile, RemoteJob, Secret, Task
+    from .._options import Policy
     from .._rules.upload import Answer
     from .._wire.http import Call, Reply
     from .service import Service
 
-
-#: Gone, never there, or not ours: the Files API says 403 for all of them, batches say 404.
-_ABSENT = frozenset({403, 404})
+CAPABILITIES = Capabilities(
+    upload="offsets",
+    chosen_names=True,
+    tags=True,
+    lists_input_file=True,
+    result_files=1,
+    refuses_at_create=True,
+    cursor=True,
+    page_size=job_calls.PAGE_SIZE,
+    job_name=job_calls.JOB_NAME.pattern,
+    job_example=job_calls.JOB_EXAMPLE,
+    lines=LINES,
+)
+#: Seconds by which the service shall give up a create before we do.
+_GIVES_UP_EARLIER = 5.0
 #: The name is taken, or the file too large: another one may do.
 _OF_ONE_FILE = frozenset({409, 413})
 
@@ -39,14 +53,20 @@ def credentials(service: Service) -> dict[str, Secret]:
 
 
 class GeminiProvider:
-    """Implements ``Remote``. ``sent`` is told every number of bytes of file data that leaves."""
+    """Implements ``Provider`` and ``OffsetUploads``. ``sent`` is called with the bytes of file data that leave."""
 
-    def __init__(self, transport: Transport, clock: Clock, *, sent: Callable[[int], None]) -> None:
+    def __init__(self, transport: Transport, clock: Clock, policy: Policy, *, sent: Callable[[int], None]) -> None:
+        self.capabilities = CAPABILITIES
         self._transport = transport
         self._clock = clock
+        self._policy = policy
         self._sent = sent
         #: How far the service's clock is ahead of our monotonic one.
         self._ahead: float | None = None
+
+    @property
+    def uploads(self) -> GeminiProvider:
+        return self
 
     def now(self) -> float | None:
         return None if self._ahead is None else self._clock.monotonic() + self._ahead
@@ -56,30 +76,38 @@ class GeminiProvider:
         reply = await self._idempotent("start of an upload", call, allowed=_OF_ONE_FILE)
         return file_calls.read_upload(reply)
 
-    async def send(self, url: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
-        body = FileRange(reader.read, offset, length, self._sent) if length else None
+    def owns(self, session: str) -> bool:
+        return same_origin(session, self._transport.origin)
+
+    async def send(self, session: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
+        timeout = self._policy.read_timeout
+        body = FileRange(reader.read, offset, length, sent=self._sent, timeout=timeout) if length else None
         return file_calls.read_upload(
-            await self._transport.send(file_calls.send_chunk(url, offset=offset, finalize=finalize), body)
+            await self._transport.send(file_calls.send_chunk(session, offset=offset, finalize=finalize), body)
         )
 
-    async def query_upload(self, url: str) -> Answer:
-        return file_calls.read_upload(await self._transport.send(file_calls.query_upload(url)))
+    async def query_upload(self, session: str) -> Answer:
+        return file_calls.read_upload(await self._transport.send(file_calls.query_upload(session)))
 
     def read_receipt(self, receipt: bytes) -> RemoteFile | None:
         return file_calls.read_file(receipt) if receipt.strip() else None
 
     async def find_file(self, name: str) -> RemoteFile | None:
-        reply = await self._idempotent("look-up of a file", file_calls.get_file(name), allowed=_ABSENT)
+        reply = await self._idempotent("look-up of a file", file_calls.get_file(name), allowed=ABSENT)
         return file_calls.read_file(reply.body) if reply.status == 200 else None
 
     async def delete_file(self, name: str) -> None:
-        await self._idempotent("deletion of a file", file_calls.delete_file(name), allowed=_ABSENT)
+        await self._idempotent("deletion of a file", file_calls.delete_file(name), allowed=ABSENT)
 
-    async def create(self, *, model: str, task: Task, tag: str, file: str) -> RemoteJob:
-        call = job_calls.create(model=model, task=task, display_name=tag, file=file)
+    async def create(
+        self, *, model: str, task: Task, tag: str, file: str, requests: ShardReader | None = None
+    ) -> RemoteJob:
+        del requests  # they are in the file
+        seconds = self._policy.create_timeout - _GIVES_UP_EARLIER
+        call = job_calls.create(model=model, task=task, display_name=tag, file=file, seconds=seconds)
         reply = self._timed(await self._transport.send(call, once=True))
         if reply.status != 200:
-            raise error_of("create of a job", reply)
+            raise create_error(reply, file)
         return job_calls.read_job(reply)
 
     async def find_job(self, name: str) -> RemoteJob | None:
@@ -108,7 +136,7 @@ class GeminiProvider:
                 raise error_of(operation, reply)
             return reply
 
-        return await persist(send, self._clock, tries=CALL_ATTEMPTS)
+        return await persist(send, self._clock, tries=self._policy.call_attempts)
 
     def _timed(self, reply: Reply) -> Reply:
         at = served_at(reply)

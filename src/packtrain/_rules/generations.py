@@ -8,37 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Raw, Struct
-
-from .retry import TRANSIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._model import ShardRow
-
-#: gRPC's numbers and names for the error of a row, and whether the same request may fare better another time.
-GRPC: tuple[tuple[int, str, bool], ...] = (
-    (1, "CANCELLED", True),
-    (2, "UNKNOWN", True),
-    (3, "INVALID_ARGUMENT", False),
-    (4, "DEADLINE_EXCEEDED", True),
-    (5, "NOT_FOUND", False),
-    (6, "ALREADY_EXISTS", False),
-    (7, "PERMISSION_DENIED", False),
-    (8, "RESOURCE_EXHAUSTED", True),
-    (9, "FAILED_PRECONDITION", False),
-    (10, "ABORTED", True),
-    (11, "OUT_OF_RANGE", False),
-    (12, "UNIMPLEMENTED", False),
-    (13, "INTERNAL", True),
-    (14, "UNAVAILABLE", True),
-    (15, "DATA_LOSS", False),
-    (16, "UNAUTHENTICATED", False),
-)
-_NUMBERS = {number: retryable for number, _, retryable in GRPC}
-_NAMES = {name: retryable for _, name, retryable in GRPC}
 
 _NO_ROW = "the service returned no row for this key"
 
@@ -56,25 +31,6 @@ class Failed(Struct, frozen=True, omit_defaults=True):
     retryable: bool
     #: The service's own error, as it came.
     error: Raw = Raw()
-
-
-class _Said(Struct):
-    code: int | str | None = None
-    status: str | None = None
-
-
-_said = msgspec.json.Decoder(_Said)
-
-
-def is_retryable(error: Raw) -> bool:
-    """Whether a row's error is one that passes: by gRPC number, by HTTP status, or by name; a stranger is not."""
-    try:
-        said = _said.decode(error)
-    except msgspec.MsgspecError:
-        return False
-    if isinstance(said.code, int):
-        return _NUMBERS.get(said.code, said.code in TRANSIENT)
-    return _NAMES.get(str(said.code or said.status).upper(), False)
 
 
 def absence(row: ShardRow) -> tuple[str, bool]:

@@ -1,7 +1,8 @@
-"""Names with content in them: whoever knows the run's token and a shard can compute every remote name again.
+"""Remote names, computed from the run's token, the shard and the attempt.
 
-A file may be named by the client (at most 40 characters of ``[a-z0-9-]``), a job carries only a display name of
-ours. Each attempt has its own file, so that deleting the file revokes a create that is still on its way.
+Where a service lets the client name a file, each attempt has a name of its own, so that deleting the file revokes a
+create that is still on its way; the provider writes the name as its wire wants it. A job carries a tag, if the service
+has a place for one.
 """
 
 from __future__ import annotations
@@ -42,9 +43,19 @@ def is_token(text: str) -> bool:
 
 
 def file_name(token: str, shard: int, generation: int, attempt: int) -> str:
-    """``files/p`` and 38 characters: one short of the longest name that the Files API takes."""
+    """``p`` and a digest of 38 characters: letters and digits, and one short of the 40 that services allow."""
     digest = hashlib.sha256(f"{PREFIX}|{token}|{shard}|{generation}|{attempt}".encode()).digest()
-    return f"files/p{_base32(digest)[:38]}"
+    return f"p{_base32(digest)[:38]}"
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two names are of one file, with or without the collection that a wire puts before them."""
+    return one.rpartition("/")[2] == other.rpartition("/")[2]
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names are of one model, with or without the collection that a wire puts before them."""
+    return one == other or one.endswith(f"/{other}") or other.endswith(f"/{one}")
 
 
 def job_tag(token: str, shard: Shard, attempt: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from .._errors import ApiError, PacktrainError, ProtocolError, TransportError
+from .._errors import ApiError, PacktrainError, TransportError
 from .._model import DuplicateJob, DuplicateState, JobState, RemoteJob, Run, Shard, ShardRow, State
 from . import naming
 from .lifecycle import COLLECT, CreateSuspected
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .._model import RemoteJob, Shard, ShardRow
-
-#: Refusals that come before anything is made.
-DEFINITE = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 415, 422})
 
 
 class Outcome(enum.Enum):
@@ -41,28 +38,21 @@ class Outcome(enum.Enum):
     AMBIGUOUS = "ambiguous"
 
 
-def classify(error: PacktrainError, *, file: str, proven: bool) -> Outcome:
+def classify(error: PacktrainError, *, proven: bool) -> Outcome:
     """The class of a failed create. ``proven``: another create of this run was accepted."""
     if isinstance(error, TransportError):
         return Outcome.AMBIGUOUS if error.sent else Outcome.NOT_SENT
-    if isinstance(error, ProtocolError) or not isinstance(error, ApiError) or error.code is None:
-        return Outcome.AMBIGUOUS
-    if error.status == 429:
-        return Outcome.THROTTLED
-    if error.status not in DEFINITE:
-        return Outcome.AMBIGUOUS
-    return _refusal(error, file=file, proven=proven)
-
-
-def _refusal(error: ApiError, *, file: str, proven: bool) -> Outcome:
-    text = str(error)
-    if file in text or file.removeprefix("files/") in text:
-        return Outcome.FILE_GONE
-    if error.code == "FAILED_PRECONDITION" and "ACTIVE" in text:
-        return Outcome.THROTTLED
-    if error.status == 400 and "API key" not in text:
-        return Outcome.REFUSED if proven else Outcome.SUSPECT
-    return Outcome.BARRED
+    match error.kind if isinstance(error, ApiError) else None:
+        case "throttled":
+            return Outcome.THROTTLED
+        case "file_gone":
+            return Outcome.FILE_GONE
+        case "barred":
+            return Outcome.BARRED
+        case "refused":
+            return Outcome.REFUSED if proven else Outcome.SUSPECT
+        case _:
+            return Outcome.AMBIGUOUS
 
 
 _RANK = {JobState.SUCCEEDED: 0, JobState.RUNNING: 1, JobState.PENDING: 2}
@@ -174,7 +164,7 @@ def mismatch(job: RemoteJob, run: Run, shard: Shard) -> str | None:
         return f"{job.name} bears the shard's tag, but for other content: {job.display_name}"
     if job.requests not in (None, shard.lines):
         return f"{job.name} bears the shard's tag, but has {job.requests} requests instead of {shard.lines}"
-    if plain_model(job.model) not in ("", plain_model(run.model)):
+    if job.model and not naming.same_model(job.model, run.model):
         return f"{job.name} bears the shard's tag, but is for {job.model} instead of {run.model}"
     return None
 
@@ -230,11 +220,6 @@ def _state(row: ShardRow | None, job: RemoteJob) -> DuplicateState | None:
         return DuplicateState.CANCELLED if job.state is JobState.CANCELLED else DuplicateState.ENDED
     # The shard has come to its end without a job; or whoever works on it will find this one.
     return DuplicateState.SEEN if row.state in COLLECT or row.state is State.CLOSED else None
-
-
-def plain_model(model: str) -> str:
-    """A model's name, however it is written."""
-    return model.removeprefix("models/")
 
 
 def suspicion(token: str, shard: Shard, attempt: int, now: float) -> CreateSuspected:

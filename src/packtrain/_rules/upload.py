@@ -1,8 +1,8 @@
-"""One resumable upload as a value: what to do next, and what an answer changes.
+"""One upload by byte offsets as a value: what to do next, and what an answer changes.
 
-Source: Google's resumable protocol (``X-Goog-Upload-*``) as its own client libraries have it. The rules:
+The rules, as client libraries of the resumable protocols have them:
 
-1. The offset moves only on the service's word, forward or back; never on our own guess.
+1. The offset moves only by what the service confirms, forward or back; never on our own guess.
 2. After a lost reply, a missing status header or any refusal, no byte goes before a query has been answered.
 3. ``final`` with 200 is success, also as the answer to a query; its body describes the file.
 4. ``final`` with anything else, ``cancelled``, and refusals that no query can clear end the session.
@@ -25,13 +25,13 @@ TRANSIENT = frozenset({408, 429, 499, 500, 502, 503, 504})
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What the upload backend said."""
+    """The answer of the upload backend."""
 
     status: int
     #: ``active``, ``final``, ``cancelled``, or None when the header is missing.
     upload_status: str | None = None
     received: int | None = None
-    url: str | None = None
+    session: str | None = None
     granularity: int = 1
     body: bytes = b""
 
@@ -78,7 +78,7 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
         return Dead(upload.dead)
     if upload.stalls > UPLOAD_STALLS:
         return Stuck(f"the upload has not moved in {UPLOAD_STALLS} recoveries")
-    if upload.url is None:
+    if upload.session is None:
         return Start()
     if upload.offset_unknown:
         return Query()
@@ -90,9 +90,9 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
 
 def started(upload: Upload, answer: Answer) -> Upload:
     """After the answer to ``Start``. 200 without the header or the address is transient: start again."""
-    if answer.status == 200 and answer.upload_status == "active" and answer.url:
+    if answer.status == 200 and answer.upload_status == "active" and answer.session:
         granularity = max(1, answer.granularity)
-        return msgspec.structs.replace(upload, url=answer.url, granularity=granularity, offset=0, stalls=0)
+        return msgspec.structs.replace(upload, session=answer.session, granularity=granularity, offset=0, stalls=0)
     if answer.status == 200 or (answer.upload_status is None and answer.status in TRANSIENT):
         return _stalled(upload)
     return _dead(upload, f"the service refused to start the upload: {_said(answer)}")
@@ -127,7 +127,7 @@ def offset_lost(upload: Upload) -> Upload:
 
 def resumed(upload: Upload) -> Upload:
     """As taken up again by another process: what was sent last is unknown."""
-    return msgspec.structs.replace(upload, offset_unknown=upload.url is not None, stalls=0)
+    return msgspec.structs.replace(upload, offset_unknown=upload.session is not None, stalls=0)
 
 
 def renewed(upload: Upload) -> Upload:

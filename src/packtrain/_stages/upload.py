@@ -18,17 +18,17 @@ from .._flow import uploader as uploading
 from .._flow.run import Meter, RunContext
 from .._io.clock import SystemClock
 from .._io.spool import RunSpool, Spool
-from .._io.transport import open_transport
 from .._manifest.sqlite import open_sqlite
 from .._model import Cursor, RemoteFile, Run, Shard, ShardRow, State
-from .._options import KIB, Options
-from .._providers.gemini import GeminiProvider, credentials
+from .._options import KIB, Options, Policy
+from .._providers import open_provider
 from .._rules import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import BufferedReader
 
+    from .._providers.base import Provider
     from .._providers.service import Service
 
 #: What a file is known by before it is read whole: so many pieces of it, of so many bytes.
@@ -50,10 +50,8 @@ async def upload(
     once = dict(zip(tokens, paths, strict=True))
     found: dict[str, RemoteFile] = {}
     slots = anyio.CapacityLimiter(options.uploads)
-    async with open_transport(
-        service.origin, credentials=credentials(service), connections=options.uploads + 2
-    ) as transport:
-        provider = GeminiProvider(transport, SystemClock(), sent=meter.sent)
+    connections = options.uploads + 2
+    async with open_provider(service, SystemClock(), Policy(), connections=connections, sent=meter.sent) as provider:
 
         async def one(path: Path, token: str) -> None:
             async with slots:
@@ -66,9 +64,7 @@ async def upload(
     return [found[token] for token in tokens]
 
 
-async def _upload_one(
-    path: Path, token: str, provider: GeminiProvider, service: Service, options: Options
-) -> RemoteFile:
+async def _upload_one(path: Path, token: str, provider: Provider, service: Service, options: Options) -> RemoteFile:
     if there := await provider.find_file(naming.file_name(token, 0, 0, 1)):
         size, digest = await anyio.to_thread.run_sync(_measure, path)
         exact = _token(digest)

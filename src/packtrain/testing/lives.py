@@ -41,7 +41,7 @@ def shard(index: int, run: str = RUN.id) -> Shard:
 
 def life(index: int) -> list[Event]:
     """The events of a shard that goes through at the first attempt."""
-    upload = Upload(size=BYTES, url=SECRET, granularity=256)
+    upload = Upload(size=BYTES, session=SECRET, granularity=256)
     return [
         lifecycle.UploadIntended(attempt=1, file=f"files/in{index}", upload=Upload(size=BYTES)),
         lifecycle.UploadOpened(upload=upload),

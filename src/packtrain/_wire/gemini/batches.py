@@ -7,6 +7,7 @@ where an output has been met, and takes ``JOB_STATE_*`` too.
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -15,12 +16,14 @@ from msgspec import Raw, Struct
 
 from ..._errors import ProtocolError
 from ..._model import JobPage, JobState, RemoteJob, Task
-from ..._options import CREATE_TIMEOUT
 from ..http import Call, Reply
-from .files import VERSION, checked, decode_time
+from .files import VERSION, checked, decode_time, file_path
 
 METHODS: dict[Task, str] = {"generate": "batchGenerateContent", "embed": "asyncBatchEmbedContent"}
 TYPES: dict[Task, str] = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}
+_MODEL = "models/"
+#: What the name of a job looks like, and an example.
+JOB_NAME, JOB_EXAMPLE = re.compile(r"batches/[A-Za-z0-9._-]{1,128}"), "batches/abc"
 #: Always given: without it the list has been seen empty while jobs were pending.
 PAGE_SIZE = 100
 
@@ -117,15 +120,15 @@ def is_given(member: Raw) -> bool:
     return size > 4 or (size > 0 and bytes(member) != b"null")
 
 
-def create(*, model: str, task: Task, display_name: str, file: str) -> Call:
-    model = model if "/" in model else f"models/{model}"
-    batch = {"displayName": display_name, "inputConfig": {"fileName": checked(file)}}
+def create(*, model: str, task: Task, display_name: str, file: str, seconds: float) -> Call:
+    """``seconds`` bound how late the service may still accept a create whose answer we no longer wait for."""
+    model = model if "/" in model else _MODEL + model
+    batch = {"displayName": display_name, "inputConfig": {"fileName": file_path(file)}}
     return Call(
         name="create.post",
         method="POST",
         target=f"/{VERSION}/{quote(model, safe='/:@')}:{METHODS[task]}",
-        # Bounds how late the service may still accept a create whose answer we no longer wait for.
-        headers=(("Content-Type", "application/json"), ("X-Server-Timeout", f"{CREATE_TIMEOUT - 5:.0f}")),
+        headers=(("Content-Type", "application/json"), ("X-Server-Timeout", f"{max(1.0, seconds):.0f}")),
         body=msgspec.json.encode({"batch": batch}),
     )
 
@@ -181,16 +184,16 @@ def to_remote(operation: Operation) -> RemoteJob:
             created_at=decode_time(meta.create_time),
             reason=operation.error.message if operation.error else "",
             requests=int(count) if count != "" else None,
-            model=meta.model,
+            model=meta.model.removeprefix(_MODEL),
         )
     except ValueError as error:
         raise ProtocolError(f"the service described a job in a way that we can't read: {error}") from error
 
 
 def _of_a_job(name: str) -> str:
-    if not name.startswith("batches/"):
+    if not JOB_NAME.fullmatch(name):
         raise ProtocolError(f"{name[:80]!r} is not the name of a job")
-    return checked(name)
+    return name
 
 
 def _result_file(operation: Operation) -> str | None:

@@ -12,6 +12,7 @@ from ..._errors import ApiError
 from ..._options import LONGEST_WAIT
 
 if TYPE_CHECKING:
+    from ..._errors import Refusal
     from ..http import Reply
 
 #: HTTP status -> Google's name for it, for the answers of our own service.
@@ -104,8 +105,35 @@ def read_status(reply: Reply) -> Status | None:
     return status if status.status else None
 
 
+#: Gone, never there, or not ours: the Files API says 403 for all of them, jobs say 404.
+ABSENT = frozenset({403, 404})
+#: Refusals of a create that come before anything is made.
+_DEFINITE = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 415, 422})
+
+
 def error_of(operation: str, reply: Reply) -> ApiError:
     """The exception for an answer that is not a success. ``operation`` names the call in plain words."""
+    return _error(operation, reply, "absent" if reply.status in ABSENT else None)
+
+
+def create_error(reply: Reply, file: str) -> ApiError:
+    """The same for the create of a job of the input file ``file``: only Google's own error body is definite."""
+    return _error("create of a job", reply, refusal(reply, file))
+
+
+def refusal(reply: Reply, file: str) -> Refusal | None:
+    """What the answer to a create refuses; None when a job may have been made."""
+    status = read_status(reply)
+    if status is None or not (reply.status == 429 or reply.status in _DEFINITE):
+        return None
+    if reply.status == 429 or (status.status == "FAILED_PRECONDITION" and "ACTIVE" in status.message):
+        return "throttled"
+    if file.rpartition("/")[2] in status.message:
+        return "file_gone"
+    return "refused" if reply.status == 400 and "API key" not in status.message else "barred"
+
+
+def _error(operation: str, reply: Reply, kind: Refusal | None) -> ApiError:
     status = read_status(reply)
     said = status.message if status else printable(reply.body[:200])
     name = status.status if status else None
@@ -115,6 +143,7 @@ def error_of(operation: str, reply: Reply) -> ApiError:
         status=reply.status,
         code=name,
         retry_after=retry_after(reply),
+        kind=kind,
     )
 
 

@@ -17,16 +17,18 @@ import msgspec
 from msgspec import Struct
 
 from ..._errors import ProtocolError
-from ..._model import RemoteFile
+from ..._model import FileState, RemoteFile
 from ..._rules.upload import Answer
 from ..http import Call, Reply
 
 VERSION = "v1beta"
 #: What a name given by the service may look like before we build a URL from it.
 NAME = re.compile(r"(files|batches)/[A-Za-z0-9._-]{1,128}")
+_FILE = "files/"
 #: What a client may choose: at most 40 characters, no hyphen at either end.
 CHOSEN_NAME = re.compile(r"files/[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 MIME_TYPE = "application/jsonl"
+_STATES = {"ACTIVE": FileState.READY, "": FileState.READY, "PROCESSING": FileState.PROCESSING}
 
 
 class FileBody(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -57,7 +59,7 @@ class FilePage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
 
 def start_upload(*, name: str, display_name: str, size: int) -> Call:
-    meta = {"file": {"name": name, "displayName": display_name, "mimeType": MIME_TYPE, "sizeBytes": size}}
+    meta = {"file": {"name": file_path(name), "displayName": display_name, "mimeType": MIME_TYPE, "sizeBytes": size}}
     return Call(
         name="upload.start",
         method="POST",
@@ -89,11 +91,11 @@ def query_upload(url: str) -> Call:
 
 
 def get_file(name: str) -> Call:
-    return Call(name="file.get", method="GET", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="file.get", method="GET", target=f"/{VERSION}/{file_path(name)}")
 
 
 def delete_file(name: str) -> Call:
-    return Call(name="file.delete", method="DELETE", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="file.delete", method="DELETE", target=f"/{VERSION}/{file_path(name)}")
 
 
 def download(name: str, *, offset: int = 0, etag: str | None = None) -> Call:
@@ -105,7 +107,7 @@ def download(name: str, *, offset: int = 0, etag: str | None = None) -> Call:
     return Call(
         name="results.get",
         method="GET",
-        target=f"/{VERSION}/{checked(name)}:download",
+        target=f"/{VERSION}/{file_path(name)}:download",
         query=(("alt", "media"),),
         headers=tuple(headers),
     )
@@ -124,13 +126,25 @@ def read_file(body: bytes) -> RemoteFile:
 def to_remote(file: FileBody) -> RemoteFile:
     return RemoteFile(
         name=checked(file.name),
-        state=file.state,
+        state=_STATES.get(file.state, FileState.UNUSABLE),
         bytes=int(file.size_bytes or 0),
         sha256=decode_hash(file.sha256_hash),
         display_name=file.display_name,
         expires_at=decode_time(file.expiration_time),
-        reason=str((file.error or {}).get("message", "")),
+        reason=_reason(file),
     )
+
+
+def _reason(file: FileBody) -> str:
+    """Why a file can't be used, with the service's own word for its state."""
+    if file.state in _STATES:
+        return ""
+    return f"{file.state} {(file.error or {}).get('message', '')}".strip()
+
+
+def file_path(name: str) -> str:
+    """A file's name as it stands in a path, from that or from the part that a client chose. Raises ProtocolError."""
+    return checked(name if "/" in name else _FILE + name)
 
 
 def checked(name: str) -> str:
@@ -181,7 +195,7 @@ def read_upload(reply: Reply) -> Answer:
         status=reply.status,
         upload_status=headers.get("x-goog-upload-status"),
         received=_count(headers.get("x-goog-upload-size-received")),
-        url=headers.get("x-goog-upload-url"),
+        session=headers.get("x-goog-upload-url"),
         granularity=_count(headers.get("x-goog-upload-chunk-granularity")) or 1,
         body=reply.body,
     )
