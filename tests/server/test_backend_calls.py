@@ -13,7 +13,7 @@ from msgspec import Raw
 from packtrain import ApiError, ProtocolError
 from packtrain._model import RowError, Task
 from packtrain.server import serving
-from packtrain.server.backends.calls import OUTAGE, ask_block
+from packtrain.server.backends.calls import OUTAGE_SECONDS, answer_block
 
 from .service_calls import Calls, blobs, generate_line, generate_lines
 
@@ -193,7 +193,7 @@ async def asked(backend: Backend, count: int = 2, clock: VirtualClock | None = N
     async def wanted() -> bool:
         return True
 
-    return await ask_block(
+    return await answer_block(
         backend, [Raw(b"{}")] * count, task="generate", model="models/m", wanted=wanted, clock=clock or VirtualClock()
     )
 
@@ -204,7 +204,7 @@ async def test_errors_stand_after_an_hour() -> None:
     assert await asked(Dead(), clock=clock) == [AWAY, AWAY]
     assert clock.waits[:3] == [0.5, 1.0, 2.0]
     assert max(clock.waits) == 60.0
-    assert OUTAGE <= sum(clock.waits) < OUTAGE + 60
+    assert OUTAGE_SECONDS <= sum(clock.waits) < OUTAGE_SECONDS + 60
 
 
 async def test_errors_of_a_backend_that_is_there_stand_at_once() -> None:

@@ -14,7 +14,7 @@ from msgspec import Raw
 from packtrain import InputError, Secret
 from packtrain._model import RowError, Task
 from packtrain.server import serving
-from packtrain.server.backends.forward import TRIES, Forward, OpenAISpeech
+from packtrain.server.backends.forward import TRIES, Forward, OpenAIFormat
 
 from .service_calls import Calls, generate_line, generate_lines
 
@@ -283,7 +283,7 @@ REQUEST = Raw(b'{"contents": [{"parts": [{"text": "x"}]}]}')
 
 async def forwarded(endpoint: Endpoint, clock: QuickClock) -> bytes | RowError:
     async with endpoint.open() as url, ClientSession() as session:
-        forward = Forward(session, url, OpenAISpeech(), clock=clock)
+        forward = Forward(session, url, OpenAIFormat(), clock=clock)
         (answer,) = await forward.answer([REQUEST], task="generate", model="models/m")
         return answer
 
@@ -331,7 +331,7 @@ async def test_nobody_there() -> None:
     """Unavailable, after all tries."""
     clock = QuickClock()
     async with ClientSession() as session:
-        forward = Forward(session, "http://127.0.0.1:1/v1", OpenAISpeech(), clock=clock)
+        forward = Forward(session, "http://127.0.0.1:1/v1", OpenAIFormat(), clock=clock)
         (answer,) = await forward.answer([REQUEST], task="generate", model="models/m")
     assert isinstance(answer, RowError)
     assert answer.code == 14

@@ -14,7 +14,7 @@ from aiohttp import ClientError, ClientSession
 
 from packtrain import InputError
 from packtrain.server import serving
-from packtrain.server.faults.storage import rearranged
+from packtrain.server.faults.storage import rearrange
 from packtrain.testing import (
     Delay,
     Drop,
@@ -434,8 +434,8 @@ async def test_a_start_that_is_refused_leaves_nothing_behind(directory: Path, ru
 def test_results_whose_first_line_has_no_key(how: str) -> None:
     """The one that is made up is like the first that has one; where none has, nothing happens."""
     bad, good = b'{"error":{"code":3}}\n', b'{"key":"k","response":{}}\n'
-    assert rearranged(bad, how, Random(1)) == bad
-    made_up, *others = rearranged(bad + good, how, Random(1)).splitlines(keepends=True)
+    assert rearrange(bad, how, Random(1)) == bad
+    made_up, *others = rearrange(bad + good, how, Random(1)).splitlines(keepends=True)
     assert others == [bad, good]
     assert msgspec.json.decode(made_up)["key"] == {"conflicting": "k", "unknown": "nobody-asked"}[how]
 

@@ -153,9 +153,9 @@ async def test_expired_file_is_gone(directory: Path) -> None:
 
 async def _finished(files: Files, data: bytes, digest_of_blob: object) -> None:
     from packtrain.server.blobs import Digest
-    from packtrain.server.files import NewSession
+    from packtrain.server.files import NewUploadSession
 
-    session = await files.start(NewSession(name="files/abc", display_name="", mime_type="", size=None))
+    session = await files.start(NewUploadSession(name="files/abc", display_name="", mime_type="", size=None))
     digest = Digest()
     digest.update(data)
     assert await files.finalise(session, digest)

@@ -9,7 +9,7 @@ import pytest
 
 from packtrain._options import PIECE_BYTES
 from packtrain.server.blobs import Blobs, Digest
-from packtrain.server.job_lines import BLOCK_ROWS, FileForm, Requests, gathered
+from packtrain.server.job_lines import BLOCK_ROWS, FileFormat, RequestReader, join_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +21,14 @@ LINE = b'{"key":"k","request":{}}\n'
 @pytest.mark.parametrize("most", [None, BLOCK_ROWS + 1])
 def test_block_of_short_lines_is_bounded_by_their_number(most: int | None) -> None:
     """A short text may have a long vector, so that bytes of input say nothing of those of the answers."""
-    requests = Requests(io.BytesIO(LINE * (BLOCK_ROWS + 1)), FileForm())
+    requests = RequestReader(io.BytesIO(LINE * (BLOCK_ROWS + 1)), FileFormat())
     assert [len(requests.block(most).rows) for _ in range(3)] == [BLOCK_ROWS, 1, 0]
 
 
 def test_answers_are_gathered_into_pieces() -> None:
     """Not joined to one text beside themselves."""
     lines = [b"x" * (PIECE_BYTES // 2)] * 7
-    pieces = list(gathered(lines))
+    pieces = list(join_lines(lines))
     assert b"".join(pieces) == b"".join(lines)
     assert [len(piece) for piece in pieces] == [PIECE_BYTES] * 3 + [PIECE_BYTES // 2]
 

@@ -15,14 +15,14 @@ from packtrain._wire.openai.files import NewUpload
 from packtrain.server.backends.echo import Echo
 from packtrain.server.files import UPLOAD_LIFE
 from packtrain.server.jobs import Jobs
-from packtrain.server.replies import Refusal
+from packtrain.server.replies import HttpError
 from packtrain.server.store import open_store
-from packtrain.server.wires.openai.batch_runner import BatchRuns
-from packtrain.server.wires.openai.batch_store import Batches, Plan, StoredBatch
-from packtrain.server.wires.openai.errors import Denial, deny, deny_once
-from packtrain.server.wires.openai.file_store import KeptFiles, NewFile
+from packtrain.server.wires.openai.batch_runner import BatchRunner
+from packtrain.server.wires.openai.batch_store import NewBatchJob, OpenAIBatches, StoredBatch
+from packtrain.server.wires.openai.errors import OpenAIError, openai_error_response, openai_error_response_no_retry
+from packtrain.server.wires.openai.file_store import NewFile, OpenAIFiles
 from packtrain.server.wires.openai.limits import LIMITS
-from packtrain.server.wires.openai.upload_store import PartUploads
+from packtrain.server.wires.openai.upload_store import OpenAIUploads
 
 from .service_calls import Calls, blobs, child, truth
 
@@ -70,10 +70,10 @@ def chat_lines(count: int) -> bytes:
 
 
 async def keep(store: Store, data: bytes) -> str:
-    async with store.scratch() as blob:
+    async with store.temporary_blob() as blob:
         digest = await fill(store, blob, data)
         new = NewFile(filename="in.jsonl", mime_type="", purpose="batch", life=LIMITS.file_life)
-        return (await KeptFiles(store).add(new, blob, digest)).name
+        return (await OpenAIFiles(store).add(new, blob, digest)).name
 
 
 async def fill(store: Store, blob: str, data: bytes) -> Digest:
@@ -82,7 +82,7 @@ async def fill(store: Store, blob: str, data: bytes) -> Digest:
 
 
 async def rows(store: Store, name: str | None) -> list[Any]:
-    file = await KeptFiles(store).get(name or "")
+    file = await OpenAIFiles(store).get(name or "")
     assert file
     with await to_thread.run_sync(store.blobs.reader, file.blob) as lines:
         return [json.loads(line) for line in await to_thread.run_sync(lines.readlines)]
@@ -90,13 +90,15 @@ async def rows(store: Store, name: str | None) -> list[Any]:
 
 async def run(store: Store, clock: Clock, data: bytes, late: float = 0.0) -> StoredBatch:
     """A batch served by a slow backend, ``late`` seconds after it was made."""
-    batches = Batches(store)
-    plan = Plan(file=await keep(store, data), endpoint=CHAT, task="generate", metadata="null", life=LIMITS.file_life)
+    batches = OpenAIBatches(store)
+    plan = NewBatchJob(
+        file=await keep(store, data), endpoint=CHAT, task="generate", metadata="null", life=LIMITS.file_life
+    )
     made = await batches.create(plan)
     clock.now += late
     job = await Jobs(store).claim([])
     assert job
-    assert await BatchRuns(batches, store.blobs, Slow(clock)).serve(job)
+    assert await BatchRunner(batches, store.blobs, Slow(clock)).serve(job)
     batch = await batches.get(made.name)
     assert batch
     return batch
@@ -126,7 +128,7 @@ async def test_delete_removes_both_outputs(directory: Path) -> None:
         assert batch.error_file
         assert len(blobs(directory)) == 3
         assert await Jobs(store).delete(batch.name)
-        assert [await KeptFiles(store).get(name) for name in (batch.result, batch.error_file)] == [None, None]
+        assert [await OpenAIFiles(store).get(name) for name in (batch.result, batch.error_file)] == [None, None]
         assert len(blobs(directory)) == 1
 
 
@@ -142,24 +144,24 @@ async def test_upload_that_nobody_completes(directory: Path) -> None:
     """After an hour it takes nothing more and its parts go; its client is told so for a week."""
     clock = Clock()
     async with open_store(directory, clock=clock) as store:
-        uploads = PartUploads(store)
+        uploads = OpenAIUploads(store)
         new = NewUpload(bytes=3, filename="f", mime_type="t", purpose="batch")
         upload = await uploads.start(new)
-        async with uploads.scratch() as blob:
+        async with uploads.temporary_blob() as blob:
             part = await uploads.add(upload.id, blob, await fill(store, blob, b"abc"))
         assert len(blobs(directory)) == 1
         clock.now += LIMITS.upload_life
-        with pytest.raises(Denial, match="expired"):
+        with pytest.raises(OpenAIError, match="expired"):
             await uploads.parts(upload.id, [part.id])
         await uploads.sweep()
         assert blobs(directory) == []
         clock.now += UPLOAD_LIFE - LIMITS.upload_life - 1
         await uploads.sweep()
-        with pytest.raises(Denial, match="expired"):
+        with pytest.raises(OpenAIError, match="expired"):
             await uploads.pending(upload.id)
         clock.now += 1
         await uploads.sweep()
-        with pytest.raises(Denial, match="No such Upload"):
+        with pytest.raises(OpenAIError, match="No such Upload"):
             await uploads.pending(upload.id)
 
 
@@ -174,9 +176,9 @@ async def test_input_beyond_the_limit(directory: Path) -> None:
 
 def test_create_that_fails_is_not_repeated() -> None:
     """The SDK would make a second batch; of a refusal it knows itself."""
-    assert deny_once(Refusal(500, "down")).headers["x-should-retry"] == "false"
-    assert "x-should-retry" not in deny_once(Refusal(400, "no")).headers
-    assert "x-should-retry" not in deny(Refusal(500, "down")).headers
+    assert openai_error_response_no_retry(HttpError(500, "down")).headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in openai_error_response_no_retry(HttpError(400, "no")).headers
+    assert "x-should-retry" not in openai_error_response(HttpError(500, "down")).headers
 
 
 async def test_killed_in_a_batch(directory: Path) -> None:

@@ -10,13 +10,13 @@ from msgspec import Raw
 
 from packtrain._model import RowError
 from packtrain.server.blobs import Appender, Blobs, Digest
-from packtrain.server.wires.openai.batch_lines import BatchResults, Line
-from packtrain.server.wires.openai.translation import Asked
+from packtrain.server.wires.openai.batch_lines import BatchWriter, Line
+from packtrain.server.wires.openai.translation import Translated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ANSWERED = Line("1", "a", Asked([Raw(b"{}")], "m", lambda answers: answers[0]))
+ANSWERED = Line("1", "a", Translated([Raw(b"{}")], "m", lambda answers: answers[0]))
 REFUSED = Line("2", "b", RowError(code=3, message="no"))
 
 
@@ -27,7 +27,7 @@ def test_a_block_that_only_one_of_the_files_takes_is_in_neither(tmp_path: Path) 
         blobs.appender(blobs.create(), Digest()) as output,
         Appender(os.open("/dev/full", os.O_WRONLY), Digest()) as errors,
     ):
-        results = BatchResults(output, errors)
+        results = BatchWriter(output, errors)
         results.write([ANSWERED], [b"{}"])
         before = output.digest.sha256
         with pytest.raises(OSError):

@@ -13,7 +13,7 @@ from packtrain._model import Secret
 from packtrain.server import serving
 from packtrain.server.app import all_routes
 from packtrain.server.backends.echo import Echo
-from packtrain.server.openapi_document import describe
+from packtrain.server.openapi_document import build_document
 from packtrain.server.store import open_store
 from packtrain.server.wires.gemini.openapi import GEMINI
 from packtrain.server.wires.openai.openapi import OPENAI
@@ -56,13 +56,13 @@ def example(path: str, operation: Any) -> str:
 
 async def test_every_route_has_one_operation_and_every_operation_a_route(routes: list[Route]) -> None:
     """Whoever adds a route describes it: an entry in the table of operations of its wire."""
-    ids = [operation["operationId"] for _, _, operation in operations(describe((GEMINI, OPENAI)))]
+    ids = [operation["operationId"] for _, _, operation in operations(build_document((GEMINI, OPENAI)))]
     assert sorted(ids) == sorted({route.name for route in routes})
 
 
 async def test_every_operation_stands_where_its_route_does(routes: list[Route]) -> None:
     """Method and path are those that the route takes."""
-    for method, path, operation in operations(describe((GEMINI, OPENAI))):
+    for method, path, operation in operations(build_document((GEMINI, OPENAI))):
         named = [route for route in routes if route.name == operation["operationId"]]
         assert any(route.method == method and route.pattern.fullmatch(path) for route in named), (method, path)
 
@@ -73,7 +73,7 @@ async def test_the_description_is_given_to_everybody(directory: Path) -> None:
         answer = await Calls(session, origin).call("GET", "/openapi.json")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == json.loads(json.dumps(describe((GEMINI, OPENAI))))
+    assert answer.json == json.loads(json.dumps(build_document((GEMINI, OPENAI))))
     spoken_of = set(re.findall(rb'"\$ref":"#/components/schemas/([^"]+)"', answer.body))
     assert spoken_of
     assert spoken_of <= {name.encode() for name in answer.json["components"]["schemas"]}
@@ -83,7 +83,7 @@ async def test_only_what_is_said_to_need_no_key_needs_none(directory: Path) -> N
     """Each operation but those with an empty list of keys is refused without one."""
     async with serving(directory, key=Secret(KEY)) as origin, ClientSession() as session:
         calls = Calls(session, origin)
-        for method, path, operation in operations(describe((GEMINI, OPENAI))):
+        for method, path, operation in operations(build_document((GEMINI, OPENAI))):
             query = {p["name"]: "x" for p in operation["parameters"] if p["in"] == "query" and p.get("required")}
             answer = await calls.call(method, path, params=query)
             keyless = operation.get("security") == []

@@ -95,7 +95,7 @@ async def test_jobs_expire(directory: Path) -> None:
         young = await jobs.create_inline(new, b"{}\n")
         await jobs.sweep()
         assert await jobs.progress(running, Counts()) == "gone"
-        async with jobs.scratch() as blob:
+        async with jobs.temporary_blob() as blob:
             await jobs.succeed(running, Counts(1, 0), blob, Digest())
         found = [await jobs.get(job.name) for job in (first, second, young)]
         assert [job.state for job in found if job] == [JobState.EXPIRED, JobState.EXPIRED, JobState.PENDING]

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from packtrain.server.blobs import Appender
-from packtrain.server.request_body import TAP_BYTES
+from packtrain.server.request_body import SOCKET_BODY_BYTES
 
 from .service_calls import GRANULARITY, Calls, digest_of, sha256
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.both_loops
 
-DATA = random.Random(3).randbytes(3 * TAP_BYTES + 11)
+DATA = random.Random(3).randbytes(3 * SOCKET_BODY_BYTES + 11)
 
 
 async def test_large_body_arrives_whole_and_ends_its_connection(calls: Calls) -> None:
@@ -41,7 +41,7 @@ async def test_small_body_keeps_its_connection(calls: Calls) -> None:
     assert answer.headers.get("Connection") != "close"
 
 
-@pytest.mark.parametrize("sent", [TAP_BYTES, 2 * TAP_BYTES + 5])
+@pytest.mark.parametrize("sent", [SOCKET_BODY_BYTES, 2 * SOCKET_BODY_BYTES + 5])
 async def test_newer_call_takes_over_from_a_large_body(calls: Calls, directory: Path, sent: int) -> None:
     """What the older call brought is kept, and the newer one goes on from there."""
     url = await calls.url(size=len(DATA))
@@ -52,7 +52,7 @@ async def test_newer_call_takes_over_from_a_large_body(calls: Calls, directory: 
     assert digest_of(answer.json["file"]) == sha256(DATA)
 
 
-@pytest.mark.parametrize("sent", [TAP_BYTES, 2 * TAP_BYTES + 5])
+@pytest.mark.parametrize("sent", [SOCKET_BODY_BYTES, 2 * SOCKET_BODY_BYTES + 5])
 async def test_large_body_that_breaks_off_keeps_its_start(calls: Calls, directory: Path, sent: int) -> None:
     """The client goes away in the middle; every byte that it sent counts."""
     url = await calls.url(size=len(DATA))
@@ -68,7 +68,7 @@ async def test_large_body_goes_on_right_after_a_disk_was_full_for_a_moment(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is stored behind the piece that found no room, so what is asked for next is what is missing."""
-    write, left = Appender.write, 2 * TAP_BYTES
+    write, left = Appender.write, 2 * SOCKET_BODY_BYTES
 
     def stingy(self: Appender, piece: bytes | memoryview) -> None:
         nonlocal left
@@ -91,11 +91,11 @@ async def test_large_body_goes_on_right_after_a_disk_was_full_for_a_moment(
 async def test_third_call_ends_the_second_too(calls: Calls, directory: Path) -> None:
     """Whoever waits for a turn behind an older call is older itself, once another comes."""
     url = await calls.url(size=len(DATA))
-    async with _sending(calls.origin, url, TAP_BYTES), _sending(calls.origin, url, TAP_BYTES):
-        await _stored(directory, TAP_BYTES)
+    async with _sending(calls.origin, url, SOCKET_BODY_BYTES), _sending(calls.origin, url, SOCKET_BODY_BYTES):
+        await _stored(directory, SOCKET_BODY_BYTES)
         with anyio.fail_after(10):
             answer = await calls.command(url, "query")
-    assert answer.headers["X-Goog-Upload-Size-Received"] == str(TAP_BYTES)
+    assert answer.headers["X-Goog-Upload-Size-Received"] == str(SOCKET_BODY_BYTES)
 
 
 async def _stored(directory: Path, size: int) -> None:

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientSession
 
 from packtrain.server import serving
-from packtrain.server.replies import Refusal
-from packtrain.server.uploads import admit
+from packtrain.server.replies import HttpError
+from packtrain.server.uploads import check_range
 
 from .service_calls import GRANULARITY, Calls, blobs, digest_of, sha256, truth
 
@@ -336,9 +336,9 @@ def test_admission_table(received: int, offset: int, length: int, finalize: bool
     """A stored range is a replay, the next range is appended, all else is refused."""
     declared = 1_000_000
     if expected is None:
-        with pytest.raises(Refusal) as caught:
-            admit(received=received, declared=declared, offset=offset, length=length, finalize=finalize)
+        with pytest.raises(HttpError) as caught:
+            check_range(received=received, declared=declared, offset=offset, length=length, finalize=finalize)
         assert caught.value.status == 400
     else:
-        judged = admit(received=received, declared=declared, offset=offset, length=length, finalize=finalize)
+        judged = check_range(received=received, declared=declared, offset=offset, length=length, finalize=finalize)
         assert judged == expected

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from packtrain.server.uploads import Uploads
+from packtrain.server.uploads import ActiveUploads
 
 from .raw_http import exchange, head, statuses
 from .service_calls import blobs, digest_of, sha256
@@ -97,7 +97,7 @@ async def test_fault_of_ours_is_not_blamed_on_the_body(calls: Calls, monkeypatch
     async def finalise(*_: object) -> None:
         raise AssertionError("ours")
 
-    monkeypatch.setattr(Uploads, "finalise", finalise)
+    monkeypatch.setattr(ActiveUploads, "finalise", finalise)
     headers = {"X-Goog-Upload-Protocol": "multipart", "Content-Type": "multipart/related; boundary=b"}
     answer = await calls.call("POST", PATH, data=RELATED % b"x", headers=headers)
     assert answer.error == (500, "INTERNAL")

@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from packtrain._options import KIB, MIB
 from packtrain.server import serving
-from packtrain.server.limits import LIMITS, Limits, Pace
+from packtrain.server.limits import LIMITS, Limits, TransferRate
 
 from .raw_http import PATIENCE, error_of, exchange, head, statuses, wire
 from .service_calls import GRANULARITY, Calls
@@ -191,21 +191,21 @@ async def test_a_connection_too_many_is_refused_in_words(directory: Path) -> Non
 
 def test_the_rate_counts_over_the_last_stretch_only() -> None:
     """Who was fast once may not be slow for ever."""
-    pace = Pace(Limits(idle_time=10.0, rate=1000), now=0.0)
-    pace.moved(10**9, 1.0)
+    pace = TransferRate(Limits(idle_time=10.0, rate=1000), now=0.0)
+    pace.add(10**9, 1.0)
     assert pace.fault(9.0) == ""
     assert pace.fault(10.0) == ""
     for now in range(11, 20):
-        pace.moved(1, float(now))
+        pace.add(1, float(now))
         assert pace.fault(float(now)) == ""
     assert "1000 bytes a second" in pace.fault(20.0)
 
 
 def test_a_pace_at_the_limit_is_enough() -> None:
     """And silence is seen at once when its time is over."""
-    pace = Pace(Limits(idle_time=10.0, rate=1 * KIB), now=0.0)
+    pace = TransferRate(Limits(idle_time=10.0, rate=1 * KIB), now=0.0)
     for now in range(1, 31):
-        pace.moved(KIB, float(now))
+        pace.add(KIB, float(now))
         assert pace.fault(float(now)) == ""
     assert pace.fault(39.9) == ""
     assert "No byte" in pace.fault(40.0)

@@ -12,9 +12,9 @@ import pytest
 from packtrain import ManifestError
 from packtrain.server import serving
 from packtrain.server.blobs import Digest
-from packtrain.server.files import FILE_LIFE, Files, NewSession
+from packtrain.server.files import FILE_LIFE, Files, NewUploadSession
 from packtrain.server.paging import Window
-from packtrain.server.replies import Refusal
+from packtrain.server.replies import HttpError
 from packtrain.server.store import Store, open_store
 from packtrain.server.transactions import PORTION
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 async def upload(store: Store, name: str = "files/abc") -> str:
     """Starts an upload; the first change of a store that leaves a fact."""
-    wish = NewSession(name=name, display_name="d", mime_type="m", size=None)
+    wish = NewUploadSession(name=name, display_name="d", mime_type="m", size=None)
     return (await Files(store).start(wish)).id
 
 
@@ -142,13 +142,13 @@ async def test_refused_change_leaves_no_trace(directory: Path) -> None:
     def change(tx: Transaction) -> None:
         assert tx.change("DELETE FROM upload")
         tx.record("never")
-        raise Refusal(409, "no")
+        raise HttpError(409, "no")
 
     async with open_store(directory) as store:
         former = await upload(store)
         async with anyio.create_task_group() as tasks:  # written together, and one of them refused
             tasks.start_soon(upload, store, "files/other")
-            with pytest.raises(Refusal):
+            with pytest.raises(HttpError):
                 await store.transact(change)
         assert await Files(store).session(former)
     assert [line["what"] for line in truth(directory)] == ["upload_started"] * 2
@@ -215,7 +215,7 @@ async def test_sweep_takes_portions_and_leaves_nothing(directory: Path) -> None:
 
 
 async def _made(files: Files, name: str) -> None:
-    session = await files.start(NewSession(name=name, display_name="d", mime_type="m", size=None))
+    session = await files.start(NewUploadSession(name=name, display_name="d", mime_type="m", size=None))
     await files.finalise(session, Digest())
 
 

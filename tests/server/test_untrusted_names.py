@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from packtrain._model import Secret
 from packtrain.server import serving
-from packtrain.server.connections import HEADERS
+from packtrain.server.connections import RESPONSE_HEADERS
 from packtrain.server.limits import Limits
 
 from .raw_http import error_of, exchange, head, statuses
@@ -180,8 +180,8 @@ async def test_every_answer_is_for_its_client_alone(directory: Path, data: bytes
     assert statuses(answer) == [status]
     fields = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
     found = dict(field.split(": ", 1) for field in fields)
-    assert {name: found[name] for name in HEADERS} == HEADERS
-    assert HEADERS == {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "packtrain"}
+    assert {name: found[name] for name in RESPONSE_HEADERS} == RESPONSE_HEADERS
+    assert RESPONSE_HEADERS == {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "packtrain"}
     assert not any(name.lower().startswith("access-control-") for name in found)
     for banner in (b"aiohttp", b"Python/", b"Traceback"):
         assert banner not in answer
@@ -193,4 +193,4 @@ async def test_downloads_are_labelled_too(calls: Calls) -> None:
     async with ClientSession() as session:
         answer = await Calls(session, calls.origin).call("GET", f"/v1beta/{file['name']}:download?alt=media")
     assert answer.status == 200
-    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert {name: answer.headers[name] for name in RESPONSE_HEADERS} == RESPONSE_HEADERS

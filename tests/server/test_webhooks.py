@@ -13,10 +13,10 @@ from aiohttp import ClientSession
 
 from packtrain import InputError
 from packtrain.server import open_store, serving
-from packtrain.server.webhooks.deliveries import PATIENCE, Deliveries
+from packtrain.server.webhooks.deliveries import GIVE_UP_AFTER, Deliveries
 from packtrain.server.webhooks.destinations import Destinations
-from packtrain.server.webhooks.registry import GRACE, WebhookChanges, Webhooks
-from packtrain.server.webhooks.signing_keys import Keys
+from packtrain.server.webhooks.registry import GRACE, WebhookChanges, WebhookRegistry
+from packtrain.server.webhooks.signing_keys import SigningKeys
 
 from .service_calls import Calls, child, generate_lines, truth
 from .webhook_receiver import HANG, Receiver, receiving
@@ -165,7 +165,7 @@ async def test_a_former_secret_ends_after_a_day(directory: Path) -> None:
     """However often it is rotated meanwhile."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
-        webhooks = Webhooks(store)
+        webhooks = WebhookRegistry(store)
         webhook = await webhooks.create(name="", uri="http://localhost/", events=SUCCEEDED)
         await webhooks.rotate(webhook.id, at_once=False)
         now[0] += GRACE - 1
@@ -228,7 +228,7 @@ async def test_a_deleted_webhook_is_gone(calls: Calls, receiver: Receiver) -> No
 async def test_what_waits_follows_its_webhook(directory: Path) -> None:
     """To a new address, and into nothing when it is deleted."""
     async with open_store(directory) as store:
-        webhooks, deliveries = Webhooks(store), Deliveries(store)
+        webhooks, deliveries = WebhookRegistry(store), Deliveries(store)
         webhook = await webhooks.create(name="", uri="http://localhost/old", events=SUCCEEDED)
         await webhooks.ping(webhook.id)
         await webhooks.update(webhook.id, WebhookChanges(uri="http://localhost/new"))
@@ -287,13 +287,13 @@ async def test_one_key_is_made_for_all(directory: Path) -> None:
     """However many jobs ask for the first one at once; it is kept."""
     found = list[str]()
 
-    async def prepare(keys: Keys) -> None:
+    async def prepare(keys: SigningKeys) -> None:
         found.append((await keys.prepare()).id)
 
     for _ in range(2):
         async with open_store(directory) as store, anyio.create_task_group() as tasks:
             for _ in range(3):
-                tasks.start_soon(prepare, Keys(store))
+                tasks.start_soon(prepare, SigningKeys(store))
     assert len(found) == 6
     assert len(set(found)) == 1
 
@@ -393,7 +393,7 @@ async def test_what_cannot_be_delivered_is_given_up_after_a_day(directory: Path)
     """Waits grow to an hour; then the webhook gets no more, until its owner enables it."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
-        webhooks, deliveries = Webhooks(store), Deliveries(store)
+        webhooks, deliveries = WebhookRegistry(store), Deliveries(store)
         webhook = await webhooks.create(name="", uri="http://localhost/", events=SUCCEEDED)
         await webhooks.ping(webhook.id)
         waits = list[float]()
@@ -405,7 +405,7 @@ async def test_what_cannot_be_delivered_is_given_up_after_a_day(directory: Path)
             await deliveries.failed(delivery, 1.0)
         assert waits[:5] == [0, 1, 2, 4, 8]
         assert max(waits) == 3600
-        assert PATIENCE - 3600 <= now[0] - 1_000_000 < PATIENCE
+        assert GIVE_UP_AFTER - 3600 <= now[0] - 1_000_000 < GIVE_UP_AFTER
         found = await webhooks.get(webhook.id)
         assert found
         assert found.state == "disabled_due_to_failed_deliveries"
@@ -417,7 +417,7 @@ async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by
     """It was posted before; the events of others are."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
-        webhooks, deliveries = Webhooks(store), Deliveries(store)
+        webhooks, deliveries = WebhookRegistry(store), Deliveries(store)
         webhook = await webhooks.create(name="", uri="http://localhost/", events=SUCCEEDED)
         other = await webhooks.create(name="", uri="http://localhost/other", events=SUCCEEDED)
         await webhooks.ping(webhook.id)
@@ -428,7 +428,7 @@ async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by
         if by == "its owner":
             await webhooks.update(webhook.id, WebhookChanges(state="disabled"))
         else:
-            now[0] += PATIENCE
+            now[0] += GIVE_UP_AFTER
             await deliveries.failed(first, 1.0)
         waiting = await deliveries.next([])
         assert waiting

@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from .._errors import ManifestError
-from .auth import Doorkeeper
-from .connections import HEADERS, Connection, Stalled
+from .auth import Authenticator
+from .connections import RESPONSE_HEADERS, BodyTimeoutError, Connection
 from .files import Files
 from .jobs import Jobs
-from .limits import APPLIED, LIMITS, MEMORY, Memory, letting_go
-from .openapi_document import DescriptionRoutes
-from .replies import Refusal, refuse
-from .request_body import SPENT
+from .limits import BODY_MEMORY, LIMITS, LIMITS_KEY, BodyMemory, release_memory
+from .openapi_document import OpenAPIRoutes
+from .replies import HttpError, error_response
+from .request_body import CONNECTION_SPENT
 from .routing import find
-from .uploads import Uploads
+from .uploads import ActiveUploads
 from .webhooks.destinations import LOOPBACK, Destinations
-from .webhooks.registry import Webhooks
-from .webhooks.signing_keys import Keys
+from .webhooks.registry import WebhookRegistry
+from .webhooks.signing_keys import SigningKeys
 from .wires.gemini.batches import BatchRoutes
 from .wires.gemini.files import FileRoutes
 from .wires.gemini.interactive import ModelRoutes
 from .wires.gemini.openapi import GEMINI
 from .wires.gemini.resumable_upload import UploadRoutes
-from .wires.gemini.simple_upload import SingleUploadRoutes
+from .wires.gemini.simple_upload import SimpleUploadRoutes
 from .wires.gemini.webhooks import WebhookRoutes
-from .wires.openai.batch_store import Batches
+from .wires.openai.batch_store import OpenAIBatches
 from .wires.openai.batches import OpenAIBatchRoutes
-from .wires.openai.errors import deny, is_lost
-from .wires.openai.file_store import KeptFiles
+from .wires.openai.errors import is_openai_path, openai_error_response
+from .wires.openai.file_store import OpenAIFiles
 from .wires.openai.files import OpenAIFileRoutes
 from .wires.openai.interactive import InteractiveRoutes
 from .wires.openai.openapi import OPENAI
-from .wires.openai.upload_store import PartUploads
+from .wires.openai.upload_store import OpenAIUploads
 from .wires.openai.uploads import OpenAIUploadRoutes
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from .._model import Secret
     from .backends.backend import Backend
-    from .faults.injector import Mischief
+    from .faults.injector import FaultInjector
     from .limits import Limits
     from .routing import Match, Route
     from .store import Store
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: How a call wants to be refused, once its route is known.
-_FORM: web.RequestKey[Callable[[Refusal], web.Response]] = web.RequestKey("form")
+_FORM: web.RequestKey[Callable[[HttpError], web.Response]] = web.RequestKey("form")
 
 
 def create_app(
@@ -63,7 +63,7 @@ def create_app(
     backend: Backend,
     wake: Callable[[], None],
     key: Secret | None = None,
-    mischief: Mischief | None = None,
+    injector: FaultInjector | None = None,
     limits: Limits = LIMITS,
     local: bool = True,
     destinations: Destinations = LOOPBACK,
@@ -74,23 +74,23 @@ def create_app(
     is for this machine alone, and known by no other name than ``localhost`` and the loopback addresses.
     """
     routes = all_routes(store, backend, wake, destinations)
-    door = Doorkeeper(key, local=local)
+    authenticator = Authenticator(key, local=local)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         found = find(routes, request)
-        request[_FORM] = found.route.refuse
-        door.check_origin(request)
+        request[_FORM] = found.route.error_response
+        authenticator.check_origin(request)
         if not found.route.keyless:
-            door.admit(request)
+            authenticator.check_key(request)
         if found.route.bulk and isinstance(request.protocol, Connection):
-            request.protocol.be_patient()
-        if mischief:
-            return await mischief.perform(found.route, request, lambda r: _serve(found, r))
+            request.protocol.allow_long_body()
+        if injector:
+            return await injector.perform(found.route, request, lambda r: _serve(found, r))
         return await _serve(found, request)
 
     app = web.Application(client_max_size=limits.body_bytes, middlewares=[_attending, _answering])
-    app[APPLIED] = limits
-    app[MEMORY] = Memory(limits.all_bodies)
+    app[LIMITS_KEY] = limits
+    app[BODY_MEMORY] = BodyMemory(limits.all_bodies)
     app.on_response_prepare.append(_label)
     app.router.add_route("*", "/{path:.*}", dispatch)
     return app
@@ -101,36 +101,36 @@ def all_routes(
 ) -> list[Route]:
     """Each is described in the table of operations of its wire; see ``description``."""
     files = Files(store)
-    uploads = Uploads(files, store.blobs)
+    uploads = ActiveUploads(files, store.blobs)
     downloads = FileRoutes(files, store.blobs)
-    keys = Keys(store)
+    keys = SigningKeys(store)
     return [
         *openai_routes(store, backend, downloads, wake),
-        *SingleUploadRoutes(files, uploads).routes(),
+        *SimpleUploadRoutes(files, uploads).routes(),
         *UploadRoutes(files, uploads).routes(),
         *downloads.routes(),
         *BatchRoutes(Jobs(store), store.blobs, wake, keys=keys, destinations=destinations).routes(),
-        *WebhookRoutes(Webhooks(store), keys, destinations).routes(),
+        *WebhookRoutes(WebhookRegistry(store), keys, destinations).routes(),
         *ModelRoutes(backend).routes(),
-        *DescriptionRoutes((GEMINI, OPENAI)).routes(),
+        *OpenAPIRoutes((GEMINI, OPENAI)).routes(),
     ]
 
 
 async def _serve(found: Match, request: web.Request) -> web.StreamResponse:
     wire = request.protocol if found.route.interactive else None
-    with letting_go(request), wire.while_there() if isinstance(wire, Connection) else nullcontext():
+    with release_memory(request), wire.cancel_on_disconnect() if isinstance(wire, Connection) else nullcontext():
         return await found.route.handler(request, *found.groups)
 
 
 async def _label(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)
+    response.headers.update(RESPONSE_HEADERS)
 
 
 @web.middleware
 async def _attending(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tells the connection from when to when it is being served."""
     connection = request.protocol
-    with connection.attend(request) if isinstance(connection, Connection) else nullcontext():
+    with connection.track_request(request) if isinstance(connection, Connection) else nullcontext():
         return await handler(request)
 
 
@@ -138,7 +138,7 @@ async def _attending(request: web.Request, handler: Handler) -> web.StreamRespon
 async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Ends the connection where it cannot be used again."""
     response = await _formed(request, handler)
-    if request.get(SPENT):
+    if request.get(CONNECTION_SPENT):
         response.force_close()
     return response
 
@@ -147,16 +147,16 @@ async def _formed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure in the form of the wire it came by, none with a traceback."""
     try:
         return await handler(request)
-    except Refusal as refusal:
-        return _form(request)(refusal)
+    except HttpError as error:
+        return _form(request)(error)
     except web.HTTPException as error:
-        return _form(request)(Refusal(error.status, error.reason))
-    except Stalled as error:
-        response = _form(request)(Refusal(408, f"{error}."))
+        return _form(request)(HttpError(error.status, error.reason))
+    except BodyTimeoutError as error:
+        response = _form(request)(HttpError(408, f"{error}."))
         response.force_close()
         return response
     except ManifestError as error:
-        return _form(request)(Refusal(503, f"The service is about to end: {error}."))
+        return _form(request)(HttpError(503, f"The service is about to end: {error}."))
     except ConnectionError as error:
         _log.info("%s %s broke off: %s", request.method, request.path, error)
         if request.transport is not None:
@@ -164,11 +164,11 @@ async def _formed(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.Response()  # nobody is left to read it
     except Exception:  # noqa: BLE001 - the outermost edge: the log gets the fault, the client none of it
         _log.exception("%s %s failed", request.method, request.path)
-        return _form(request)(Refusal(500, "An internal error has occurred."))
+        return _form(request)(HttpError(500, "An internal error has occurred."))
 
 
-def _form(request: web.Request) -> Callable[[Refusal], web.Response]:
-    return request.get(_FORM) or (deny if is_lost(request) else refuse)
+def _form(request: web.Request) -> Callable[[HttpError], web.Response]:
+    return request.get(_FORM) or (openai_error_response if is_openai_path(request) else error_response)
 
 
 def openai_routes(store: Store, backend: Backend, downloads: FileRoutes, wake: Callable[[], None]) -> list[Route]:
@@ -176,10 +176,10 @@ def openai_routes(store: Store, backend: Backend, downloads: FileRoutes, wake: C
 
     ``wake`` is called when a batch was made. They go before the routes of the other wire, whose lists would hide ours.
     """
-    files = KeptFiles(store)
+    files = OpenAIFiles(store)
     return [
         *OpenAIFileRoutes(files, store.blobs, downloads).routes(),
-        *OpenAIUploadRoutes(PartUploads(store), store.blobs).routes(),
+        *OpenAIUploadRoutes(OpenAIUploads(store), store.blobs).routes(),
         *InteractiveRoutes(backend, store.quotas.openai).routes(),
-        *OpenAIBatchRoutes(Batches(store), wake).routes(),
+        *OpenAIBatchRoutes(OpenAIBatches(store), wake).routes(),
     ]

@@ -19,23 +19,23 @@ from .._errors import ManifestError
 if TYPE_CHECKING:
     from pathlib import Path
 
-Fact = str | int | float | None
+LogValue = str | int | float | None
 
 
-def encode_fact(at: float, what: str, facts: dict[str, Fact]) -> bytes:
-    return msgspec.json.encode({"at": at, "what": what, **facts}) + b"\n"
+def encode_entry(at: float, what: str, entries: dict[str, LogValue]) -> bytes:
+    return msgspec.json.encode({"at": at, "what": what, **entries}) + b"\n"
 
 
-class Truth:
+class AuditLog:
     """The log, open for appending; ``size`` is its length in bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._fd).st_size
-        self._owed = b""
+        self._unwritten = b""
 
-    def heal(self, position: int, lines: bytes) -> None:
+    def repair(self, position: int, lines: bytes) -> None:
         """Makes the log end with ``lines`` at ``position``. Raises ManifestError when older lines are missing."""
         if self.size < position:
             raise ManifestError(
@@ -48,16 +48,16 @@ class Truth:
 
     def append(self, lines: bytes) -> None:
         """Durable when this returns. What a full disk does not take is owed, and raises OSError."""
-        self._owed += lines
-        self.settle()
+        self._unwritten += lines
+        self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Writes what is owed; until then, nothing else may be told."""
-        if not self._owed:
+        if not self._unwritten:
             return
-        while self._owed:
-            written = os.pwrite(self._fd, self._owed, self.size)
-            self._owed, self.size = self._owed[written:], self.size + written
+        while self._unwritten:
+            written = os.pwrite(self._fd, self._unwritten, self.size)
+            self._unwritten, self.size = self._unwritten[written:], self.size + written
         try:
             os.fsync(self._fd)
         except OSError as error:  # whatever its number: what is on the disk is not known now

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import InputError
 from .._providers.service import is_loopback
-from .replies import Refusal
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 MIN_KEY_BYTES = 32
 #: What a service on loopback is called by those who mean it. Any page can give its own name our address.
-_HERE = re.compile(r"(?:https?://)?(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+_LOOPBACK = re.compile(r"(?:https?://)?(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
-def check_binding(host: str, key: Secret | None) -> None:
+def check_listen_address(host: str, key: Secret | None) -> None:
     """Raises InputError when others could come in without a good key."""
     if not is_loopback(host) and (key is None or len(key.reveal().encode()) < MIN_KEY_BYTES):
         raise InputError(
@@ -32,11 +32,11 @@ def check_binding(host: str, key: Secret | None) -> None:
         )
 
 
-class KeyRefusal(Refusal):
+class AuthError(HttpError):
     """No key, or a wrong one."""
 
 
-class Doorkeeper:
+class Authenticator:
     """Compares keys by their SHA-256 in constant time, so that not even the length shows.
 
     Where the service listens on loopback, ``local``, it serves no page of another site: neither one whose name was
@@ -53,21 +53,21 @@ class Doorkeeper:
         if not self._local:
             return
         hosts, origins = request.headers.getall("Host", []), request.headers.getall("Origin", [])
-        if len(hosts) != 1 or not all(_HERE.fullmatch(text) for text in (*hosts, *origins)):
-            raise Refusal(403, "This service is for localhost alone; the request was meant for, or sent by, another.")
+        if len(hosts) != 1 or not all(_LOOPBACK.fullmatch(text) for text in (*hosts, *origins)):
+            raise HttpError(403, "This service is for localhost alone; the request was meant for, or sent by, another.")
 
-    def admit(self, request: web.Request) -> None:
+    def check_key(self, request: web.Request) -> None:
         """Raises Refusal as the real service does: 403 without a key, 400 with a wrong one."""
         if self._digest is None:
             return
-        offered = list(_offered(request))
+        offered = list(_presented_keys(request))
         if not offered:
-            raise KeyRefusal(403, "A key is needed: x-goog-api-key, ?key=, or Authorization: Bearer.")
+            raise AuthError(403, "A key is needed: x-goog-api-key, ?key=, or Authorization: Bearer.")
         if not any(hmac.compare_digest(_digest(text), self._digest) for text in offered):
-            raise KeyRefusal(400, "API key not valid. Please pass a valid API key.")
+            raise AuthError(400, "API key not valid. Please pass a valid API key.")
 
 
-def _offered(request: web.Request) -> Iterator[str]:
+def _presented_keys(request: web.Request) -> Iterator[str]:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else None
     return filter(None, (request.headers.get("x-goog-api-key"), request.query.get("key"), bearer))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from .replies import Refusal
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -20,13 +20,13 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 #: Seconds between two tries to go on.
-PAUSE = 2.0
+RETRY_DELAY = 2.0
 
 _NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 
 
-class DiskFull(Refusal):
+class DiskFullError(HttpError):
     """503: the call may come again, when there is room. As after every 5xx, it may have been acted on."""
 
     def __init__(self, error: Exception) -> None:
@@ -42,22 +42,22 @@ def is_full(error: Exception) -> bool:
 
 
 @contextmanager
-def refusing_full() -> Iterator[None]:
+def translate_disk_full() -> Iterator[None]:
     """Raises DiskFull in place of the error that means it."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
         if is_full(error):
-            raise DiskFull(error) from error
+            raise DiskFullError(error) from error
         raise
 
 
-async def with_room(work: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_space(work: Callable[[], Awaitable[T]]) -> T:
     """Tries until the disk has room. ``work`` must do all or nothing."""
     while True:
         try:
-            with refusing_full():
+            with translate_disk_full():
                 return await work()
-        except DiskFull as refusal:
-            _log.warning("%s", refusal, extra={"action": "disk_full"})
-            await anyio.sleep(PAUSE)
+        except DiskFullError as error:
+            _log.warning("%s", error, extra={"action": "disk_full"})
+            await anyio.sleep(RETRY_DELAY)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from .quotas import admit_file, admit_upload
-from .replies import Refusal
+from .replies import HttpError
 from .transactions import PORTION
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE_LIFE = 48 * 3600.0
 UPLOAD_LIFE = 7 * 24 * 3600.0
 #: How the names of files begin that no client sees: the results of jobs with inline requests.
-HIDDEN = "inline/"
+HIDDEN_PREFIX = "inline/"
 
 #: Characters of a name that nobody guesses (129 bits), and short enough for the service to delete (40).
 ID_LENGTH = 25
@@ -59,7 +59,7 @@ class Session(Struct, frozen=True, kw_only=True):
     blob: str
 
 
-class NewSession(Struct, frozen=True, kw_only=True):
+class NewUploadSession(Struct, frozen=True, kw_only=True):
     """What a client asks for at the start of an upload."""
 
     name: str | None
@@ -78,9 +78,9 @@ class Files:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def start(self, new: NewSession) -> Session:
+    async def start(self, new: NewUploadSession) -> Session:
         """Raises Refusal 409 when the chosen name is taken."""
-        async with self._store.scratch() as blob:
+        async with self._store.temporary_blob() as blob:
             return await self._store.transact(lambda tx: _start(tx, new, blob))
 
     async def session(self, upload_id: str) -> Session | None:
@@ -102,7 +102,7 @@ class Files:
         """One more than the window takes, where there are more."""
         newest = "SELECT * FROM file WHERE seq < ? AND expires > ? AND name NOT GLOB ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(
-            lambda tx: tx.rows(StoredFile, newest, window.before, tx.now, HIDDEN + "*", window.size + 1)
+            lambda tx: tx.rows(StoredFile, newest, window.before, tx.now, HIDDEN_PREFIX + "*", window.size + 1)
         )
 
     async def delete(self, name: str) -> bool:
@@ -145,10 +145,10 @@ def _session(tx: Transaction, upload_id: str) -> Session | None:
     return tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
 
 
-def _start(tx: Transaction, new: NewSession, blob: str) -> Session:
+def _start(tx: Transaction, new: NewUploadSession, blob: str) -> Session:
     name = new.name or f"files/{make_id(ID_LENGTH)}"
     if find_file(tx, name):
-        raise taken(name)
+        raise name_taken(name)
     admit_file(tx, new.size or 0)
     admit_upload(tx)
     session = Session(
@@ -176,10 +176,10 @@ def _start(tx: Transaction, new: NewSession, blob: str) -> Session:
     return session
 
 
-def taken(name: str, *, over: bool = False) -> Refusal:
+def name_taken(name: str, *, over: bool = False) -> HttpError:
     """``over``: the upload is dead for good, and says so to clients that would try again."""
     headers = {"X-Goog-Upload-Status": "final"} if over else None
-    return Refusal(409, f"The file {name} already exists.", headers=headers)
+    return HttpError(409, f"The file {name} already exists.", headers=headers)
 
 
 def _finalise(tx: Transaction, session: Session, digest: Digest) -> StoredFile | None:

@@ -16,7 +16,7 @@ from .._options import MAX_LINE_BYTES, MIB, PIECE_BYTES
 from .._wire.gemini.batches import Failure
 from .._wire.gemini.errors import GRPC_INVALID_ARGUMENT
 from .jobs import Counts
-from .replies import Refusal
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,7 +56,7 @@ class Block(Struct, frozen=True):
     requests: list[Raw]
 
 
-class Form(Protocol):
+class LineFormat(Protocol):
     """How a request stands on its line, and its result on another."""
 
     def read(self, line: bytes, number: int) -> Row: ...
@@ -74,7 +74,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class FileForm:
+class FileFormat:
     """``{"key": ..., "request": ...}`` gives ``{"response": ..., "key": ...}``."""
 
     def read(self, line: bytes, number: int) -> Row:
@@ -97,10 +97,10 @@ def bad_row(number: int, reason: str, key: Raw = _NO_KEY) -> Row:
     return Row(key, RowError(code=GRPC_INVALID_ARGUMENT, message=f"Line {number}: {reason}."))
 
 
-class Requests:
+class RequestReader:
     """The requests of a file; blank lines are none."""
 
-    def __init__(self, file: BinaryIO, form: Form) -> None:
+    def __init__(self, file: BinaryIO, form: LineFormat) -> None:
         self._file = file
         self._form = form
         self._number = 0
@@ -124,10 +124,10 @@ class Requests:
         return bad_row(self._number, f"it is longer than {MAX_LINE_BYTES} bytes")
 
 
-class Results:
+class ResultWriter:
     """A file of results that grows; ``counts`` tells what is in it."""
 
-    def __init__(self, file: Appender, form: Form) -> None:
+    def __init__(self, file: Appender, form: LineFormat) -> None:
         self._file = file
         self._form = form
         self.counts = Counts()
@@ -141,13 +141,13 @@ class Results:
             raise ProtocolError(f"the backend gave {len(answers)} answers to {len(block.requests)} requests")
         given = iter(answers)
         found = [next(given) if isinstance(row.request, Raw) else row.request for row in block.rows]
-        self._file.write_all(gathered(map(self._form.write, (row.key for row in block.rows), found)))
+        self._file.write_all(join_lines(map(self._form.write, (row.key for row in block.rows), found)))
         failed = sum(isinstance(answer, RowError) for answer in found)
         self.counts.failed += failed
         self.counts.succeeded += len(found) - failed
 
 
-def gathered(lines: Iterable[bytes]) -> Iterator[bytes]:
+def join_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
     """In pieces that are worth a write, so that not all of the lines stand in memory."""
     kept, size = list[bytes](), 0
     for line in lines:
@@ -175,14 +175,14 @@ def encode_failure(error: RowError) -> bytes:
 SEPARATOR = b",\n"
 
 
-class Item(Struct, frozen=True, omit_defaults=True):
+class InlineRequest(Struct, frozen=True, omit_defaults=True):
     """One inline request. ``metadata`` is any object and comes back with the result."""
 
     request: Raw
     metadata: Raw = Raw()
 
 
-class InlineForm:
+class InlineFormat:
     """``{"request": ..., "metadata": ...}`` gives ``{"response": ..., "metadata": ...}``."""
 
     def read(self, line: bytes, number: int) -> Row:
@@ -195,17 +195,17 @@ class InlineForm:
         return b'{"%b":%b%b}' % (*found, metadata) + SEPARATOR
 
 
-_decode_item = msgspec.json.Decoder(Item).decode
+_decode_item = msgspec.json.Decoder(InlineRequest).decode
 
 
-def inline_lines(items: Sequence[Item]) -> bytes:
+def encode_inline_requests(items: Sequence[InlineRequest]) -> bytes:
     """The items as lines. Raises Refusal 400 for none, and for one that is not an object with objects inside."""
     if not items:
-        raise Refusal(400, "batch.inputConfig.requests.requests: it is empty; give at least one request.")
+        raise HttpError(400, "batch.inputConfig.requests.requests: it is empty; give at least one request.")
     return b"".join(_item_line(item, at) for at, item in enumerate(items))
 
 
-def _item_line(item: Item, at: int) -> bytes:
+def _item_line(item: InlineRequest, at: int) -> bytes:
     if not bytes(item.request).startswith(b"{") or not (bytes(item.metadata) or b"{").startswith(b"{"):
-        raise Refusal(400, f"batch.inputConfig.requests.requests[{at}]: request or metadata is not an object.")
+        raise HttpError(400, f"batch.inputConfig.requests.requests[{at}]: request or metadata is not an object.")
     return msgspec.json.format(msgspec.json.encode(item), indent=-1) + b"\n"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from .._model import JobState, Task
-from .files import FILE_LIFE, HIDDEN, StoredFile, find_file, insert_file, make_id, remove_file
+from .files import FILE_LIFE, HIDDEN_PREFIX, StoredFile, find_file, insert_file, make_id, remove_file
 from .quotas import admit_job
-from .replies import Refusal
+from .replies import HttpError
 from .transactions import PORTION
-from .webhooks.events import announce
+from .webhooks.events import queue_job_events
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,7 +28,7 @@ PROGRESS_PERIOD = 1.0
 JOB_LIFE = 48 * 3600.0
 
 #: What clients want of a running job; "gone": it was deleted, or its time is over.
-Wish = Literal["go on", "cancelled", "gone"]
+Directive = Literal["go on", "cancelled", "gone"]
 
 _FIRST = "SELECT * FROM job WHERE ended IS NULL ORDER BY priority DESC, seq LIMIT ?"
 #: The other wire keeps what its jobs have done until then, and ends them itself.
@@ -103,9 +103,9 @@ class Jobs:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def scratch(self) -> AbstractAsyncContextManager[str]:
+    def temporary_blob(self) -> AbstractAsyncContextManager[str]:
         """A blob for results."""
-        return self._store.scratch()
+        return self._store.temporary_blob()
 
     async def create(self, new: NewJob) -> StoredJob:
         """Raises Refusal 404 when the input file does not exist at the instant of the commit."""
@@ -113,7 +113,7 @@ class Jobs:
 
     async def create_inline(self, new: NewJob, requests: bytes) -> StoredJob:
         """``requests`` are lines; they are on the disk before the job is."""
-        async with self._store.scratch() as blob:
+        async with self._store.temporary_blob() as blob:
             await self._store.fill(blob, requests)
             return await self._store.transact(lambda tx: create_job(tx, new, blob, len(requests)))
 
@@ -147,23 +147,23 @@ class Jobs:
 
     async def claim(self, busy: Collection[str]) -> StoredJob | None:
         """The first live job by priority and age that is not among ``busy``; from now on it runs."""
-        return await self._store.insist(lambda tx: _claim(tx, busy))
+        return await self._store.transact_when_possible(lambda tx: _claim(tx, busy))
 
-    async def counted(self, job: StoredJob, requests: int) -> None:
+    async def set_request_count(self, job: StoredJob, requests: int) -> None:
         sql = "UPDATE job SET requests = ? WHERE name = ?"
-        await self._store.insist(lambda tx: tx.change(sql, requests, job.name))
+        await self._store.transact_when_possible(lambda tx: tx.change(sql, requests, job.name))
 
-    async def progress(self, job: StoredJob, counts: Counts) -> Wish:
+    async def progress(self, job: StoredJob, counts: Counts) -> Directive:
         """Notes the counts, at most once a second, and says what clients want of the job."""
-        return await self._store.insist(lambda tx: note_progress(tx, job, counts))
+        return await self._store.transact_when_possible(lambda tx: record_progress(tx, job, counts))
 
     async def succeed(self, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
         """The results become a file, durably; nothing happens if the job was deleted."""
         await self._store.sync(blob)
-        await self._store.insist(lambda tx: _succeed(tx, job, counts, blob, digest))
+        await self._store.transact_when_possible(lambda tx: _succeed(tx, job, counts, blob, digest))
 
     async def fail(self, job: StoredJob, reason: str) -> None:
-        await self._store.insist(lambda tx: end_job(tx, job.name, JobState.FAILED, reason=reason))
+        await self._store.transact_when_possible(lambda tx: end_job(tx, job.name, JobState.FAILED, reason=reason))
 
     async def sweep(self) -> None:
         """Ends the jobs whose time is over."""
@@ -177,7 +177,7 @@ def find_job(tx: Transaction, name: str) -> StoredJob | None:
 def _create_from_file(tx: Transaction, new: NewJob) -> StoredJob:
     file = find_file(tx, new.file)
     if file is None:
-        raise Refusal(404, f"The file {new.file} does not exist, or its time is over.")
+        raise HttpError(404, f"The file {new.file} does not exist, or its time is over.")
     return create_job(tx, new, file.blob, file.bytes)
 
 
@@ -202,10 +202,10 @@ def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
         tx.now,
     )
     tx.record("batch_created", name=name, displayName=new.display_name, model=new.model, file=new.file)
-    return known_job(tx, name)
+    return existing_job(tx, name)
 
 
-def known_job(tx: Transaction, name: str) -> StoredJob:
+def existing_job(tx: Transaction, name: str) -> StoredJob:
     job = find_job(tx, name)
     assert job is not None, name
     return job
@@ -223,7 +223,7 @@ def _update(tx: Transaction, name: str, task: Task, changes: JobChanges) -> Stor
     )
     if not changed:
         return None
-    job = known_job(tx, name)
+    job = existing_job(tx, name)
     tx.record("batch_updated", name=name, displayName=job.display_name, priority=job.priority)
     return job
 
@@ -262,7 +262,7 @@ def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
     return job
 
 
-def note_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Wish:
+def record_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Directive:
     now = find_job(tx, job.name)
     if now is None or now.ended is not None:
         return "gone"
@@ -294,7 +294,7 @@ def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest:
 
 
 def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredFile:
-    room = HIDDEN if job.inline else "files/"
+    room = HIDDEN_PREFIX if job.inline else "files/"
     return StoredFile(
         seq=0,
         name=f"{room}batch-{job.name.removeprefix('batches/')}",
@@ -328,7 +328,7 @@ def end_job(tx: Transaction, name: str, state: JobState, *, reason: str = "", re
     )
     if not changed:
         return
-    job = known_job(tx, name)
+    job = existing_job(tx, name)
     tx.release(job.blob)
     tx.record(
         "batch_finished",
@@ -338,4 +338,4 @@ def end_job(tx: Transaction, name: str, state: JobState, *, reason: str = "", re
         bytes=result.bytes if result else None,
         sha256=result.sha256 if result else None,
     )
-    announce(tx, job)
+    queue_job_events(tx, job)

@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from .._options import KB, MIB
-from .replies import Refusal
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,27 +41,27 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 LIMITS = Limits()
 #: Those that an application holds its clients to.
-APPLIED: web.AppKey[Limits] = web.AppKey("limits", Limits)
+LIMITS_KEY: web.AppKey[Limits] = web.AppKey("limits", Limits)
 
 
-class Pace:
+class TransferRate:
     """The bytes of one transfer against the clock. ``now`` is any clock that never goes back, in seconds."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
-        self._heard = now
+        self._last_byte = now
         self._since = now
         self._bytes = 0
 
-    def moved(self, count: int, now: float) -> None:
+    def add(self, count: int, now: float) -> None:
         self._bytes += count
         if count:
-            self._heard = now
+            self._last_byte = now
 
     def fault(self, now: float) -> str:
         """What is wrong with it, for people; empty while nothing is. Judges the rate once every ``idle_time``."""
         idle, rate = self._limits.idle_time, self._limits.rate
-        if now - self._heard >= idle:
+        if now - self._last_byte >= idle:
             return f"No byte came for {idle:g} seconds"
         if now - self._since < idle:
             return ""
@@ -70,7 +70,7 @@ class Pace:
         return f"Less than {rate:g} bytes a second came" if slow else ""
 
 
-class Memory:
+class BodyMemory:
     """``left`` of the bytes that all bodies together may have."""
 
     def __init__(self, most: int) -> None:
@@ -78,24 +78,24 @@ class Memory:
 
 
 #: What an application's calls share, and how much of it one of them has.
-MEMORY: web.AppKey[Memory] = web.AppKey("memory", Memory)
-_HELD: web.RequestKey[int] = web.RequestKey("held")
+BODY_MEMORY: web.AppKey[BodyMemory] = web.AppKey("memory", BodyMemory)
+_RESERVED: web.RequestKey[int] = web.RequestKey("held")
 
 
-def hold(request: web.Request, count: int) -> None:
+def reserve_memory(request: web.Request, count: int) -> None:
     """So many bytes more are kept until the call ends. Raises Refusal 503 when there is no room for them."""
-    memory = request.app[MEMORY]
+    memory = request.app[BODY_MEMORY]
     if count > memory.left:
         message = "The service has as many bodies in its memory as it can; try again later."
-        raise Refusal(503, message, headers={"Retry-After": "1"})
+        raise HttpError(503, message, headers={"Retry-After": "1"})
     memory.left -= count
-    request[_HELD] = request.get(_HELD, 0) + count
+    request[_RESERVED] = request.get(_RESERVED, 0) + count
 
 
 @contextmanager
-def letting_go(request: web.Request) -> Iterator[None]:
+def release_memory(request: web.Request) -> Iterator[None]:
     """Behind it, the call holds nothing."""
     try:
         yield
     finally:
-        request.app[MEMORY].left += request.pop(_HELD, 0)
+        request.app[BODY_MEMORY].left += request.pop(_RESERVED, 0)

@@ -56,26 +56,26 @@ RANGE = Parameter("Range", "header", TEXT, description="As in bytes=100-.")
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """What stands at ``at``, a method and a path as in ``GET /v1beta/files/{file}``."""
+    """What stands at ``route``, a method and a path as in ``GET /v1beta/files/{file}``."""
 
-    at: str
-    says: str
-    takes: Sequence[Parameter] = ()
+    route: str
+    summary: str
+    parameters: Sequence[Parameter] = ()
     #: The request's body: its media type, and what is in it.
-    sends: tuple[str, Schema] | None = None
+    request_body: tuple[str, Schema] | None = None
     #: The body of the answer; None is the bytes of a file, of which a part can be asked for.
-    gives: Schema | None
+    response: Schema | None
     #: Headers of the answer.
-    heads: Sequence[str] = ()
+    response_headers: Sequence[str] = ()
     keyless: bool = False
 
     @property
     def method(self) -> str:
-        return self.at.partition(" ")[0]
+        return self.route.partition(" ")[0]
 
     @property
     def path(self) -> str:
-        return self.at.partition(" ")[2]
+        return self.route.partition(" ")[2]
 
 
 class Wire(Struct, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ class Wire(Struct, frozen=True, kw_only=True):
 
 _SELF = Wire(
     name="Service",
-    operations={"description": Operation(at="GET /openapi.json", says="This", gives=OBJECT, keyless=True)},
+    operations={"description": Operation(route="GET /openapi.json", summary="This", response=OBJECT, keyless=True)},
     error=Envelope,
 )
 
@@ -101,7 +101,7 @@ def route_names(wires: Sequence[Wire]) -> list[str]:
     return [name for wire in (_SELF, *wires) for name in wire.operations]
 
 
-class DescriptionRoutes:
+class OpenAPIRoutes:
     """The handler. The description is made when it is first asked for: it takes as long as the rest of a start."""
 
     def __init__(self, wires: Sequence[Wire]) -> None:
@@ -116,10 +116,10 @@ class DescriptionRoutes:
 
     @cached_property
     def _body(self) -> bytes:
-        return msgspec.json.encode(describe(self._wires))
+        return msgspec.json.encode(build_document(self._wires))
 
 
-def describe(wires: Sequence[Wire]) -> dict[str, Any]:
+def build_document(wires: Sequence[Wire]) -> dict[str, Any]:
     """The whole description, this operation's own included, as OpenAPI 3.1 has it."""
     paths: dict[str, dict[str, Any]] = {}
     schemas: dict[str, Any] = {}
@@ -141,7 +141,7 @@ class _Schemas:
     """The types that a wire's operations speak of, each under a name of its own."""
 
     def __init__(self, wire: Wire) -> None:
-        said = [schema for operation in wire.operations.values() for schema in _said(operation)]
+        said = [schema for operation in wire.operations.values() for schema in _schemas_of(operation)]
         kinds = [wire.error, *(schema for schema in said if isinstance(schema, type))]
         template = f"#/components/schemas/{wire.name}.{{name}}"
         references, found = msgspec.json.schema_components(kinds, ref_template=template)
@@ -152,9 +152,9 @@ class _Schemas:
         return self._references[schema] if isinstance(schema, type) else schema
 
 
-def _said(operation: Operation) -> list[Schema]:
-    sent = [operation.sends[1]] if operation.sends else []
-    return sent if operation.gives is None else [*sent, operation.gives]
+def _schemas_of(operation: Operation) -> list[Schema]:
+    sent = [operation.request_body[1]] if operation.request_body else []
+    return sent if operation.response is None else [*sent, operation.response]
 
 
 def _operation(wire: Wire, name: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
@@ -162,12 +162,12 @@ def _operation(wire: Wire, name: str, operation: Operation, schemas: _Schemas) -
     told: dict[str, Any] = {
         "operationId": name,
         "tags": [wire.name],
-        "summary": operation.says,
-        "parameters": [msgspec.to_builtins(parameter) for parameter in (*inside, *operation.takes)],
+        "summary": operation.summary,
+        "parameters": [msgspec.to_builtins(parameter) for parameter in (*inside, *operation.parameters)],
         "responses": _responses(operation, schemas) | _refusals(schemas.of(wire.error)),
     }
-    if operation.sends:
-        media, schema = operation.sends
+    if operation.request_body:
+        media, schema = operation.request_body
         told["requestBody"] = {"required": True, "content": {media: {"schema": schemas.of(schema)}}}
     if operation.keyless:
         told["security"] = []
@@ -175,15 +175,21 @@ def _operation(wire: Wire, name: str, operation: Operation, schemas: _Schemas) -
 
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
-    heads = {name: {"required": True, "schema": TEXT} for name in operation.heads}
-    if operation.gives is None:
+    response_headers = {name: {"required": True, "schema": TEXT} for name in operation.response_headers}
+    if operation.response is None:
         content = {OCTETS: {"schema": BYTES}}
         return {
             "200": {"description": "The bytes.", "content": content},
             "206": {"description": "The bytes that Range asks for.", "content": content},
         }
-    content = {JSON: {"schema": schemas.of(operation.gives)}}
-    return {"200": {"description": "Done.", "content": content, **({"headers": heads} if heads else {})}}
+    content = {JSON: {"schema": schemas.of(operation.response)}}
+    return {
+        "200": {
+            "description": "Done.",
+            "content": content,
+            **({"headers": response_headers} if response_headers else {}),
+        }
+    }
 
 
 def _refusals(error: Shape) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import Struct
 
-from .replies import Refusal
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def read_window(query: Mapping[str, str], *, default: int = DEFAULT_SIZE, most: 
     """Raises Refusal. Sizes above the limit count as the limit."""
     size = query.get("pageSize") or query.get("page_size") or "0"
     if not (size.isascii() and size.isdigit()):
-        raise Refusal(400, f"pageSize {size[:20]!r} is not a number of items")
+        raise HttpError(400, f"pageSize {size[:20]!r} is not a number of items")
     token = query.get("pageToken") or query.get("page_token")
     return Window(min(int(size[:9]) or default, most), _read_token(token) if token else _START)
 
@@ -59,5 +59,5 @@ def _read_token(token: str) -> int:
     except (binascii.Error, ValueError):
         word, number = b"", b""
     if word != b"before" or not number.isdigit() or len(number) > 18:
-        raise Refusal(400, "The page token is not one that this service gave; begin again without it.")
+        raise HttpError(400, "The page token is not one that this service gave; begin again without it.")
     return int(number)

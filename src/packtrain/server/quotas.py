@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .._options import GB
-from .replies import Refusal
+from .replies import HttpError
 from .wires.openai.limits import LIMITS, OpenAILimits
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Quotas(Struct, frozen=True, kw_only=True):
     openai: OpenAILimits = LIMITS
 
 
-class QuotaRefusal(Refusal):
+class QuotaError(HttpError):
     """More than a quota allows."""
 
 
@@ -106,5 +106,5 @@ def _admit(wanted: int, most: int) -> None:
         raise _refusal()
 
 
-def _refusal() -> QuotaRefusal:
-    return QuotaRefusal(429, MESSAGE, details=HELP)
+def _refusal() -> QuotaError:
+    return QuotaError(429, MESSAGE, details=HELP)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
+class HttpError(Exception):
     """The service says no. ``status`` is the HTTP status, ``name`` Google's word for it where not the usual one."""
 
     def __init__(
@@ -27,25 +27,25 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = readable(message)
+        self.message = replace_surrogates(message)
         self.name = name
         self.headers = headers
         self.details = details
 
 
-def readable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Text of a header, where bytes that are not UTF-8 stand as halves of characters, as it can be kept and sent."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def answer(value: object, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_response(value: object, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json", headers=headers)
 
 
-def refuse(refusal: Refusal) -> web.Response:
+def error_response(error: HttpError) -> web.Response:
     return web.Response(
-        status=refusal.status,
-        body=encode_error(refusal.status, refusal.message, name=refusal.name, details=refusal.details),
+        status=error.status,
+        body=encode_error(error.status, error.message, name=error.name, details=error.details),
         content_type="application/json",
-        headers=refusal.headers,
+        headers=error.headers,
     )

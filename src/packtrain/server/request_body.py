@@ -17,41 +17,41 @@ import anyio
 from aiohttp import ClientError, web
 
 from .._options import KIB, MIB, PIECE_BYTES
-from .limits import APPLIED, Pace
-from .replies import Refusal
+from .limits import LIMITS_KEY, TransferRate
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: A body of which this much is still to come is worth a connection.
-TAP_BYTES = 4 * MIB
+SOCKET_BODY_BYTES = 4 * MIB
 #: What is read from a socket at once: it is still in the processor's cache when it is hashed and written.
-SIP_BYTES = 256 * KIB
+RECEIVE_BYTES = 256 * KIB
 #: What one turn of a thread takes from a socket at the most, and the milliseconds that it waits there for more.
-TURN_BYTES = 16 * MIB
-LULL = 2
+MAX_WRITE_BYTES = 16 * MIB
+POLL_MILLISECONDS = 2
 #: Set on a request whose connection cannot be used again.
-SPENT: web.RequestKey[bool] = web.RequestKey("spent")
+CONNECTION_SPENT: web.RequestKey[bool] = web.RequestKey("spent")
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where bytes come from; empty at the end."""
 
     async def readany(self) -> bytes: ...
 
 
-class Body:
+class BufferedBody:
     """The bytes of a data call, gathered so that a hop to a thread is worth it.
 
     aiohttp forgets what it has buffered when a connection breaks. So a call gathers before it does anything
     that takes time, and what was gathered before a break is handed out like the rest.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._pieces: list[bytes] = []
         #: Why there will be no more, when that is not the end.
-        self.broken: Refusal | None = None
+        self.broken: HttpError | None = None
 
     async def gather(self) -> bool:
         """Reads until there is a piece's worth, the end, or a break; False when there is nothing to pour."""
@@ -62,29 +62,29 @@ class Body:
             self._pieces.append(piece)
         return bool(self._pieces)
 
-    def pour(self, write: Callable[[bytes | memoryview], None]) -> None:
+    def write_to(self, write: Callable[[bytes | memoryview], None]) -> None:
         """Gives what was gathered to ``write``; blocks."""
         for piece in self.take():
             write(piece)
 
     def take(self) -> list[bytes]:
-        taken, self._pieces = self._pieces, []
-        return taken
+        name_taken, self._pieces = self._pieces, []
+        return name_taken
 
     async def _read(self) -> bytes:
         try:
             return await self._source.readany()
         except TimeoutError as error:
-            self.broken = late(error)
+            self.broken = body_timeout(error)
         except (ConnectionError, ClientError, web.RequestPayloadError) as error:
-            self.broken = broken(error)
+            self.broken = connection_broken(error)
         return b""
 
 
-class Tap:
+class SocketBody:
     """A large body: what has been parsed of it, then the rest from the socket. Use as a context manager."""
 
-    def __init__(self, request: web.Request, body: Body) -> None:
+    def __init__(self, request: web.Request, body: BufferedBody) -> None:
         assert request.transport is not None and request.content_length is not None
         self._head = body.take()
         while piece := request.content.read_nowait():
@@ -92,14 +92,14 @@ class Tap:
         self._left = request.content_length - request.content.total_bytes
         request.content.feed_eof()  # which sets the transport reading again
         request.transport.pause_reading()
-        request[SPENT] = True
+        request[CONNECTION_SPENT] = True
         # The event loop watches its own descriptor of this socket; another one may be watched beside it.
         self._socket = socket.socket(fileno=os.dup(request.transport.get_extra_info("socket").fileno()))
-        self._limits = request.app[APPLIED]
-        self._pace = Pace(self._limits, time.monotonic())
-        self.broken: Refusal | None = None
+        self._limits = request.app[LIMITS_KEY]
+        self._rate_check = TransferRate(self._limits, time.monotonic())
+        self.broken: HttpError | None = None
 
-    def __enter__(self) -> Tap:
+    def __enter__(self) -> SocketBody:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,41 +111,41 @@ class Tap:
             return bool(self._head)
         with anyio.move_on_after(self._limits.idle_time):
             await anyio.wait_readable(self._socket)
-            self._pace.moved(1, time.monotonic())
-        if fault := self._pace.fault(time.monotonic()):
-            self.broken = late(fault)
+            self._rate_check.add(1, time.monotonic())
+        if fault := self._rate_check.fault(time.monotonic()):
+            self.broken = body_timeout(fault)
         return not self.broken
 
-    def pour(self, write: Callable[[bytes | memoryview], None]) -> None:
+    def write_to(self, write: Callable[[bytes | memoryview], None]) -> None:
         """Gives what comes to ``write``, until the socket is dry, the turn is over or the body ends; blocks."""
         head, self._head = self._head, []
         for piece in head:
             write(piece)
-        buffer = memoryview(bytearray(SIP_BYTES))
-        readable = poll()
-        readable.register(self._socket, POLLIN)
-        end = max(0, self._left - TURN_BYTES)
+        buffer = memoryview(bytearray(RECEIVE_BYTES))
+        replace_surrogates = poll()
+        replace_surrogates.register(self._socket, POLLIN)
+        end = max(0, self._left - MAX_WRITE_BYTES)
         try:
-            while self._left > end and readable.poll(LULL):
+            while self._left > end and replace_surrogates.poll(POLL_MILLISECONDS):
                 count = self._socket.recv_into(buffer[: self._left])
                 if not count:
                     raise ConnectionResetError("the client closed it")
                 self._left -= count
                 write(buffer[:count])
-                self._pace.moved(count, time.monotonic())
+                self._rate_check.add(count, time.monotonic())
         except ConnectionError as error:
-            self.broken = broken(error)
+            self.broken = connection_broken(error)
 
 
-def is_large(request: web.Request) -> bool:
+def is_large_body(request: web.Request) -> bool:
     """Whether so much is still to come that a Tap is worth the connection."""
     left = (request.content_length or 0) - request.content.total_bytes
-    return left >= TAP_BYTES and request.transport is not None and request.content.exception() is None
+    return left >= SOCKET_BODY_BYTES and request.transport is not None and request.content.exception() is None
 
 
-def late(fault: TimeoutError | str) -> Refusal:
-    return Refusal(408, f"{fault}; query, and go on from there.")
+def body_timeout(fault: TimeoutError | str) -> HttpError:
+    return HttpError(408, f"{fault}; query, and go on from there.")
 
 
-def broken(error: Exception) -> Refusal:
-    return Refusal(400, f"The connection broke: {error}; query, and go on from there.")
+def connection_broken(error: Exception) -> HttpError:
+    return HttpError(400, f"The connection broke: {error}; query, and go on from there.")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from msgspec import Struct
 
-from .replies import Refusal, refuse
+from .replies import HttpError, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Route(Struct, frozen=True, kw_only=True):
     #: Which requests are its own, where two wires have the same path.
     accepts: Callable[[web.Request], bool] | None = None
     #: The form of its refusals.
-    refuse: Callable[[Refusal], web.Response] = refuse
+    error_response: Callable[[HttpError], web.Response] = error_response
 
 
 class Match(Struct, frozen=True):
@@ -51,7 +51,7 @@ def find(routes: Sequence[Route], request: web.Request) -> Match:
         found = route.method == request.method and route.pattern.fullmatch(path)
         if found and _is_meant(route, request):
             return Match(route, found.groups())
-    raise Refusal(404, f"There is nothing at {request.method} {path[:200]}.")
+    raise HttpError(404, f"There is nothing at {request.method} {path[:200]}.")
 
 
 def _is_meant(route: Route, request: web.Request) -> bool:

@@ -14,21 +14,21 @@ import anyio
 from anyio import to_thread
 
 from .._errors import ManifestError, PacktrainError
-from .backends.backend import Cancelled, cancelled
-from .backends.calls import ask_block
+from .backends.backend import CancelledBackend, cancelled_answers
+from .backends.calls import answer_block
 from .blobs import Digest
-from .disk_full import PAUSE, DiskFull, with_room
-from .job_lines import FileForm, InlineForm, Requests, Results, count_lines
+from .disk_full import RETRY_DELAY, DiskFullError, retry_until_space
+from .job_lines import FileFormat, InlineFormat, RequestReader, ResultWriter, count_lines
 
 if TYPE_CHECKING:
     from .backends.backend import Backend
     from .blobs import Blobs
-    from .jobs import Jobs, StoredJob, Wish
+    from .jobs import Directive, Jobs, StoredJob
 
 _log = logging.getLogger(__name__)
 
 
-class Specialist(Protocol):
+class JobHandler(Protocol):
     """Serves the jobs of one kind."""
 
     async def serve(self, job: StoredJob) -> bool:
@@ -39,11 +39,11 @@ class Specialist(Protocol):
 class Runner:
     """Jobs in the order of their creation, at most ``workers`` at a time."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, backend: Backend, specialist: Specialist, *, workers: int) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, backend: Backend, handler: JobHandler, *, workers: int) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._backend = backend
-        self._specialist = specialist
+        self._handler = handler
         self._workers = workers
         self._claiming = anyio.Lock()
         self._busy: set[str] = set()
@@ -81,13 +81,13 @@ class Runner:
 
     async def _serve(self, job: StoredJob) -> None:
         try:
-            if not await self._specialist.serve(job):
+            if not await self._handler.serve(job):
                 await self._answer(job)
         except ManifestError:
             raise
-        except DiskFull as refusal:  # nothing was asked yet; the job is still there, and begins again
-            _log.warning("%s waits: %s", job.name, refusal, extra={"action": "disk_full"})
-            await anyio.sleep(PAUSE)
+        except DiskFullError as error:  # nothing was asked yet; the job is still there, and begins again
+            _log.warning("%s waits: %s", job.name, error, extra={"action": "disk_full"})
+            await anyio.sleep(RETRY_DELAY)
         except PacktrainError as error:
             _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
             await self._jobs.fail(job, str(error))
@@ -96,30 +96,30 @@ class Runner:
             await self._jobs.fail(job, f"The service cannot use what it keeps of this job: {error.strerror}.")
 
     async def _answer(self, job: StoredJob) -> None:
-        async with self._jobs.scratch() as blob:
+        async with self._jobs.temporary_blob() as blob:
             with (
                 await to_thread.run_sync(self._blobs.reader, job.blob) as requests,
                 await to_thread.run_sync(self._blobs.appender, blob, Digest()) as answers,
             ):
-                await self._jobs.counted(job, await to_thread.run_sync(count_lines, requests))
-                form = InlineForm() if job.inline else FileForm()
-                results = Results(answers, form)
-                deleted = await self._copy(job, Requests(requests, form), results) == "gone"
+                await self._jobs.set_request_count(job, await to_thread.run_sync(count_lines, requests))
+                form = InlineFormat() if job.inline else FileFormat()
+                results = ResultWriter(answers, form)
+                deleted = await self._copy(job, RequestReader(requests, form), results) == "gone"
             if not deleted:
                 await self._jobs.succeed(job, results.counts, blob, answers.digest)
 
-    async def _copy(self, job: StoredJob, requests: Requests, results: Results) -> Wish:
+    async def _copy(self, job: StoredJob, requests: RequestReader, results: ResultWriter) -> Directive:
         """Until the end of the file, or until the job is gone. The rest of a cancelled job is not served."""
 
         async def wanted() -> bool:
             return await self._jobs.progress(job, results.counts) == "go on"
 
         backend = self._backend
-        wish: Wish = "go on"
+        wish: Directive = "go on"
         while wish != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
-            answers = await ask_block(backend, block.requests, task=job.task, model=job.model, wanted=wanted)
-            found = answers or cancelled(block.requests)
-            await with_room(partial(to_thread.run_sync, results.write, block, found))
+            answers = await answer_block(backend, block.requests, task=job.task, model=job.model, wanted=wanted)
+            found = answers or cancelled_answers(block.requests)
+            await retry_until_space(partial(to_thread.run_sync, results.write, block, found))
             wish = await self._jobs.progress(job, results.counts)
-            backend = Cancelled() if wish == "cancelled" else backend
+            backend = CancelledBackend() if wish == "cancelled" else backend
         return wish

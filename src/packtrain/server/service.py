@@ -18,10 +18,10 @@ from anyio import CancelScope
 from .._errors import InputError, ManifestError
 from .._providers.service import is_loopback
 from .app import create_app
-from .auth import check_binding
+from .auth import check_listen_address
 from .backends.backend import open_backend
-from .connections import connect, watch
-from .faults.injector import Mischief
+from .connections import accept, watch_connections
+from .faults.injector import FaultInjector
 from .faults.plan import check_plan
 from .files import Files
 from .jobs import Jobs
@@ -31,13 +31,13 @@ from .runner import Runner
 from .store import NO_QUOTAS, open_store
 from .webhooks.deliveries import Deliveries
 from .webhooks.destinations import Destinations
-from .webhooks.sender import Courier
-from .webhooks.signing_keys import Keys
+from .webhooks.sender import WebhookSender
+from .webhooks.signing_keys import SigningKeys
 from .wires.gemini.openapi import GEMINI
-from .wires.openai.batch_runner import BatchRuns
-from .wires.openai.batch_store import Batches
+from .wires.openai.batch_runner import BatchRunner
+from .wires.openai.batch_store import OpenAIBatches
 from .wires.openai.openapi import OPENAI
-from .wires.openai.upload_store import PartUploads
+from .wires.openai.upload_store import OpenAIUploads
 
 if TYPE_CHECKING:
     import os
@@ -85,7 +85,7 @@ async def serving(
     that cannot be had, for a plan about routes that there are not or with values out of range, and for what is not an
     origin, ManifestError for a directory that cannot be used.
     """
-    check_binding(host, key)
+    check_listen_address(host, key)
     directory = Path(directory)
     local = is_loopback(host)
     destinations = Destinations(webhooks_to, loopback=local)
@@ -96,33 +96,33 @@ async def serving(
     servers: list[web.Server] = []
     async with (
         open_backend(backend, backend_key) as answerer,
-        _bound(host, port, lambda: connect(servers[0], limits)) as listener,
+        _bind(host, port, lambda: accept(servers[0], limits)) as listener,
         open_store(directory, quotas=quotas) as store,
-        _alone(),
+        _unwrap_groups(),
         anyio.create_task_group() as tasks,
     ):
-        openai = BatchRuns(Batches(store), store.blobs, answerer)
+        openai = BatchRunner(OpenAIBatches(store), store.blobs, answerer)
         runner = Runner(Jobs(store), store.blobs, answerer, openai, workers=workers)
         tasks.start_soon(store.watch)
-        tasks.start_soon(_sweeping, Files(store).sweep, Jobs(store).sweep, PartUploads(store).sweep)
+        tasks.start_soon(_sweep_periodically, Files(store).sweep, Jobs(store).sweep, OpenAIUploads(store).sweep)
         tasks.start_soon(runner.run)
-        tasks.start_soon(Courier(store, Deliveries(store), Keys(store), destinations).run)
-        mischief = Mischief(faults, store) if faults else None
+        tasks.start_soon(WebhookSender(store, Deliveries(store), SigningKeys(store), destinations).run)
+        injector = FaultInjector(faults, store) if faults else None
         app = create_app(
             store,
             backend=answerer,
             wake=runner.wake,
             key=key,
-            mischief=mischief,
+            injector=injector,
             limits=limits,
             local=local,
             destinations=destinations,
         )
-        if mischief:
-            tasks.start_soon(mischief.run)
-        async with _listening(listener, app, servers, limits):
+        if injector:
+            tasks.start_soon(injector.run)
+        async with _serve_http(listener, app, servers, limits):
             # Two may hold an address that nobody listens on yet.
-            with _addressing(host, port):
+            with _translate_bind_errors(host, port):
                 await listener.start_serving()
             bound = listener.sockets[0].getsockname()[1]
             yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
@@ -130,7 +130,7 @@ async def serving(
 
 
 @asynccontextmanager
-async def _alone() -> AsyncIterator[None]:
+async def _unwrap_groups() -> AsyncIterator[None]:
     """An error that comes out of task groups alone comes out as itself."""
     try:
         yield
@@ -141,7 +141,7 @@ async def _alone() -> AsyncIterator[None]:
         raise error from error.__cause__
 
 
-async def _sweeping(*sweeps: Callable[[], Awaitable[None]]) -> None:
+async def _sweep_periodically(*sweeps: Callable[[], Awaitable[None]]) -> None:
     while True:
         for sweep in sweeps:
             await sweep()
@@ -149,7 +149,7 @@ async def _sweeping(*sweeps: Callable[[], Awaitable[None]]) -> None:
 
 
 @contextmanager
-def _addressing(host: str, port: int) -> Iterator[None]:
+def _translate_bind_errors(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -157,10 +157,10 @@ def _addressing(host: str, port: int) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _bound(host: str, port: int, factory: Callable[[], asyncio.Protocol]) -> AsyncIterator[asyncio.Server]:
+async def _bind(host: str, port: int, factory: Callable[[], asyncio.Protocol]) -> AsyncIterator[asyncio.Server]:
     """The address is ours, and nobody is answered yet. Raises InputError before anything else was begun."""
     loop = asyncio.get_running_loop()
-    with _addressing(host, port):
+    with _translate_bind_errors(host, port):
         listener = await loop.create_server(factory, host, port, backlog=BACKLOG, start_serving=False)
     try:
         yield listener
@@ -169,7 +169,7 @@ async def _bound(host: str, port: int, factory: Callable[[], asyncio.Protocol]) 
 
 
 @asynccontextmanager
-async def _listening(
+async def _serve_http(
     listener: asyncio.Server, app: web.Application, servers: list[web.Server], limits: Limits
 ) -> AsyncIterator[None]:
     runner = web.AppRunner(app, shutdown_timeout=DRAIN_SECONDS)
@@ -178,7 +178,7 @@ async def _listening(
         assert runner.server is not None
         servers.append(runner.server)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, runner.server, limits)
+            tasks.start_soon(watch_connections, runner.server, limits)
             yield
             tasks.cancel_scope.cancel()
     finally:

@@ -21,9 +21,9 @@ import anyio
 from anyio import CancelScope, to_thread
 
 from .._errors import ManifestError
-from .audit_log import Truth
+from .audit_log import AuditLog
 from .blobs import Blobs
-from .disk_full import DiskFull, is_full, refusing_full, with_room
+from .disk_full import DiskFullError, is_full, retry_until_space, translate_disk_full
 from .quotas import Quotas
 from .transactions import Ticket, Transaction
 
@@ -52,14 +52,14 @@ class Store:
         self.blobs = Blobs(directory / "blobs")
         self._directory = directory
         self._clock = clock
-        self._truth = Truth(directory / "truth.jsonl")
+        self._log = AuditLog(directory / "truth.jsonl")
         self._connection = _connect(directory / "service.db")
         self._waiting: list[Ticket[Any]] = []
         self._writing = anyio.Lock()
         self._broken = anyio.Event()
         self._failure: ManifestError | None = None
         #: Set, and replaced by a new one, when a change has put something up for others.
-        self.news = anyio.Event()
+        self.changed = anyio.Event()
 
     async def transact(self, change: Callable[[Transaction], T]) -> T:
         """Runs ``change`` whole or not at all; what it did and its facts are on the disk when this returns.
@@ -74,25 +74,25 @@ class Store:
                 if not ticket.done:
                     batch = [other for other in self._waiting if not other.done]
                     if await self._guarded(lambda: self._commit(batch)):
-                        self.news.set()
-                        self.news = anyio.Event()
+                        self.changed.set()
+                        self.changed = anyio.Event()
         finally:
             self._waiting = [other for other in self._waiting if not other.done and other is not ticket]
         return ticket.result()
 
-    async def insist(self, change: Callable[[Transaction], T]) -> T:
+    async def transact_when_possible(self, change: Callable[[Transaction], T]) -> T:
         """As ``transact``, for work that no client waits for: it waits until the disk has room."""
-        return await with_room(lambda: self.transact(change))
+        return await retry_until_space(lambda: self.transact(change))
 
     async def sweep(self, portion: Callable[[Transaction], bool]) -> None:
         """Runs ``portion`` until it says that nothing is left; in between others have their turn."""
-        while await self.insist(portion):
+        while await self.transact_when_possible(portion):
             await anyio.lowlevel.checkpoint()
 
     @asynccontextmanager
-    async def scratch(self) -> AsyncIterator[str]:
+    async def temporary_blob(self) -> AsyncIterator[str]:
         """A new blob. It is removed in the end unless a row names it by then."""
-        with refusing_full():
+        with translate_disk_full():
             blob = await to_thread.run_sync(self.blobs.create)
         try:
             yield blob
@@ -104,7 +104,7 @@ class Store:
         """``content`` is on the disk when this returns."""
 
         def work() -> None:
-            with refusing_full():
+            with translate_disk_full():
                 self.blobs.fill(blob, content)
 
         await self._guarded(work)
@@ -120,9 +120,9 @@ class Store:
     def restore(self) -> None:
         """Brings log and directory in line with the database, as a crash may have left them."""
         _prepare(self._connection)
-        _migrate(self._connection, self._directory, self._truth.size)
+        _migrate(self._connection, self._directory, self._log.size)
         position, lines = self._connection.execute("SELECT position, lines FROM outbox").fetchone()
-        self._truth.heal(position, lines)
+        self._log.repair(position, lines)
         held = {blob for (blob,) in self._connection.execute("SELECT blob FROM held")}
         there = set(self.blobs.names())
         self.blobs.remove(there - held)
@@ -133,7 +133,7 @@ class Store:
 
     def close(self) -> None:
         self._connection.close()
-        self._truth.close()
+        self._log.close()
         self.blobs.close()
 
     async def _guarded(self, work: Callable[[], T]) -> T:
@@ -159,8 +159,8 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             if not is_full(error):
                 raise
-        news = [self._try(ticket) for ticket in batch]
-        return any(news)
+        changed = [self._try(ticket) for ticket in batch]
+        return any(changed)
 
     def _try(self, ticket: Ticket[Any]) -> bool:
         try:
@@ -168,43 +168,43 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             if not is_full(error):
                 raise
-            ticket.refuse(DiskFull(error))
+            ticket.fail(DiskFullError(error))
             return False
 
     def _write(self, tickets: Sequence[Ticket[Any]]) -> bool:
         """Whether there is news."""
-        now, lines, released, news = self._clock(), list[bytes](), list[str](), False
+        now, lines, released, changed = self._clock(), list[bytes](), list[str](), False
         with self._connection:
             self._connection.execute("BEGIN")
             for ticket in tickets:
                 transaction = Transaction(self._connection, now, self.quotas)
                 if ticket.run(transaction):
-                    lines += transaction.facts
+                    lines += transaction.entries
                     released += transaction.released
-                    news = news or transaction.posted
-            facts = b"".join(lines)
+                    changed = changed or transaction.notifies
+            entries = b"".join(lines)
             garbage = [blob for blob in released if not self._is_held(blob)]
-            if facts:
-                self._truth.settle()
+            if entries:
+                self._log.flush()
                 outbox = "UPDATE outbox SET position = ?, lines = ?"
-                self._connection.execute(outbox, (self._truth.size, facts))
+                self._connection.execute(outbox, (self._log.size, entries))
         self.blobs.remove(garbage)
         for ticket in tickets:
             ticket.done = True
-        if facts:
-            self._tell(facts, tickets)
-        return news
+        if entries:
+            self._tell(entries, tickets)
+        return changed
 
-    def _tell(self, facts: bytes, tickets: Sequence[Ticket[Any]]) -> None:
+    def _tell(self, entries: bytes, tickets: Sequence[Ticket[Any]]) -> None:
         """Nobody is promised what the log cannot tell, although it is done: the next change tells it first."""
         try:
-            self._truth.append(facts)
+            self._log.append(entries)
         except OSError as error:
             if not is_full(error):
                 raise
             for ticket in tickets:
-                if ticket.tells:
-                    ticket.refuse(DiskFull(error))
+                if ticket.logs:
+                    ticket.fail(DiskFullError(error))
 
     def _is_held(self, blob: str) -> bool:
         return self._connection.execute("SELECT 1 FROM held WHERE blob = ?", (blob,)).fetchone() is not None
@@ -236,7 +236,7 @@ async def open_store(
 
 
 def _open(directory: Path, clock: Callable[[], float], quotas: Quotas) -> Store:
-    with _translated(directory):
+    with _translate_errors(directory):
         store = Store(directory, clock, quotas)
         try:
             store.restore()
@@ -263,7 +263,7 @@ async def _lock(directory: Path, patience: float) -> int:
 
 
 def _open_lock(directory: Path) -> int:
-    with _translated(directory):
+    with _translate_errors(directory):
         if directory.is_symlink():
             raise ManifestError(f"{directory}: is a symbolic link; give the directory itself")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -273,7 +273,7 @@ def _open_lock(directory: Path) -> int:
 
 
 @contextmanager
-def _translated(directory: Path) -> Iterator[None]:
+def _translate_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
@@ -302,7 +302,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _migrate(connection: sqlite3.Connection, directory: Path, truth_size: int) -> None:
+def _migrate(connection: sqlite3.Connection, directory: Path, log_size: int) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     scripts = sorted(SQL.iterdir())
     if version > len(scripts):
@@ -312,7 +312,7 @@ def _migrate(connection: sqlite3.Connection, directory: Path, truth_size: int) -
     for script in scripts[version:]:
         connection.executescript(script.read_text("utf-8"))
     if not connection.execute("SELECT 1 FROM outbox").fetchone():
-        connection.execute("INSERT INTO outbox VALUES (?, x'')", (truth_size,))
+        connection.execute("INSERT INTO outbox VALUES (?, x'')", (log_size,))
 
 
 def _sync_directory(directory: Path) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from .audit_log import encode_fact
+from .audit_log import encode_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .audit_log import Fact
+    from .audit_log import LogValue
     from .quotas import Quotas
-    from .replies import Refusal
+    from .replies import HttpError
 
 T = TypeVar("T")
 #: Rows that one portion of a sweep takes, so that nobody waits long for it.
@@ -31,9 +31,9 @@ class Transaction:
         self._connection = connection
         self.quotas = quotas
         self.released: list[str] = []
-        self.facts: list[bytes] = []
+        self.entries: list[bytes] = []
         #: It has put something up that others wait for.
-        self.posted = False
+        self.notifies = False
         self.now = now
 
     def change(self, sql: str, *parameters: Value) -> int:
@@ -52,8 +52,8 @@ class Transaction:
         (found,) = self._connection.execute(sql, parameters).fetchone()
         return int(found)
 
-    def record(self, what: str, **facts: Fact) -> None:
-        self.facts.append(encode_fact(self.now, what, facts))
+    def record(self, what: str, **entries: LogValue) -> None:
+        self.entries.append(encode_entry(self.now, what, entries))
 
     def release(self, blob: str) -> None:
         """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
@@ -68,7 +68,7 @@ class Ticket(Generic[T]):
         self._values: list[T] = []
         self._error: Exception | None = None
         #: What it did is to be told in the log.
-        self.tells = False
+        self.logs = False
         #: It is on the disk, or refused.
         self.done = False
 
@@ -84,12 +84,12 @@ class Ticket(Generic[T]):
             self._error = error
             transaction.change("ROLLBACK TO one")
         transaction.change("RELEASE one")
-        self.tells = bool(transaction.facts) and self._error is None
+        self.logs = bool(transaction.entries) and self._error is None
         return self._error is None
 
-    def refuse(self, refusal: Refusal) -> None:
+    def fail(self, error: HttpError) -> None:
         """It could not be written, or not be told."""
-        self._error, self.done = refusal, True
+        self._error, self.done = error, True
 
     def result(self) -> T:
         if self._error:

@@ -14,15 +14,15 @@ import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from .._options import GB, KIB
-from .files import taken
-from .replies import Refusal
+from .files import name_taken
+from .replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .blobs import Appender, Blobs, Digest
     from .files import Files, Session, StoredFile
-    from .request_body import Body, Tap
+    from .request_body import BufferedBody, SocketBody
 
 #: Every data call but the last brings a multiple of this.
 GRANULARITY = 256 * KIB
@@ -33,7 +33,7 @@ THREADS = 8
 HANDOVER = 0.25
 
 
-def admit(
+def check_range(
     *, received: int, declared: int | None, offset: int, length: int, finalize: bool
 ) -> Literal["append", "replay"]:
     """What to do with a data call. A range that is stored already is a replay and stores nothing.
@@ -44,17 +44,17 @@ def admit(
     end = offset + length
     size = MAX_FILE_BYTES if declared is None else declared
     if end > size:
-        raise Refusal(400, f"The range {offset}-{end} goes beyond the file's size of {size} bytes.")
+        raise HttpError(400, f"The range {offset}-{end} goes beyond the file's size of {size} bytes.")
     if end <= received:
         return "replay"
     if offset != received:
-        raise Refusal(400, f"The offset is {offset}, but {received} bytes are stored: query, and go on from there.")
+        raise HttpError(400, f"The offset is {offset}, but {received} bytes are stored: query, and go on from there.")
     if not finalize and end != declared and length % GRANULARITY:
-        raise Refusal(400, f"A chunk of {length} bytes is not a multiple of {GRANULARITY}, and not the last one.")
+        raise HttpError(400, f"A chunk of {length} bytes is not a multiple of {GRANULARITY}, and not the last one.")
     return "append"
 
 
-class Reception:
+class UploadReceiver:
     """One upload as this process knows it."""
 
     def __init__(self, blobs: Blobs, blob: str, threads: CapacityLimiter) -> None:
@@ -82,7 +82,7 @@ class Reception:
                 finally:
                     self._turn = None
         if scope.cancelled_caught:
-            raise Refusal(409, "A newer call took this upload over.", name="ABORTED")
+            raise HttpError(409, "A newer call took this upload over.", name="ABORTED")
 
     async def received(self) -> int:
         if self._digest:
@@ -95,7 +95,7 @@ class Reception:
             self._digest = await to_thread.run_sync(self._blobs.digest, self.blob)
         return self._digest
 
-    async def append(self, body: Body | Tap) -> None:
+    async def append(self, body: BufferedBody | SocketBody) -> None:
         """Stores the body as far as it comes. Raises Refusal when it breaks off, or cannot be stored."""
         digest = await self.digest()
         with await to_thread.run_sync(self._blobs.appender, self.blob, digest) as file:
@@ -109,58 +109,60 @@ class Reception:
         if body.broken:
             raise body.broken
 
-    def _store(self, file: Appender, body: Body | Tap) -> None:
+    def _store(self, file: Appender, body: BufferedBody | SocketBody) -> None:
         try:
-            body.pour(file.write)
+            body.write_to(file.write)
         except OSError as error:
             self._digest = None
-            raise Refusal(503, f"The bytes cannot be stored: {error.strerror}.") from error
+            raise HttpError(503, f"The bytes cannot be stored: {error.strerror}.") from error
 
 
-class Uploads:
+class ActiveUploads:
     """The uploads under way in this process."""
 
     def __init__(self, files: Files, blobs: Blobs) -> None:
         self._files = files
         self._blobs = blobs
-        self._receptions: dict[str, Reception] = {}
+        self._receivers: dict[str, UploadReceiver] = {}
         # Of their own, so that however many uploads there are, no other call waits for a thread.
         self._threads = CapacityLimiter(THREADS)
 
     @asynccontextmanager
-    async def turn(self, upload_id: str) -> AsyncIterator[tuple[Session, Reception]]:
+    async def turn(self, upload_id: str) -> AsyncIterator[tuple[Session, UploadReceiver]]:
         """The upload for this call alone. Raises Refusal 404 when there is none of that id."""
-        reception = self._reception(upload_id, await self._known(upload_id))
-        async with reception.turn():
+        receiver = self._receiver(upload_id, await self._known(upload_id))
+        async with receiver.turn():
             session = await self._known(upload_id)
             if session.state != "active":
-                self._receptions.pop(upload_id, None)
-            yield session, reception
+                self._receivers.pop(upload_id, None)
+            yield session, receiver
 
-    async def finalise(self, session: Session, reception: Reception) -> StoredFile:
+    async def finalise(self, session: Session, receiver: UploadReceiver) -> StoredFile:
         """Raises Refusal: 400 when bytes are missing, 409 when the name was taken meanwhile."""
-        received = await reception.received()
+        received = await receiver.received()
         if session.size not in (None, received):
-            raise Refusal(400, f"{received} bytes are stored, {session.size} were declared: query, and send the rest.")
-        file = await self._files.finalise(session, await reception.digest())
-        self._receptions.pop(session.id, None)
+            raise HttpError(
+                400, f"{received} bytes are stored, {session.size} were declared: query, and send the rest."
+            )
+        file = await self._files.finalise(session, await receiver.digest())
+        self._receivers.pop(session.id, None)
         if file is None:
-            raise taken(session.name, over=True)
+            raise name_taken(session.name, over=True)
         return file
 
     async def cancel(self, session: Session) -> None:
         await self._files.cancel(session)
-        self._receptions.pop(session.id, None)
+        self._receivers.pop(session.id, None)
 
     async def _known(self, upload_id: str) -> Session:
         session = await self._files.session(upload_id)
         if session is None:
-            raise Refusal(404, "There is no such upload; start a new one.")
+            raise HttpError(404, "There is no such upload; start a new one.")
         return session
 
-    def _reception(self, upload_id: str, session: Session) -> Reception:
+    def _receiver(self, upload_id: str, session: Session) -> UploadReceiver:
         """The row says where the bytes are; a reception that says otherwise is out of date."""
-        known = self._receptions.get(upload_id)
+        known = self._receivers.get(upload_id)
         if known is None or known.blob != session.blob:
-            known = self._receptions[upload_id] = Reception(self._blobs, session.blob, self._threads)
+            known = self._receivers[upload_id] = UploadReceiver(self._blobs, session.blob, self._threads)
         return known

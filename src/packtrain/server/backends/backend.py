@@ -49,20 +49,20 @@ class Backend(Protocol):
         ...
 
 
-class Cancelled:
+class CancelledBackend:
     """The backend of the rest of a cancelled job: code 1 and no word, as the real service does it."""
 
     rows = None
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
-        return cancelled(requests)
+        return cancelled_answers(requests)
 
 
-def cancelled(requests: Sequence[Raw]) -> Sequence[Answer]:
+def cancelled_answers(requests: Sequence[Raw]) -> Sequence[Answer]:
     return [RowError(code=GRPC_CANCELLED)] * len(requests)
 
 
-class Guarded:
+class SafeBackend:
     """Keeps the service up whatever a backend does: an exception that it should not raise is the error of its rows."""
 
     def __init__(self, backend: Backend) -> None:
@@ -119,19 +119,19 @@ async def open_backend(backend: str | Backend, key: Secret | None = None) -> Asy
     ``key`` is shown to the endpoint that is forwarded to.
     """
     if not isinstance(backend, str):
-        yield Guarded(backend)
+        yield SafeBackend(backend)
     elif backend == "echo":
         from .echo import Echo
 
-        yield Guarded(Echo())
+        yield SafeBackend(Echo())
     elif backend.startswith("forward:"):
         from .forward import open_forward
 
         async with open_forward(backend.removeprefix("forward:"), key) as forward:
-            yield Guarded(forward)
+            yield SafeBackend(forward)
     elif ":" in backend:
         from .functions import load_function
 
-        yield Guarded(await anyio.to_thread.run_sync(load_function, backend))
+        yield SafeBackend(await anyio.to_thread.run_sync(load_function, backend))
     else:
         raise InputError(f"backend {backend!r} is not known; give echo, forward:URL, or module:function")

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether the answers are still wanted.
-LOOK_PERIOD = 0.5
+CHECK_PERIOD = 0.5
 #: Seconds without an answer to any of them, after which errors stand: it may be the requests that nobody survives.
-OUTAGE = 3600.0
+OUTAGE_SECONDS = 3600.0
 #: Too late, too much, not there.
-_AWAY = frozenset({4, 8, GRPC_UNAVAILABLE})
+_UNAVAILABLE = frozenset({4, 8, GRPC_UNAVAILABLE})
 
 
-async def ask_block(
+async def answer_block(
     backend: Backend,
     requests: Sequence[Raw],
     *,
@@ -54,7 +54,7 @@ async def ask_block(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_watch, wanted, tasks.cancel_scope)
         try:
-            answers = await _insist(backend, requests, task, model, clock or SystemClock())
+            answers = await _answer_with_retries(backend, requests, task, model, clock or SystemClock())
         except PacktrainError as error:  # taken out of the group as it is
             failure = error
         tasks.cancel_scope.cancel()
@@ -65,12 +65,14 @@ async def ask_block(
 
 async def _watch(wanted: Callable[[], Awaitable[bool]], scope: anyio.CancelScope) -> None:
     while not scope.cancel_called:
-        await anyio.sleep(LOOK_PERIOD)
+        await anyio.sleep(CHECK_PERIOD)
         if not await wanted():
             scope.cancel()
 
 
-async def _insist(backend: Backend, requests: Sequence[Raw], task: Task, model: str, clock: Clock) -> Sequence[Answer]:
+async def _answer_with_retries(
+    backend: Backend, requests: Sequence[Raw], task: Task, model: str, clock: Clock
+) -> Sequence[Answer]:
     answers: dict[int, Answer] = {}
     asked: Sequence[int] = range(len(requests))
     heard, failures = clock.now(), 0
@@ -79,10 +81,10 @@ async def _insist(backend: Backend, requests: Sequence[Raw], task: Task, model: 
         if len(found) != len(asked):
             raise ProtocolError(f"the backend gave {len(found)} answers to {len(asked)} requests")
         answers.update(zip(asked, found, strict=True))
-        away = [at for at in asked if _is_away(answers[at])]
+        away = [at for at in asked if _is_unavailable(answers[at])]
         if len(away) < len(asked):
             heard, failures = clock.now(), 0
-        if not away or clock.now() - heard >= OUTAGE:
+        if not away or clock.now() - heard >= OUTAGE_SECONDS:
             return [answers[at] for at in range(len(requests))]
         delay = backoff(failures, clock.jitter())
         extra = {"action": "backend_away"}
@@ -91,5 +93,5 @@ async def _insist(backend: Backend, requests: Sequence[Raw], task: Task, model: 
         asked, failures = away, failures + 1
 
 
-def _is_away(answer: Answer) -> bool:
-    return isinstance(answer, RowError) and answer.code in _AWAY
+def _is_unavailable(answer: Answer) -> bool:
+    return isinstance(answer, RowError) and answer.code in _UNAVAILABLE

@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 #: Of one request, before its row is given up; seconds for one of them.
 TRIES = 5
-PATIENCE = 600.0
+TIMEOUT = 600.0
 
 
-class Speech(Protocol):
+class ApiFormat(Protocol):
     """A language: how a request is put, and what an answer means. Both raise ValueError."""
 
     header: str
 
     def key(self, key: str) -> str: ...
 
-    def ask(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
+    def encode_request(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
         """Path below the endpoint, and body."""
         ...
 
-    def hear(self, body: bytes, task: Task) -> bytes: ...
+    def decode_response(self, body: bytes, task: Task) -> bytes: ...
 
 
-class GeminiSpeech:
+class GeminiFormat:
     """The line's request goes out as it is."""
 
     header = "x-goog-api-key"
@@ -59,16 +59,16 @@ class GeminiSpeech:
     def key(self, key: str) -> str:
         return key
 
-    def ask(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
+    def encode_request(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
         return f"/{model}:{'generateContent' if task == 'generate' else 'embedContent'}", bytes(request)
 
-    def hear(self, body: bytes, task: Task) -> bytes:
+    def decode_response(self, body: bytes, task: Task) -> bytes:
         """On one line."""
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.format(body, indent=-1)
 
 
-class OpenAISpeech:
+class OpenAIFormat:
     """Chat completions and embeddings."""
 
     header = "Authorization"
@@ -76,13 +76,13 @@ class OpenAISpeech:
     def key(self, key: str) -> str:
         return f"Bearer {key}"
 
-    def ask(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
+    def encode_request(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
         model = model.removeprefix("models/")
         if task == "generate":
             return "/chat/completions", interactive.chat_request(request, model)
         return "/embeddings", interactive.embedding_request(request, model)
 
-    def hear(self, body: bytes, task: Task) -> bytes:
+    def decode_response(self, body: bytes, task: Task) -> bytes:
         return interactive.chat_answer(body) if task == "generate" else interactive.embedding_answer(body)
 
 
@@ -93,14 +93,14 @@ class Forward:
         self,
         session: aiohttp.ClientSession,
         endpoint: str,
-        speech: Speech,
+        api_format: ApiFormat,
         *,
         concurrency: int = CONCURRENCY,
         clock: Clock | None = None,
     ) -> None:
         self._session = session
         self._endpoint = endpoint
-        self._speech = speech
+        self._format = api_format
         self._limiter = anyio.CapacityLimiter(concurrency)
         self._clock = clock or SystemClock()
         self.rows = 2 * concurrency
@@ -110,12 +110,12 @@ class Forward:
 
     async def _one(self, request: Raw, task: Task, model: str) -> Answer:
         try:
-            path, body = self._speech.ask(request, task, model)
+            path, body = self._format.encode_request(request, task, model)
         except (ValueError, RecursionError) as error:
             return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be forwarded: {error}.")
         try:
             reply = await persist(lambda: self._post(path, body), self._clock, tries=TRIES)
-            return self._speech.hear(reply.body, task)
+            return self._format.decode_response(reply.body, task)
         except ApiError as error:
             return RowError(code=GRPC_CODE.get(error.status, GRPC_INTERNAL), message=str(error))
         except TransportError as error:
@@ -132,14 +132,14 @@ class Forward:
     async def _exchange(self, path: str, body: bytes) -> Reply:
         headers = {"Content-Type": "application/json"}
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(TIMEOUT):
                 async with self._session.post(
                     self._endpoint + path, data=body, headers=headers, allow_redirects=False
                 ) as response:
                     found = {name.lower(): value for name, value in response.headers.items()}
                     return Reply(status=response.status, headers=found, body=await _read(response))
         except TimeoutError as error:
-            raise TransportError(f"forward: the endpoint gave no answer for {PATIENCE:.0f} s") from error
+            raise TransportError(f"forward: the endpoint gave no answer for {TIMEOUT:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"forward: {str(error) or type(error).__name__}") from error
 
@@ -162,8 +162,8 @@ async def open_forward(url: str, key: Secret | None = None) -> AsyncIterator[For
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
         raise InputError("backend forward:URL: give an address as in http://127.0.0.1:8000/v1, without a key in it")
-    speech: Speech = GeminiSpeech() if parts.path.endswith(("/v1beta", "/v1alpha")) else OpenAISpeech()
-    headers = {speech.header: speech.key(key.reveal())} if key else {}
+    api_format: ApiFormat = GeminiFormat() if parts.path.endswith(("/v1beta", "/v1alpha")) else OpenAIFormat()
+    headers = {api_format.header: api_format.key(key.reveal())} if key else {}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        yield Forward(session, endpoint, speech)
+        yield Forward(session, endpoint, api_format)

@@ -46,7 +46,7 @@ class _Sampler:
         if depth > MAX_DEPTH:
             raise ValueError("the schema contains itself without an end")
         if schema is True or schema == {}:
-            return self._said(self._text)
+            return self._schemas_of(self._text)
         if not isinstance(schema, dict):
             raise ValueError("the schema, or a part of it, is not an object")
         if "$ref" in schema:
@@ -104,9 +104,9 @@ class _Sampler:
         text: str = _FORMATS.get(schema.get("format", ""), self._text)
         least = schema.get("minLength", 0)
         self._spend(least // TEXT_WEIGHT)
-        return self._said(text.ljust(least, ".")[: schema.get("maxLength")])
+        return self._schemas_of(text.ljust(least, ".")[: schema.get("maxLength")])
 
-    def _said(self, text: str) -> str:
+    def _schemas_of(self, text: str) -> str:
         self._spend(len(text) // TEXT_WEIGHT)
         return text
 

@@ -16,11 +16,11 @@ import msgspec
 from aiohttp import web
 
 from ..._wire.gemini.files import encode_hash
-from ..replies import Refusal
+from ..replies import HttpError
 from . import responses, transport
 from .plan import Delay, Drop, Duplicate, Expire, Flip, Late, Results, Rewind, Status
-from .storage import Damage, file_in
-from .unverified import ROUTES, Switches
+from .storage import StorageFaults, file_in
+from .unverified import ROUTES, UnverifiedBehaviours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,37 +34,37 @@ if TYPE_CHECKING:
 Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Watched:
+class RuleState:
     """A rule, the calls that it has seen, and its own luck."""
 
     def __init__(self, rule: Rule, seed: str) -> None:
         self.rule = rule
         self.random = Random(seed)  # noqa: S311 - a schedule needs a seed, not a secret
         self._calls = 0
-        self._strikes = 0
+        self._triggered = 0
 
-    def strikes(self, route: str, command: str) -> bool:
+    def triggers(self, route: str, command: str) -> bool:
         """Whether it is about this call, which it counts, and the call's turn has come."""
         rule = self.rule
         if not fnmatchcase(route, rule.route) or rule.command not in ("", command):
             return False
         self._calls += 1
         chosen = not rule.calls or self._calls in rule.calls
-        struck = chosen and self.random.random() < rule.share and self._strikes != rule.times
-        self._strikes += struck
-        return struck
+        triggered = chosen and self.random.random() < rule.share and self._triggered != rule.times
+        self._triggered += triggered
+        return triggered
 
 
-class Mischief:
+class FaultInjector:
     """Carries one plan out, over one store. ``run`` works beside the service."""
 
     def __init__(self, plan: FaultPlan, store: Store) -> None:
         self._plan = plan
         self._store = store
-        self._damage = Damage(store)
-        self._lies = responses.Lies(plan)
-        self._switches = Switches(plan, self._damage)
-        self._rules = [Watched(rule, f"{plan.seed}/{number}") for number, rule in enumerate(plan.rules)]
+        self._storage = StorageFaults(store)
+        self._responses = responses.ResponseFaults(plan)
+        self._unverified = UnverifiedBehaviours(plan, self._storage)
+        self._rules = [RuleState(rule, f"{plan.seed}/{number}") for number, rule in enumerate(plan.rules)]
         self._ended: Counter[str] = Counter()
         self._end = anyio.Event()
         self._late: list[Callable[[], Coroutine[None, None, None]]] = []
@@ -82,29 +82,29 @@ class Mischief:
     async def perform(self, route: Route, request: web.Request, act: Act) -> web.StreamResponse:
         """The call, with all that the plan has in store for it."""
         command = request.headers.get("X-Goog-Upload-Command", "")
-        struck = [watched for watched in self._rules if watched.strikes(route.name, command)]
-        await self._record(route.name, request, [watched.rule for watched in struck])
+        triggered = [state for state in self._rules if state.triggers(route.name, command)]
+        await self._record(route.name, request, [state.rule for state in triggered])
         try:
-            return await self._perform(route, request, _answering(act, route), struck)
+            return await self._perform(route, request, _answering(act, route), triggered)
         finally:
             self._ended[route.name] += 1
             self._end.set()
             self._end = anyio.Event()
 
     async def _perform(
-        self, route: Route, request: web.Request, act: Act, struck: Sequence[Watched]
+        self, route: Route, request: web.Request, act: Act, triggered: Sequence[RuleState]
     ) -> web.StreamResponse:
-        rules = [watched.rule for watched in struck]
-        transport.spoil(request, rules)
-        seen = self._lies.disguise(route.name, request)
-        for watched in struck:
-            before = await self._before(watched, route, seen, act)
+        rules = [state.rule for state in triggered]
+        transport.install_faulty_writer(request, rules)
+        seen = self._responses.rewrite_request(route.name, request)
+        for state in triggered:
+            before = await self._before(state, route, seen, act)
             if isinstance(before, web.Response):
                 return before
             seen = before
-        response = self._lies.tell(route.name, await self._act(route.name, seen, act, rules))
-        for watched in struck:
-            response = await self._after(watched, route, request, response)
+        response = self._responses.apply(route.name, await self._act(route.name, seen, act, rules))
+        for state in triggered:
+            response = await self._after(state, route, request, response)
         return response
 
     async def _record(self, route: str, request: web.Request, rules: Sequence[Rule]) -> None:
@@ -116,10 +116,10 @@ class Mischief:
             await self._store.transact(record)
 
     async def _before(
-        self, watched: Watched, route: Route, request: web.Request, act: Act
+        self, state: RuleState, route: Route, request: web.Request, act: Act
     ) -> web.Request | web.Response:
         """The request to act on, or an answer already. Raises ConnectionError when there will be none."""
-        match watched.rule:
+        match state.rule:
             case Drop(acted=False):
                 raise ConnectionAbortedError("broken on demand, before anything was done")
             case Late() as rule:
@@ -127,11 +127,11 @@ class Mischief:
             case Delay() as rule:
                 await self._wait(rule)
             case Status(acted=False) as rule:
-                return _say(rule, route)
+                return _status_response(rule, route)
             case Expire():
                 return await self._expire(request)
             case Results(how=how):
-                await self._damage.results(file_in(request.path), how, watched.random)
+                await self._storage.rewrite_results(file_in(request.path), how, state.random)
             case _:
                 pass
         return request
@@ -142,23 +142,23 @@ class Mischief:
             return await act(request)
         body = await transport.take_body(request)
         if repeated:
-            await self._switches.act(route, request, act, body)
-        return await self._switches.act(route, request, act, body)
+            await self._unverified.act(route, request, act, body)
+        return await self._unverified.act(route, request, act, body)
 
     async def _after(
-        self, watched: Watched, route: Route, request: web.Request, response: web.StreamResponse
+        self, state: RuleState, route: Route, request: web.Request, response: web.StreamResponse
     ) -> web.StreamResponse:
-        match watched.rule:
+        match state.rule:
             case Drop():
                 raise ConnectionAbortedError("broken on demand, after all was done")
             case Status() as rule:
-                return _say(rule, route)
+                return _status_response(rule, route)
             case Flip(bit=bit):
                 await self._flip(response, bit)
             case Rewind(bytes=count):
-                await self._damage.rewind(request.query.get("upload_id", ""), count)
+                await self._storage.truncate_upload(request.query.get("upload_id", ""), count)
             case rule:
-                responses.tell(rule, route.name, response, watched.random)
+                responses.apply(rule, route.name, response, state.random)
         return response
 
     # What takes more than a line
@@ -172,7 +172,7 @@ class Mischief:
             await self._wait(rule)
             if time.monotonic() - started < limit:
                 with suppress(ConnectionError):  # it acts, but nobody is left to take a stream
-                    self._lies.tell(route, await self._switches.act(route, request, act, body))
+                    self._responses.apply(route, await self._unverified.act(route, request, act, body))
 
         self._late.append(come)
         self._postponed.set()
@@ -187,17 +187,17 @@ class Mischief:
 
     async def _expire(self, request: web.Request) -> web.Request:
         if upload_id := request.query.get("upload_id"):
-            await self._damage.lose_upload(upload_id)
+            await self._storage.expire_upload(upload_id)
             return request
         body = await transport.take_body(request)
-        await self._damage.lose_file(file_in(request.path) or file_in(body.decode("utf-8", "replace")))
+        await self._storage.expire_file(file_in(request.path) or file_in(body.decode("utf-8", "replace")))
         return transport.with_body(request, body)
 
     async def _flip(self, response: web.StreamResponse, bit: int) -> None:
         body = responses.read_json(response)
         if body is None or "file" not in body or not isinstance(response, web.Response):
             return
-        body["file"]["sha256Hash"] = encode_hash(await self._damage.flip(body["file"]["name"], bit))
+        body["file"]["sha256Hash"] = encode_hash(await self._storage.flip_bit(body["file"]["name"], bit))
         response.body = msgspec.json.encode(body)
 
 
@@ -207,15 +207,15 @@ def _answering(act: Act, route: Route) -> Act:
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await act(request)
-        except Refusal as refusal:
-            return route.refuse(refusal)
+        except HttpError as error:
+            return route.error_response(error)
 
     return answer
 
 
-def _say(rule: Status, route: Route) -> web.Response:
+def _status_response(rule: Status, route: Route) -> web.Response:
     if rule.form == "google":
-        return route.refuse(Refusal(rule.status, rule.message, headers=rule.headers))
+        return route.error_response(HttpError(rule.status, rule.message, headers=rule.headers))
     text = f"<html><body>{rule.message}</body></html>" if rule.form == "html" else ""
     return web.Response(status=rule.status, text=text, content_type="text/html", headers=rule.headers)
 

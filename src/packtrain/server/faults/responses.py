@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import UnsetType
 
 from ..._wire.gemini.files import decode_hash, decode_time
-from ..replies import Refusal, refuse
+from ..replies import HttpError, error_response
 from .plan import Edit, Garble, List, Overrun
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _ENDS = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _RECEIVED = "X-Goog-Upload-Size-Received"
 
 
-class Lies:
+class ResponseFaults:
     """Those of a plan that hold for all calls: scripts, lags and the size of pages."""
 
     def __init__(self, plan: FaultPlan) -> None:
@@ -41,7 +41,7 @@ class Lies:
         self._order: list[str] = []
         self._looks: dict[str, int] = {}
 
-    def disguise(self, route: str, request: web.Request) -> web.Request:
+    def rewrite_request(self, route: str, request: web.Request) -> web.Request:
         """The request as the handler shall see it."""
         if route.endswith(".list") and self._plan.page_size is not None:
             asked = request.query.get("pageSize", "")
@@ -53,7 +53,7 @@ class Lies:
             return request.clone(headers=headers)
         return request
 
-    def tell(self, route: str, response: web.StreamResponse) -> web.StreamResponse:
+    def apply(self, route: str, response: web.StreamResponse) -> web.StreamResponse:
         """The answer as the client shall see it."""
         body = read_json(response)
         if body is None or not isinstance(response, web.Response):
@@ -61,33 +61,33 @@ class Lies:
         if route == "batches.create":
             self._order.append(body.get("name", ""))
         elif route == "files.get" and self._is_new(body.get("createTime", ""), self._plan.file_lag):
-            return refuse(Refusal(403, "You do not have permission to access the File, or it may not exist."))
+            return error_response(HttpError(403, "You do not have permission to access the File, or it may not exist."))
         elif route in ("batches.get", "batches.list"):
-            self._tell_jobs(body)
+            self._rewrite_jobs(body)
             response.body = msgspec.json.encode(body)
         if self._plan.hash_form != "base64-hex":
             _rehash(body, self._plan.hash_form)
             response.body = msgspec.json.encode(body)
         return response
 
-    def _tell_jobs(self, body: Json) -> None:
+    def _rewrite_jobs(self, body: Json) -> None:
         jobs = body.get("operations", [body])
         for job in jobs:
-            self._play(job)
+            self._apply_scripts(job)
         if "operations" in body:
             lag = self._plan.list_lag
             body["operations"] = [job for job in jobs if not self._is_new(job["metadata"]["createTime"], lag)]
 
-    def _play(self, job: Json) -> None:
+    def _apply_scripts(self, job: Json) -> None:
         name = job.get("name", "")
         for script in self._plan.scripts:
-            if self._is_about(script, name):
+            if self._applies_to(script, name):
                 look = self._looks[name] = self._looks.get(name, 0) + 1
                 state = state_at(script, look)
                 if state:
                     pretend(job, state)
 
-    def _is_about(self, script: Script, name: str) -> bool:
+    def _applies_to(self, script: Script, name: str) -> bool:
         return name in self._order and (not script.jobs or self._order.index(name) + 1 in script.jobs)
 
     def _is_new(self, created: str, lag: float) -> bool:
@@ -120,7 +120,7 @@ def pretend(job: Json, state: str) -> None:
         job["done"] = True
 
 
-def tell(rule: Rule, route: str, response: web.StreamResponse, random: Random) -> None:
+def apply(rule: Rule, route: str, response: web.StreamResponse, random: Random) -> None:
     """Changes one answer as a rule wants it."""
     body = read_json(response)
     match rule:
@@ -132,7 +132,7 @@ def tell(rule: Rule, route: str, response: web.StreamResponse, random: Random) -
             edit(body, rule)
             response.body = msgspec.json.encode(body)
         case List() if body is not None and isinstance(response, web.Response):
-            _tell_list(body, LISTS.get(route, ""), rule, random)
+            _rewrite_list(body, LISTS.get(route, ""), rule, random)
             response.body = msgspec.json.encode(body)
         case _:
             pass
@@ -170,7 +170,7 @@ def _places(value: Json, path: list[str]) -> Iterator[dict[str, Json]]:
             yield from _places(item, path[1:])
 
 
-def _tell_list(body: Json, member: str, rule: List, random: Random) -> None:
+def _rewrite_list(body: Json, member: str, rule: List, random: Random) -> None:
     items = body.get(member, [])
     match rule.how:
         case "empty" if member == "data":

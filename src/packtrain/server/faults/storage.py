@@ -34,22 +34,22 @@ def file_in(text: str) -> str:
     return found[0] if found else ""
 
 
-class Damage:
+class StorageFaults:
     """Does it, durably."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._changed: set[str] = set()
-        self._remembered: dict[str, bytes] = {}
+        self._copies: dict[str, bytes] = {}
 
-    async def lose_file(self, name: str) -> None:
+    async def expire_file(self, name: str) -> None:
         """As if its time were over."""
-        await self._store.transact(lambda tx: _lose_file(tx, name))
+        await self._store.transact(lambda tx: _expire_file(tx, name))
 
-    async def lose_upload(self, upload_id: str) -> None:
-        await self._store.transact(lambda tx: _lose_upload(tx, upload_id))
+    async def expire_upload(self, upload_id: str) -> None:
+        await self._store.transact(lambda tx: _expire_upload(tx, upload_id))
 
-    async def flip(self, name: str, bit: int) -> str:
+    async def flip_bit(self, name: str, bit: int) -> str:
         """The file's new SHA-256 in hex."""
 
         def change(content: bytes) -> bytes:
@@ -60,13 +60,13 @@ class Damage:
         file = await self._rewrite(name, change)
         return file.sha256 if file else ""
 
-    async def results(self, name: str, how: str, random: Random) -> None:
+    async def rewrite_results(self, name: str, how: str, random: Random) -> None:
         """Once a file, so that a second download brings the same bytes."""
         if name not in self._changed:
             self._changed.add(name)
-            await self._rewrite(name, lambda content: rearranged(content, how, random))
+            await self._rewrite(name, lambda content: rearrange(content, how, random))
 
-    async def rewind(self, upload_id: str, count: int) -> None:
+    async def truncate_upload(self, upload_id: str, count: int) -> None:
         """The upload's last bytes are gone, as after a crash before they were on the disk."""
         session = await self._store.transact(
             lambda tx: tx.row(Session, "SELECT * FROM upload WHERE id = ? AND state = 'active'", upload_id)
@@ -74,29 +74,29 @@ class Damage:
         if session is None:
             return
         content = await to_thread.run_sync(_content, self._store.blobs, session.blob)
-        async with self._store.scratch() as blob:
+        async with self._store.temporary_blob() as blob:
             await self._fill(blob, content[: max(0, len(content) - count)])
             await self._store.transact(lambda tx: _move_upload(tx, session, blob))
 
     async def find(self, name: str) -> StoredFile | None:
         return await self._store.transact(lambda tx: find_file(tx, name))
 
-    async def remember(self, name: str) -> None:
+    async def keep_copy(self, name: str) -> None:
         """Its bytes, for a service that does not notice that they were deleted."""
         file = await self.find(name)
         if file:
-            self._remembered[name] = await to_thread.run_sync(_content, self._store.blobs, file.blob)
+            self._copies[name] = await to_thread.run_sync(_content, self._store.blobs, file.blob)
 
     @asynccontextmanager
-    async def pretended(self, name: str) -> AsyncIterator[None]:
+    async def placeholder_file(self, name: str) -> AsyncIterator[None]:
         """Inside, there is a file of that name: the real one, what is remembered of it, or one without bytes."""
         if await self.find(name):
             yield
             return
-        async with self._store.scratch() as scratch:
-            blob = scratch if name in self._remembered else secrets.token_hex(16)
-            await self._store.fill(scratch, self._remembered.get(name, b""))
-            await self._store.transact(lambda tx: _pretend(tx, name, blob))
+        async with self._store.temporary_blob() as temporary_blob:
+            blob = temporary_blob if name in self._copies else secrets.token_hex(16)
+            await self._store.fill(temporary_blob, self._copies.get(name, b""))
+            await self._store.transact(lambda tx: _insert_placeholder(tx, name, blob))
             try:
                 yield
             finally:
@@ -111,7 +111,7 @@ class Damage:
         if file is None:
             return None
         content = await to_thread.run_sync(_content, self._store.blobs, file.blob)
-        async with self._store.scratch() as blob:
+        async with self._store.temporary_blob() as blob:
             digest = await self._fill(blob, change(content))
             changed = msgspec.structs.replace(file, blob=blob, bytes=digest.bytes, sha256=digest.sha256)
             await self._store.transact(lambda tx: _move_file(tx, file, changed))
@@ -123,12 +123,12 @@ class Damage:
         return digest
 
 
-def rearranged(content: bytes, how: str, random: Random) -> bytes:
+def rearrange(content: bytes, how: str, random: Random) -> bytes:
     lines = content.splitlines(keepends=True)
-    return b"".join(_rearranged(lines, how, random)) if lines else content
+    return b"".join(_rearrange(lines, how, random)) if lines else content
 
 
-def _rearranged(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]:
+def _rearrange(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]:
     first = lines[0]
     named = next(filter(None, map(_named, lines)), None)
     match how:
@@ -143,7 +143,7 @@ def _rearranged(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]
         case "missing":
             return lines[1:]
         case "unknown":
-            return [_of_nobody(named), *lines] if named else lines
+            return [_with_unknown_key(named), *lines] if named else lines
         case _:
             return [line.rstrip(b"\n") + b"\r\n" for line in lines]
 
@@ -164,7 +164,7 @@ def _failed(row: Mapping[str, object]) -> bytes:
     return _line({"key": row["key"], "error": {"code": 13, "message": reason}})
 
 
-def _of_nobody(row: Mapping[str, object]) -> bytes:
+def _with_unknown_key(row: Mapping[str, object]) -> bytes:
     return _line({**row, "custom_id" if "custom_id" in row else "key": "nobody-asked"})
 
 
@@ -183,14 +183,14 @@ def _write(blobs: Blobs, blob: str, content: bytes) -> Digest:
         return file.digest
 
 
-def _lose_file(tx: Transaction, name: str) -> None:
+def _expire_file(tx: Transaction, name: str) -> None:
     file = find_file(tx, name)
     if file:
         remove_file(tx, file)
         tx.record("file_deleted", name=name, reason="expired")
 
 
-def _lose_upload(tx: Transaction, upload_id: str) -> None:
+def _expire_upload(tx: Transaction, upload_id: str) -> None:
     session = tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
     if session:
         tx.change("DELETE FROM upload WHERE id = ?", upload_id)
@@ -214,7 +214,7 @@ def _move_file(tx: Transaction, file: StoredFile, changed: StoredFile) -> None:
     tx.record("file_changed", name=file.name, bytes=changed.bytes, sha256=changed.sha256)
 
 
-def _pretend(tx: Transaction, name: str, blob: str) -> None:
+def _insert_placeholder(tx: Transaction, name: str, blob: str) -> None:
     tx.change("DELETE FROM file WHERE name = ?", name)
     insert_file(
         tx,

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from msgspec import UnsetType
 
 from ..._options import MIB
-from ..replies import Refusal
+from ..replies import HttpError
 from .plan import Header, Slow, Truncate
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 #: The longest body that can be kept for a second act.
 MAX_KEPT_BYTES = 64 * MIB
 #: Seconds between two pieces of a slow answer.
-BEAT = 0.05
+PIECE_INTERVAL = 0.05
 
 
-class BadWire(AbstractStreamWriter):
+class FaultyWriter(AbstractStreamWriter):
     """Stands before the writer of an answer."""
 
     def __init__(self, wire: AbstractStreamWriter, rules: Sequence[Header | Slow | Truncate]) -> None:
@@ -92,9 +92,9 @@ class BadWire(AbstractStreamWriter):
             if data:
                 await self._wire.write(data)
             return
-        size = max(1, int(self._rate * BEAT))
+        size = max(1, int(self._rate * PIECE_INTERVAL))
         for start in range(0, len(data), size):
-            await anyio.sleep(BEAT)
+            await anyio.sleep(PIECE_INTERVAL)
             await self._wire.write(data[start : start + size])
 
     def _close(self) -> None:
@@ -108,11 +108,11 @@ class BadWire(AbstractStreamWriter):
 # aiohttp has no public way to put something before a request's own reader and writer.
 
 
-def spoil(request: web.Request, rules: Sequence[Rule]) -> None:
+def install_faulty_writer(request: web.Request, rules: Sequence[Rule]) -> None:
     """From here on the answer goes out through a bad wire, if a rule asks for one."""
     bad = [rule for rule in rules if isinstance(rule, Header | Slow | Truncate)]
     if bad:
-        request._payload_writer = BadWire(request._payload_writer, bad)
+        request._payload_writer = FaultyWriter(request._payload_writer, bad)
 
 
 async def take_body(request: web.Request) -> bytes:
@@ -121,7 +121,7 @@ async def take_body(request: web.Request) -> bytes:
     while piece := await request.content.readany():
         pieces.append(piece)
         if sum(map(len, pieces)) > MAX_KEPT_BYTES:
-            raise Refusal(413, f"For this fault a body has at most {MAX_KEPT_BYTES} bytes.")
+            raise HttpError(413, f"For this fault a body has at most {MAX_KEPT_BYTES} bytes.")
     return b"".join(pieces)
 
 

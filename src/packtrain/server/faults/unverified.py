@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from ..replies import answer
+from ..replies import json_response
 from ..wires.gemini.files import file_body, origin
-from ..wires.gemini.json_body import inner, member, members, strict_json
+from ..wires.gemini.json_body import member, members, object_member, strict_json
 from . import transport
-from .storage import Damage, file_in
+from .storage import StorageFaults, file_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 ROUTES = frozenset({"upload.start", "batches.create", "files.delete", "files.get"})
 
 
-class Switches:
+class UnverifiedBehaviours:
     """Stands around the handlers of ROUTES, as the plan has them set."""
 
-    def __init__(self, plan: FaultPlan, damage: Damage) -> None:
+    def __init__(self, plan: FaultPlan, damage: StorageFaults) -> None:
         self._plan = plan
-        self._damage = damage
+        self._storage = damage
         self._made: dict[tuple[str, bytes], bytes] = {}
         self._deleted: dict[str, tuple[float, StoredFile]] = {}
 
@@ -53,9 +53,9 @@ class Switches:
     async def _start(self, body: bytes) -> bytes:
         if (self._plan.chosen_names and self._plan.taken_names == "refused") or not body.strip():
             return body
-        file = inner(members(strict_json(body)), "file")
+        file = object_member(members(strict_json(body)), "file")
         name = member(file, "name", str, "")
-        if self._plan.chosen_names and not await self._damage.find(name):
+        if self._plan.chosen_names and not await self._storage.find(name):
             return body
         return msgspec.json.encode({"file": {key: value for key, value in file.items() if key != "name"}})
 
@@ -65,7 +65,7 @@ class Switches:
             return web.Response(body=self._made[order], content_type="application/json")
         async with AsyncExitStack() as stack:
             if self._plan.missing_input != "strict" and (name := file_in(body.decode("utf-8", "replace"))):
-                await stack.enter_async_context(self._damage.pretended(name))
+                await stack.enter_async_context(self._storage.placeholder_file(name))
             response = await act(request)
         if response.status == 200 and isinstance(response, web.Response) and isinstance(response.body, bytes):
             self._made[order] = response.body
@@ -73,19 +73,19 @@ class Switches:
 
     async def _delete(self, request: web.Request, act: Act) -> web.StreamResponse:
         name = file_in(request.path)
-        file = await self._damage.find(name)
+        file = await self._storage.find(name)
         if self._plan.missing_input == "blind":
-            await self._damage.remember(name)
+            await self._storage.keep_copy(name)
         response = await act(request)
         if file and response.status == 200:
             self._deleted[name] = (time.monotonic(), file)
             if self._plan.deleted_input == "fails":
-                await self._damage.fail_jobs_of(name)
+                await self._storage.fail_jobs_of(name)
         return response
 
     async def _get(self, request: web.Request, act: Act) -> web.StreamResponse:
         response = await act(request)
         at, file = self._deleted.get(file_in(request.path), (0.0, None))
         if file and response.status != 200 and time.monotonic() - at < self._plan.delete_lag:
-            return answer(file_body(file, origin(request)))
+            return json_response(file_body(file, origin(request)))
         return response

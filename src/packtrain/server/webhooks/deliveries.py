@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ..._rules.retry import backoff
-from .registry import find_webhook, give_up_waiting
+from .registry import drop_waiting, find_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Seconds: before the second try and at most between two, and for how long it is tried at all.
 FLOOR, CEILING = 1.0, 3600.0
-PATIENCE = 24 * 3600.0
+GIVE_UP_AFTER = 24 * 3600.0
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -40,22 +40,22 @@ class Deliveries:
 
     async def next(self, busy: Collection[str]) -> Delivery | None:
         """The one that is due longest, to an address that is not among ``busy``."""
-        return await self._store.insist(lambda tx: _next(tx, busy))
+        return await self._store.transact_when_possible(lambda tx: _next(tx, busy))
 
     async def pause(self, busy: Collection[str]) -> float | None:
         """Seconds until another one is due; None when there is none."""
-        return await self._store.insist(lambda tx: _pause(tx, busy))
+        return await self._store.transact_when_possible(lambda tx: _pause(tx, busy))
 
     async def secrets(self, delivery: Delivery) -> list[str]:
         """Those of its webhook, the newest first; none for a delivery that a job asked for."""
-        return await self._store.insist(lambda tx: _secrets(tx, delivery))
+        return await self._store.transact_when_possible(lambda tx: _secrets(tx, delivery))
 
     async def arrived(self, delivery: Delivery) -> None:
-        await self._store.insist(lambda tx: _end(tx, delivery, "webhook_delivered"))
+        await self._store.transact_when_possible(lambda tx: _end(tx, delivery, "webhook_delivered"))
 
     async def failed(self, delivery: Delivery, jitter: float) -> None:
         """It is tried again later; a webhook whose events cannot be delivered for a day gets no more."""
-        await self._store.insist(lambda tx: _failed(tx, delivery, jitter))
+        await self._store.transact_when_possible(lambda tx: _failed(tx, delivery, jitter))
 
 
 _NEXT = """
@@ -87,7 +87,7 @@ def _secrets(tx: Transaction, delivery: Delivery) -> list[str]:
 
 def _failed(tx: Transaction, delivery: Delivery, jitter: float) -> None:
     due = tx.now + backoff(delivery.failures, jitter, floor=FLOOR, ceiling=CEILING)
-    if due < delivery.created + PATIENCE:
+    if due < delivery.created + GIVE_UP_AFTER:
         if tx.change("UPDATE delivery SET failures = failures + 1, due = ? WHERE id = ?", due, delivery.id):
             tx.record("webhook_failed", id=delivery.id, tries=delivery.failures + 1)
         return
@@ -95,7 +95,7 @@ def _failed(tx: Transaction, delivery: Delivery, jitter: float) -> None:
     disable = "UPDATE webhook SET state = 'disabled_due_to_failed_deliveries', updated = ? WHERE id = ?"
     if delivery.webhook:
         tx.change(disable, tx.now, delivery.webhook)
-        give_up_waiting(tx, delivery.webhook)
+        drop_waiting(tx, delivery.webhook)
 
 
 def _end(tx: Transaction, delivery: Delivery, what: str) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ..._errors import InputError
 from ..._providers.service import is_loopback
-from ..replies import Refusal
+from ..replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,9 @@ class Destinations:
     def check(self, uri: str) -> None:
         """Raises Refusal 400."""
         if not self.allow(uri):
-            raise Refusal(400, f"{uri[:200]}: no events are sent there; the operator names origins with --webhooks-to.")
+            raise HttpError(
+                400, f"{uri[:200]}: no events are sent there; the operator names origins with --webhooks-to."
+            )
 
 
 def _origin(text: str) -> tuple[str, str, int]:

@@ -35,7 +35,7 @@ class Target(Struct, frozen=True):
     webhook: str | None = None
 
 
-def announce(tx: Transaction, job: StoredJob) -> None:
+def queue_job_events(tx: Transaction, job: StoredJob) -> None:
     """Tells all who want to hear it that the job has ended."""
     wish = msgspec.json.decode(job.webhooks, type=JobWebhooks) if job.webhooks else JobWebhooks()
     event = _event(tx, job, wish.user_metadata)
@@ -62,7 +62,7 @@ def post(tx: Transaction, target: Target, event: Event) -> None:
         tx.now,
     )
     tx.record("webhook_posted", id=delivery, webhook=target.webhook, event=event.type, name=event.data.id)
-    tx.posted = True
+    tx.notifies = True
 
 
 def _event(tx: Transaction, job: StoredJob, metadata: Raw) -> Event:

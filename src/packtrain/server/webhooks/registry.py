@@ -64,7 +64,7 @@ class WebhookChanges(Struct, frozen=True, kw_only=True, rename="camel"):
     state: Literal["enabled", "disabled"] | None = None
 
 
-class Webhooks:
+class WebhookRegistry:
     """The verbs."""
 
     def __init__(self, store: Store) -> None:
@@ -134,7 +134,7 @@ def _update(tx: Transaction, id: str, changes: WebhookChanges) -> StoredWebhook 
     )
     tx.change("UPDATE delivery SET uri = coalesce(?, uri) WHERE webhook = ?", changes.uri, id)
     if changes.state == "disabled":
-        give_up_waiting(tx, id)
+        drop_waiting(tx, id)
     return find_webhook(tx, id)
 
 
@@ -143,7 +143,7 @@ class _Waiting(Struct, frozen=True):
     failures: int
 
 
-def give_up_waiting(tx: Transaction, webhook: str) -> None:
+def drop_waiting(tx: Transaction, webhook: str) -> None:
     """What waits to be sent to it is not sent any more."""
     waiting = tx.rows(_Waiting, "SELECT id, failures FROM delivery WHERE webhook = ?", webhook)
     tx.change("DELETE FROM delivery WHERE webhook = ?", webhook)

@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from ..store import Store
     from .deliveries import Deliveries, Delivery
     from .destinations import Destinations
-    from .signing_keys import Keys
+    from .signing_keys import SigningKeys
 
 _log = logging.getLogger(__name__)
 
 #: Addresses that are called side by side.
 WORKERS = 8
 #: Seconds that a receiver may take for its answer.
-PATIENCE = 10.0
+TIMEOUT = 10.0
 #: Seconds for which a signature is good, and by whom it is.
 LIFE = 300
 ISSUER = "packtrain"
 
 
-class Courier:
+class WebhookSender:
     """``run`` works beside the service."""
 
-    def __init__(self, store: Store, deliveries: Deliveries, keys: Keys, destinations: Destinations) -> None:
+    def __init__(self, store: Store, deliveries: Deliveries, keys: SigningKeys, destinations: Destinations) -> None:
         self._store = store
         self._deliveries = deliveries
         self._keys = keys
@@ -47,19 +47,19 @@ class Courier:
 
     async def run(self) -> None:
         """Until cancelled. What a former service left undelivered comes first."""
-        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with aiohttp.ClientSession(timeout=timeout) as session, anyio.create_task_group() as tasks:
             for _ in range(WORKERS):
                 tasks.start_soon(self._worker, session)
 
     async def _worker(self, session: aiohttp.ClientSession) -> None:
         while True:
-            news = self._store.news  # taken before the look, so that nothing is missed in between
+            changed = self._store.changed  # taken before the look, so that nothing is missed in between
             delivery = await self._claim()
             if delivery is None:
                 pause = await self._deliveries.pause(self._busy)
                 with anyio.move_on_after(math.inf if pause is None else pause):
-                    await news.wait()
+                    await changed.wait()
                 continue
             try:
                 await self._deliver(session, delivery)

@@ -10,7 +10,7 @@ from anyio import to_thread
 from msgspec import Struct
 
 from ..files import make_id
-from ..replies import Refusal
+from ..replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ class StoredKey(Struct, frozen=True):
     pem: bytes
 
 
-class Keys:
+class SigningKeys:
     """The verbs. The key is made when it is first needed, and kept."""
 
     def __init__(self, store: Store) -> None:
@@ -73,7 +73,7 @@ def _make() -> bytes:
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     except ImportError as error:
         message = "webhooks of single jobs need the extra packtrain[webhooks]; registered webhooks work without it."
-        raise Refusal(501, message) from error
+        raise HttpError(501, message) from error
     key = rsa.generate_private_key(EXPONENT, BITS)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

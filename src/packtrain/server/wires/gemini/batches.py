@@ -28,13 +28,13 @@ from ...._wire.gemini.batches import (
 )
 from ...._wire.gemini.errors import GRPC_INTERNAL
 from ...._wire.gemini.files import encode_time
-from ...job_lines import SEPARATOR, Item, inline_lines
+from ...job_lines import SEPARATOR, InlineRequest, encode_inline_requests
 from ...jobs import JobChanges, NewJob
 from ...paging import next_token, read_window
-from ...replies import Refusal, answer
+from ...replies import HttpError, json_response
 from ...routing import Route
 from .files import send_blob
-from .json_body import VERSION, check_text, inner, masked, member, members, read_body, strict_json
+from .json_body import VERSION, apply_update_mask, check_utf8, member, members, object_member, read_body, strict_json
 from .webhooks import read_wish
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ...blobs import Blobs
     from ...jobs import Jobs, StoredJob
     from ...webhooks.destinations import Destinations
-    from ...webhooks.signing_keys import Keys
+    from ...webhooks.signing_keys import SigningKeys
 
 #: Of a create with inline requests, as the real service has it.
 MAX_CREATE_BYTES = 20 * MIB
@@ -60,7 +60,7 @@ MAX_PRIORITY = 2**63 - 1
 
 
 #: Stands for the inside of a list of results. No JSON text has this byte.
-_GAP = b"\0"
+_RESULTS_MARK = b"\0"
 
 
 def operation(job: StoredJob, output: Output | None = None) -> Operation:
@@ -117,7 +117,7 @@ class BatchRoutes:
     """The handlers. ``wake`` tells the runner that there is work."""
 
     def __init__(
-        self, jobs: Jobs, blobs: Blobs, wake: Callable[[], None], *, keys: Keys, destinations: Destinations
+        self, jobs: Jobs, blobs: Blobs, wake: Callable[[], None], *, keys: SigningKeys, destinations: Destinations
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
@@ -140,7 +140,7 @@ class BatchRoutes:
         ]
 
     async def create(self, request: web.Request, model: str, method: str) -> web.Response:
-        order = await to_thread.run_sync(_read_order, await read_body(request, MAX_CREATE_BYTES))
+        order = await to_thread.run_sync(_read_create, await read_body(request, MAX_CREATE_BYTES))
         webhooks = await self._webhooks(order.webhooks)
         new = NewJob(
             model=model,
@@ -152,7 +152,7 @@ class BatchRoutes:
         )
         job = await (self._jobs.create(new) if new.file else self._jobs.create_inline(new, order.requests))
         self._wake()
-        return answer(operation_of(job))
+        return json_response(operation_of(job))
 
     async def _webhooks(self, config: Mapping[str, Raw]) -> str:
         """As the job keeps them. Raises Refusal."""
@@ -167,7 +167,7 @@ class BatchRoutes:
             raise _missing(name)
         results = await self._jobs.results(job) if job.inline and job.result else None
         if results is None:
-            return answer(operation_of(job))
+            return json_response(operation_of(job))
         try:
             blob = await to_thread.run_sync(self._blobs.reader, results.blob)
         except FileNotFoundError:  # deleted meanwhile, as a rule
@@ -179,8 +179,8 @@ class BatchRoutes:
 
     async def _inlined(self, request: web.Request, job: StoredJob, blob: BinaryIO, length: int) -> web.StreamResponse:
         """The results twice, as the real service has them, from the disk."""
-        inlined = Output(inlined_responses={"inlinedResponses": Raw(b"[%b]" % _GAP)})
-        head, *rest = msgspec.json.encode(operation(job, inlined)).split(_GAP)
+        inlined = Output(inlined_responses={"inlinedResponses": Raw(b"[%b]" % _RESULTS_MARK)})
+        head, *rest = msgspec.json.encode(operation(job, inlined)).split(_RESULTS_MARK)
         size = length - len(SEPARATOR)
         response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
         response.content_length = len(head) + sum(size + len(piece) for piece in rest)
@@ -195,12 +195,12 @@ class BatchRoutes:
         window = read_window(request.query)
         found = await self._jobs.page(window)
         operations = [operation_of(job) for job in found[: window.size]]
-        return answer(OperationPage(operations=operations, next_page_token=next_token(found, window)))
+        return json_response(OperationPage(operations=operations, next_page_token=next_token(found, window)))
 
     async def update(self, request: web.Request, name: str, method: str) -> web.Response:
         body = strict_json(await request.read())
-        check_text(body)
-        found = masked(members(body), request.query, CHANGEABLE)
+        check_utf8(body)
+        found = apply_update_mask(members(body), request.query, CHANGEABLE)
         changes = JobChanges(
             display_name=member(found, "displayName", str, "") if "displayName" in found else None,
             priority=_read_priority(found) if "priority" in found else None,
@@ -208,20 +208,20 @@ class BatchRoutes:
         job = await self._jobs.update(name, _UPDATES[method], changes)
         if job is None:
             raise _missing(name)
-        return answer(msgspec.structs.replace(operation_of(job).metadata, type=""))
+        return json_response(msgspec.structs.replace(operation_of(job).metadata, type=""))
 
     async def cancel(self, request: web.Request, name: str) -> web.Response:
         if not await self._jobs.cancel(name):
             raise _missing(name)
-        return answer({})
+        return json_response({})
 
     async def delete(self, request: web.Request, name: str) -> web.Response:
         if not await self._jobs.delete(name):
             raise _missing(name)
-        return answer({})
+        return json_response({})
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class CreateRequest(Struct, frozen=True, kw_only=True):
     """What a create asks for: a file, or requests as lines."""
 
     display_name: str
@@ -231,21 +231,21 @@ class Order(Struct, frozen=True, kw_only=True):
     webhooks: Mapping[str, Raw]
 
 
-def _read_order(body: bytes) -> Order:
+def _read_create(body: bytes) -> CreateRequest:
     """Raises Refusal 400."""
-    check_text(body)
-    batch = inner(members(strict_json(body)), "batch")
-    config = inner(batch, "inputConfig")
+    check_utf8(body)
+    batch = object_member(members(strict_json(body)), "batch")
+    config = object_member(batch, "inputConfig")
     file = member(config, "fileName", str, "")
     if bool(file) is ("requests" in config):
-        raise Refusal(400, "batch.inputConfig: give either fileName or requests.")
-    items = member(inner(config, "requests"), "requests", list[Item], [])
-    return Order(
+        raise HttpError(400, "batch.inputConfig: give either fileName or requests.")
+    items = member(object_member(config, "requests"), "requests", list[InlineRequest], [])
+    return CreateRequest(
         display_name=member(batch, "displayName", str, ""),
         file=file,
-        requests=b"" if file else inline_lines(items),
+        requests=b"" if file else encode_inline_requests(items),
         priority=_read_priority(batch),
-        webhooks=inner(batch, "webhookConfig"),
+        webhooks=object_member(batch, "webhookConfig"),
     )
 
 
@@ -253,9 +253,9 @@ def _read_priority(found: Mapping[str, Raw]) -> int:
     """An int64, as a number or as text. Raises Refusal 400."""
     text = bytes(found.get("priority", b"0")).strip(b'"')
     if not re.fullmatch(b"-?[0-9]{1,19}", text) or abs(priority := int(text)) > MAX_PRIORITY:
-        raise Refusal(400, "batch.priority is not an int64.")
+        raise HttpError(400, "batch.priority is not an int64.")
     return priority
 
 
-def _missing(name: str) -> Refusal:
-    return Refusal(404, f"The batch {name} does not exist.")
+def _missing(name: str) -> HttpError:
+    return HttpError(404, f"The batch {name} does not exist.")

@@ -11,7 +11,7 @@ from anyio import to_thread
 from ...._options import PIECE_BYTES
 from ...._wire.gemini.files import FileBody, FilePage, encode_hash, encode_time
 from ...paging import next_token, read_window
-from ...replies import Refusal, answer
+from ...replies import HttpError, json_response
 from ...routing import Route
 from .json_body import VERSION
 
@@ -67,20 +67,20 @@ class FileRoutes:
         ]
 
     async def get(self, request: web.Request, name: str) -> web.Response:
-        return answer(file_body(await self._known(name), origin(request)))
+        return json_response(file_body(await self._known(name), origin(request)))
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query)
         found = await self._files.page(window)
         bodies = [file_body(file, origin(request)) for file in found[: window.size]]
-        return answer(FilePage(files=bodies, next_page_token=next_token(found, window)))
+        return json_response(FilePage(files=bodies, next_page_token=next_token(found, window)))
 
     async def delete(self, request: web.Request, name: str) -> web.Response:
         if len(name.removeprefix("files/")) > MAX_DELETE_ID:
-            raise Refusal(400, f"File ID cannot be more than {MAX_DELETE_ID} characters; delete the batch instead.")
+            raise HttpError(400, f"File ID cannot be more than {MAX_DELETE_ID} characters; delete the batch instead.")
         if not await self._files.delete(name):
             raise _missing(name)
-        return answer({})
+        return json_response({})
 
     async def download(self, request: web.Request, name: str) -> web.StreamResponse:
         file = await self._known(name)
@@ -108,9 +108,9 @@ class FileRoutes:
         return file
 
 
-def _missing(name: str) -> Refusal:
+def _missing(name: str) -> HttpError:
     """The real service doesn't tell what is gone from what belongs to others."""
-    return Refusal(403, f"You do not have permission to access the File {name} or it may not exist.")
+    return HttpError(403, f"You do not have permission to access the File {name} or it may not exist.")
 
 
 def _headers(file: StoredFile) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _range(request: web.Request, file: StoredFile) -> tuple[int, int, bool]:
     start, stop, _ = asked.indices(file.bytes)
     if start >= stop:
         headers = {"Content-Range": f"bytes */{file.bytes}"}
-        raise Refusal(416, f"The range begins beyond the {file.bytes} bytes of the file.", headers=headers)
+        raise HttpError(416, f"The range begins beyond the {file.bytes} bytes of the file.", headers=headers)
     return start, stop, True
 
 

@@ -13,9 +13,9 @@ from ...._model import RowError
 from ...._options import MIB
 from ...._wire.gemini.errors import HTTP_STATUS
 from ...backends.echo import Content, count_tokens
-from ...replies import Refusal, answer
+from ...replies import HttpError, json_response
 from ...routing import Route
-from .json_body import VERSION, check_text, inner, member, members, read_body, strict_json
+from .json_body import VERSION, check_utf8, member, members, object_member, read_body, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,21 +72,21 @@ class ModelRoutes:
     async def embed_all(self, request: web.Request, model: str) -> web.Response:
         requests = member(await _members(request), "requests", list[Raw], [])
         if not 0 < len(requests) <= MAX_EMBEDDINGS:
-            raise Refusal(400, f"requests: give 1 to {MAX_EMBEDDINGS}, not {len(requests)}.")
+            raise HttpError(400, f"requests: give 1 to {MAX_EMBEDDINGS}, not {len(requests)}.")
         answers = await self._answer(requests, "embed", model)
-        return answer({"embeddings": [_embedding_in(found) for found in answers]})
+        return json_response({"embeddings": [_embedding_in(found) for found in answers]})
 
     async def count(self, request: web.Request, model: str) -> web.Response:
         """An estimate: the models' own tokens are not known here."""
         found = await _members(request)
-        inside = inner(found, "generateContentRequest") or found
+        inside = object_member(found, "generateContentRequest") or found
         contents = member(inside, "contents", list[Content], [])
-        return answer({"totalTokens": sum(count_tokens(content.text) for content in contents)})
+        return json_response({"totalTokens": sum(count_tokens(content.text) for content in contents)})
 
     async def _one(self, request: web.Request, task: Task, model: str) -> web.Response:
         body = await _read(request)
         (found,) = await self._answer([Raw(body)], task, model)
-        return answer(Raw(found))
+        return json_response(Raw(found))
 
     async def _answer(self, requests: Sequence[Raw], task: Task, model: str) -> list[bytes]:
         """Raises Refusal for the first request that has no answer."""
@@ -95,7 +95,7 @@ class ModelRoutes:
 
 def _given(found: bytes | RowError) -> bytes:
     if isinstance(found, RowError):
-        raise Refusal(HTTP_STATUS.get(found.code or 0, 500), found.message or "The backend gave no reason.")
+        raise HttpError(HTTP_STATUS.get(found.code or 0, 500), found.message or "The backend gave no reason.")
     return found
 
 
@@ -103,7 +103,7 @@ def _embedding_in(found: bytes) -> Raw:
     try:
         return _embedding_of(found).embedding
     except msgspec.DecodeError as error:
-        raise Refusal(500, f"The backend's answer has no embedding: {error}.") from error
+        raise HttpError(500, f"The backend's answer has no embedding: {error}.") from error
 
 
 async def _members(request: web.Request) -> dict[str, Raw]:
@@ -112,5 +112,5 @@ async def _members(request: web.Request) -> dict[str, Raw]:
 
 async def _read(request: web.Request) -> bytes:
     body = await read_body(request, MAX_CALL_BYTES)
-    check_text(body)
+    check_utf8(body)
     return await to_thread.run_sync(strict_json, body)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from ...limits import hold
-from ...replies import Refusal
+from ...limits import reserve_memory
+from ...replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -26,24 +26,24 @@ VERSION = r"/v1(?:beta|alpha)?"
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises Refusal 400 as soon as it is longer than ``limit``, 503 when there is no room for it."""
     if (request.content_length or 0) > limit:
-        raise Refusal(400, _EXCESS.format(limit))
+        raise HttpError(400, _EXCESS.format(limit))
     pieces: list[bytes] = []
     size = 0
     while piece := await request.content.readany():
-        hold(request, len(piece))
+        reserve_memory(request, len(piece))
         pieces.append(piece)
         size += len(piece)
         if size > limit:
-            raise Refusal(400, _EXCESS.format(limit))
+            raise HttpError(400, _EXCESS.format(limit))
     return b"".join(pieces)
 
 
-def check_text(body: bytes) -> None:
+def check_utf8(body: bytes) -> None:
     """Raises Refusal 400. Members that stay raw are not decoded, so that nobody else would notice."""
     try:
         str(body, "utf-8")
     except UnicodeDecodeError as error:
-        raise Refusal(400, f"Invalid JSON payload: the body is not UTF-8: {error}.") from error
+        raise HttpError(400, f"Invalid JSON payload: the body is not UTF-8: {error}.") from error
 
 
 #: A string in either kind of quotes; one that does not end goes to the end, so that the search stays linear.
@@ -79,16 +79,16 @@ def member(found: Mapping[str, msgspec.Raw], name: str, kind: type[T], default: 
     return _decode(found[name], kind, name) if name in found else default
 
 
-def inner(found: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, msgspec.Raw]:
+def object_member(found: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, msgspec.Raw]:
     return members(found[name]) if name in found else {}
 
 
-def shaped(found: Mapping[str, msgspec.Raw], kind: type[T]) -> T:
+def decode_members(found: Mapping[str, msgspec.Raw], kind: type[T]) -> T:
     """All members at once. Raises Refusal 400."""
     return _decode(msgspec.json.encode(found), kind, "the body")
 
 
-def masked(
+def apply_update_mask(
     found: Mapping[str, msgspec.Raw], query: Mapping[str, str], allowed: Collection[str]
 ) -> Mapping[str, msgspec.Raw]:
     """What an update is to change: what ``updateMask`` names, or without one all there is that may be changed.
@@ -98,9 +98,9 @@ def masked(
     mask = query.get("updateMask") or query.get("update_mask") or "*"
     names = {_camel(name.strip()) for name in mask.split(",")} if mask != "*" else set(found) & set(allowed)
     if not names <= set(allowed):
-        raise Refusal(400, f"updateMask: what can be changed is {', '.join(allowed)}.")
+        raise HttpError(400, f"updateMask: what can be changed is {', '.join(allowed)}.")
     if not names <= set(found):
-        raise Refusal(400, f"updateMask names {', '.join(sorted(names - set(found)))}, which the body does not have.")
+        raise HttpError(400, f"updateMask names {', '.join(sorted(names - set(found)))}, which the body does not have.")
     return {name: found[name] for name in names}
 
 
@@ -108,7 +108,7 @@ def _decode(raw: bytes | msgspec.Raw, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"Invalid JSON payload: {what}: {error}.") from error
+        raise HttpError(400, f"Invalid JSON payload: {what}: {error}.") from error
 
 
 def _camel(name: str) -> str:

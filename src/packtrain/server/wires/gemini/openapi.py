@@ -157,92 +157,96 @@ def _one_of(name: str, place: Any, *words: str) -> Parameter:
 
 OPERATIONS = {
     "upload.start": Operation(
-        at="POST /upload/v1beta/files",
-        says="Begin a resumable upload; the answer's headers say where its bytes go",
-        takes=[_one_of("X-Goog-Upload-Command", "header", "start")],
-        sends=(JSON, UploadStart),
-        gives=NOTHING,
-        heads=["X-Goog-Upload-URL", "X-Goog-Upload-Status", "X-Goog-Upload-Chunk-Granularity"],
+        route="POST /upload/v1beta/files",
+        summary="Begin a resumable upload; the answer's headers say where its bytes go",
+        parameters=[_one_of("X-Goog-Upload-Command", "header", "start")],
+        request_body=(JSON, UploadStart),
+        response=NOTHING,
+        response_headers=["X-Goog-Upload-URL", "X-Goog-Upload-Status", "X-Goog-Upload-Chunk-Granularity"],
     ),
     "upload.data": Operation(
-        at="POST /upload/v1beta/files#data",
-        says="Send bytes of an upload, finish it, cancel it, or ask how far it is; the upload's id is the key",
-        takes=[
+        route="POST /upload/v1beta/files#data",
+        summary="Send bytes of an upload, finish it, cancel it, or ask how far it is; the upload's id is the key",
+        parameters=[
             UPLOAD_ID,
             _one_of("X-Goog-Upload-Command", "header", "upload", "upload, finalize", "finalize", "query", "cancel"),
             OFFSET,
         ],
-        sends=(OCTETS, BYTES),
-        gives=Received,
-        heads=["X-Goog-Upload-Status"],
+        request_body=(OCTETS, BYTES),
+        response=Received,
+        response_headers=["X-Goog-Upload-Status"],
         keyless=True,
     ),
     "upload.raw": Operation(
-        at="POST /upload/v1beta/files#raw",
-        says="A file in one call, of the bytes alone",
-        takes=[
+        route="POST /upload/v1beta/files#raw",
+        summary="A file in one call, of the bytes alone",
+        parameters=[
             _one_of("X-Goog-Upload-Protocol", "header", "raw"),
             Parameter("X-Goog-Upload-File-Name", "header", TEXT),
         ],
-        sends=(OCTETS, BYTES),
-        gives=Uploaded,
+        request_body=(OCTETS, BYTES),
+        response=Uploaded,
     ),
     "upload.multipart": Operation(
-        at="POST /upload/v1beta/files#multipart",
-        says="A file in one call, its description in JSON before the bytes",
-        takes=[_one_of("X-Goog-Upload-Protocol", "header", "multipart")],
-        sends=("multipart/related", WHOLE),
-        gives=Uploaded,
+        route="POST /upload/v1beta/files#multipart",
+        summary="A file in one call, its description in JSON before the bytes",
+        parameters=[_one_of("X-Goog-Upload-Protocol", "header", "multipart")],
+        request_body=("multipart/related", WHOLE),
+        response=Uploaded,
     ),
-    "files.list": Operation(at="GET /v1beta/files", says="Files, newest first", takes=PAGE, gives=FilePage),
-    "files.get": Operation(at="GET /v1beta/files/{file}", says="One file", gives=FileBody),
-    "files.delete": Operation(at="DELETE /v1beta/files/{file}", says="Delete a file", gives=NOTHING),
+    "files.list": Operation(
+        route="GET /v1beta/files", summary="Files, newest first", parameters=PAGE, response=FilePage
+    ),
+    "files.get": Operation(route="GET /v1beta/files/{file}", summary="One file", response=FileBody),
+    "files.delete": Operation(route="DELETE /v1beta/files/{file}", summary="Delete a file", response=NOTHING),
     "files.download": Operation(
-        at="GET /v1beta/files/{file}:download", says="The bytes of a file", takes=[RANGE], gives=None
+        route="GET /v1beta/files/{file}:download", summary="The bytes of a file", parameters=[RANGE], response=None
     ),
     "batches.create": Operation(
-        at="POST /v1beta/models/{model}:{method}", says="Make a job", sends=(JSON, NewBatch), gives=Job
+        route="POST /v1beta/models/{model}:{method}", summary="Make a job", request_body=(JSON, NewBatch), response=Job
     ),
-    "batches.list": Operation(at="GET /v1beta/batches", says="Jobs, newest first", takes=PAGE, gives=OperationPage),
+    "batches.list": Operation(
+        route="GET /v1beta/batches", summary="Jobs, newest first", parameters=PAGE, response=OperationPage
+    ),
     "batches.get": Operation(
-        at="GET /v1beta/batches/{batch}", says="One job, with its inline results twice", gives=Job
+        route="GET /v1beta/batches/{batch}", summary="One job, with its inline results twice", response=Job
     ),
     "batches.update": Operation(
-        at="PATCH /v1beta/batches/{batch}:updateGenerateContentBatch",
-        says="Change a job's name or priority; updateEmbedContentBatch for a job of embeddings",
-        takes=[
+        route="PATCH /v1beta/batches/{batch}:updateGenerateContentBatch",
+        summary="Change a job's name or priority; updateEmbedContentBatch for a job of embeddings",
+        parameters=[
             Parameter("updateMask", "query", TEXT, description="displayName, priority, or both; all when left out.")
         ],
-        sends=(JSON, JobUpdate),
-        gives=Metadata,
+        request_body=(JSON, JobUpdate),
+        response=Metadata,
     ),
-    "batches.cancel": Operation(at="POST /v1beta/batches/{batch}:cancel", says="Cancel a job", gives=NOTHING),
+    "batches.cancel": Operation(route="POST /v1beta/batches/{batch}:cancel", summary="Cancel a job", response=NOTHING),
     "batches.delete": Operation(
-        at="DELETE /v1beta/batches/{batch}", says="Delete a job and its results", gives=NOTHING
+        route="DELETE /v1beta/batches/{batch}", summary="Delete a job and its results", response=NOTHING
     ),
     "models.generateContent": Operation(
-        at="POST /v1beta/models/{model}:generateContent",
-        says="An answer at once; a backend gets the body as it came",
-        sends=(JSON, GenerateRequest),
-        gives=GenerateResponse,
+        route="POST /v1beta/models/{model}:generateContent",
+        summary="An answer at once; a backend gets the body as it came",
+        request_body=(JSON, GenerateRequest),
+        response=GenerateResponse,
     ),
     "models.embedContent": Operation(
-        at="POST /v1beta/models/{model}:embedContent",
-        says="A vector at once",
-        sends=(JSON, EmbedRequest),
-        gives=EmbedResponse,
+        route="POST /v1beta/models/{model}:embedContent",
+        summary="A vector at once",
+        request_body=(JSON, EmbedRequest),
+        response=EmbedResponse,
     ),
     "models.batchEmbedContents": Operation(
-        at="POST /v1beta/models/{model}:batchEmbedContents",
-        says="Several vectors at once",
-        sends=(JSON, EmbedRequests),
-        gives=Embeddings,
+        route="POST /v1beta/models/{model}:batchEmbedContents",
+        summary="Several vectors at once",
+        request_body=(JSON, EmbedRequests),
+        response=Embeddings,
     ),
     "models.countTokens": Operation(
-        at="POST /v1beta/models/{model}:countTokens",
-        says="An estimate of the tokens",
-        sends=(JSON, CountRequest),
-        gives=TokenCount,
+        route="POST /v1beta/models/{model}:countTokens",
+        summary="An estimate of the tokens",
+        request_body=(JSON, CountRequest),
+        response=TokenCount,
     ),
 }
 
@@ -260,30 +264,36 @@ MASK = Parameter("update_mask", "query", TEXT, description=f"Some of {', '.join(
 
 WEBHOOK_OPERATIONS = {
     "webhooks.create": Operation(
-        at="POST /v1beta/webhooks",
-        says="Register a webhook; its secret is shown in this answer alone",
-        sends=(JSON, NewWebhook),
-        gives=Webhook,
+        route="POST /v1beta/webhooks",
+        summary="Register a webhook; its secret is shown in this answer alone",
+        request_body=(JSON, NewWebhook),
+        response=Webhook,
     ),
     "webhooks.list": Operation(
-        at="GET /v1beta/webhooks", says="Webhooks, newest first", takes=WEBHOOK_PAGE, gives=WebhookPage
+        route="GET /v1beta/webhooks", summary="Webhooks, newest first", parameters=WEBHOOK_PAGE, response=WebhookPage
     ),
-    "webhooks.get": Operation(at=f"GET {WEBHOOK}", says="One webhook", gives=Webhook),
+    "webhooks.get": Operation(route=f"GET {WEBHOOK}", summary="One webhook", response=Webhook),
     "webhooks.update": Operation(
-        at=f"PATCH {WEBHOOK}", says="Change a webhook", takes=[MASK], sends=(JSON, WebhookUpdate), gives=Webhook
+        route=f"PATCH {WEBHOOK}",
+        summary="Change a webhook",
+        parameters=[MASK],
+        request_body=(JSON, WebhookUpdate),
+        response=Webhook,
     ),
-    "webhooks.delete": Operation(at=f"DELETE {WEBHOOK}", says="Delete a webhook", gives=NOTHING),
-    "webhooks.ping": Operation(at=f"POST {WEBHOOK}:ping", says="Send it an event of the type ping", gives=NOTHING),
+    "webhooks.delete": Operation(route=f"DELETE {WEBHOOK}", summary="Delete a webhook", response=NOTHING),
+    "webhooks.ping": Operation(
+        route=f"POST {WEBHOOK}:ping", summary="Send it an event of the type ping", response=NOTHING
+    ),
     "webhooks.rotate": Operation(
-        at=f"POST {WEBHOOK}:rotateSigningSecret",
-        says="A new secret; the former ones sign for another day, or no more",
-        sends=(JSON, Rotation),
-        gives=NewSecret,
+        route=f"POST {WEBHOOK}:rotateSigningSecret",
+        summary="A new secret; the former ones sign for another day, or no more",
+        request_body=(JSON, Rotation),
+        response=NewSecret,
     ),
     "webhooks.keys": Operation(
-        at="GET /.well-known/jwks.json",
-        says="The keys that sign the events which jobs ask for",
-        gives=PublicKeys,
+        route="GET /.well-known/jwks.json",
+        summary="The keys that sign the events which jobs ask for",
+        response=PublicKeys,
         keyless=True,
     ),
 }

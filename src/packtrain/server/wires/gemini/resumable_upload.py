@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from ...._wire.gemini.files import CHOSEN_NAME, Uploaded
-from ...files import NewSession
-from ...replies import Refusal, answer, readable
-from ...request_body import Body, Tap, is_large
+from ...files import NewUploadSession
+from ...replies import HttpError, json_response, replace_surrogates
+from ...request_body import BufferedBody, SocketBody, is_large_body
 from ...routing import Route
-from ...uploads import GRANULARITY, MAX_FILE_BYTES, admit
+from ...uploads import GRANULARITY, MAX_FILE_BYTES, check_range
 from .files import file_body, origin
-from .json_body import VERSION, inner, member, members, strict_json
+from .json_body import VERSION, member, members, object_member, strict_json
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from ...files import Files, Session, StoredFile
-    from ...uploads import Reception, Uploads
+    from ...uploads import ActiveUploads, UploadReceiver
 
 MAX_DISPLAY_NAME = 512
 
@@ -33,7 +33,7 @@ UPLOAD, UPLOAD_FINALIZE = frozenset({"upload"}), frozenset({"upload", "finalize"
 class UploadRoutes:
     """The handlers."""
 
-    def __init__(self, files: Files, uploads: Uploads) -> None:
+    def __init__(self, files: Files, uploads: ActiveUploads) -> None:
         self._files = files
         self._uploads = uploads
 
@@ -55,7 +55,7 @@ class UploadRoutes:
 
     async def start(self, request: web.Request) -> web.Response:
         if _commands(request) != {"start"}:
-            raise Refusal(400, "An upload begins with X-Goog-Upload-Protocol: resumable and command start.")
+            raise HttpError(400, "An upload begins with X-Goog-Upload-Protocol: resumable and command start.")
         session = await self._files.start(read_wish(request, await request.read()))
         query = urlencode({"upload_id": session.id, "upload_protocol": "resumable"})
         url = f"{origin(request)}{request.path}?{query}"
@@ -65,60 +65,60 @@ class UploadRoutes:
             "X-Goog-Upload-Control-URL": url,
             "X-Goog-Upload-Chunk-Granularity": str(GRANULARITY),
         }
-        return answer({}, headers)
+        return json_response({}, headers)
 
     async def data(self, request: web.Request) -> web.Response:
         commands = _commands(request)
         if commands not in (QUERY, CANCEL, FINALIZE, UPLOAD, UPLOAD_FINALIZE):
-            raise Refusal(400, "X-Goog-Upload-Command: give query, cancel, upload, finalize, or 'upload, finalize'.")
-        body = Body(request.content)
+            raise HttpError(400, "X-Goog-Upload-Command: give query, cancel, upload, finalize, or 'upload, finalize'.")
+        body = BufferedBody(request.content)
         await body.gather()
-        async with self._uploads.turn(request.query["upload_id"]) as (session, reception):
+        async with self._uploads.turn(request.query["upload_id"]) as (session, receiver):
             match session.state:
                 case "final":
                     return await self._final(request, session, commands)
                 case "cancelled":
-                    raise Refusal(410 if commands == QUERY else 400, "Upload has already been terminated.")
+                    raise HttpError(410 if commands == QUERY else 400, "Upload has already been terminated.")
                 case "active":
                     if "upload" in commands:
-                        await _receive(request, body, session, reception, commands)
-                    return await self._active(request, session, reception, commands)
+                        await _receive(request, body, session, receiver, commands)
+                    return await self._active(request, session, receiver, commands)
 
     async def _final(self, request: web.Request, session: Session, commands: frozenset[str]) -> web.Response:
         file = await self._files.get(session.name)
         if file is None:
-            raise Refusal(404, f"The file {session.name} of this upload is gone; start a new one.")
+            raise HttpError(404, f"The file {session.name} of this upload is gone; start a new one.")
         if commands == CANCEL:
-            raise Refusal(400, "The upload is final; delete its file instead.")
+            raise HttpError(400, "The upload is final; delete its file instead.")
         if "upload" in commands:
             _admit(request, file.bytes, file.bytes, commands)
         return _done(request, file)
 
     async def _active(
-        self, request: web.Request, session: Session, reception: Reception, commands: frozenset[str]
+        self, request: web.Request, session: Session, receiver: UploadReceiver, commands: frozenset[str]
     ) -> web.Response:
         if commands == CANCEL:
             await self._uploads.cancel(session)
-            return answer({}, {"X-Goog-Upload-Status": "cancelled"})
+            return json_response({}, {"X-Goog-Upload-Status": "cancelled"})
         if "finalize" in commands:
-            return _done(request, await self._uploads.finalise(session, reception))
-        return answer({}, _progress("active", await reception.received()))
+            return _done(request, await self._uploads.finalise(session, receiver))
+        return json_response({}, _progress("active", await receiver.received()))
 
 
 async def _receive(
-    request: web.Request, body: Body, session: Session, reception: Reception, commands: frozenset[str]
+    request: web.Request, body: BufferedBody, session: Session, receiver: UploadReceiver, commands: frozenset[str]
 ) -> None:
-    if _admit(request, await reception.received(), session.size, commands) == "replay":
+    if _admit(request, await receiver.received(), session.size, commands) == "replay":
         return
-    if is_large(request):
-        with Tap(request, body) as tap:
-            await reception.append(tap)
+    if is_large_body(request):
+        with SocketBody(request, body) as tap:
+            await receiver.append(tap)
     else:
-        await reception.append(body)
+        await receiver.append(body)
 
 
 def _done(request: web.Request, file: StoredFile) -> web.Response:
-    return answer(Uploaded(file_body(file, origin(request))), _progress("final", file.bytes))
+    return json_response(Uploaded(file_body(file, origin(request))), _progress("final", file.bytes))
 
 
 def _progress(status: str, received: int) -> dict[str, str]:
@@ -129,13 +129,13 @@ def _admit(request: web.Request, received: int, declared: int | None, commands: 
     offset = _number(request, "X-Goog-Upload-Offset")
     length = request.content_length
     if offset is None or length is None:
-        raise Refusal(400, "A data call needs X-Goog-Upload-Offset and Content-Length.")
+        raise HttpError(400, "A data call needs X-Goog-Upload-Offset and Content-Length.")
     try:
-        return admit(
+        return check_range(
             received=received, declared=declared, offset=offset, length=length, finalize="finalize" in commands
         )
-    except Refusal as refusal:
-        refusal.headers = {"X-Goog-Upload-Size-Received": str(received)}
+    except HttpError as error:
+        error.headers = {"X-Goog-Upload-Size-Received": str(received)}
         raise
 
 
@@ -149,37 +149,37 @@ def _number(request: web.Request, header: str) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise Refusal(400, f"{header}: {text[:40]!r} is not a number of bytes.")
+        raise HttpError(400, f"{header}: {text[:40]!r} is not a number of bytes.")
     return int(text)
 
 
-def read_wish(request: web.Request, body: bytes) -> NewSession:
+def read_wish(request: web.Request, body: bytes) -> NewUploadSession:
     """Raises Refusal 400 for a name, a size or a display name that the Files API does not take."""
-    file = inner(members(strict_json(body)), "file") if body.strip() else {}
+    file = object_member(members(strict_json(body)), "file") if body.strip() else {}
     name = member(file, "name", str, "") or None
     if name and not CHOSEN_NAME.fullmatch(name):
-        raise Refusal(
+        raise HttpError(
             400,
             f"The name {name[:80]!r} is not files/ and at most 40 characters of a-z, 0-9 and hyphen, "
             "with no hyphen at either end.",
         )
     display_name = member(file, "displayName", str, "")
     if len(display_name) > MAX_DISPLAY_NAME:
-        raise Refusal(400, f"displayName is longer than {MAX_DISPLAY_NAME} characters.")
-    told = readable(request.headers.get("X-Goog-Upload-Header-Content-Type", ""))
+        raise HttpError(400, f"displayName is longer than {MAX_DISPLAY_NAME} characters.")
+    told = replace_surrogates(request.headers.get("X-Goog-Upload-Header-Content-Type", ""))
     mime_type = member(file, "mimeType", str, "") or told
     size = _size(_number(request, "X-Goog-Upload-Header-Content-Length"), bytes(file.get("sizeBytes", b"")))
-    return NewSession(name=name, display_name=display_name, mime_type=mime_type, size=size)
+    return NewUploadSession(name=name, display_name=display_name, mime_type=mime_type, size=size)
 
 
 def _size(header: int | None, member: bytes) -> int | None:
     """From the header, from the member ``sizeBytes`` (a number or text), or both."""
     if member and not re.fullmatch(rb'"?[0-9]{1,18}"?', member):
-        raise Refusal(400, "sizeBytes is not a number of bytes.")
+        raise HttpError(400, "sizeBytes is not a number of bytes.")
     told = int(member.strip(b'"')) if member else None
     if header is not None and told not in (None, header):
-        raise Refusal(400, f"The header declares {header} bytes, the body {told}.")
+        raise HttpError(400, f"The header declares {header} bytes, the body {told}.")
     size = told if header is None else header
     if size is not None and size > MAX_FILE_BYTES:
-        raise Refusal(400, f"A file has at most {MAX_FILE_BYTES} bytes, not {size}.")
+        raise HttpError(400, f"A file has at most {MAX_FILE_BYTES} bytes, not {size}.")
     return size

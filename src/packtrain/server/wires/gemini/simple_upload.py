@@ -12,9 +12,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ...._options import MIB, PIECE_BYTES
 from ...._wire.gemini.files import Uploaded
-from ...files import NewSession
-from ...replies import Refusal, answer, readable
-from ...request_body import Body
+from ...files import NewUploadSession
+from ...replies import HttpError, json_response, replace_surrogates
+from ...request_body import BufferedBody
 from ...routing import Route
 from ...uploads import MAX_FILE_BYTES
 from .files import file_body, origin
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from aiohttp import MultipartReader, web
 
     from ...files import Files, StoredFile
-    from ...request_body import Source
-    from ...uploads import Uploads
+    from ...request_body import ByteSource
+    from ...uploads import ActiveUploads
 
 MAX_DESCRIPTION_BYTES = 1 * MIB
 #: The parser's own words for what it cannot read.
 _UNREADABLE = (ValueError, AssertionError, HttpProcessingError)
 
 
-class SingleUploadRoutes:
+class SimpleUploadRoutes:
     """The handlers. A call that breaks off leaves nothing."""
 
-    def __init__(self, files: Files, uploads: Uploads) -> None:
+    def __init__(self, files: Files, uploads: ActiveUploads) -> None:
         self._files = files
         self._uploads = uploads
 
@@ -58,8 +58,10 @@ class SingleUploadRoutes:
 
     async def raw(self, request: web.Request) -> web.Response:
         _check_length(request)
-        name = readable(request.headers.get("X-Goog-Upload-File-Name", ""))
-        wish = NewSession(name=None, display_name=name, mime_type=request.content_type, size=request.content_length)
+        name = replace_surrogates(request.headers.get("X-Goog-Upload-File-Name", ""))
+        wish = NewUploadSession(
+            name=None, display_name=name, mime_type=request.content_type, size=request.content_length
+        )
         return _done(request, await self._store(wish, request.content))
 
     async def multipart(self, request: web.Request) -> web.Response:
@@ -72,17 +74,17 @@ class SingleUploadRoutes:
         wish = read_wish(request, description)
         with _parsing():
             content = await _part(parts)
-        mime_type = wish.mime_type or readable(content.headers.get("Content-Type", ""))
+        mime_type = wish.mime_type or replace_surrogates(content.headers.get("Content-Type", ""))
         wish = msgspec.structs.replace(wish, mime_type=mime_type)
         return _done(request, await self._store(wish, _Content(content)))
 
-    async def _store(self, wish: NewSession, source: Source) -> StoredFile:
+    async def _store(self, wish: NewUploadSession, source: ByteSource) -> StoredFile:
         started = await self._files.start(wish)
         try:
-            async with self._uploads.turn(started.id) as (session, reception):
-                await reception.append(Body(source))
-                return await self._uploads.finalise(session, reception)
-        except Refusal:
+            async with self._uploads.turn(started.id) as (session, receiver):
+                await receiver.append(BufferedBody(source))
+                return await self._uploads.finalise(session, receiver)
+        except HttpError:
             await self._files.cancel(started)
             raise
 
@@ -93,7 +95,7 @@ def _parsing() -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        raise Refusal(400, f"The body is not multipart/related: {error}.") from error
+        raise HttpError(400, f"The body is not multipart/related: {error}.") from error
 
 
 class _Content:
@@ -119,19 +121,19 @@ async def _read(part: BodyPartReader) -> bytes:
     while piece := await part.read_chunk():
         pieces.append(piece)
         if sum(map(len, pieces)) > MAX_DESCRIPTION_BYTES:
-            raise Refusal(400, f"The description has more than {MAX_DESCRIPTION_BYTES} bytes.")
+            raise HttpError(400, f"The description has more than {MAX_DESCRIPTION_BYTES} bytes.")
     return b"".join(pieces)
 
 
 def _check_length(request: web.Request) -> None:
     if request.content_length is None:
-        raise Refusal(400, "An upload in one call needs Content-Length; or use the resumable protocol.")
+        raise HttpError(400, "An upload in one call needs Content-Length; or use the resumable protocol.")
     if request.content_length > MAX_FILE_BYTES:
-        raise Refusal(400, f"A file has at most {MAX_FILE_BYTES} bytes, not {request.content_length}.")
+        raise HttpError(400, f"A file has at most {MAX_FILE_BYTES} bytes, not {request.content_length}.")
 
 
 def _done(request: web.Request, file: StoredFile) -> web.Response:
-    return answer(Uploaded(file_body(file, origin(request))), {"X-Goog-Upload-Status": "final"})
+    return json_response(Uploaded(file_body(file, origin(request))), {"X-Goog-Upload-Status": "final"})
 
 
 def _protocol(request: web.Request) -> str:

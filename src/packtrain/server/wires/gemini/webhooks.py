@@ -9,11 +9,11 @@ from ...._options import KIB
 from ...._wire.gemini.files import encode_time
 from ...._wire.gemini.webhooks import EVENTS, SECRET, SigningSecret, Webhook, WebhookPage
 from ...paging import next_token, read_window
-from ...replies import Refusal, answer
+from ...replies import HttpError, json_response
 from ...routing import Route
 from ...webhooks.events import JobWebhooks
 from ...webhooks.registry import WebhookChanges
-from .json_body import VERSION, check_text, masked, member, members, shaped, strict_json
+from .json_body import VERSION, apply_update_mask, check_utf8, decode_members, member, members, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from ...webhooks.destinations import Destinations
-    from ...webhooks.registry import StoredWebhook, Webhooks
-    from ...webhooks.signing_keys import Keys
+    from ...webhooks.registry import StoredWebhook, WebhookRegistry
+    from ...webhooks.signing_keys import SigningKeys
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ def webhook_body(webhook: StoredWebhook, *, new: str = "") -> Webhook:
 class WebhookRoutes:
     """The handlers."""
 
-    def __init__(self, webhooks: Webhooks, keys: Keys, destinations: Destinations) -> None:
+    def __init__(self, webhooks: WebhookRegistry, keys: SigningKeys, destinations: Destinations) -> None:
         self._webhooks = webhooks
         self._keys = keys
         self._destinations = destinations
@@ -89,78 +89,78 @@ class WebhookRoutes:
     async def create(self, request: web.Request) -> web.Response:
         wanted = self._read(await _members(request))
         if wanted.uri is None or wanted.subscribed_events is None:
-            raise Refusal(400, "A webhook needs uri and subscribed_events.")
+            raise HttpError(400, "A webhook needs uri and subscribed_events.")
         webhook = await self._webhooks.create(name=wanted.name or "", uri=wanted.uri, events=wanted.subscribed_events)
         (secret,) = webhook.secrets_at(webhook.created)
-        return answer(webhook_body(webhook, new=secret.secret))
+        return json_response(webhook_body(webhook, new=secret.secret))
 
     async def get(self, request: web.Request, id: str) -> web.Response:
-        return answer(webhook_body(_known(await self._webhooks.get(id), id)))
+        return json_response(webhook_body(_known(await self._webhooks.get(id), id)))
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query, default=DEFAULT_SIZE, most=MAX_SIZE)
         found = await self._webhooks.page(window)
         bodies = [webhook_body(webhook) for webhook in found[: window.size]]
-        return answer(WebhookPage(webhooks=bodies, next_page_token=next_token(found, window)))
+        return json_response(WebhookPage(webhooks=bodies, next_page_token=next_token(found, window)))
 
     async def update(self, request: web.Request, id: str) -> web.Response:
-        changes = self._read(masked(await _members(request), request.query, CHANGEABLE))
-        return answer(webhook_body(_known(await self._webhooks.update(id, changes), id)))
+        changes = self._read(apply_update_mask(await _members(request), request.query, CHANGEABLE))
+        return json_response(webhook_body(_known(await self._webhooks.update(id, changes), id)))
 
     async def delete(self, request: web.Request, id: str) -> web.Response:
         _known(await self._webhooks.delete(id) or None, id)
-        return answer({})
+        return json_response({})
 
     async def ping(self, request: web.Request, id: str) -> web.Response:
         _known(await self._webhooks.ping(id) or None, id)
-        return answer({})
+        return json_response({})
 
     async def rotate(self, request: web.Request, id: str) -> web.Response:
         word = member(await _members(request), "revocationBehavior", str, "").lower()
         if word not in _REVOCATIONS:
-            raise Refusal(
+            raise HttpError(
                 400, f"revocation_behavior {word[:80]!r} is none of: {', '.join(filter(None, _REVOCATIONS))}."
             )
-        return answer({"secret": _known(await self._webhooks.rotate(id, at_once=_REVOCATIONS[word]), id)})
+        return json_response({"secret": _known(await self._webhooks.rotate(id, at_once=_REVOCATIONS[word]), id)})
 
     async def public_keys(self, request: web.Request) -> web.Response:
-        return answer({"keys": await self._keys.public()})
+        return json_response({"keys": await self._keys.public()})
 
     def _read(self, found: Mapping[str, Raw]) -> WebhookChanges:
         """Raises Refusal 400."""
-        wanted = shaped(found, WebhookChanges)
+        wanted = decode_members(found, WebhookChanges)
         if len(wanted.name or "") > MAX_NAME:
-            raise Refusal(400, f"name is longer than {MAX_NAME} characters.")
+            raise HttpError(400, f"name is longer than {MAX_NAME} characters.")
         if wanted.uri is not None:
             self._destinations.check(wanted.uri)
         events = wanted.subscribed_events
         if events is not None and not (events and set(events) <= set(EVENTS)):
-            raise Refusal(400, f"subscribed_events: give some of {', '.join(EVENTS)}.")
+            raise HttpError(400, f"subscribed_events: give some of {', '.join(EVENTS)}.")
         return wanted
 
 
 def read_wish(config: Mapping[str, Raw], destinations: Destinations) -> JobWebhooks:
     """The webhookConfig of a job. Raises Refusal 400."""
-    wish = shaped(config, JobWebhooks)
+    wish = decode_members(config, JobWebhooks)
     if len(wish.uris) > MAX_URIS:
-        raise Refusal(400, f"webhookConfig.uris: there are at most {MAX_URIS}.")
+        raise HttpError(400, f"webhookConfig.uris: there are at most {MAX_URIS}.")
     for uri in wish.uris:
         destinations.check(uri)
     metadata = bytes(wish.user_metadata)
     if metadata and not metadata.startswith(b"{"):
-        raise Refusal(400, "webhookConfig.userMetadata is not an object.")
+        raise HttpError(400, "webhookConfig.userMetadata is not an object.")
     if len(metadata) > MAX_METADATA_BYTES:
-        raise Refusal(400, f"webhookConfig.userMetadata is longer than {MAX_METADATA_BYTES} bytes.")
+        raise HttpError(400, f"webhookConfig.userMetadata is longer than {MAX_METADATA_BYTES} bytes.")
     return wish
 
 
 async def _members(request: web.Request) -> Mapping[str, Raw]:
     body = await request.read()
-    check_text(body)
+    check_utf8(body)
     return members(strict_json(body)) if body.strip() else {}
 
 
 def _known(found: T | None, id: str) -> T:
     if found is None:
-        raise Refusal(404, f"The webhook {id} does not exist.")
+        raise HttpError(404, f"The webhook {id} does not exist.")
     return found

@@ -13,9 +13,9 @@ from ...._model import RowError
 from ...._wire.gemini.errors import GRPC_INVALID_ARGUMENT
 from ...._wire.openai.batches import RequestLine, ResultLine, RowFailure, RowResponse, encode_row
 from ...._wire.openai.errors import encode_error, status_of
-from ...job_lines import BLOCK_BYTES, BLOCK_ROWS, gathered
+from ...job_lines import BLOCK_BYTES, BLOCK_ROWS, join_lines
 from ...jobs import Counts
-from .translation import Asked, ask, settle
+from .translation import Translated, combine, translate
 from .validation import read_lines
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Line(Struct, frozen=True):
 
     tag: str
     custom_id: str
-    asked: Asked | RowError
+    translated: Translated | RowError
 
 
-class BatchLines:
+class BatchReader:
     """The requests of a valid file."""
 
     def __init__(self, file: BinaryIO, batch: StoredBatch) -> None:
@@ -52,7 +52,7 @@ class BatchLines:
         for number, line in self._file:
             lines.append(found := self._line(number, line))
             size += len(line)
-            requests += len(found.asked.requests) if isinstance(found.asked, Asked) else 0
+            requests += len(found.translated.requests) if isinstance(found.translated, Translated) else 0
             if size >= BLOCK_BYTES or requests >= min(most or BLOCK_ROWS, BLOCK_ROWS):
                 break
         return lines
@@ -71,18 +71,20 @@ class BatchLines:
         return hashlib.blake2b(b"%b:%d" % (self._batch.name.encode(), number), digest_size=16).hexdigest()
 
 
-def _asked(task: Task, body: Raw, tag: str, created: int) -> Asked | RowError:
+def _asked(task: Task, body: Raw, tag: str, created: int) -> Translated | RowError:
     try:
-        return ask(task, body, id=f"chatcmpl-{tag}", created=created)
+        return translate(task, body, id=f"chatcmpl-{tag}", created=created)
     except (ValueError, RecursionError) as error:
         return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be answered: {error}.")
 
 
 def requests_of(block: Sequence[Line]) -> list[Raw]:
-    return [request for line in block if isinstance(line.asked, Asked) for request in line.asked.requests]
+    return [
+        request for line in block if isinstance(line.translated, Translated) for request in line.translated.requests
+    ]
 
 
-class BatchResults:
+class BatchWriter:
     """The two files that grow; ``counts`` tells what is in them."""
 
     def __init__(self, output: Appender, errors: Appender) -> None:
@@ -103,22 +105,22 @@ class BatchResults:
             answer = _answer(line, given)
             (errors if isinstance(answer, RowError) else output).append(_row(line, answer))
         with self._output.whole():
-            self._output.write_all(gathered(output))
-            self._errors.write_all(gathered(errors))
+            self._output.write_all(join_lines(output))
+            self._errors.write_all(join_lines(errors))
         self.counts.succeeded += len(output)
         self.counts.failed += len(errors)
 
-    def abandon(self, lines: Sequence[tuple[str, str]], failure: RowFailure) -> None:
+    def write_failures(self, lines: Sequence[tuple[str, str]], failure: RowFailure) -> None:
         """These lines, by tag and custom_id, get the same reason. When it raises, nothing of them was written."""
         rows = (ResultLine(id=f"batch_req_{tag}", custom_id=custom_id, error=failure) for tag, custom_id in lines)
-        self._errors.write_all(gathered(map(encode_row, rows)))
+        self._errors.write_all(join_lines(map(encode_row, rows)))
         self.counts.failed += len(lines)
 
 
 def _answer(line: Line, given: Iterator[Answer]) -> Answer:
-    if isinstance(line.asked, RowError):
-        return line.asked
-    return settle(line.asked, [next(given) for _ in line.asked.requests])
+    if isinstance(line.translated, RowError):
+        return line.translated
+    return combine(line.translated, [next(given) for _ in line.translated.requests])
 
 
 def _row(line: Line, answer: Answer) -> bytes:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from anyio import to_thread
 
 from ...._wire.openai.batches import CANCELLED, EXPIRED, RowFailure
-from ...backends.calls import ask_block
+from ...backends.calls import answer_block
 from ...blobs import Digest
-from ...disk_full import with_room
+from ...disk_full import retry_until_space
 from ...job_lines import BLOCK_ROWS
-from .batch_lines import BatchLines, BatchResults, requests_of
-from .batch_store import Product
+from .batch_lines import BatchReader, BatchWriter, requests_of
+from .batch_store import ResultBlob
 from .translation import resource
 from .validation import validate
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...blobs import Blobs
     from ...jobs import StoredJob
     from .batch_lines import Line
-    from .batch_store import Batches, StoredBatch
+    from .batch_store import OpenAIBatches, StoredBatch
 
 #: Why the rest of a batch was not asked.
 _FAILURES = {
@@ -37,10 +37,10 @@ _FAILURES = {
 }
 
 
-class BatchRuns:
+class BatchRunner:
     """Serves the jobs that are batches of this wire."""
 
-    def __init__(self, batches: Batches, blobs: Blobs, backend: Backend) -> None:
+    def __init__(self, batches: OpenAIBatches, blobs: Blobs, backend: Backend) -> None:
         self._batches = batches
         self._blobs = blobs
         self._backend = backend
@@ -60,19 +60,19 @@ class BatchRuns:
         return True
 
     async def _answer(self, batch: StoredBatch, model: str, file: BinaryIO) -> None:
-        async with self._batches.scratch() as output, self._batches.scratch() as errors:
+        async with self._batches.temporary_blob() as output, self._batches.temporary_blob() as errors:
             with (
                 await to_thread.run_sync(self._blobs.appender, output, Digest()) as answers,
                 await to_thread.run_sync(self._blobs.appender, errors, Digest()) as failures,
             ):
-                results = BatchResults(answers, failures)
-                wish = await self._copy(batch, model, BatchLines(file, batch), results)
+                results = BatchWriter(answers, failures)
+                wish = await self._copy(batch, model, BatchReader(file, batch), results)
             if wish != "gone":
-                products = Product(output, answers.digest), Product(errors, failures.digest)
+                products = ResultBlob(output, answers.digest), ResultBlob(errors, failures.digest)
                 await self._batches.finish(batch, wish, results.counts, *products)
 
     async def _copy(
-        self, batch: StoredBatch, model: str, lines: BatchLines, results: BatchResults
+        self, batch: StoredBatch, model: str, lines: BatchReader, results: BatchWriter
     ) -> Literal["go on", "cancelled", "expired", "gone"]:
         """Until the end of the file, or until nobody wants the rest."""
 
@@ -82,13 +82,13 @@ class BatchRuns:
         block: list[Line] = []
         wish = await self._batches.progress(batch, results.counts)
         while wish == "go on" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
-            answers = await ask_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
+            answers = await answer_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
             if answers is not None:
-                await with_room(partial(to_thread.run_sync, results.write, block, answers))
+                await retry_until_space(partial(to_thread.run_sync, results.write, block, answers))
                 block = []
             wish = await self._batches.progress(batch, results.counts)
         if wish in _FAILURES:
             left = chain(((line.tag, line.custom_id) for line in block), lines.rest())
             while some := await to_thread.run_sync(list, islice(left, BLOCK_ROWS)):
-                await with_room(partial(to_thread.run_sync, results.abandon, some, _FAILURES[wish]))
+                await retry_until_space(partial(to_thread.run_sync, results.write_failures, some, _FAILURES[wish]))
         return wish

@@ -11,9 +11,9 @@ from ...._model import JobState, Task
 from ...._wire.openai.batches import BatchError
 from ...blobs import Digest
 from ...files import StoredFile, find_file, insert_file
-from ...jobs import NewJob, StoredJob, cancel_job, create_job, end_job, find_job, note_progress
+from ...jobs import NewJob, StoredJob, cancel_job, create_job, end_job, find_job, record_progress
 from ...quotas import tokens_exceeded
-from .errors import Denial
+from .errors import OpenAIError
 from .paging import Page, fetch_page
 from .translation import resource
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from ...jobs import Counts, Wish
+    from ...jobs import Counts, Directive
     from ...store import Store
     from ...transactions import Transaction
     from .limits import OpenAILimits
@@ -41,7 +41,7 @@ class StoredBatch(StoredJob, frozen=True, kw_only=True):
     cancelling_at: float | None
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class NewBatchJob(Struct, frozen=True, kw_only=True):
     """What a client asks for."""
 
     file: str
@@ -51,7 +51,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     life: float
 
 
-class Product(Struct, frozen=True):
+class ResultBlob(Struct, frozen=True):
     """The bytes of a results file; there will be none when they are none."""
 
     blob: str
@@ -73,7 +73,7 @@ _STATES: dict[Ending, JobState] = {
 }
 
 
-class Batches:
+class OpenAIBatches:
     """The verbs."""
 
     def __init__(self, store: Store) -> None:
@@ -83,11 +83,11 @@ class Batches:
     def limits(self) -> OpenAILimits:
         return self._store.quotas.openai
 
-    def scratch(self) -> AbstractAsyncContextManager[str]:
+    def temporary_blob(self) -> AbstractAsyncContextManager[str]:
         """A blob for results."""
-        return self._store.scratch()
+        return self._store.temporary_blob()
 
-    async def create(self, plan: Plan) -> StoredBatch:
+    async def create(self, plan: NewBatchJob) -> StoredBatch:
         """Raises Denial 404 when the input file does not exist at the instant of the commit."""
         return await self._store.transact(lambda tx: _create(tx, plan))
 
@@ -103,25 +103,25 @@ class Batches:
 
     async def reject(self, batch: StoredBatch, errors: Sequence[BatchError]) -> None:
         """Its file is not valid."""
-        await self._store.insist(lambda tx: _reject(tx, batch, errors))
+        await self._store.transact_when_possible(lambda tx: _reject(tx, batch, errors))
 
     async def begin(self, batch: StoredBatch, model: str, requests: int) -> bool:
         """Its file is valid; False when its model has too many tokens enqueued, which ends the batch."""
-        return await self._store.insist(lambda tx: _begin(tx, batch, model, requests))
+        return await self._store.transact_when_possible(lambda tx: _begin(tx, batch, model, requests))
 
-    async def progress(self, batch: StoredBatch, counts: Counts) -> Wish | Literal["expired"]:
+    async def progress(self, batch: StoredBatch, counts: Counts) -> Directive | Literal["expired"]:
         """Notes the counts, at most once a second, and says what is wanted of the batch."""
-        return await self._store.insist(lambda tx: _progress(tx, batch, counts))
+        return await self._store.transact_when_possible(lambda tx: _progress(tx, batch, counts))
 
     async def finish(
-        self, batch: StoredBatch, ending: Ending, counts: Counts, output: Product, errors: Product
+        self, batch: StoredBatch, ending: Ending, counts: Counts, output: ResultBlob, errors: ResultBlob
     ) -> None:
         """The results become files, durably; nothing happens if the batch was deleted."""
         sql = "UPDATE openai_batch SET finalizing = ? WHERE name = ?"
-        await self._store.insist(lambda tx: tx.change(sql, tx.now, batch.name))
+        await self._store.transact_when_possible(lambda tx: tx.change(sql, tx.now, batch.name))
         await self._store.sync(output.blob)
         await self._store.sync(errors.blob)
-        await self._store.insist(lambda tx: _finish(tx, batch, ending, counts, output, errors))
+        await self._store.transact_when_possible(lambda tx: _finish(tx, batch, ending, counts, output, errors))
 
 
 def _find(tx: Transaction, name: str) -> StoredBatch | None:
@@ -134,10 +134,10 @@ def _known(tx: Transaction, name: str) -> StoredBatch:
     return batch
 
 
-def _create(tx: Transaction, plan: Plan) -> StoredBatch:
+def _create(tx: Transaction, plan: NewBatchJob) -> StoredBatch:
     file = find_file(tx, plan.file)
     if file is None:
-        raise Denial(404, f"No such File object: {plan.file}", param="input_file_id")
+        raise OpenAIError(404, f"No such File object: {plan.file}", param="input_file_id")
     job = create_job(tx, NewJob(model="", task=plan.task, display_name="", file=file.name), file.blob, file.bytes)
     tx.change(
         "INSERT INTO openai_batch (name, endpoint, metadata, life) VALUES (?, ?, ?, ?)",
@@ -155,7 +155,7 @@ def _cancel(tx: Transaction, name: str) -> StoredBatch | None:
         return None
     if batch.ended is not None:
         # The SDK repeats a 409, unless told that it is no use.
-        raise Denial(409, "Cannot cancel a batch that has ended.", headers={"x-should-retry": "false"})
+        raise OpenAIError(409, "Cannot cancel a batch that has ended.", headers={"x-should-retry": "false"})
     cancel_job(tx, name)
     tx.change("UPDATE openai_batch SET cancelling_at = coalesce(cancelling_at, ?) WHERE name = ?", tx.now, name)
     return _known(tx, name)
@@ -178,13 +178,13 @@ def _begin(tx: Transaction, batch: StoredBatch, model: str, requests: int) -> bo
     return True
 
 
-def _progress(tx: Transaction, batch: StoredBatch, counts: Counts) -> Wish | Literal["expired"]:
-    wish = note_progress(tx, batch, counts)
+def _progress(tx: Transaction, batch: StoredBatch, counts: Counts) -> Directive | Literal["expired"]:
+    wish = record_progress(tx, batch, counts)
     return "expired" if wish == "go on" and tx.now >= batch.created + tx.quotas.openai.window else wish
 
 
 def _finish(
-    tx: Transaction, batch: StoredBatch, ending: Ending, counts: Counts, output: Product, errors: Product
+    tx: Transaction, batch: StoredBatch, ending: Ending, counts: Counts, output: ResultBlob, errors: ResultBlob
 ) -> None:
     if find_job(tx, batch.name) is None:
         return
@@ -197,7 +197,7 @@ def _finish(
     end_job(tx, batch.name, _STATES[ending], result=result)
 
 
-def _publish(tx: Transaction, batch: StoredBatch, suffix: str, product: Product) -> StoredFile | None:
+def _publish(tx: Transaction, batch: StoredBatch, suffix: str, product: ResultBlob) -> StoredFile | None:
     if not product.digest.bytes:
         return None
     name = f"batch-{batch.name.removeprefix('batches/')}{suffix}"

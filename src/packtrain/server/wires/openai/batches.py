@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,10 +19,10 @@ from ...._wire.openai.batches import (
     NewBatch,
     RequestCounts,
 )
-from ...replies import answer
+from ...replies import json_response
 from ...routing import Route
-from .batch_store import Plan
-from .errors import Denial, decode, deny, deny_once, shows_bearer
+from .batch_store import NewBatchJob
+from .errors import OpenAIError, decode, openai_error_response, openai_error_response_no_retry, uses_bearer_key
 from .files import BASE, read_life
 from .paging import read_cursor
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ...._wire.openai.batches import Status
-    from .batch_store import Batches, StoredBatch
+    from .batch_store import OpenAIBatches, StoredBatch
     from .limits import OpenAILimits
 
 ID = "(batches/[^/:]+)"
@@ -99,7 +100,7 @@ def _end(batch: StoredBatch, state: JobState) -> int | None:
 class OpenAIBatchRoutes:
     """The handlers. ``wake`` tells the runner that there is work."""
 
-    def __init__(self, batches: Batches, wake: Callable[[], None]) -> None:
+    def __init__(self, batches: OpenAIBatches, wake: Callable[[], None]) -> None:
         self._batches = batches
         self._wake = wake
 
@@ -107,19 +108,19 @@ class OpenAIBatchRoutes:
         many, one = re.compile(f"{BASE}/batches"), re.compile(f"{BASE}/batches/{ID}")
         cancel, listed = re.compile(f"{BASE}/batches/{ID}/cancel"), re.compile("/v1beta/openai/batches")
         shared = re.compile("/v1/batches")
+        route = partial(Route, error_response=openai_error_response)
         return [
-            Route(name="openai.batches.create", method="POST", pattern=many, handler=self.create, refuse=deny_once),
-            Route(name="openai.batches.list", method="GET", pattern=listed, handler=self.page, refuse=deny),
             Route(
-                name="openai.batches.list",
-                method="GET",
-                pattern=shared,
-                handler=self.page,
-                refuse=deny,
-                accepts=shows_bearer,
+                name="openai.batches.create",
+                method="POST",
+                pattern=many,
+                handler=self.create,
+                error_response=openai_error_response_no_retry,
             ),
-            Route(name="openai.batches.get", method="GET", pattern=one, handler=self.get, refuse=deny),
-            Route(name="openai.batches.cancel", method="POST", pattern=cancel, handler=self.cancel, refuse=deny),
+            route(name="openai.batches.list", method="GET", pattern=listed, handler=self.page),
+            route(name="openai.batches.list", method="GET", pattern=shared, handler=self.page, accepts=uses_bearer_key),
+            route(name="openai.batches.get", method="GET", pattern=one, handler=self.get),
+            route(name="openai.batches.cancel", method="POST", pattern=cancel, handler=self.cancel),
         ]
 
     async def create(self, request: web.Request) -> web.Response:
@@ -134,29 +135,29 @@ class OpenAIBatchRoutes:
     async def page(self, request: web.Request) -> web.Response:
         page = await self._batches.page(read_cursor(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT))
         data = [batch_object(batch, self._batches.limits) for batch in page.items]
-        return answer(JobPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
+        return json_response(JobPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 
     async def cancel(self, request: web.Request, name: str) -> web.Response:
         return self._answer(_known(name, await self._batches.cancel(name)))
 
     def _answer(self, batch: StoredBatch) -> web.Response:
-        return answer(batch_object(batch, self._batches.limits))
+        return json_response(batch_object(batch, self._batches.limits))
 
 
 def _known(name: str, batch: StoredBatch | None) -> StoredBatch:
     if batch is None:
-        raise Denial(404, f"No batch found with id '{name}'.", param="id")
+        raise OpenAIError(404, f"No batch found with id '{name}'.", param="id")
     return batch
 
 
-def _plan(new: NewBatch, limits: OpenAILimits) -> Plan:
+def _plan(new: NewBatch, limits: OpenAILimits) -> NewBatchJob:
     """Raises Denial."""
     if new.endpoint not in ENDPOINTS:
-        raise Denial(400, f"endpoint: this service answers {' and '.join(ENDPOINTS)}.", param="endpoint")
+        raise OpenAIError(400, f"endpoint: this service answers {' and '.join(ENDPOINTS)}.", param="endpoint")
     if new.completion_window != COMPLETION_WINDOW:
-        raise Denial(400, f"completion_window: there is {COMPLETION_WINDOW}.", param="completion_window")
+        raise OpenAIError(400, f"completion_window: there is {COMPLETION_WINDOW}.", param="completion_window")
     life = new.output_expires_after
-    return Plan(
+    return NewBatchJob(
         file=new.input_file_id,
         endpoint=new.endpoint,
         task=ENDPOINTS[new.endpoint],
@@ -170,7 +171,7 @@ def _metadata(found: dict[str, str] | None, limits: OpenAILimits) -> str:
     for key, value in (found or {}).items():
         if len(key) > limits.metadata_key or len(value) > limits.metadata_value:
             longest = f"{limits.metadata_key} and {limits.metadata_value} characters"
-            raise Denial(400, f"metadata: a key and a value have at most {longest}.", param="metadata")
+            raise OpenAIError(400, f"metadata: a key and a value have at most {longest}.", param="metadata")
     if len(found or {}) > limits.metadata_pairs:
-        raise Denial(400, f"metadata: there are at most {limits.metadata_pairs} pairs.", param="metadata")
+        raise OpenAIError(400, f"metadata: there are at most {limits.metadata_pairs} pairs.", param="metadata")
     return msgspec.json.encode(found).decode()

@@ -8,9 +8,9 @@ import msgspec
 from aiohttp import web
 
 from ...._wire.openai.errors import QUOTA, encode_error
-from ...auth import KeyRefusal
-from ...quotas import QuotaRefusal
-from ...replies import Refusal
+from ...auth import AuthError
+from ...quotas import QuotaError
+from ...replies import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ _EXCEEDED = (
 _GOOGLE = ("key", "pageSize", "page_size", "pageToken", "page_token")
 
 
-class Denial(Refusal):
+class OpenAIError(HttpError):
     """A refusal that names the member at fault, or has a word for programs."""
 
     def __init__(
@@ -44,41 +44,41 @@ class Denial(Refusal):
         self.code = code
 
 
-def deny(refusal: Refusal) -> web.Response:
+def openai_error_response(error: HttpError) -> web.Response:
     """The answer for a refusal, whichever room of the service it comes from."""
-    status, message, param, code = refusal.status, refusal.message, None, None
-    if isinstance(refusal, KeyRefusal):
+    status, message, param, code = error.status, error.message, None, None
+    if isinstance(error, AuthError):
         status, code = 401, "invalid_api_key"
-    if isinstance(refusal, QuotaRefusal):
+    if isinstance(error, QuotaError):
         message, code = _EXCEEDED, QUOTA
-    if isinstance(refusal, Denial):
-        param, code = refusal.param, refusal.code
+    if isinstance(error, OpenAIError):
+        param, code = error.param, error.code
     return web.Response(
         status=status,
         body=encode_error(status, message, param=param, code=code),
         content_type="application/json",
-        headers=refusal.headers,
+        headers=error.headers,
     )
 
 
-def deny_once(refusal: Refusal) -> web.Response:
+def openai_error_response_no_retry(error: HttpError) -> web.Response:
     """For a call that must not be made twice: the SDK repeats it after a 500, and with it what was done already."""
-    response = deny(refusal)
+    response = openai_error_response(error)
     if response.status >= 500:
         response.headers["x-should-retry"] = "false"
     return response
 
 
-def shows_bearer(request: web.Request) -> bool:
+def uses_bearer_key(request: web.Request) -> bool:
     """Whether the client shows its key as OpenAI's do, and has nothing of Google's."""
     scheme = request.headers.get("Authorization", "").partition(" ")[0]
     google = "x-goog-api-key" in request.headers or any(name in request.query for name in _GOOGLE)
     return scheme.lower() == "bearer" and not google
 
 
-def is_lost(request: web.Request) -> bool:
+def is_openai_path(request: web.Request) -> bool:
     """For a path that nothing stands at: whether it looks like one of this wire."""
-    return request.path.startswith("/v1beta/openai/") or (request.path.startswith("/v1/") and shows_bearer(request))
+    return request.path.startswith("/v1beta/openai/") or (request.path.startswith("/v1/") and uses_bearer_key(request))
 
 
 def decode(body: bytes | Raw, kind: type[T]) -> T:
@@ -86,4 +86,4 @@ def decode(body: bytes | Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Denial(400, f"The body cannot be used: {error}.") from error
+        raise OpenAIError(400, f"The body cannot be used: {error}.") from error

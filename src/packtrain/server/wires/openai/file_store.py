@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .paging import Cursor
 
 
-class KeptFile(StoredFile, frozen=True, kw_only=True):
+class OpenAIFile(StoredFile, frozen=True, kw_only=True):
     purpose: str
 
 
@@ -32,7 +32,7 @@ class NewFile(Struct, frozen=True, kw_only=True):
     life: float
 
 
-class KeptFiles:
+class OpenAIFiles:
     """The verbs."""
 
     def __init__(self, store: Store) -> None:
@@ -42,33 +42,33 @@ class KeptFiles:
     def limits(self) -> OpenAILimits:
         return self._store.quotas.openai
 
-    def scratch(self) -> AbstractAsyncContextManager[str]:
+    def temporary_blob(self) -> AbstractAsyncContextManager[str]:
         """A blob for a new file."""
-        return self._store.scratch()
+        return self._store.temporary_blob()
 
-    async def add(self, new: NewFile, blob: str, digest: Digest) -> KeptFile:
+    async def add(self, new: NewFile, blob: str, digest: Digest) -> OpenAIFile:
         """The bytes become a file, durably. Raises Refusal 429 beyond a quota."""
         await self._store.sync(blob)
         return await self._store.transact(lambda tx: add_file(tx, new, blob, digest))
 
-    async def get(self, name: str) -> KeptFile | None:
+    async def get(self, name: str) -> OpenAIFile | None:
         """None when there is no such file, or its time is over."""
-        return await self._store.transact(lambda tx: find_kept(tx, name))
+        return await self._store.transact(lambda tx: find_openai_file(tx, name))
 
-    async def page(self, cursor: Cursor, purpose: str) -> Page[KeptFile]:
+    async def page(self, cursor: Cursor, purpose: str) -> Page[OpenAIFile]:
         """``purpose`` may be empty: any."""
-        return await self._store.transact(lambda tx: fetch_page(tx, KeptFile, "openai_files", cursor, purpose))
+        return await self._store.transact(lambda tx: fetch_page(tx, OpenAIFile, "openai_files", cursor, purpose))
 
     async def delete(self, name: str) -> bool:
         """False when there is no such file."""
         return await self._store.transact(lambda tx: _delete(tx, name))
 
 
-def find_kept(tx: Transaction, name: str) -> KeptFile | None:
-    return tx.row(KeptFile, "SELECT * FROM openai_files WHERE name = ? AND expires > ?", name, tx.now)
+def find_openai_file(tx: Transaction, name: str) -> OpenAIFile | None:
+    return tx.row(OpenAIFile, "SELECT * FROM openai_files WHERE name = ? AND expires > ?", name, tx.now)
 
 
-def add_file(tx: Transaction, new: NewFile, blob: str, digest: Digest) -> KeptFile:
+def add_file(tx: Transaction, new: NewFile, blob: str, digest: Digest) -> OpenAIFile:
     admit_file(tx, digest.bytes)
     file = StoredFile(
         seq=0,
@@ -85,7 +85,7 @@ def add_file(tx: Transaction, new: NewFile, blob: str, digest: Digest) -> KeptFi
     insert_file(tx, file)
     tx.change("INSERT INTO openai_file (name, purpose) VALUES (?, ?)", file.name, new.purpose)
     tx.record("file_finalised", name=file.name, displayName=file.display_name, bytes=file.bytes, sha256=file.sha256)
-    kept = find_kept(tx, file.name)
+    kept = find_openai_file(tx, file.name)
     assert kept is not None, file.name
     return kept
 

@@ -10,8 +10,8 @@ from anyio import to_thread
 
 from ...._options import KIB, PIECE_BYTES
 from ...blobs import Digest
-from ...replies import readable
-from .errors import Denial
+from ...replies import replace_surrogates
+from .errors import OpenAIError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class Form:
         """Raises Denial when it is missing."""
         value = self.fields.get(name, "")
         if not value:
-            raise Denial(400, f"The form has no field {name}.", param=name)
+            raise OpenAIError(400, f"The form has no field {name}.", param=name)
         return value
 
 
@@ -49,7 +49,7 @@ async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, l
     coming.
     """
     if request.content_type != "multipart/form-data":
-        raise Denial(400, "The body is not multipart/form-data.")
+        raise OpenAIError(400, "The body is not multipart/form-data.")
     form = Form()
     try:
         async for part in _parts(await request.multipart()):
@@ -58,11 +58,11 @@ async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, l
             else:
                 await _note(form, part)
     except TimeoutError as error:
-        raise Denial(408, f"{error}.") from error
+        raise OpenAIError(408, f"{error}.") from error
     except (ValueError, ConnectionError, ClientError, HttpProcessingError, web.RequestPayloadError) as error:
-        raise Denial(400, f"The form is not whole: {error}.") from error
+        raise OpenAIError(400, f"The form is not whole: {error}.") from error
     if form.digest is None:
-        raise Denial(400, f"The form has no file in its field {name}.", param=name)
+        raise OpenAIError(400, f"The form has no file in its field {name}.", param=name)
     return form
 
 
@@ -72,21 +72,21 @@ async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
         if part is None:
             return
         if not isinstance(part, BodyPartReader):
-            raise Denial(400, "A form inside a form is not taken.")
+            raise OpenAIError(400, "A form inside a form is not taken.")
         yield part
-    raise Denial(400, f"The form has more than {MAX_FIELDS} fields.")
+    raise OpenAIError(400, f"The form has more than {MAX_FIELDS} fields.")
 
 
 async def _keep(form: Form, part: BodyPartReader, blobs: Blobs, blob: str, limit: int) -> None:
     if form.digest:
-        raise Denial(400, "The form has more than one file.", param=part.name)
+        raise OpenAIError(400, "The form has more than one file.", param=part.name)
     digest = form.digest = Digest()
-    form.filename = readable(part.filename or "")
-    form.mime_type = readable(part.headers.get("Content-Type", "application/octet-stream"))
+    form.filename = replace_surrogates(part.filename or "")
+    form.mime_type = replace_surrogates(part.headers.get("Content-Type", "application/octet-stream"))
     with await to_thread.run_sync(blobs.appender, blob, digest) as file:
         while pieces := await _gather(part):
             if digest.bytes + sum(map(len, pieces)) > limit:
-                raise Denial(413, f"The file is larger than {limit} bytes.", param=part.name)
+                raise OpenAIError(413, f"The file is larger than {limit} bytes.", param=part.name)
             await to_thread.run_sync(_store, file, pieces)
 
 
@@ -107,7 +107,7 @@ def _store(file: Appender, pieces: list[bytes]) -> None:
         for piece in pieces:
             file.write(piece)
     except OSError as error:
-        raise Denial(503, f"The bytes cannot be stored: {error.strerror}.") from error
+        raise OpenAIError(503, f"The bytes cannot be stored: {error.strerror}.") from error
 
 
 async def _note(form: Form, part: BodyPartReader) -> None:
@@ -115,5 +115,5 @@ async def _note(form: Form, part: BodyPartReader) -> None:
     while not part.at_eof() and len(value) <= MAX_FIELD_BYTES:
         value += await part.read_chunk()
     if len(value) > MAX_FIELD_BYTES:
-        raise Denial(400, f"The field {part.name} is longer than {MAX_FIELD_BYTES} bytes.")
+        raise OpenAIError(400, f"The field {part.name} is longer than {MAX_FIELD_BYTES} bytes.")
     form.fields[part.name or ""] = value.decode("utf-8")

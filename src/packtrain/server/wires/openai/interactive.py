@@ -13,11 +13,11 @@ from msgspec import Raw
 from ...._model import RowError
 from ...._wire.openai.batches import ENDPOINTS
 from ...._wire.openai.errors import status_of
-from ...replies import answer
+from ...replies import json_response
 from ...routing import Route
 from ..gemini.json_body import read_body
-from .errors import Denial, deny
-from .translation import ask, settle
+from .errors import OpenAIError, openai_error_response
+from .translation import combine, translate
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -41,25 +41,27 @@ class InteractiveRoutes:
                 name=f"openai.{endpoint.removeprefix('/v1/').replace('/', '.')}",
                 method="POST",
                 pattern=re.compile(f"(?:{base})/({endpoint.removeprefix('/v1/')})"),
-                handler=self.ask,
+                handler=self.answer_now,
                 interactive=True,
-                refuse=deny,
+                error_response=openai_error_response,
             )
             for endpoint in ENDPOINTS
         ]
 
-    async def ask(self, request: web.Request, endpoint: str) -> web.Response:
+    async def answer_now(self, request: web.Request, endpoint: str) -> web.Response:
         task = ENDPOINTS[f"/v1/{endpoint}"]
         body = await read_body(request, self._limits.body_bytes)
         tag, now = secrets.token_hex(16), int(time.time())
-        return answer(Raw(await self._answer(task, body, f"chatcmpl-{tag}", now)), {"x-request-id": f"req_{tag}"})
+        return json_response(
+            Raw(await self._answer(task, body, f"chatcmpl-{tag}", now)), {"x-request-id": f"req_{tag}"}
+        )
 
     async def _answer(self, task: Task, body: bytes, answer_id: str, now: int) -> bytes:
         try:
-            asked = await to_thread.run_sync(lambda: ask(task, body, id=answer_id, created=now))
+            translated = await to_thread.run_sync(lambda: translate(task, body, id=answer_id, created=now))
         except (ValueError, RecursionError) as error:
-            raise Denial(400, f"The request cannot be answered: {error}.") from error
-        found = settle(asked, await self._backend.answer(asked.requests, task=task, model=asked.model))
+            raise OpenAIError(400, f"The request cannot be answered: {error}.") from error
+        found = combine(translated, await self._backend.answer(translated.requests, task=task, model=translated.model))
         if isinstance(found, RowError):
-            raise Denial(status_of(found.code), found.message or "The model gave no reason.")
+            raise OpenAIError(status_of(found.code), found.message or "The model gave no reason.")
         return found

@@ -43,45 +43,62 @@ PURPOSE = Parameter("purpose", "query", TEXT)
 BASE = "/v1beta/openai"
 OPERATIONS = {
     "openai.files.create": Operation(
-        at=f"POST {BASE}/files", says="Send a file", sends=(FORM, NEW_FILE), gives=FileObject
+        route=f"POST {BASE}/files", summary="Send a file", request_body=(FORM, NEW_FILE), response=FileObject
     ),
     "openai.files.list": Operation(
-        at=f"GET {BASE}/files", says="Files, newest first", takes=[*PAGE, PURPOSE], gives=FilePage
+        route=f"GET {BASE}/files", summary="Files, newest first", parameters=[*PAGE, PURPOSE], response=FilePage
     ),
-    "openai.files.get": Operation(at=f"GET {BASE}/files/{{file}}", says="One file", gives=FileObject),
-    "openai.files.delete": Operation(at=f"DELETE {BASE}/files/{{file}}", says="Delete a file", gives=Deleted),
+    "openai.files.get": Operation(route=f"GET {BASE}/files/{{file}}", summary="One file", response=FileObject),
+    "openai.files.delete": Operation(route=f"DELETE {BASE}/files/{{file}}", summary="Delete a file", response=Deleted),
     "openai.files.content": Operation(
-        at=f"GET {BASE}/files/{{file}}/content", says="The bytes of a file", takes=[RANGE], gives=None
+        route=f"GET {BASE}/files/{{file}}/content", summary="The bytes of a file", parameters=[RANGE], response=None
     ),
     "openai.uploads.create": Operation(
-        at=f"POST {BASE}/uploads", says="Begin an upload in parts", sends=(JSON, NewUpload), gives=Upload
+        route=f"POST {BASE}/uploads",
+        summary="Begin an upload in parts",
+        request_body=(JSON, NewUpload),
+        response=Upload,
     ),
     "openai.uploads.part": Operation(
-        at=f"POST {BASE}/uploads/{{upload}}/parts", says="Add a part", sends=(FORM, NEW_PART), gives=Part
+        route=f"POST {BASE}/uploads/{{upload}}/parts",
+        summary="Add a part",
+        request_body=(FORM, NEW_PART),
+        response=Part,
     ),
     "openai.uploads.complete": Operation(
-        at=f"POST {BASE}/uploads/{{upload}}/complete",
-        says="Make a file of the parts",
-        sends=(JSON, Completion),
-        gives=Upload,
+        route=f"POST {BASE}/uploads/{{upload}}/complete",
+        summary="Make a file of the parts",
+        request_body=(JSON, Completion),
+        response=Upload,
     ),
     "openai.uploads.cancel": Operation(
-        at=f"POST {BASE}/uploads/{{upload}}/cancel", says="Forget an upload and its parts", gives=Upload
+        route=f"POST {BASE}/uploads/{{upload}}/cancel", summary="Forget an upload and its parts", response=Upload
     ),
     "openai.chat.completions": Operation(
-        at=f"POST {BASE}/chat/completions", says="An answer at once", sends=(JSON, ChatRequest), gives=ChatCompletion
+        route=f"POST {BASE}/chat/completions",
+        summary="An answer at once",
+        request_body=(JSON, ChatRequest),
+        response=ChatCompletion,
     ),
     "openai.embeddings": Operation(
-        at=f"POST {BASE}/embeddings", says="Vectors at once", sends=(JSON, EmbeddingRequest), gives=EmbeddingList
+        route=f"POST {BASE}/embeddings",
+        summary="Vectors at once",
+        request_body=(JSON, EmbeddingRequest),
+        response=EmbeddingList,
     ),
     "openai.batches.create": Operation(
-        at=f"POST {BASE}/batches", says="Make a batch", sends=(JSON, NewBatch), gives=Batch
+        route=f"POST {BASE}/batches", summary="Make a batch", request_body=(JSON, NewBatch), response=Batch
     ),
     "openai.batches.list": Operation(
-        at=f"GET {BASE}/batches", says="Batches made on this wire, newest first", takes=PAGE, gives=JobPage
+        route=f"GET {BASE}/batches",
+        summary="Batches made on this wire, newest first",
+        parameters=PAGE,
+        response=JobPage,
     ),
-    "openai.batches.get": Operation(at=f"GET {BASE}/batches/{{batch}}", says="One batch", gives=Batch),
-    "openai.batches.cancel": Operation(at=f"POST {BASE}/batches/{{batch}}/cancel", says="Cancel a batch", gives=Batch),
+    "openai.batches.get": Operation(route=f"GET {BASE}/batches/{{batch}}", summary="One batch", response=Batch),
+    "openai.batches.cancel": Operation(
+        route=f"POST {BASE}/batches/{{batch}}/cancel", summary="Cancel a batch", response=Batch
+    ),
 }
 
 OPENAI = Wire(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
-from .errors import Denial
+from .errors import OpenAIError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +50,9 @@ def read_cursor(query: Mapping[str, str], *, default: int, most: int) -> Cursor:
     """Raises Denial."""
     limit, order = query.get("limit", str(default)), query.get("order", "desc")
     if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= most):
-        raise Denial(400, f"limit {limit[:20]!r} is not a number from 1 to {most}.", param="limit")
+        raise OpenAIError(400, f"limit {limit[:20]!r} is not a number from 1 to {most}.", param="limit")
     if order not in ("asc", "desc"):
-        raise Denial(400, f"order {order[:20]!r} is neither asc nor desc.", param="order")
+        raise OpenAIError(400, f"order {order[:20]!r} is neither asc nor desc.", param="order")
     return Cursor(limit=int(limit), after=query.get("after") or None, order="asc" if order == "asc" else "desc")
 
 
@@ -76,5 +76,5 @@ class _Place(Struct, frozen=True):
 def _place(tx: Transaction, table: str, name: str) -> int:
     place = tx.row(_Place, f"SELECT seq FROM {table} WHERE name = ?", name)  # noqa: S608 - a word of our own
     if place is None:
-        raise Denial(400, f"There is no {name[:80]!r} to go on after; begin again without it.", param="after")
+        raise OpenAIError(400, f"There is no {name[:80]!r} to go on after; begin again without it.", param="after")
     return place.seq

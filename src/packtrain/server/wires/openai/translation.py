@@ -22,7 +22,7 @@ _MODEL = re.compile(r"(?:[A-Za-z0-9][\w.:@-]*/)*[A-Za-z0-9][\w.:@-]*", re.ASCII)
 MAX_MODEL = 200
 
 
-class Asked(Struct, frozen=True):
+class Translated(Struct, frozen=True):
     """Requests for the backend, and what makes one answer of its answers."""
 
     requests: list[Raw]
@@ -30,14 +30,14 @@ class Asked(Struct, frozen=True):
     finish: Callable[[Sequence[bytes]], bytes]
 
 
-def ask(task: Task, body: bytes | Raw, *, id: str, created: int) -> Asked:
+def translate(task: Task, body: bytes | Raw, *, id: str, created: int) -> Translated:
     """``id`` and ``created`` go into the answer. Raises ValueError for a body that cannot be answered."""
     if task == "embed":
         wanted = embeddings.decode_request(body)
-        return Asked(embeddings.to_gemini(wanted), resource(wanted.model), partial(embeddings.from_gemini, wanted))
+        return Translated(embeddings.to_gemini(wanted), resource(wanted.model), partial(embeddings.from_gemini, wanted))
     request = chat.decode_request(body)
     finish = partial(chat.from_gemini, request, id=id, created=created)
-    return Asked(chat.to_gemini(request), resource(request.model), finish)
+    return Translated(chat.to_gemini(request), resource(request.model), finish)
 
 
 def resource(model: str) -> str:
@@ -47,12 +47,12 @@ def resource(model: str) -> str:
     return model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
 
 
-def settle(asked: Asked, answers: Sequence[Answer]) -> Answer:
+def combine(translated: Translated, answers: Sequence[Answer]) -> Answer:
     """One answer; the first error among several stands for all."""
     given = [answer for answer in answers if not isinstance(answer, RowError)]
     if len(given) < len(answers):
         return next(answer for answer in answers if isinstance(answer, RowError))
     try:
-        return asked.finish(given)
+        return translated.finish(given)
     except (ValueError, RecursionError) as error:
         return RowError(code=GRPC_INTERNAL, message=f"The model's answer cannot be read: {error}.")

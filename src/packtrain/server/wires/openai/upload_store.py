@@ -10,8 +10,8 @@ from msgspec import Struct
 from ...files import UPLOAD_LIFE
 from ...quotas import admit_file, admit_upload
 from ...transactions import PORTION
-from .errors import Denial
-from .file_store import KeptFile, NewFile, add_file, find_kept
+from .errors import OpenAIError
+from .file_store import NewFile, OpenAIFile, add_file, find_openai_file
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -50,7 +50,7 @@ class StoredPart(Struct, frozen=True, kw_only=True):
     blob: str
 
 
-class PartUploads:
+class OpenAIUploads:
     """The verbs."""
 
     def __init__(self, store: Store) -> None:
@@ -60,9 +60,9 @@ class PartUploads:
     def limits(self) -> OpenAILimits:
         return self._store.quotas.openai
 
-    def scratch(self) -> AbstractAsyncContextManager[str]:
+    def temporary_blob(self) -> AbstractAsyncContextManager[str]:
         """A blob for a part, or for the whole."""
-        return self._store.scratch()
+        return self._store.temporary_blob()
 
     async def sweep(self) -> None:
         """Removes the parts of uploads whose time is over, and later on the uploads."""
@@ -85,7 +85,7 @@ class PartUploads:
         """Raises Denial as ``pending`` does."""
         return await self._store.transact(lambda tx: _cancel(tx, upload_id))
 
-    async def completed(self, upload_id: str) -> tuple[StoredUpload, KeptFile] | None:
+    async def completed(self, upload_id: str) -> tuple[StoredUpload, OpenAIFile] | None:
         """An upload that is complete already, with its file: the SDK may ask twice."""
         return await self._store.transact(lambda tx: _completed(tx, upload_id))
 
@@ -93,7 +93,7 @@ class PartUploads:
         """In the order of ``ids``. Raises Denial when one is not of this upload or is named twice."""
         return await self._store.transact(lambda tx: _parts(tx, upload_id, ids))
 
-    async def complete(self, upload_id: str, blob: str, digest: Digest) -> tuple[StoredUpload, KeptFile]:
+    async def complete(self, upload_id: str, blob: str, digest: Digest) -> tuple[StoredUpload, OpenAIFile]:
         """The bytes become a file, durably."""
         await self._store.sync(blob)
         return await self._store.transact(lambda tx: _complete(tx, upload_id, blob, digest))
@@ -102,7 +102,7 @@ class PartUploads:
 def _find(tx: Transaction, upload_id: str) -> StoredUpload:
     upload = tx.row(StoredUpload, "SELECT * FROM openai_upload WHERE id = ?", upload_id)
     if upload is None:
-        raise Denial(404, f"No such Upload object: {upload_id}", param="id")
+        raise OpenAIError(404, f"No such Upload object: {upload_id}", param="id")
     return upload
 
 
@@ -110,7 +110,7 @@ def _pending(tx: Transaction, upload_id: str) -> StoredUpload:
     upload = _find(tx, upload_id)
     if upload.state != "pending" or upload.expires <= tx.now:
         state = "expired" if upload.state == "pending" else upload.state
-        raise Denial(400, f"The upload {upload_id} is {state}; start a new one.")
+        raise OpenAIError(400, f"The upload {upload_id} is {state}; start a new one.")
     return upload
 
 
@@ -163,7 +163,7 @@ def _add(tx: Transaction, upload_id: str, blob: str, digest: Digest) -> StoredPa
     _pending(tx, upload_id)
     most = tx.quotas.openai.parts
     if len(tx.rows(StoredPart, "SELECT * FROM openai_part WHERE upload = ?", upload_id)) >= most:
-        raise Denial(400, f"An upload has at most {most} parts.")
+        raise OpenAIError(400, f"An upload has at most {most} parts.")
     part_id = f"part_{secrets.token_hex(16)}"
     part = StoredPart(id=part_id, upload=upload_id, bytes=digest.bytes, created=tx.now, blob=blob)
     tx.change(
@@ -184,9 +184,9 @@ def _cancel(tx: Transaction, upload_id: str) -> StoredUpload:
     return _find(tx, upload_id)
 
 
-def _completed(tx: Transaction, upload_id: str) -> tuple[StoredUpload, KeptFile] | None:
+def _completed(tx: Transaction, upload_id: str) -> tuple[StoredUpload, OpenAIFile] | None:
     upload = _find(tx, upload_id)
-    file = find_kept(tx, upload.file) if upload.file else None
+    file = find_openai_file(tx, upload.file) if upload.file else None
     return (upload, file) if file else None
 
 
@@ -194,14 +194,14 @@ def _parts(tx: Transaction, upload_id: str, ids: list[str]) -> list[StoredPart]:
     upload = _pending(tx, upload_id)
     stored = {part.id: part for part in tx.rows(StoredPart, "SELECT * FROM openai_part WHERE upload = ?", upload_id)}
     if len(set(ids)) < len(ids) or not stored.keys() >= set(ids):
-        raise Denial(400, "part_ids: each is a part of this upload, once.", param="part_ids")
+        raise OpenAIError(400, "part_ids: each is a part of this upload, once.", param="part_ids")
     parts = [stored[part_id] for part_id in ids]
     if (size := sum(part.bytes for part in parts)) != upload.bytes:
-        raise Denial(400, f"The parts have {size} bytes, {upload.bytes} were declared.", param="part_ids")
+        raise OpenAIError(400, f"The parts have {size} bytes, {upload.bytes} were declared.", param="part_ids")
     return parts
 
 
-def _complete(tx: Transaction, upload_id: str, blob: str, digest: Digest) -> tuple[StoredUpload, KeptFile]:
+def _complete(tx: Transaction, upload_id: str, blob: str, digest: Digest) -> tuple[StoredUpload, OpenAIFile]:
     if found := _completed(tx, upload_id):
         return found
     upload = _pending(tx, upload_id)

@@ -12,9 +12,9 @@ from msgspec import UNSET
 from ...._options import PIECE_BYTES
 from ...._wire.openai.files import Completion, NewUpload, Part, Upload
 from ...blobs import Digest
-from ...replies import answer
+from ...replies import json_response
 from ...routing import Route
-from .errors import Denial, decode, deny
+from .errors import OpenAIError, decode, openai_error_response
 from .files import BASE, check_purpose, file_object
 from .form_data import receive
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...._wire.openai.files import FileObject
     from ...blobs import Blobs
     from ...routing import Handler
-    from .upload_store import PartUploads, StoredPart, StoredUpload
+    from .upload_store import OpenAIUploads, StoredPart, StoredUpload
 
 ID = "(upload_[^/:]+)"
 
@@ -36,7 +36,7 @@ ID = "(upload_[^/:]+)"
 class OpenAIUploadRoutes:
     """The handlers."""
 
-    def __init__(self, uploads: PartUploads, blobs: Blobs) -> None:
+    def __init__(self, uploads: OpenAIUploads, blobs: Blobs) -> None:
         self._uploads = uploads
         self._blobs = blobs
 
@@ -53,7 +53,7 @@ class OpenAIUploadRoutes:
                 method="POST",
                 pattern=re.compile(f"{BASE}/uploads{path}"),
                 handler=handler,
-                refuse=deny,
+                error_response=openai_error_response,
                 bulk=verb == "part",
             )
             for verb, (path, handler) in handlers.items()
@@ -64,31 +64,31 @@ class OpenAIUploadRoutes:
         check_purpose(new.purpose)
         most = self._uploads.limits.upload_bytes
         if not 0 < new.bytes <= most:
-            raise Denial(400, f"bytes: {new.bytes} is not a number from 1 to {most}.", param="bytes")
-        return answer(_object(await self._uploads.start(new), "pending"))
+            raise OpenAIError(400, f"bytes: {new.bytes} is not a number from 1 to {most}.", param="bytes")
+        return json_response(_object(await self._uploads.start(new), "pending"))
 
     async def part(self, request: web.Request, upload_id: str) -> web.Response:
         await self._uploads.pending(upload_id)
-        async with self._uploads.scratch() as blob:
+        async with self._uploads.temporary_blob() as blob:
             limit = self._uploads.limits.part_bytes
             form = await receive(request, name="data", blobs=self._blobs, blob=blob, limit=limit)
             assert form.digest
             part = await self._uploads.add(upload_id, blob, form.digest)
-        return answer(Part(id=part.id, created_at=int(part.created), upload_id=upload_id))
+        return json_response(Part(id=part.id, created_at=int(part.created), upload_id=upload_id))
 
     async def complete(self, request: web.Request, upload_id: str) -> web.Response:
         wanted = decode(await request.read(), Completion)
         found = await self._uploads.completed(upload_id)
         if found is None:
             parts = await self._uploads.parts(upload_id, wanted.part_ids)
-            async with self._uploads.scratch() as blob:
+            async with self._uploads.temporary_blob() as blob:
                 digest = await to_thread.run_sync(_join, self._blobs, parts, blob, wanted.md5)
                 found = await self._uploads.complete(upload_id, blob, digest)
         upload, file = found
-        return answer(_object(upload, "completed", file_object(file)))
+        return json_response(_object(upload, "completed", file_object(file)))
 
     async def cancel(self, request: web.Request, upload_id: str) -> web.Response:
-        return answer(_object(await self._uploads.cancel(upload_id), "cancelled"))
+        return json_response(_object(await self._uploads.cancel(upload_id), "cancelled"))
 
 
 def _object(
@@ -119,9 +119,9 @@ def _join(blobs: Blobs, parts: Sequence[StoredPart], blob: str, md5: str | None)
                         target.write(piece)
                         whole.update(piece)
     except FileNotFoundError as error:
-        raise Denial(400, "The upload was ended by another call.") from error
+        raise OpenAIError(400, "The upload was ended by another call.") from error
     except OSError as error:
-        raise Denial(503, f"The bytes cannot be stored: {error.strerror}.") from error
+        raise OpenAIError(503, f"The bytes cannot be stored: {error.strerror}.") from error
     if md5 is not None and md5.lower() != whole.hexdigest():
-        raise Denial(400, f"The MD5 of the parts is {whole.hexdigest()}, not the one given.", param="md5")
+        raise OpenAIError(400, f"The MD5 of the parts is {whole.hexdigest()}, not the one given.", param="md5")
     return target.digest
