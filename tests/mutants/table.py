@@ -336,7 +336,7 @@ MUTANTS = (
     Mutant(
         "a key that stands twice in the input is kept twice",
         "_flow/ingest.py",
-        "return without(block, repeated, repeated_key)",
+        "return without(block, repeated, partial(repeated_key, shape=self._shape))",
         "return block",
         ("tests/flow/test_run.py::test_bad_lines_are_listed_and_the_rest_is_answered",),
     ),

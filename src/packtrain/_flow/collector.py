@@ -128,7 +128,7 @@ class Landing:
         self._asked = Asked(
             requests=ctx.files.shard(row.shard, row.generation),
             lines=shard.lines,
-            results=self.part if row.result else None,
+            results=(self.part,) if row.result else (),
             first=first,
             absent=absence(row),
             parent=ctx.files.kept(parent) if parent else None,

@@ -18,6 +18,7 @@ from .._io.spool import RejectsFile
 from .._model import Cursor, Shard, ShardRow, SourceIdentity
 from .._rules import quota
 from .._rules.cursor import next_source, past, within
+from .._rules.lines import OWN, LineShape
 from .._rules.sharding import Roller
 from .._rules.validate import Block, larger_than_shard, numbered, repeated_key, without
 from .reconciler import suspect
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 class Judge:
     """Judges one frame after the other, against the limits and against all keys before it."""
 
-    def __init__(self, options: Options, roller: Roller, ledger: Ledger) -> None:
+    def __init__(self, options: Options, roller: Roller, ledger: Ledger, shape: LineShape = OWN) -> None:
+        self._shape = shape
         self._options = options
         self._roller = roller
         self._ledger = ledger
@@ -61,9 +63,9 @@ class Judge:
         repeated = self._ledger.repeated(block.keys)
         if repeated and self._options.duplicates == "error":
             at = repeated[0]
-            reason = repeated_key(block.line(at))
+            reason = repeated_key(block.line(at), self._shape)
             raise InputError(f"{block.source}:{block.lines_no[at]} (byte {block.start(at)}): {reason}")
-        return without(block, repeated, repeated_key)
+        return without(block, repeated, partial(repeated_key, shape=self._shape))
 
 
 class Target(Protocol):
@@ -112,7 +114,9 @@ class Ingest:
         *,
         listed: Path,
         known: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
+        shape: LineShape = OWN,
     ) -> None:
+        self._shape = shape
         self._ctx = ctx
         self._known = known
         self._run = ctx.run
@@ -122,7 +126,7 @@ class Ingest:
         self._meter = ctx.meter
         self._ledger = Ledger(ctx.files.keys, memory_keys=ctx.options.ledger_keys)
         self._roller = Roller(ctx.run.limits.shard_bytes, ctx.run.limits.shard_requests)
-        self._judge = Judge(ctx.options, self._roller, self._ledger)
+        self._judge = Judge(ctx.options, self._roller, self._ledger, shape)
         self._scanner: Scanner
         self._backlog: Backlog
         self._listed = listed
@@ -181,7 +185,7 @@ class Ingest:
                 RejectsFile, self._ctx.files.rejects, self._cursor.rejects_bytes
             )
             try:
-                async with Scanner(self._options) as self._scanner, open_backlog() as self._backlog:
+                async with Scanner(self._options, self._shape) as self._scanner, open_backlog() as self._backlog:
                     yield
             finally:
                 with anyio.CancelScope(shield=True):
@@ -353,8 +357,10 @@ async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None,
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cut_off, ctx.stopped, tasks.cancel_scope)
             if not (await ctx.manifest.cursor(ctx.run.id)).done:
-                sources = await open_sources(inputs, await own_files(ctx.spool, output))
-                await Ingest(ctx, sources, listed=listed or ctx.files.rejects, known=partial(suspect, ctx)).ingest()
+                shape = ctx.provider.capabilities.lines
+                sources = await open_sources(inputs, await own_files(ctx.spool, output), shape)
+                listed = listed or ctx.files.rejects
+                await Ingest(ctx, sources, listed=listed, known=partial(suspect, ctx), shape=shape).ingest()
             tasks.cancel_scope.cancel()
     finally:
         ctx.reading.remove(ctx.run.id)

@@ -272,7 +272,7 @@ def _child(ctx: RunContext, row: ShardRow, *, everything: bool) -> Shard | None:
     path, kept = ctx.files.shard(row.shard, row.generation + 1), ctx.files.kept(row)
     for needed in (kept.failed, kept.requests):
         ctx.files.require(needed)
-    picked = pick(kept, draft(path), everything=everything)
+    picked = pick(kept, draft(path), everything=everything, shape=ctx.provider.capabilities.lines)
     if picked is None:
         remove("shard", draft(path))
         return None

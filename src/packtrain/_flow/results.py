@@ -61,7 +61,7 @@ class Results:
             offset = 0
         else:
             path = (await self._published()).path
-        async for result in read_results(path, offset, tally.bytes):
+        async for result in read_results(path, self._ctx.provider.capabilities.lines, offset, tally.bytes):
             yield result
         if tally.failed:
             async for result in read_results(self._ctx.files.failed(row)):

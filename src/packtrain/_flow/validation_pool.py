@@ -12,6 +12,7 @@ import anyio.to_thread
 from .._io.worker_pool import Workers, open_workers, scan_in_thread, usable_cores
 from .._options import BLOCKS_BYTES, MAX_WORKERS, WORKERS_FROM
 from .._rules.framing import Framer
+from .._rules.lines import OWN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .._io.sources import Source
     from .._options import Options
     from .._rules.framing import RawBlock
+    from .._rules.lines import LineShape
     from .._rules.validate import Block
 
 #: Pieces that wait while one is done.
@@ -63,7 +65,8 @@ async def _work(pieces: MemoryObjectReceiveStream[Callable[[], None]]) -> None:
 class Scanner:
     """Judges frames in this process, and in others when there is more to do than starting them costs."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, shape: LineShape = OWN) -> None:
+        self._shape = shape
         chosen = options.workers
         self.count = min(usable_cores(), MAX_WORKERS) if chosen is None else chosen
         self._bytes_before = WORKERS_FROM if chosen is None else 0
@@ -85,7 +88,7 @@ class Scanner:
                 self._workers = await self._stack.enter_async_context(open_workers(self.count))
 
     async def scan(self, raw: RawBlock, source: str) -> Block:
-        return await (self._workers.scan if self._workers else scan_in_thread)(raw, source)
+        return await (self._workers.scan if self._workers else scan_in_thread)(raw, source, self._shape)
 
 
 class Pending:

@@ -19,7 +19,7 @@ from .._errors import IntegrityError
 from .._model import Shard, Tally
 from .._options import MIB
 from .._rules.generations import Failed
-from .._rules.lines import LineShape, is_retryable
+from .._rules.lines import OWN, LineShape, is_retryable
 from .._rules.validate import key_of
 from .disk import disk_errors, open_private, remove, write_all
 from .join import Outputs, join_files
@@ -38,15 +38,16 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     requests: Path
     lines: int
-    #: None when there are no results.
-    results: Path | None
+    #: Files of results; none when the job left none.
+    results: tuple[Path, ...]
     #: The ordinal of the shard's first request in generation 0.
     first: int
     #: Why a key has no row, and whether asking again may help.
     absent: tuple[str, bool]
     parent: Kept | None
     parent_tally: Tally = Tally()
-    shape: LineShape = LineShape()
+    #: Of requests and results; lists of failed keys are in packtrain's own.
+    shape: LineShape = OWN
 
 
 class Picked(Struct, frozen=True):
@@ -93,9 +94,15 @@ def account(
     the results are cut short or the sums do not come out.
     """
     new = _new(asked, drafts)
-    results = [asked.results] if asked.results else []
     tally = join_files(
-        [asked.requests], results, new, with_request=with_request, absent=asked.absent[0], window=window, validated=True
+        [asked.requests],
+        asked.results,
+        new,
+        with_request=with_request,
+        absent=asked.absent[0],
+        window=window,
+        validated=True,
+        shape=asked.shape,
     )
     if tally.answered + tally.failed != asked.lines:
         raise IntegrityError(
@@ -115,10 +122,10 @@ def account(
     return msgspec.structs.replace(tally, again=picked.lines if picked else 0), picked
 
 
-def pick(kept: Kept, child: Path, *, everything: bool) -> Picked | None:
+def pick(kept: Kept, child: Path, *, everything: bool, shape: LineShape = OWN) -> Picked | None:
     """Write the requests of failed keys to ``child``: of those worth asking again, or of all. None without any."""
     picked = None
-    with disk_errors(child), Lines(kept.requests) as requests, Stream("shard", child) as target:
+    with disk_errors(child), Lines(kept.requests, shape) as requests, Stream("shard", child) as target:
         for failed in read_failed(kept.failed):
             if everything or failed.retryable:
                 target.write(requests.seek(failed.key))
@@ -146,8 +153,9 @@ def read_failed(path: Path) -> Iterator[Failed]:
 class Lines:
     """Lines with keys, in input order, gone through once; ``judged`` if they are requests or ours."""
 
-    def __init__(self, path: Path, *, judged: bool = True) -> None:
+    def __init__(self, path: Path, shape: LineShape = OWN, *, judged: bool = True) -> None:
         self._path = path
+        self._shape = shape
         self._key_of = validated_key if judged else key_of
         self._file = path.open("rb", buffering=MIB)
         self._line = self._file.readline()
@@ -163,7 +171,7 @@ class Lines:
     def take(self, key: str) -> bytes | None:
         """The next line if it is of this key."""
         line = self._line
-        if not line or self._key_of(line) != key:
+        if not line or self._key_of(line, self._shape) != key:
             return None
         self._pass()
         return line
@@ -253,7 +261,7 @@ class _Sorter:
 
 def _label(asked: Asked, new: Outputs, sorter: _Sorter) -> None:
     """The first generation: its failures learn where their requests stand."""
-    with Lines(asked.requests) as requests, new.failed.open("rb") as failures:
+    with Lines(asked.requests, asked.shape) as requests, new.failed.open("rb") as failures:
         for line in failures:
             request = requests.seek(key_of(line))
             sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
@@ -263,7 +271,7 @@ def _fold(asked: Asked, parent: Kept, new: Outputs, drafts: Kept, sorter: _Sorte
     """A later one: its answers take their places among those of the generations before it."""
     with ExitStack() as stack:
         requests, kept, answers, failures = (
-            stack.enter_context(Lines(path, judged=path != new.answers))
+            stack.enter_context(Lines(path, OWN if path == new.failed else asked.shape, judged=path != new.answers))
             for path in (asked.requests, parent.requests, new.answers, new.failed)
         )
         old = stack.enter_context(parent.answers.open("rb", buffering=MIB))

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from .._errors import InputError
 from .._model import SourceIdentity
+from .._rules.lines import OWN, LineShape
 from .row_source import Row, RowsSource
 from .sources import STDIN, expand, open_source
 
@@ -28,15 +29,15 @@ Name = str | os.PathLike[str]
 Inputs = Name | Sequence[Name] | Iterable[Row] | AsyncIterable[Row]
 
 
-async def open_sources(inputs: Inputs, own: Container[Path] = ()) -> list[Source]:
+async def open_sources(inputs: Inputs, own: Container[Path] = (), shape: LineShape = OWN) -> list[Source]:
     """The sources in order. Names may be globs, directories, and ``-`` for the standard input. ``own``, here and below,
-    is what a run makes itself, as for ``expand``.
+    is what a run makes itself, as for ``expand``. ``shape`` is that of the lines that rows become.
 
     Raises InputError for names that lead nowhere, and for no input at all.
     """
     names = _names(inputs)
     if names is None:
-        return [RowsSource(cast("Iterable[Row] | AsyncIterable[Row]", inputs))]
+        return [RowsSource(cast("Iterable[Row] | AsyncIterable[Row]", inputs), shape)]
     if not names:
         raise InputError("no input given; name files, a directory, a glob, or - for the standard input")
     return await anyio.to_thread.run_sync(_open_named, names, own)

@@ -23,7 +23,7 @@ from .._options import (
     MIB,
 )
 from .._rules.join import AnswerSpan, MergeJoin, OutOfOrder
-from .._wire.gemini.batches import ResultLine, is_given
+from .._rules.lines import OWN, LineShape, is_given, parsers
 from .disk import WriteBehind, disk_errors, open_private, write_all
 from .hash_join import HashJoin
 from .join_worker import keys_in_process, unique, unique_keys_in_process
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .._rules.join import Row
     from .hash_join import IndexedRequests
 
-_result = msgspec.json.Decoder(ResultLine)
 _error = msgspec.json.Decoder(RowError)
 
 
@@ -103,7 +102,9 @@ class Writer:
     def fail(self, key: str, line: bytes | None = None) -> None:
         self._failed += 1
         self._missing += line is None
-        self._failed_lines += failure(key, self._absent) if line is None else failure(key, *_reason(line))
+        self._failed_lines += (
+            failure(key, self._absent) if line is None else failure(key, *_reason(self._results.shape, line))
+        )
         if len(self._failed_lines) > MIB:
             self._flush_failures()
 
@@ -149,9 +150,10 @@ class Writer:
         self._failed_lines.clear()
 
 
-def with_members(line: bytes, request: bytes) -> bytes:
+def with_members(shape: LineShape, line: bytes, request: bytes) -> bytes:
     """The answer in ``line`` as a further member of the request."""
-    return request.rstrip()[:-1] + b',"response":' + bytes(_result.decode(line).response) + b"}\n"
+    response = bytes(parsers(shape).result.decode(line).response)
+    return b'%b,"%b":%b}\n' % (request.rstrip()[:-1], shape.response.encode(), response)
 
 
 def failure(key: str, reason: str, error: Raw | None = None) -> bytes:
@@ -160,8 +162,8 @@ def failure(key: str, reason: str, error: Raw | None = None) -> bytes:
     return head[:-1] + b',"error":' + bytes(error) + b"}\n" if error is not None else head + b"\n"
 
 
-def _reason(line: bytes) -> tuple[str, Raw | None]:
-    error = _result.decode(line).error
+def _reason(shape: LineShape, line: bytes) -> tuple[str, Raw | None]:
+    error = parsers(shape).result.decode(line).error
     if not is_given(error):
         return "the row has neither a response nor an error", None
     try:
@@ -181,15 +183,16 @@ def join_files(
     absent: str = "the service returned no row for this key",
     window: int = JOIN_WINDOW,
     validated: bool = False,
+    shape: LineShape = OWN,
 ) -> Tally:
     """Write the three outputs, not yet durable, and count. ``absent`` is the reason for keys without a row.
 
     ``validated``: the requests are sealed shards, whose lines need not be validated again. ``window`` is the number of
-    keys held in memory. Raises IntegrityError for a last row cut short, InputError for a request without a key,
-    IncompleteRun when the disk refuses.
+    keys held in memory, ``shape`` that of both sides. Raises IntegrityError for a last row cut short, InputError for a
+    request without a key, IncompleteRun when the disk refuses.
     """
-    files = RequestFiles(tuple(requests), validated)
-    with ResultFiles(results) as returned, Writer(outputs, returned, absent) as writer:
+    files = RequestFiles(tuple(requests), validated, shape)
+    with ResultFiles(results, shape) as returned, Writer(outputs, returned, absent) as writer:
         in_order = None if with_request else _join_in_order(files, returned, writer, window)
         if in_order:
             _write_in_order(*in_order, files, returned, writer)
@@ -207,7 +210,7 @@ def _join_in_order(
     An answer in its place is all but sure to stay, so it is written while the next rows are read.
     """
     with _unique_keys(requests, window) as keys:
-        join = MergeJoin(keys, plain_keys, rows)
+        join = MergeJoin(keys, partial(plain_keys, results.shape), partial(rows, results.shape))
         try:
             written = 0
             for offset, lines in results.blocks():
@@ -296,6 +299,6 @@ def _write_gathered(
         offset, length, answered = indexed.position(number) or (0, 0, False)
         lines = [results.row(offset, length)] if length else []
         if answered:
-            writer.answers([with_members(lines[0], request)] if requests else lines)
+            writer.answers([with_members(results.shape, lines[0], request)] if requests else lines)
         else:
             writer.fail(key, *lines)

@@ -18,6 +18,7 @@ import msgspec
 
 from .._options import MIB
 from .._rules.join import OutOfOrder
+from .._rules.lines import LineShape
 from .request_file import RequestFiles
 from .result_file import ParsedLines, ResultFiles, parse_all
 from .worker import command
@@ -36,7 +37,7 @@ T = TypeVar("T")
 @contextmanager
 def unique_keys_in_process(requests: RequestFiles, most: int) -> Iterator[Iterator[list[str]]]:
     """As ``unique`` gives them; the process ends with the block. Raises OutOfOrder also when it does not answer."""
-    with _output_of("keys", str(most), *map(str, requests.paths)) as output:
+    with _output_of("keys", _packed(requests.shape), str(most), *map(str, requests.paths)) as output:
         yield map(_keys.decode, output)
 
 
@@ -50,15 +51,16 @@ def keys_in_process(requests: RequestFiles, most: int) -> Iterator[Iterator[list
 @contextmanager
 def parsed_in_process(results: ResultFiles) -> Iterator[Iterator[ParsedLines]]:
     """As ``parse_all`` gives them."""
-    with _output_of("results", *map(str, results.paths)) as output:
+    with _output_of("results", _packed(results.shape), *map(str, results.paths)) as output:
         yield _completed(map(_parsed.decode, output), lambda: parse_all(results))
 
 
 def main() -> None:
     """The process's part: it ends by itself when its output is closed."""
     gc.disable()  # nothing here refers to itself, and the keys are many
-    what, *arguments = sys.argv[1:]
-    for piece in _unique_keys(*arguments) if what == "keys" else _parsed_results(arguments):
+    what, packed, *arguments = sys.argv[1:]
+    shape = msgspec.json.decode(packed, type=LineShape)
+    for piece in _unique_keys(shape, *arguments) if what == "keys" else _parsed_results(shape, arguments):
         _send(sys.stdout.buffer, _encode(piece))
     _send(sys.stdout.buffer, b"")
     sys.stdout.flush()
@@ -76,12 +78,16 @@ def unique(keys: Iterator[list[str]], most: int) -> Iterator[list[str]]:
         yield block
 
 
-def _unique_keys(most: str, *paths: str) -> Iterator[list[str]]:
-    return unique(RequestFiles(tuple(map(Path, paths))).keys(), int(most))
+def _packed(shape: LineShape) -> str:
+    return msgspec.json.encode(shape).decode()
 
 
-def _parsed_results(paths: Sequence[str]) -> Iterator[ParsedLines]:
-    with ResultFiles([*map(Path, paths)]) as results:
+def _unique_keys(shape: LineShape, most: str, *paths: str) -> Iterator[list[str]]:
+    return unique(RequestFiles(tuple(map(Path, paths)), shape=shape).keys(), int(most))
+
+
+def _parsed_results(shape: LineShape, paths: Sequence[str]) -> Iterator[ParsedLines]:
+    with ResultFiles([*map(Path, paths)], shape) as results:
         yield from parse_all(results)
 
 

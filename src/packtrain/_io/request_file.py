@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +12,12 @@ from msgspec import Struct
 
 from .._errors import InputError, IntegrityError
 from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES
+from .._rules.lines import OWN, LineShape, parsers
 from .._rules.validate import key_of
 from .disk import disk_errors, draft, make_durable, open_private, remove, start_writeback, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-# A line as most tools write it, with a key without escapes. In a valid line the name occurs only once, so the rest of
-# the line need not be parsed.
-_PLAIN = re.compile(rb'\{"key": ?"([^"\\]+)"')
 
 
 class ShardWriter:
@@ -137,12 +133,13 @@ class RequestFiles(Struct, frozen=True):
 
     paths: tuple[Path, ...]
     validated: bool = False
+    shape: LineShape = OWN
 
     def keys(self) -> Iterator[list[str]]:
         """All keys in order, some at a time. Raises InputError for a line without one."""
         take = _validated_keys if self.validated else _keys
         for path in self.paths:
-            yield from _read(path, take)
+            yield from _read(path, self.shape, take)
 
     def lines(self) -> Iterator[bytes]:
         for path in self.paths:
@@ -150,49 +147,48 @@ class RequestFiles(Struct, frozen=True):
                 yield from (line for line in file if not line.isspace())
 
 
-class _Key(Struct, gc=False):
-    key: str
+def validated_key(line: bytes, shape: LineShape = OWN) -> str:
+    """The key of a line that was validated before. Raises InputError if it has none after all.
 
-
-_key = msgspec.json.Decoder(_Key)
-
-
-def validated_key(line: bytes) -> str:
-    """The key of a line that was validated before. Raises InputError if it has none after all."""
-    plain = _PLAIN.match(line)
+    In a valid line the name occurs only once, so the rest of a plain line need not be parsed.
+    """
+    plain = parsers(shape).plain.match(line)
     try:
-        return plain[1].decode() if plain else key_of(line)
+        return plain[1].decode() if plain else key_of(line, shape)
     except UnicodeDecodeError:
-        return key_of(line)
+        return key_of(line, shape)
 
 
-def _read(path: Path, take: Callable[[list[bytes]], list[str] | None]) -> Iterator[list[str]]:
+def _read(
+    path: Path, shape: LineShape, take: Callable[[list[bytes], LineShape], list[str] | None]
+) -> Iterator[list[str]]:
     number = 0
     with path.open("rb", buffering=MIB) as file:
         while lines := file.readlines(JOIN_READ_BYTES):
-            keys = take(lines)
-            yield keys if keys is not None else list(_each(path, number, lines))
+            keys = take(lines, shape)
+            yield keys if keys is not None else list(_each(path, number, lines, shape))
             number += len(lines)
 
 
-def _validated_keys(lines: list[bytes]) -> list[str] | None:
+def _validated_keys(lines: list[bytes], shape: LineShape) -> list[str] | None:
+    match = parsers(shape).plain.match
     try:
-        return [plain[1].decode() if (plain := _PLAIN.match(line)) else key_of(line) for line in lines]
+        return [plain[1].decode() if (plain := match(line)) else key_of(line, shape) for line in lines]
     except (InputError, UnicodeDecodeError):
         return None
 
 
-def _keys(lines: list[bytes]) -> list[str] | None:
+def _keys(lines: list[bytes], shape: LineShape) -> list[str] | None:
     try:
-        return [row.key for row in map(_key.decode, lines)]
+        return [row.key for row in map(parsers(shape).key.decode, lines)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _each(path: Path, before: int, lines: list[bytes]) -> Iterator[str]:
+def _each(path: Path, before: int, lines: list[bytes], shape: LineShape) -> Iterator[str]:
     for number, line in enumerate(lines, before + 1):
         try:
             if not line.isspace():
-                yield key_of(line)
+                yield key_of(line, shape)
         except InputError as error:
             raise InputError(f"{path}:{number}: {error}") from error

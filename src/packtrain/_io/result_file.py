@@ -18,27 +18,12 @@ from .._model import Result, RowError
 from .._options import DOWNLOAD_OVERLAP, JOIN_READ_BYTES, MIB
 from .._rules.framing import Framer
 from .._rules.join import Row
-from .._wire.gemini.batches import ResultLine
+from .._rules.lines import OWN, LineShape, parsers
 from .disk import copy_range, disk_errors, open_private, sync, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
-
-
-class _Object(Struct, gc=False):
-    """Matches any object, and checks its content without building it."""
-
-
-class _Plain(Struct, gc=False, forbid_unknown_fields=True):
-    """A row that is an answer and nothing else."""
-
-    key: str
-    response: _Object
-
-
-_result = msgspec.json.Decoder(ResultLine)
-_plain = msgspec.json.Decoder(_Plain)
 
 
 class PartialDownload:
@@ -95,8 +80,9 @@ class PartialDownload:
 class ResultFiles:
     """Files of results read as one: offsets count through all of them. Open inside the block of a ``with``."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], shape: LineShape = OWN) -> None:
         self.paths = paths
+        self.shape = shape
         self._files: list[BinaryIO] = []
         self._starts: list[int] = []
 
@@ -158,30 +144,30 @@ def with_newline(line: bytes) -> bytes:
     return line if line.endswith(b"\n") else line + b"\n"
 
 
-def plain_keys(lines: list[bytes]) -> list[str] | None:
+def plain_keys(shape: LineShape, lines: list[bytes]) -> list[str] | None:
     """The keys of rows that all are answers and nothing else; None if one may be anything else. The fast way."""
     try:
         for line in lines:
             if not line.isascii():
                 line.decode()
-        return [row.key for row in map(_plain.decode, lines)]
+        return [row.key for row in map(parsers(shape).answer.decode, lines)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def rows(offset: int, lines: list[bytes]) -> Iterator[Row]:
+def rows(shape: LineShape, offset: int, lines: list[bytes]) -> Iterator[Row]:
     """Each line by itself, without blank ones. Raises IntegrityError for one cut short. The slow way."""
     for line in lines:
         if not line.isspace():
-            yield _row(offset, line)
+            yield _row(shape, offset, line)
         offset += len(line)
 
 
-def _row(offset: int, line: bytes) -> Row:
+def _row(shape: LineShape, offset: int, line: bytes) -> Row:
     ended = line.endswith(b"\n")
     try:
         line.decode()
-        row = _result.decode(line)
+        row = parsers(shape).result.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         if ended:
             return Row(offset, len(line), None)
@@ -214,38 +200,39 @@ def parse_all(results: ResultFiles) -> Iterator[ParsedLines]:
     """All lines in order. Raises IntegrityError for a row cut short."""
     number = 0
     for offset, lines in results.blocks():
-        yield _parse(number, offset, lines)
+        yield _parse(results.shape, number, offset, lines)
         number += len(lines)
 
 
-def _parse(number: int, offset: int, lines: list[bytes]) -> ParsedLines:
+def _parse(shape: LineShape, number: int, offset: int, lines: list[bytes]) -> ParsedLines:
     lengths = [*map(len, lines)]
-    plain = plain_keys(lines)
+    plain = plain_keys(shape, lines)
     if plain is not None:
         return ParsedLines(number, offset, _encode((plain, lengths)), bytes([ANSWER]) * len(lines))
     starts = itertools.accumulate(lengths, initial=offset)
-    parsed = [next(rows(start, [line]), None) for start, line in zip(starts, lines, strict=False)]
+    parsed = [next(rows(shape, start, [line]), None) for start, line in zip(starts, lines, strict=False)]
     keys = [row.key if row else None for row in parsed]
     kinds = bytes((ANSWER if row.answered else ROW) if row else BLANK for row in parsed)
     return ParsedLines(number, offset, _encode((keys, lengths)), kinds)
 
 
-class _Value(Struct):
-    """An answer as the service wrote it, or a line of failed keys as the join wrote it."""
+class _Failure(Struct):
+    """A line of failed keys, as the join wrote it."""
 
     key: str
-    response: Raw = Raw()
+    reason: str = ""
     # Whatever the service calls an error, which need not be an object.
     error: Raw = Raw()
-    reason: str = ""
 
 
-_value = msgspec.json.Decoder(_Value)
+_failure = msgspec.json.Decoder(_Failure)
 _error = msgspec.json.Decoder(RowError)
 
 
-async def read_results(path: Path, offset: int = 0, length: int | None = None) -> AsyncIterator[Result]:
-    """The rows of a file of answers or of failed keys, or of a piece of it, read block by block."""
+async def read_results(
+    path: Path, shape: LineShape | None = None, offset: int = 0, length: int | None = None
+) -> AsyncIterator[Result]:
+    """The rows of a file of answers in this shape, without one of failed keys; or of a piece of it, block by block."""
     framer, left = Framer(max_line=1 << 40), sys.maxsize if length is None else length
     with anyio.CancelScope(shield=True):  # a file that opens after a cancellation would never be closed
         file = await aiofiles.open(path, "rb", buffering=0)
@@ -254,24 +241,21 @@ async def read_results(path: Path, offset: int = 0, length: int | None = None) -
         while chunk := await file.read(min(MIB, left)):
             left -= len(chunk)
             for raw in framer.feed(chunk):
-                for result in _values(raw.data):
-                    yield result
+                for line in raw.data.split(b"\n")[:-1]:
+                    yield _answer(line, shape) if shape else _failed(line)
     finally:
         with anyio.CancelScope(shield=True):
             await file.close()
 
 
-def _values(lines: bytes) -> Iterator[Result]:
-    for line in lines.split(b"\n")[:-1]:
-        row = _value.decode(line)
-        if bytes(row.response):
-            yield Result(row.key, row.response)
-        else:
-            yield Result(row.key, None, _as_error(row))
+def _answer(line: bytes, shape: LineShape) -> Result:
+    row = parsers(shape).result.decode(line)
+    return Result(row.key, row.response)
 
 
-def _as_error(row: _Value) -> RowError:
+def _failed(line: bytes) -> Result:
+    row = _failure.decode(line)
     try:
-        return _error.decode(row.error)
+        return Result(row.key, None, _error.decode(row.error))
     except msgspec.MsgspecError:
-        return RowError(row.reason)
+        return Result(row.key, None, RowError(row.reason))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._model import Request, SourceIdentity
+from .._rules.lines import OWN, LineShape
 from .._rules.validate import encode_line
 from .sources import LINGER, skip
 
@@ -38,8 +39,9 @@ class RowsSource:
     replayable = False
     length = None
 
-    def __init__(self, rows: Iterable[Row] | AsyncIterable[Row], *, name: str = "rows") -> None:
+    def __init__(self, rows: Iterable[Row] | AsyncIterable[Row], shape: LineShape = OWN, *, name: str = "rows") -> None:
         self.name = name
+        self._shape = shape
         self._rows = rows
         self._belt = _Belt()
         self._pump: asyncio.Future[None] | None = None
@@ -96,7 +98,7 @@ class RowsSource:
     async def _pull(self, rows: AsyncIterable[Row]) -> None:
         try:
             async for row in rows:
-                self._belt.put(encode_line(row))
+                self._belt.put(encode_line(row, self._shape))
                 while self._belt.full:
                     self._belt.ready.set()
                     self._belt.drained.clear()
@@ -108,7 +110,7 @@ class RowsSource:
     def _pull_in_thread(self, rows: Iterable[Row], loop: asyncio.AbstractEventLoop) -> None:
         try:
             for row in rows:
-                self._belt.put(encode_line(row))
+                self._belt.put(encode_line(row, self._shape))
                 while self._belt.full:
                     self._belt.room.clear()
                     loop.call_soon_threadsafe(self._belt.ready.set)

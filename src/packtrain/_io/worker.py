@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from .._rules.framing import RawBlock
 from .._rules.keys import DIGEST_BYTES, digests_of
+from .._rules.lines import OWN, LineShape
 from .._rules.validate import Block, clean, scan
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Question(Struct, frozen=True):
     source: str
     raw: RawBlock
     size: int
+    shape: LineShape
 
 
 _questions = msgspec.msgpack.Decoder(Question)
@@ -49,9 +51,9 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code, *arguments]
 
 
-def packed_question(raw: RawBlock, source: str) -> bytes:
+def packed_question(raw: RawBlock, source: str, shape: LineShape = OWN) -> bytes:
     bare = msgspec.structs.replace(raw, data=b"")
-    return msgspec.msgpack.encode(Question(source, bare, len(raw.data)))
+    return msgspec.msgpack.encode(Question(source, bare, len(raw.data), shape))
 
 
 def question(message: bytes) -> Question:
@@ -86,7 +88,7 @@ def main() -> None:
         while message := _read(sys.stdin.buffer):
             asked = question(message)
             raw = msgspec.structs.replace(asked.raw, data=memory[: asked.size])
-            reply = packed_answer(raw, scan(raw, source=asked.source))
+            reply = packed_answer(raw, scan(raw, source=asked.source, shape=asked.shape))
             sys.stdout.buffer.write(len(reply).to_bytes(LENGTH_BYTES, "big") + reply)
             sys.stdout.buffer.flush()
 

@@ -21,6 +21,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .._errors import IncompleteRun
 from .._options import WORKER_BYTES
+from .._rules.lines import OWN
 from .._rules.validate import scan
 from .worker import LENGTH_BYTES, answer, command, packed_question
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import Process
 
     from .._rules.framing import RawBlock
+    from .._rules.lines import LineShape
     from .._rules.validate import Block
 
 _ALONE = "set the number of workers to 1 to do without"
@@ -42,19 +44,19 @@ class Workers:
         self._idle = workers
         self._turns = anyio.Semaphore(len(workers))
 
-    async def scan(self, raw: RawBlock, source: str) -> Block:
+    async def scan(self, raw: RawBlock, source: str, shape: LineShape = OWN) -> Block:
         """Validate one block, as ``scan`` of the rules does. Raises IncompleteRun when a process was lost."""
         if len(raw.data) > WORKER_BYTES:
-            return await scan_in_thread(raw, source)
+            return await scan_in_thread(raw, source, shape)
         async with self._turns:
             worker = self._idle.pop()
-            block = await worker.scan(raw, source)
+            block = await worker.scan(raw, source, shape)
             self._idle.append(worker)
             return block
 
 
-async def scan_in_thread(raw: RawBlock, source: str) -> Block:
-    return await anyio.to_thread.run_sync(partial(scan, raw, source=source))
+async def scan_in_thread(raw: RawBlock, source: str, shape: LineShape = OWN) -> Block:
+    return await anyio.to_thread.run_sync(partial(scan, raw, source=source, shape=shape))
 
 
 @asynccontextmanager
@@ -97,9 +99,9 @@ class Worker:
         self._input = process.stdin
         self._output = BufferedByteReceiveStream(process.stdout)
 
-    async def scan(self, raw: RawBlock, source: str) -> Block:
+    async def scan(self, raw: RawBlock, source: str, shape: LineShape = OWN) -> Block:
         self._memory[: len(raw.data)] = raw.data
-        message = packed_question(raw, source)
+        message = packed_question(raw, source, shape)
         try:
             await self._input.send(len(message).to_bytes(LENGTH_BYTES, "big") + message)
             length = await self._output.receive_exactly(LENGTH_BYTES)

@@ -5,12 +5,16 @@ A shape is a small value: worker processes get it as JSON.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec import Raw, Struct
 
 from .retry import TRANSIENT
+
+T = TypeVar("T", bound=Struct)
 
 
 class LineShape(Struct, frozen=True, kw_only=True):
@@ -26,6 +30,97 @@ class LineShape(Struct, frozen=True, kw_only=True):
     #: upper case. A number that is in neither list is read as an HTTP status.
     passing: tuple[int | str, ...] = ()
     lasting: tuple[int | str, ...] = ()
+
+
+#: packtrain's own shape.
+OWN = LineShape()
+
+
+class AnyObject(Struct, gc=False):
+    """Matches any JSON object, and checks its content without building it."""
+
+
+class Key(Struct, gc=False):
+    """The key alone."""
+
+    key: str
+
+
+class Row(Key, gc=False):
+    """A request line with the text of its request."""
+
+    request: Raw
+
+
+class CheckedRow(Key, gc=False):
+    """A request line whose request is a JSON object."""
+
+    request: AnyObject
+
+
+class ResultLine(Struct, frozen=True):
+    """A result line; the order of its members varies. An absent member is empty, a null one is none."""
+
+    key: str
+    # Not ``Raw | None``: the parser takes such a union to allow null alone.
+    response: Raw = Raw()
+    error: Raw = Raw()
+
+    @property
+    def answered(self) -> bool:
+        return is_given(self.response) and not is_given(self.error)
+
+
+class Answer(Struct, gc=False, forbid_unknown_fields=True):
+    """A result line that is an answer and nothing else."""
+
+    key: str
+    response: AnyObject
+
+
+def is_given(member: Raw) -> bool:
+    """Whether a member is there and not null."""
+    size = memoryview(member).nbytes
+    return size > 4 or (size > 0 and bytes(member) != b"null")
+
+
+class Parsers:
+    """The parsers of one shape. Made by ``parsers``."""
+
+    def __init__(self, shape: LineShape) -> None:
+        names: dict[str, str] = {
+            name: value for name, value in msgspec.structs.asdict(shape).items() if isinstance(value, str)
+        }
+        self.key = msgspec.json.Decoder(_renamed(Key, names))
+        self.row = msgspec.json.Decoder(_renamed(Row, names))
+        self.checked = msgspec.json.Decoder(_renamed(CheckedRow, names))
+        self.result = msgspec.json.Decoder(_renamed(ResultLine, names))
+        self.answer = msgspec.json.Decoder(_renamed(Answer, names))
+        #: A line as most tools write it, with a key without escapes.
+        self.plain = re.compile(rb'\{"%b": ?"([^"\\]+)"' % re.escape(shape.key.encode()))
+
+
+@lru_cache(maxsize=8)
+def parsers(shape: LineShape) -> Parsers:
+    """The parsers of a shape, made once in a process."""
+    return Parsers(shape)
+
+
+def _renamed(kind: type[T], names: dict[str, str]) -> type[T]:
+    """The struct with the shape's names in JSON; its own attributes keep theirs."""
+    fields, config = msgspec.structs.fields(kind), kind.__struct_config__
+    if all(names[field.name] == field.name for field in fields):
+        return kind
+    made = msgspec.defstruct(
+        kind.__name__,
+        [(field.name, field.type) if field.required else (field.name, field.type, field.default) for field in fields],
+        bases=(kind,),
+        rename={field.name: names[field.name] for field in fields},
+        frozen=config.frozen,
+        gc=config.gc,
+        forbid_unknown_fields=config.forbid_unknown_fields,
+    )
+    return cast("type[T]", made)
 
 
 class _Error(Struct):

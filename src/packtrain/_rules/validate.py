@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ from .._model import Reject, Request
 from .._options import MAX_DEPTH, MAX_KEY_BYTES, MIB
 from .framing import BOM
 from .keys import digests
+from .lines import OWN, LineShape, parsers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -28,13 +30,6 @@ QUOTE_BYTES = 200
 
 #: Lines judged at once, in bytes: few enough that what they are made into stays in the processor's cache.
 _GROUP = MIB // 64
-# A line without its key and the value of "request" has 22 bytes at least: {"key":"","request":} and the newline.
-# A member more takes six at least, as ,"":{} does, and one of these two a second time takes nine. So with five
-# bytes to spare nothing is given twice, and what stands last before the brace is the value of "request".
-_BARE = len(b'{"key":"","request":}\n')
-_SPARE = len(b',"":{}') - 1
-# Text before the key and between it and the value of "request", as written by most tools and by json.dumps.
-_SPELLINGS = ((b'{"key":"', b'","request":'), (b'{"key": "', b'", "request": '))
 _PIECE = MIB // 4
 # As numbers, because ``in`` takes ten times as long with bytes of length one.
 _NUL, _CR, _OBJECT = b"\0\r{"
@@ -43,27 +38,36 @@ _STEPS = [(byte in b"{[") - (byte in b"}]") for byte in range(256)]
 _LONE_SURROGATE = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+\\u[dD][89a-fA-F]", re.DOTALL
 )
-# An escaped spelling of either name needs the escape of a letter, \u0065 to \u0079.
-_NAMED = re.compile(rb'"key"|"request"|\\u00[67]')
 _POSITION = re.compile(r"\(byte (\d+)\)")
 
 
-class _Row(Struct, gc=False):
-    key: str
-    request: Raw
+class _Names:
+    """The names of a shape's two members, as a valid line spells them."""
+
+    def __init__(self, shape: LineShape) -> None:
+        self.key, self.request = shape.key, shape.request
+        key, request = shape.key.encode(), shape.request.encode()
+        # A line without its key and the value of the request has so many bytes at least: {"key":"","request":} and the
+        # newline. A member more takes six at least, as ,"":{} does, and one of these two a second time takes seven. So
+        # with five bytes to spare nothing is given twice, and the value last before the brace is that of the request.
+        self.most = len(b'{"":"","":}\n') + len(key) + len(request) + len(b',"":{}') - 1
+        #: Text before the key and between it and the request, as written by most tools and by json.dumps.
+        self.spellings = (
+            (b'{"%b":"' % key, b'","%b":' % request),
+            (b'{"%b": "' % key, b'", "%b": ' % request),
+        )
+        self.quoted = (b'"%b"' % key, b'"%b"' % request)
+        # An escaped spelling of either name needs the escape of one of its letters.
+        high = sorted({b"%x" % (byte >> 4) for byte in key + request})
+        self.escapes = [b"\\u00" + digit for digit in high]
+        self.anywhere = re.compile(b"|".join([*map(re.escape, self.quoted), rb"\\u00[%b]" % b"".join(high)]))
 
 
-class _Object(Struct, gc=False):
-    """Matches any object, and checks its content without building it."""
+@lru_cache(maxsize=8)
+def _names(shape: LineShape) -> _Names:
+    return _Names(shape)
 
 
-class _Wrapper(Struct, gc=False):
-    key: str
-    request: _Object
-
-
-_rows = msgspec.json.Decoder(_Row)
-_wrappers = msgspec.json.Decoder(_Wrapper)
 # Numbers stay text, because the standard library refuses integers above 4,300 digits.
 _members = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str, parse_float=str)
 
@@ -72,14 +76,14 @@ class Refused(Exception):  # noqa: N818 - a verdict on one line
     """Carries the reason."""
 
 
-def judge_all(data: bytes) -> tuple[list[int], list[bytes]] | None:
+def judge_all(data: bytes, shape: LineShape = OWN) -> tuple[list[int], list[bytes]] | None:
     """The quick way: end and key of each line, or None unless every line is good as it stands."""
     if not data.endswith(b"\n"):
         return None
     sizes: list[int] = []
     keys: list[bytes] = []
     for lines in groups(data):
-        found = judge_group(lines)
+        found = judge_group(lines, shape)
         if found is None:
             return None
         sizes += map(len, lines)
@@ -94,27 +98,27 @@ def groups(data: bytes) -> Iterator[list[bytes]]:
         yield lines
 
 
-def judge_group(lines: list[bytes]) -> list[bytes] | None:
+def judge_group(lines: list[bytes], shape: LineShape = OWN) -> list[bytes] | None:
     """The key of each line, or None unless every line is good as it stands.
 
     What can be asked of all of them at once costs less than asking each.
     """
-    text = b"".join(lines)
+    text, names = b"".join(lines), _names(shape)
     if _CR in text or _is_any_too_deep(lines, text):
         return None
     # No character goes across a newline, so lines put together are UTF-8 when each of them is.
     if not text.isascii() and _utf8_error(b"".join([line for line in lines if not line.isascii()])) is not None:
         return None
     try:
-        rows = list(map(_rows.decode, lines))
+        rows = list(map(parsers(shape).row.decode, lines))
         keys = [row.key.encode() for row in rows]
         if not all(keys) or max(map(len, keys)) > MAX_KEY_BYTES or _NUL in b"".join(keys):
             return None
         plain = max([len(line) - len(key) - len(row.request) for line, key, row in zip(lines, keys, rows, strict=True)])
-        if plain <= _BARE + _SPARE and all(map(bytes.endswith, lines, itertools.repeat(b"}}\n"))):
+        if plain <= names.most and all(map(bytes.endswith, lines, itertools.repeat(b"}}\n"))):
             return keys
         single = all(
-            memoryview(row.request)[0] == _OBJECT and _is_single(line, key, row.request)
+            memoryview(row.request)[0] == _OBJECT and _is_single(line, key, row.request, names)
             for line, key, row in zip(lines, keys, rows, strict=True)
         )
     except (msgspec.MsgspecError, RecursionError):
@@ -122,16 +126,18 @@ def judge_group(lines: list[bytes]) -> list[bytes] | None:
     return keys if single else None
 
 
-def judge(line: bytes) -> bytes:
+def judge(line: bytes, shape: LineShape = OWN) -> bytes:
     """The key of a line without its newline; raises Refused."""
+    names = _names(shape)
     _check_text(line)
     if _is_too_deep(line):
         raise Refused(f"nested deeper than {MAX_DEPTH} levels")
     try:
-        key = _wrappers.decode(line).key.encode()
-        doubled = _doubled(line)
+        key = parsers(shape).checked.decode(line).key.encode()
+        doubled = _doubled(line, names)
     except msgspec.ValidationError as error:
-        raise Refused(f'{error}; a line is {{"key": "…", "request": {{…}}}}, but this is {quote(line)}') from error
+        wanted = f'{{"{shape.key}": "…", "{shape.request}": {{…}}}}'
+        raise Refused(f"{error}; a line is {wanted}, but this is {quote(line)}") from error
     except msgspec.MsgspecError as error:
         raise Refused(_malformed(line, str(error))) from error
     except RecursionError:
@@ -140,28 +146,28 @@ def judge(line: bytes) -> bytes:
         ) from None
     if doubled:
         raise Refused(f'the member "{doubled}" is given twice in one line: {quote(line)}')
-    _check_key(key)
+    _check_key(key, shape)
     return key
 
 
-def _is_single(line: bytes, key: bytes, body: Raw) -> bool:
+def _is_single(line: bytes, key: bytes, body: Raw, names: _Names) -> bool:
     """Neither member is given twice; for a parsed line of which ``body`` is the last ``request``."""
-    for before, behind in _SPELLINGS:
+    for before, behind in names.spellings:
         head = before + key + behind
         if line.startswith(head) and line.startswith(memoryview(body), len(head)):
             rest = line[len(head) + len(body) :]
-            if not _NAMED.search(rest) and head.count(b'"') == 6 and b"\\" not in head:
+            if not names.anywhere.search(rest) and head.count(b'"') == 6 and b"\\" not in head:
                 return True
-    return _doubled(line) is None
+    return _doubled(line, names) is None
 
 
-def _doubled(line: bytes) -> str | None:
+def _doubled(line: bytes, names: _Names) -> str | None:
     """The wrapper's member that a valid line gives twice, if any, in whatever spelling."""
-    once = line.count(b'"key"') == 1 and line.count(b'"request"') == 1
-    if once and b"\\u006" not in line and b"\\u007" not in line:
+    once = all(line.count(name) == 1 for name in names.quoted)
+    if once and not any(escape in line for escape in names.escapes):
         return None
-    names = _members.decode(line.decode())
-    return next((name for name in ("key", "request") if names.count(name) > 1), None)
+    members = _members.decode(line.decode())
+    return next((name for name in (names.key, names.request) if members.count(name) > 1), None)
 
 
 def _check_text(line: bytes) -> None:
@@ -176,9 +182,9 @@ def _check_text(line: bytes) -> None:
         raise Refused(f"not UTF-8 at byte {bad} of the line: {quote(line, bad)}")
 
 
-def _check_key(key: bytes) -> None:
+def _check_key(key: bytes, shape: LineShape) -> None:
     if not key:
-        raise Refused('the member "key" is empty')
+        raise Refused(f'the member "{shape.key}" is empty')
     if len(key) > MAX_KEY_BYTES:
         raise Refused(f"a key of {len(key)} bytes, above the limit of {MAX_KEY_BYTES}: {quote(key)}")
     if _NUL in key:
@@ -244,22 +250,15 @@ def quote(line: bytes, at: int = 0) -> str:
     return f"{'…' if start else ''}{piece!r}{'…' if start + QUOTE_BYTES < len(line) else ''}"
 
 
-class _Key(Struct, gc=False):
-    key: str
-
-
-_keys = msgspec.json.Decoder(_Key)
-
-
-def key_of(line: bytes) -> str:
+def key_of(line: bytes, shape: LineShape = OWN) -> str:
     """The key of a valid line. InputError if it has none."""
     try:
-        return _keys.decode(line).key
+        return parsers(shape).key.decode(line).key
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"no key: {error} in {quote(line)}") from error
 
 
-def encode_line(request: Request | dict[str, object] | bytes) -> bytes:
+def encode_line(request: Request | dict[str, object] | bytes, shape: LineShape = OWN) -> bytes:
     """A row given in Python as one line with its newline. It is judged later, like any line of a file.
 
     Raises TypeError for other types and for members that have no JSON form, InputError for a body that
@@ -276,7 +275,8 @@ def encode_line(request: Request | dict[str, object] | bytes) -> bytes:
     body = bytes(request.body)
     if b"\n" in body:
         raise InputError(f"the body of key {request.key!r} stands on several lines; give its JSON text on one line")
-    return b'{"key":%b,"request":%b}\n' % (msgspec.json.encode(request.key), body)
+    key, value = shape.key.encode(), shape.request.encode()
+    return b'{"%b":%b,"%b":%b}\n' % (key, msgspec.json.encode(request.key), value, body)
 
 
 _BLANK = b" \t\r"
@@ -320,13 +320,13 @@ class Block(Struct, frozen=True, kw_only=True):
         return self.offset + self.raw_starts[position]
 
 
-def scan(raw: RawBlock, *, source: str) -> Block:
+def scan(raw: RawBlock, *, source: str, shape: LineShape = OWN) -> Block:
     """Judge the lines of a frame. It blocks for about 2 us per line of 1 kB: call it in a thread or process of its own.
 
     Raises InputError only when the calling stack leaves no room for ``MAX_DEPTH`` levels of nesting; no
     content of a line raises.
     """
-    return _scan_clean(raw, source) or _scan_each(raw, source)
+    return _scan_clean(raw, source, shape) or _scan_each(raw, source, shape)
 
 
 def numbered(block: Block, before: int) -> Block:
@@ -366,9 +366,9 @@ def without(block: Block, positions: Collection[int], reason: Callable[[bytes], 
     )
 
 
-def repeated_key(line: bytes) -> str:
+def repeated_key(line: bytes, shape: LineShape = OWN) -> str:
     """The reason for a line whose key was used before."""
-    return f"key {quote(key_of(line).encode())} was already used earlier in this run; keys must be unique"
+    return f"key {quote(key_of(line, shape).encode())} was already used earlier in this run; keys must be unique"
 
 
 def larger_than_shard(line: bytes, max_bytes: int) -> str:
@@ -376,12 +376,12 @@ def larger_than_shard(line: bytes, max_bytes: int) -> str:
     return f"a line of {len(line)} bytes is larger than a shard of {max_bytes} bytes; raise the limit or cut it"
 
 
-def _scan_clean(raw: RawBlock, source: str) -> Block | None:
+def _scan_clean(raw: RawBlock, source: str, shape: LineShape) -> Block | None:
     """A frame in which every line is good, with all its lines ending alike; None for any other."""
     if raw.overlong:
         return None
     data = raw.data.replace(b"\r\n", b"\n") if _CR in raw.data else raw.data
-    found = judge_all(data)
+    found = judge_all(data, shape)
     if found is None:
         return None
     ends, keys = found
@@ -412,11 +412,11 @@ def clean(
     )
 
 
-def _scan_each(raw: RawBlock, source: str) -> Block:
+def _scan_each(raw: RawBlock, source: str, shape: LineShape) -> Block:
     """The careful way: where a group of lines is not all good, each by itself, with a reason for each refused."""
-    found = _Found(raw, source)
+    found = _Found(raw, source, shape)
     for lines in groups(raw.data):
-        keys = judge_group(lines) if lines[-1].endswith(b"\n") else None
+        keys = judge_group(lines, shape) if lines[-1].endswith(b"\n") else None
         if keys is None:
             for line in lines:
                 found.judge(line)
@@ -428,8 +428,9 @@ def _scan_each(raw: RawBlock, source: str) -> Block:
 class _Found:
     """What has been found in a frame so far."""
 
-    def __init__(self, raw: RawBlock, source: str) -> None:
+    def __init__(self, raw: RawBlock, source: str, shape: LineShape) -> None:
         self._raw = raw
+        self._shape = shape
         self._source = source
         self._kept: list[bytes] = []
         self._starts: list[int] = []
@@ -459,7 +460,7 @@ class _Found:
             self._blank += 1
             return
         try:
-            self._keys.append(judge(text))
+            self._keys.append(judge(text, self._shape))
         except Refused as refused:
             self._rejects.append(Reject(self._source, self._number, self._raw.offset + start, str(refused)))
             return

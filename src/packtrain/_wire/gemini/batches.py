@@ -102,24 +102,6 @@ class RawPage(Struct, frozen=True, rename="camel"):
     next_page_token: str = ""
 
 
-class ResultLine(Struct, frozen=True):
-    """A line of a results file; the order of its members varies. An absent member is empty, a null one is none."""
-
-    key: str
-    # Not ``Raw | None``: the parser takes such a union to allow null alone.
-    response: Raw = Raw()
-    error: Raw = Raw()
-
-    @property
-    def answered(self) -> bool:
-        return is_given(self.response) and not is_given(self.error)
-
-
-def is_given(member: Raw) -> bool:
-    size = memoryview(member).nbytes
-    return size > 4 or (size > 0 and bytes(member) != b"null")
-
-
 def create(*, model: str, task: Task, display_name: str, file: str, seconds: float) -> Call:
     """``seconds`` bound how late the service may still accept a create whose answer we no longer wait for."""
     model = model if "/" in model else _MODEL + model
