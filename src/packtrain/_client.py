@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from ._errors import IncompleteRun, InputError
+from ._errors import DecisionRefused, Stopped
 from ._exits import plain_errors
 from ._flow.decisions import resolve
 from ._flow.driver import complete, drive_all
@@ -209,9 +209,7 @@ class Client:
         with plain_errors():
             await take_in(ctx, inputs)
         if not (await self._manifest.cursor(run_id)).done:
-            raise IncompleteRun(
-                f"run {run_id!r}: stopped before the end of the input; submit it again to a new client, to go on"
-            )
+            raise Stopped(f"run {run_id!r}: stopped before the end of the input", run=run_id)
         return ctx.run
 
     async def drive(self) -> None:
@@ -235,7 +233,7 @@ class Client:
         run = await self._manifest.find_run(run_id)
         if run is None:
             known = ", ".join(run.id for run in await self._manifest.runs()) or "none"
-            raise InputError(f"there is no run {run_id!r} here; runs that there are: {known}")
+            raise DecisionRefused(f"there is no run {run_id!r} here; runs are: {known}", shard=shard)
         row = await resolve(self._context.context(run), shard, decision, job)
         await refresh(self._context, run_id)
         return row

@@ -36,6 +36,14 @@ class PacktrainError(_Facts, Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _bare, (type(self), self.message), vars(self)
+
+
+def _bare(kind: type[PacktrainError], message: str) -> PacktrainError:
+    """An error that is copied or unpickled, before its facts are set."""
+    return kind.__new__(kind, message)
+
 
 # --- what the caller gave
 
@@ -135,15 +143,11 @@ class IntegrityError(PacktrainError):
 
 
 class FileDamaged(IntegrityError):
-    """A file of the state directory is missing or changed.
-
-    ``run`` is the run's token; ``shard`` is given when the file is of a shard that is still to be sent.
-    """
+    """A file of the state directory is missing or changed; ``run`` is the run's token."""
 
     path: Path
     manifest: Path
     run: str
-    shard: int | None = None
 
 
 class KeysDamaged(IntegrityError):
@@ -282,6 +286,8 @@ class DecisionNeeded(IncompleteRun):
 
     state: Path
     run: str
+    #: The run's token.
+    token: str
     #: Shard -> why it is quarantined.
     shards: Mapping[int, str]
     #: Shard -> the job that may be adopted for it.

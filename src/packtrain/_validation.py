@@ -24,7 +24,7 @@ def check_out(out: str | os.PathLike[str]) -> None:
     """Raises InputError for what has no name of its own: those of the state directory and of the lists are made of
     it."""
     if os.path.basename(os.fspath(out).rstrip("/")) in ("", ".", ".."):  # noqa: PTH119 - a Path drops the dot
-        raise InputError(f"{os.fspath(out)!r} has no name of its own; give a name for --out, as in answers.jsonl")
+        raise InputError(f"{os.fspath(out)!r} has no name of its own, as answers.jsonl has")
 
 
 _SUFFIX = ".packtrain"

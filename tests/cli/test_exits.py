@@ -24,7 +24,7 @@ from packtrain._exits import leading_error
 from packtrain.cli.advice import message
 from packtrain.cli.exits import CredentialError, Exit, UsageError, code, expected, of_summary
 
-STUCK = DecisionNeeded("1 shard", state=Path("s"), run="main", shards={0: "refused"}, candidates={})
+STUCK = DecisionNeeded("1 shard", state=Path("s"), run="main", token="t", shards={0: "refused"}, candidates={})
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,7 @@ async def test_a_key_of_another_account_is_refused(place: Place, reached: State)
     """Nothing is made there, and the first key goes on."""
     source = await begin(place, lambda s: s.count(reached, State.CLOSED) > 0)
     async with serving(place.root / "elsewhere") as origin:
-        with pytest.raises(
-            ManifestError, match=rf"would be made, and paid for, again.*`packtrain adopt {place.state}`"
-        ):
+        with pytest.raises(ManifestError, match="does not show its jobs"):
             await go_on(place, source, place.service_at(origin))
     assert "batch_created" not in (place.root / "elsewhere" / "truth.jsonl").read_text()
     async with packtrain.open_client(place.state, service=replace(place.service, key=Secret(FIRST))):

@@ -106,7 +106,7 @@ async def test_a_manifest_that_comes_back_meanwhile_is_not_replaced(place: Place
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(put_back)
-        with pytest.raises(ManifestError, match="is there, so start the same"):
+        with pytest.raises(ManifestError, match="is there, so there is nothing to recover"):
             await recover(place, source, run)
     assert (await complete(place, source)).answered == LINES
 
@@ -115,7 +115,7 @@ async def test_damaged_manifest_is_made_anew(place: Place) -> None:
     """Moved aside, its place is taken by the new one; the old one stays, and so does what it says of its runs."""
     source = place.requests(LINES)
     run = await begin(place, source, lambda s: s.jobs_created > 2)
-    with pytest.raises(ManifestError, match="is there, so start the same"):
+    with pytest.raises(ManifestError, match="is there, so there is nothing to recover"):
         await recover(place, source, run)
     (place.state / "manifest.db").rename(place.state / "manifest.db.damaged")
     with pytest.raises(ManifestError, match="is gone"):
@@ -146,9 +146,9 @@ async def test_another_model_or_task_is_refused_by_its_name(place: Place) -> Non
     run = await begin(place, source, lambda s: s.jobs_created > 2)
     (place.state / "manifest.db").unlink()
     noted = (place.state / "manifest.run").read_bytes()
-    with pytest.raises(InputError, match=r"--model m --task generate, .* not with --model other --task generate"):
+    with pytest.raises(InputError, match=r"model m and task generate, .* not with model other and task generate"):
         await recover(place, source, run, model="other")
-    with pytest.raises(InputError, match=r"--task generate, .* not with --model m --task embed"):
+    with pytest.raises(InputError, match=r"task generate, .* not with model m and task embed"):
         await recover(place, source, run, task="embed")
     assert (place.state / "manifest.run").read_bytes() == noted
     (place.state / "manifest.run").unlink()
@@ -165,7 +165,7 @@ async def test_nothing_to_recover_is_said(place: Place) -> None:
     shutil.rmtree(place.state)
     with pytest.raises(ManifestError, match="lists no job of run"):
         await recover(place, source, "a" * 26)
-    with pytest.raises(InputError, match="is no run"):
+    with pytest.raises(InputError, match="is no token of a run"):
         await recover(place, source, "../../etc")
     place.out.write_text("answers")
     with pytest.raises(InputError, match="exists already"):
@@ -191,7 +191,7 @@ async def test_copy_goes_on_by_a_persons_word(place: Place) -> None:
     await begin(place, source, lambda s: s.shards == SHARDS)
     shutil.copytree(place.state, copy)
     await complete(place, source)
-    with pytest.raises(ManifestError, match="packtrain adopt"):
+    with pytest.raises(ManifestError, match="put back"):
         await complete(place, source, copy)
     await packtrain.adopt(copy)
     answers = place.out.read_bytes()
@@ -233,7 +233,7 @@ async def test_manifest_put_back_without_its_shards_is_made_anew(place: Place) -
     place.out.unlink()
     with pytest.raises(ManifestError, match="an older copy was put back"):
         await complete(place, source)
-    with pytest.raises(ManifestError, match=f"is gone, .*recover INPUT... --run {run}"):
+    with pytest.raises(ManifestError, match="is gone"):
         await packtrain.adopt(place.state)
     manifest.unlink()
     await recover(place, source, run)
@@ -299,7 +299,7 @@ async def test_a_directory_put_back_in_place_is_known_by_the_jobs_that_it_has_fo
     answers = place.out.read_bytes()
     put_back(place.state)
     place.out.unlink()
-    with pytest.raises(ManifestError, match=rf"does not know of.*packtrain adopt {place.state}"):
+    with pytest.raises(ManifestError, match="does not know of"):
         await complete(place, source)
     assert (before, len(place.truth("batch_created"))) == (SHARDS, SHARDS)
     await packtrain.adopt(place.state)

@@ -81,7 +81,7 @@ async def test_an_output_cannot_become_a_directory_between_two_starts(place: Pla
         work = partial(client.run, source, model="m", out=place.out)
         await run_until(client, lambda statistics: statistics.count(State.CLOSED) >= 3, work)
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-        with pytest.raises(ManifestError, match="another"):
+        with pytest.raises(ManifestError, match="other settings"):
             await client.run(source, model="m", out=f"{place.root}/parts/")
         assert (await client.run(source, model="m", out=place.out)).answered == 100
 
@@ -96,7 +96,7 @@ async def test_an_output_that_exists_is_not_written_over(place: Place) -> None:
         (place.root / name / file).write_text("precious")
     for out in (source, place.out, place.root / "parts", place.root / "marked"):
         async with packtrain.open_client(f"{out}.state", service=place.service) as client:
-            with pytest.raises(InputError, match="choose another --out"):
+            with pytest.raises(InputError, match=r"exists already|is an input"):
                 await client.run(source, model="m", out=out)
     assert place.out.read_text() == "precious"
     assert len(read_lines(source)) == 3

@@ -64,7 +64,7 @@ async def test_a_shard_with_a_file_that_is_gone_before_its_join_waits_for_a_pers
         content = path.read_bytes()
         for damage in ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]:
             path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
-            said = rf"{path.name} (is gone|has \d+ bytes).*recover INPUT... --run \w{{26}}"
+            said = rf"{path.name} (is gone|has \d+ bytes)"
             with pytest.raises(IncompleteRun, match=said):
                 await run(place, ONE)
             path.write_bytes(content)
@@ -79,7 +79,7 @@ async def test_a_shard_without_a_job_whose_file_is_gone_can_be_dropped_again(tmp
         await break_off(place, "manifest.UploadIntended@1")
         (path,) = place.state.glob("shards/*/*-0.jsonl")
         content = path.read_bytes()
-        for said in ("--retry` send it", "its lines can't be listed as failed.*--drop` list"):
+        for said in ("is gone", "its lines can't be listed as failed"):
             path.unlink()
             with pytest.raises(IncompleteRun, match=said):
                 await run(place, ONE)
@@ -116,7 +116,7 @@ async def test_a_file_that_is_gone_before_the_merge_stops_the_run(tmp_path: Path
         content = path.read_bytes()
         for damage in ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]:
             path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
-            said = rf"{path.name} (is gone|has \d+ bytes).*recover INPUT... --run \w{{26}}"
+            said = rf"{path.name} (is gone|has \d+ bytes)"
             with pytest.raises(IntegrityError, match=said):
                 await run(place, ONE)
             path.write_bytes(content)

@@ -145,5 +145,5 @@ async def test_verifying_needs_a_state_that_nobody_drives(place: Place) -> None:
         with pytest.raises(ManifestError, match="in use by process"):
             await packtrain.verify(place.state)
     await complete(place, place.out)
-    with pytest.raises(InputError, match="--out"):
+    with pytest.raises(InputError, match="where its answers are"):
         await packtrain.verify(place.state)

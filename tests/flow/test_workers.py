@@ -118,7 +118,7 @@ async def test_a_lost_worker_ends_the_run_and_says_so() -> None:
     async with open_workers(2) as workers:
         for pid in children():
             os.kill(pid, signal.SIGKILL)
-        lost = r"SIGKILL, perhaps because memory ran out.*start the same command again"
+        lost = r"SIGKILL, perhaps because memory ran out"
         with pytest.raises(IncompleteRun, match=lost):
             await workers.scan(RawBlock(good(1), 0, 0), "in")
     assert children() == []
@@ -129,7 +129,7 @@ async def test_workers_that_cannot_start_say_so(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     (tmp_path / "in").write_bytes(good(1))
     await packtrain.split([tmp_path / "in"], tmp_path / "out")
-    with pytest.raises(IncompleteRun, match="set the number of workers to 1"):
+    with pytest.raises(IncompleteRun, match="no worker process could be started"):
         await packtrain.split([tmp_path / "in"], tmp_path / "out", options=Options(workers=2))
 
 

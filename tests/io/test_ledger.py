@@ -162,7 +162,7 @@ def test_a_disk_that_refuses_stops_the_run(ledger: Ledger, directory: Path) -> N
     """It is the disk's error, with what to do."""
     ledger.add(keys(range(5)))
     directory.rmdir()
-    with pytest.raises(IncompleteRun, match="start the same command again"):
+    with pytest.raises(IncompleteRun, match="disk"):
         ledger.seal(0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from packtrain._errors import IncompleteRun, ProtocolError, TransportError
+from packtrain._errors import DiskFailed, ProtocolError, TransportError
 from packtrain._io.result_file import PartialDownload
 from packtrain._options import KIB
 
@@ -88,6 +88,6 @@ def test_a_start_beyond_what_is_here_would_leave_a_hole(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_to_cut_a_part_is_told_as_one() -> None:
     """The run can be started again; it is no defect."""
     part = PartialDownload(Path("/dev/full"))
-    with pytest.raises(IncompleteRun, match="start the same command again"):
+    with pytest.raises(DiskFailed, match="Invalid argument"):
         part.discard()
     part.close()

@@ -88,7 +88,7 @@ def test_copy_is_refused(path: Path, tmp_path: Path) -> None:
     """The original may go on at the same time; what it does, the copy does not see. The original is not disturbed."""
     lived(path, State.SUBMITTED)
     copy = copied(path, tmp_path / "copy")
-    refused(copy, rf"copied here, or put back.*packtrain adopt {copy.parent}")
+    refused(copy, "copied here, or put back")
     start(path)
 
 
@@ -186,10 +186,10 @@ def test_first_start_that_was_cut_short_goes_on(path: Path) -> None:
 
 
 def test_lost_manifest_is_no_new_run(path: Path) -> None:
-    """Refused, with what it takes to recover; nothing is made in its place."""
+    """Refused; nothing is made in its place."""
     lived(path, State.SUBMITTED)
     path.unlink()
-    refused(path, f"is gone.*recover.*--run {RUN.token}")
+    refused(path, "is gone")
     assert [token.run for token in read_tokens(path)] == [RUN.token]
     tokens_of(path).unlink()
     start(path)

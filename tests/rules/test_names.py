@@ -43,5 +43,5 @@ def test_answers_have_a_name(out: str) -> None:
 @pytest.mark.parametrize("out", ["", ".", "..", "/", "./", "../", "d/.", "d/..", "d/../"])
 def test_answers_without_a_name_are_refused(out: str) -> None:
     """The state directory and the lists are called after them."""
-    with pytest.raises(InputError, match="give a name for --out"):
+    with pytest.raises(InputError, match="has no name of its own"):
         check_out(out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -140,22 +139,12 @@ class Landing:
 
     def check(self) -> None:
         """Blocking. Raises IntegrityError when a file that is to be joined is gone or cut short."""
-        require, parent = partial(self._ctx.files.require, spoiled=self._spoiled), self._asked.parent
+        require, parent = self._ctx.files.require, self._asked.parent
         require(self._asked.requests, self._shard.bytes)
         if parent is not None:
             require(parent.answers, self._asked.parent_tally.bytes)
             require(parent.failed)
             require(parent.requests)
-
-    def _spoiled(self, path: Path, how: str) -> IntegrityError:
-        manifest, row = self._ctx.files.manifest, self._job
-        decision = f"--adopt {row.job}` fetch them again" if row.job else "--drop` list its lines as failed"
-        return IntegrityError(
-            f"{path} {how}. Put it back as it was, then let `packtrain resolve {manifest.parent} --shard {row.shard} "
-            f"{decision}. If it is lost, move {manifest}, and its -wal if there is one, aside, and let `packtrain "
-            f"recover INPUT... --run {self._ctx.run.token}` make the run anew: it fetches what was answered once more, "
-            "and pays for no job twice"
-        )
 
     async def join(self) -> Tally:
         """Join what came down; the files are not durable yet."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
-from .._errors import InputError
+from .._errors import DecisionRefused
 from .._io.spool import digest_of
 from .._model import Decision, DuplicateJob, DuplicateState, ShardRow, State, Upload
 from .._rules import naming
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def resolve(ctx: RunContext, shard: int, decision: Decision, job: str | None) -> ShardRow:
-    """The shard's row after the decision, which is one transaction. Raises InputError when it can't be taken."""
+    """The shard's row after the decision, which is one transaction. Raises DecisionRefused when it can't be taken."""
     row = await _quarantined(ctx, shard)
     match decision:
         case "adopt":
@@ -39,9 +39,10 @@ async def _quarantined(ctx: RunContext, shard: int) -> ShardRow:
     if row is None:
         count = (await ctx.manifest.statistics(ctx.run.id)).shards
         if not 0 <= shard < count:
-            raise InputError(f"there is no shard {shard}; {_numbers(count)}")
+            raise DecisionRefused(f"there is no shard {shard}; {_numbers(count)}", shard=shard)
         others = ", ".join(str(row.shard) for row in stuck) or "none"
-        raise InputError(f"shard {shard} is not quarantined, so there is nothing to decide; quarantined: {others}")
+        fact = f"shard {shard} is not quarantined, so there is nothing to decide; quarantined: {others}"
+        raise DecisionRefused(fact, shard=shard)
     return row
 
 
@@ -53,12 +54,12 @@ async def _adopt_job(ctx: RunContext, row: ShardRow, name: str) -> ShardRow:
     """The job ``name`` at the service is the shard's."""
     able = ctx.provider.capabilities
     if not re.fullmatch(able.job_name, name):
-        raise InputError(f"{name!r} is not the name of a job; they look like {able.job_example}")
+        raise DecisionRefused(f"{name!r} is not the name of a job; they look like {able.job_example}", shard=row.shard)
     job = await ctx.provider.find_job(name)
     if job is None:
-        raise InputError(f"{name}: the service shows no such job; see its name, and whether it is the same key")
+        raise DecisionRefused(f"{name}: the service shows no such job to this key", shard=row.shard)
     if strange := mismatch(job, ctx.run, await ctx.manifest.shard(row)):
-        raise InputError(f"{strange}; it was not adopted")
+        raise DecisionRefused(f"{strange}; it was not adopted", shard=row.shard)
     if name == row.job:
         return await ctx.record(row, JobKept(submitted_at=ctx.service_now(), reason=_reason("kept", row)))
     before = [_given_up(row, row.job)] if row.job is not None else []
@@ -83,15 +84,12 @@ async def _drop(ctx: RunContext, row: ShardRow) -> ShardRow:
 
 
 def _require(ctx: RunContext, shard: Shard, whole: bool) -> None:
-    """Blocking. Raises InputError when the file of the shard, from which its lines are sent and listed, is no help."""
+    """Blocking. Raises DecisionRefused when the file of the shard, which the lines come from, is gone or changed."""
     path = ctx.files.shard(shard.index, shard.generation)
     found = path.stat().st_size if path.is_file() else None
     if found != shard.bytes or (whole and digest_of(path) != shard.sha256):
         state = "is gone" if found is None else "is not as it was sealed"
-        raise InputError(
-            f"{path} {state}; nothing was decided. Put it back as it was: of the same input `packtrain split` makes "
-            "the same shards, with the limits that the run was given"
-        )
+        raise DecisionRefused(f"{path} {state}; nothing was decided", shard=shard.index, path=path)
 
 
 async def _left(ctx: RunContext, row: ShardRow) -> list[DuplicateJob]:

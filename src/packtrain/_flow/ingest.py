@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from .._errors import InputError
+from .._errors import InputChanged, InputError
 from .._io.inputs import compare_identities, open_sources
 from .._io.ledger import Ledger
 from .._io.request_file import ShardCheck, ShardWriter
@@ -291,9 +291,10 @@ class Ingest:
         if self._shadow is None:
             await self._enter(target, digest, self._stamped(position))
         elif digest != self._shadow.sha256:
-            raise InputError(
-                f"the input is not the one that this run was started with: it differs before line {position.line + 1}. "
-                "A stream must be given again from its start; for another one, choose another --out and --state"
+            raise InputChanged(
+                f"the input is not the one that this run was started with: it differs before line {position.line + 1}; "
+                "a stream must be given again from its start",
+                name=self._sources[0].name,
             )
 
     async def _enter(self, target: Target, digest: str, reached: Cursor) -> None:
@@ -316,8 +317,9 @@ class Ingest:
         if self._target is not None and self._target.lines:
             await self._seal(self._cursor)
         if self._shards < self._sealed:
-            raise InputError(
-                f"the input ended at line {self._cursor.lines}, earlier than at the first start; give it again whole"
+            raise InputChanged(
+                f"the input ended at line {self._cursor.lines}, earlier than at the first start",
+                name=self._sources[-1].name,
             )
         if not self._cursor.valid:
             names = ", ".join(source.name for source in self._sources[:3])

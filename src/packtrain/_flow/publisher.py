@@ -236,6 +236,7 @@ async def _refuse_undecided(ctx: RunContext) -> None:
             f"{counted(len(stuck), 'shard')} {need} a decision; all others are answered. {named}",
             state=ctx.spool.root,
             run=ctx.run.id,
+            token=ctx.run.token,
             shards=reasons,
             candidates={shard: job for shard, job in jobs.items() if job is not None},
         )

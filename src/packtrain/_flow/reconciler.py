@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._errors import ApiError, ManifestError, PacktrainError, ProtocolError, TransportError
+from .._errors import ApiError, PacktrainError, ProtocolError, Restored, TransportError
 from .._model import DuplicateState, JobState, RemoteJob, ShardRow, State
 from .._options import ATTEMPTS, LONGEST_JOB, LONGEST_WAIT
 from .._rules import naming, submission
@@ -61,7 +61,7 @@ async def next_generation(ctx: RunContext, row: ShardRow) -> naming.Tag | None:
 
 
 async def refuse_unknown(ctx: RunContext) -> None:
-    """One pass over the list: raises ManifestError when it shows jobs whose creates the manifest never intended.
+    """One pass over the list: raises Restored when it shows jobs whose creates the manifest never intended.
 
     A directory that was put back in place, its files written over, has inode and witness of then, and shows no trace.
     """
@@ -71,12 +71,11 @@ async def refuse_unknown(ctx: RunContext) -> None:
     found = unknown(ctx.run.token, listing.jobs.values(), await ctx.manifest.rows(ctx.run.id))
     if found:
         rows = counted(len(found), "job")
-        raise ManifestError(
+        raise Restored(
             f"{ctx.files.manifest}: the service has {rows} of this run that this manifest does not know of "
             f"({found[0].name} is {found[0].display_name}), so it was put back from an older copy, and would have jobs "
-            "made, and paid for, again. If no other copy of it is at work, and none will be, say so with "
-            f"`packtrain adopt {ctx.files.manifest.parent}`; each shard is then looked for at the service before it is "
-            "sent"
+            "created, and paid for, again",
+            state=ctx.spool.root,
         )
 
 

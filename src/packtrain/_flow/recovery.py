@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._errors import ApiError, InputError, ManifestError
+from .._errors import ApiError, NothingToRecover, OtherAccount, OtherContent
 from .._exits import plain_errors
 from .._model import Credential, State
 from .._rules import naming, quota
@@ -37,31 +37,27 @@ _ASKED = 5
 async def check_account(client: ClientContext) -> None:
     """Take a new key, or a service at a new place, only if what was made with the last one is shown there.
 
-    Raises ManifestError when nothing of it is shown, and what the service says about a key that it refuses.
+    Raises OtherAccount when nothing of it is shown, and the ApiError of a key that the service refuses.
     """
     manifest, provider, place, key = client.manifest, client.provider, client.place, client.service.key
     mark = await manifest.credential()
     if mark is not None and _fits(mark, place, key):
         return
     if mark is not None and not await _is_ours(manifest, provider):
-        told = _elsewhere(mark.place, place) if mark.place != place else _OTHER_KEY
-        raise ManifestError(f"{told} with `packtrain adopt {client.spool.root}`")
+        moved = mark.place != place
+        fact = _elsewhere(mark.place, place) if moved else _OTHER_KEY
+        raise OtherAccount(fact, state=client.spool.root, key=not moved)
     salt = secrets.token_hex(16)
     await manifest.set_credential(Credential(salt, _digest(salt, key), place))
 
 
-_OTHER_KEY = (
-    "this state directory was driven with another key, and the service does not show its jobs to this one: with the "
-    "key of another account they would be made, and paid for, again. Give a key of the same account; if it is one, and "
-    "the jobs are gone because they are old, say so"
-)
+_OTHER_KEY = "this state directory was driven with another key, and the service does not show its jobs to this one"
 
 
 def _elsewhere(then: str, now: str) -> str:
     return (
         f"this state directory was driven with the service at {then or 'another address'}, and the one at {now} does "
-        "not show its jobs: they would be made, and paid for, again. Give --service as it was; if it is the same "
-        "service, and the jobs are gone because they are old, say so"
+        "not show its jobs"
     )
 
 
@@ -135,25 +131,25 @@ async def _stop_when_full(ctx: RunContext) -> None:
 
 
 async def _find_jobs(ctx: RunContext) -> list[RemoteJob]:
-    """All jobs of the run that the service lists. Raises ManifestError when there are none, InputError when they are of
-    another model."""
+    """All jobs of the run that the service lists. Raises NothingToRecover when there are none, OtherContent when they
+    are for another model."""
     found = list((await list_jobs(ctx.provider, ctx.run.token)).jobs.values())
     if not found:
-        raise ManifestError(
-            f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from; see whether the "
-            "key is of the same account, and whether the run is the one that the names of its jobs have after 'pt1.'"
+        raise NothingToRecover(
+            f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from",
+            run=ctx.run.token,
         )
     for other in found:
         if other.model and not naming.same_model(other.model, ctx.run.model):
-            raise InputError(
-                f"{other.name} of run {ctx.run.token} is for model {other.model}, not for "
-                f"{ctx.run.model}; nothing was recovered: give --model as at the first start"
+            raise OtherContent(
+                f"{other.name} of run {ctx.run.token} is for model {other.model}, not for {ctx.run.model}",
+                run=ctx.run.token,
             )
     return found
 
 
 async def _compare(ctx: RunContext, found: list[RemoteJob]) -> int:
-    """How many of the sealed shards have a job. Raises InputError when one was made of other lines."""
+    """How many of the sealed shards have a job. Raises OtherContent when one was made of other lines."""
     contents: dict[tuple[int, int], set[tuple[str, int]]] = {}
     for job in found:
         if tag := naming.read_tag(ctx.run.token, job.display_name):
@@ -163,9 +159,8 @@ async def _compare(ctx: RunContext, found: list[RemoteJob]) -> int:
         shard = await ctx.manifest.shard(row)
         theirs = contents.get((shard.index, shard.generation), set())
         if theirs - {(shard.sha256[:16], shard.lines)}:
-            raise InputError(
-                f"shard {shard.index} of run {ctx.run.token} was made of other lines than these; give the same input, "
-                "in the same order, and the same --max-shard-bytes and --max-shard-requests as at the first start"
+            raise OtherContent(
+                f"shard {shard.index} of run {ctx.run.token} was made of other lines than these", run=ctx.run.token
             )
         with_job += bool(theirs)
     return with_job

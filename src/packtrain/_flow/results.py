@@ -1,4 +1,4 @@
-"""The answers of a run as values: as they land, or from the output that was made of them."""
+"""Answers of a run as values: as they land, or from the published output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._errors import IncompleteRun, InputError
+from .._errors import OutputUnknown, Stopped
 from .._io.result_file import read_results
 from .._model import ShardRow, State, Tally
 from .._rules.generations import latest
@@ -34,8 +34,8 @@ class Results:
     async def read(self) -> AsyncIterator[Result]:
         """Shard by shard, until all have landed or wait for a person; of each the answers, then the failed keys.
 
-        Raises InputError when ``out`` is needed and not told, ManifestError when it is not what was published, and
-        IncompleteRun when a stop was asked for before all had landed.
+        Raises OutputUnknown when ``out`` is needed and not given, OutputChanged when it is not what was published, and
+        Stopped when a stop was asked for before all had landed.
         """
         ctx, given = self._ctx, set[int]()
         while True:
@@ -51,7 +51,7 @@ class Results:
             if done and all(row.shard in given or row.state is State.QUARANTINED for row in rows):
                 return
             if stopped:
-                raise IncompleteRun("stopped before all answers had come; the others come at the next start")
+                raise Stopped("stopped before all answers had come; the others come at the next start", run=ctx.run.id)
             await changed.wait()
 
     async def _shard(self, row: ShardRow, offset: int) -> AsyncIterator[Result]:
@@ -78,7 +78,7 @@ class Results:
         path = self._out or answers_of(state)
         if path is None or not await anyio.Path(path).exists():
             named = "" if path is None else f", and {path} is not there"
-            raise InputError(f"the answers of run {ctx.run.id!r} were published{named}; tell where they are with out")
+            raise OutputUnknown(f"the answers of run {ctx.run.id!r} were published{named}; ``out`` names them")
         output = Output(Path(path), parts=False)
         if await ctx.manifest.published(ctx.run.id):
             await check_published(output, (await ctx.manifest.statistics(ctx.run.id)).tally.bytes)

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from .._errors import IncompleteRun, InputError, ManifestError
+from .._errors import InputError, InputUnfinished, OutputUnknown, UnknownRun
 from .._io.inputs import compare_inputs as compare_named
 from .._model import Limits, Run, Task
 from .._options import Policy
@@ -213,7 +213,7 @@ def describe(
     """
     check_model(model)
     if task not in get_args(Task):
-        raise InputError(f"there is no task {task!r}; give one of {', '.join(get_args(Task))}")
+        raise InputError(f"there is no task {task!r}; tasks are {', '.join(get_args(Task))}")
     limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
     return Run(
         id=run_id,
@@ -234,16 +234,16 @@ def _fingerprint(model: str, task: Task, join: bool, parts: bool, limits: Limits
 async def find_ingested(manifest: Manifest, run_id: str, output: Output) -> Run:
     """The run, whose input was read to its end, and whose output is of this kind.
 
-    Raises ManifestError when there is none, InputError for another kind of output, IncompleteRun when it still needs
-    its input.
+    Raises UnknownRun when there is none, OutputUnknown for another kind of output, InputUnfinished when it still
+    needs its input.
     """
     run = await manifest.find_run(run_id)
     if run is None:
-        raise ManifestError(f"there is no run {run_id!r} here; start it first")
+        raise UnknownRun(f"there is no run {run_id!r} here", run=run_id)
     if _fingerprint(run.model, run.task, run.join, output.parts, run.limits) != run.fingerprint:
-        raise InputError(f"{output.path}: the answers of this run went elsewhere; give its --out as it was")
+        raise OutputUnknown(f"{output.path}: the answers of this run went to another kind of output")
     if not (await manifest.cursor(run_id)).done:
-        raise IncompleteRun("the input was not read to its end; start the run itself again")
+        raise InputUnfinished(f"run {run_id!r}: its input was not read to its end", run=run_id)
     return run
 
 

@@ -206,8 +206,8 @@ class _ByOffsets:
 @contextlib.asynccontextmanager
 async def _reading(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader]:
     path = ctx.files.shard(shard.index, shard.generation)
-    await anyio.to_thread.run_sync(ctx.files.require, path, shard.bytes, ctx.files.spoiled_shard)
-    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.files.spoiled_shard)
+    await anyio.to_thread.run_sync(ctx.files.require, path, shard.bytes)
+    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.files.damaged)
     try:
         yield reader
     finally:

@@ -12,7 +12,7 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from .._errors import InputError
+from .._errors import InputDamaged, InputError
 from .._options import PIECE_BYTES
 
 if sys.version_info >= (3, 14):
@@ -115,17 +115,13 @@ class Decoder:
     def finish(self) -> None:
         """Raises InputError if the data ended in the middle."""
         if self._current is not None or self._rest:
-            raise InputError(
-                f"{self._name}: the {self._form} data is cut short; nothing is taken from it. Copy or make it again."
-            )
+            raise InputDamaged(f"{self._name}: the {self._form} data is cut short", name=self._name)
 
     def _step(self, current: Decompressor, data: bytes) -> bytes:
         try:
             return current.decompress(data, PIECE_BYTES)
         except _errors() as error:
-            raise InputError(
-                f"{self._name}: the {self._form} data is damaged ({error}). Copy or make it again."
-            ) from error
+            raise InputDamaged(f"{self._name}: the {self._form} data is damaged ({error})", name=self._name) from error
 
     def _between(self, data: bytes) -> bytes:
         """The start of the next member; b"" while too little of it is there to tell."""
@@ -135,9 +131,8 @@ class Decoder:
             self._rest = data
             return b""
         if not _could_start(self._form, data):
-            raise InputError(
-                f"{self._name}: something else follows the {self._form} data (member {self._members}). "
-                "Remove it, or make the file again."
+            raise InputDamaged(
+                f"{self._name}: something else follows the {self._form} data (member {self._members})", name=self._name
             )
         return data
 

@@ -16,7 +16,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from .._errors import IncompleteRun
+from .._errors import DiskFailed, DiskFull
 from .._options import GIB, PIECE_BYTES, WRITEBACK_BYTES
 from .effects import effect
 
@@ -134,7 +134,7 @@ def make_directory(what: str, directory: Path, mode: int = 0o777) -> None:
 
 
 def remove(what: str, path: Path) -> None:
-    """Gone already is fine. Raises IncompleteRun."""
+    """Gone already is fine. Raises DiskFull or DiskFailed."""
     with disk_errors(path), effect(f"{what}.remove"):
         path.unlink(missing_ok=True)
 
@@ -148,18 +148,18 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise disk_error(path, error) from error
 
 
-def disk_trouble(path: Path, error: OSError) -> IncompleteRun | None:
+def disk_trouble(path: Path, error: OSError) -> DiskFull | DiskFailed | None:
     """The error of a disk that is full or failing; None for what is wrong with the path itself."""
     return disk_error(path, error) if error.errno in FULL | {errno.EIO} else None
 
 
-def disk_error(path: Path, error: OSError) -> IncompleteRun:
-    why, cure = error.strerror, "put that right"
+def disk_error(path: Path, error: OSError) -> DiskFull | DiskFailed:
     if error.errno == errno.EFBIG:
-        why, cure = "the file passes the limit on file sizes (ulimit -f, or the file system's)", "raise that"
-    elif error.errno in FULL:
-        why, cure = "the disk is full", "make room"
-    return IncompleteRun(f"{path}: {why}. Nothing is lost: {cure}, then start the same command again.")
+        why = "the file passes the limit on file sizes (ulimit -f, or the file system's)"
+        return DiskFull(f"{path}: {why}", path=path, limit=True)
+    if error.errno in FULL:
+        return DiskFull(f"{path}: the disk is full", path=path)
+    return DiskFailed(f"{path}: {error.strerror}", path=path)
 
 
 class WriteBehind:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import shlex
 import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import anyio.to_thread
 
-from .._errors import InputError
+from .._errors import InputChanged, InputError, OtherInputs
 from .._model import SourceIdentity
 from .._rules.lines import OWN, LineShape
 from .row_source import Row, RowsSource
@@ -86,15 +85,12 @@ def _names(inputs: Inputs) -> list[str | Path] | None:
 
 def _compare_identities(then: Sequence[SourceIdentity], now: Sequence[SourceIdentity]) -> None:
     if [_resolved(source) for source in now] != [_resolved(source) for source in then]:
-        raise InputError(
-            f"this run was started with the inputs {', '.join(source.name for source in then)}; "
-            "start it with the same ones, or give another --out and --state"
+        raise OtherInputs(
+            f"this run was started with the inputs {', '.join(source.name for source in then)}",
+            started_with=[source.name for source in then],
         )
     for before, after in zip(then, now, strict=True):
         _refuse_changed(before, after)
-
-
-_BILLION = 1_000_000_000
 
 
 def _resolved(identity: SourceIdentity) -> str:
@@ -105,16 +101,14 @@ def _resolved(identity: SourceIdentity) -> str:
 def _refuse_changed(then: SourceIdentity, now: SourceIdentity) -> None:
     """Raises InputError when a file has another size or time than it had."""
     if then.size != now.size:
-        raise InputError(
-            f"{now.name} has changed since the run was started ({then.size} bytes then, {now.size} now); "
-            "put it back, or start a new run with another --out and --state"
+        raise InputChanged(
+            f"{now.name} has changed since the run was started ({then.size} bytes then, {now.size} now)", name=now.name
         )
     if then.mtime_ns != now.mtime_ns:
-        time = f"{then.mtime_ns // _BILLION}.{then.mtime_ns % _BILLION:09}"
-        raise InputError(
-            f"{now.name} was written to since the run was started: its size is what it was, its time is not. If its "
-            f"content is what it was, `touch -d @{time} {shlex.quote(now.name)}` says so; then start the same "
-            "command again. If not, put it back, or start a new run with another --out and --state"
+        raise InputChanged(
+            f"{now.name} was written to since the run was started: its size is what it was, its time is not",
+            name=now.name,
+            mtime_ns=then.mtime_ns,
         )
 
 
@@ -144,13 +138,15 @@ def _expanded(name: str | Path, stored: Sequence[SourceIdentity], own: Container
             return []
         if given.resolve() in {path.resolve() for path in known}:
             return []
-        raise InputError(f"{error}; this run was started with {_listed(stored)}") from error
+        raise OtherInputs(
+            f"{error}; this run was started with {_listed(stored)}", started_with=[source.name for source in stored]
+        ) from error
 
 
 def _other(name: str, stored: Sequence[SourceIdentity]) -> InputError:
-    return InputError(
-        f"{name} is not what this run was started with, which is {_listed(stored)}, and its lines would not be sent; "
-        "give the same inputs, or start a new run with another --out and --state"
+    return OtherInputs(
+        f"{name} is not what this run was started with, which is {_listed(stored)}, and its lines would not be sent",
+        started_with=[source.name for source in stored],
     )
 
 

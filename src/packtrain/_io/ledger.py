@@ -22,7 +22,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from .._errors import IntegrityError
+from .._errors import IntegrityError, KeysDamaged
 from .._rules.keys import Filter, Span, cover, digests_of, mergeable
 from .disk import disk_errors, make_directory, remove
 from .sorted_runs import SortedRun, merged, write_run
@@ -63,9 +63,8 @@ class Ledger:
         spans = [(int(match[1]), int(match[2])) for match in map(_SEALED.fullmatch, self._names()) if match]
         chosen = cover(spans, shards)
         if chosen is None:
-            raise IntegrityError(
-                f"{self._directory}: the keys of {shards} sealed shards are not complete. Restore the directory "
-                "as it was, or start the run anew in another state directory."
+            raise KeysDamaged(
+                f"{self._directory}: the keys of {shards} sealed shards are not complete", path=self._directory
             )
         try:
             for span in chosen:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 from msgspec import Struct
 
-from .._errors import ManifestError
+from .._errors import InUse, UnsafeDirectory
 from .disk import disk_errors, disk_trouble, make_directory, open_private, write_all
 
 if TYPE_CHECKING:
@@ -46,17 +46,17 @@ class Holder(Struct, frozen=True, kw_only=True):
 def hold(directory: Path, *, mounts: Path = MOUNTS) -> Iterator[None]:
     """Hold the state directory, made with mode 0700 if it is missing, until the block ends.
 
-    Blocks on nothing but the disk. Raises ManifestError at once if another process, or another handle of this
-    one, holds it, and for a directory that is not safe: a symlink, of another user, open to writes of others,
-    or on a network file system.
+    Blocks on nothing but the disk. Raises InUse at once if another process, or another handle of this one, holds it,
+    and UnsafeDirectory for a directory that is not safe: a symlink, of another user, open to writes of others, or on a
+    network file system.
     """
     try:
         make_directory("state", directory, 0o700)
         _inspect(directory, mounts)
         lock = open_private("lock", directory / "lock", os.O_RDWR)
     except OSError as error:
-        raise disk_trouble(directory, error) or ManifestError(
-            f"{directory}: cannot be the state directory ({error.strerror}); correct that, or give another --state"
+        raise disk_trouble(directory, error) or UnsafeDirectory(
+            f"{directory}: cannot be the state directory ({error.strerror})", path=directory
         ) from error
     with lock:
         _take(directory, lock)
@@ -70,7 +70,7 @@ def holder(directory: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ManifestError(f"{directory}: cannot be looked into ({error.strerror}); ask as its owner") from error
+        raise UnsafeDirectory(f"{directory}: cannot be read ({error.strerror})", path=directory) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -94,23 +94,22 @@ def file_system(device: int, mountinfo: str) -> str | None:
 def _inspect(directory: Path, mounts: Path) -> None:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise ManifestError(f"{directory}: the state directory must be a directory, and not a link; name its real path")
+        raise UnsafeDirectory(f"{directory}: the state directory must be a directory, and not a link", path=directory)
     if found.st_uid != os.geteuid():
-        raise ManifestError(f"{directory}: belongs to another user; start as its owner, or give another --state")
+        raise UnsafeDirectory(f"{directory}: belongs to another user", path=directory)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ManifestError(f"{directory}: others may write there; `chmod 700` it, or give another --state")
+        raise UnsafeDirectory(f"{directory}: others may write there", path=directory)
     kind = file_system(found.st_dev, mounts.read_text("utf-8", "replace")) if mounts.exists() else None
     if kind is not None and (kind in NETWORK or kind == "fuse" or kind.startswith("fuse.")):
-        raise ManifestError(
-            f"{directory}: lies on a network file system ({kind}), where a manifest is not safe; "
-            "give a directory on a local disk as --state"
+        raise UnsafeDirectory(
+            f"{directory}: lies on a network file system ({kind}), where a manifest is not safe", path=directory
         )
 
 
 def _take(directory: Path, lock: BinaryIO) -> None:
     handle = lock.fileno()
     if not any(_locked(handle) for _ in range(TRIES)):
-        raise ManifestError(f"{directory} is in use by {_signature(handle)}; wait for it, or stop it")
+        raise InUse(f"{directory} is in use by {_signature(handle)}", path=directory)
     with disk_errors(directory):
         lock.truncate(0)
         write_all("lock", lock, msgspec.json.encode(_myself()))

@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from .._errors import IntegrityError
+from .._errors import KeysDamaged
 from .._options import MIB
 from .._rules.keys import DIGEST_BYTES, digests_of, ranges
 from .disk import disk_errors, make_durable, open_private, remove, write_all
@@ -37,7 +37,7 @@ class SortedRun:
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
-            raise IntegrityError(f"{path}: the ledger of keys cannot be read ({error.strerror})") from error
+            raise KeysDamaged(f"{path}: the ledger of keys cannot be read ({error.strerror})", path=path) from error
         try:
             self.count, self._crc = self._footer()
             self._fences = self._check()
@@ -91,10 +91,8 @@ class SortedRun:
             raise self._damaged("its checksum does not match")
         return fences
 
-    def _damaged(self, how: str) -> IntegrityError:
-        return IntegrityError(
-            f"{self.path}: the ledger of keys is damaged: {how}. Start the run anew in another state directory."
-        )
+    def _damaged(self, how: str) -> KeysDamaged:
+        return KeysDamaged(f"{self.path}: the ledger of keys is damaged: {how}", path=self.path)
 
     def _candidates(self, digest: bytes) -> Iterator[bytes]:
         """The pages that may hold a digest: one, unless first halves are equal across pages."""

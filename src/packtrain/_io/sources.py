@@ -181,7 +181,7 @@ class FileSource:
         found = await to_thread.run_sync(os.fstat, self._file.fileno())
         mark = SourceIdentity(self._mark.name, found.st_size, found.st_mtime_ns)
         if self._mark not in (mark, SourceIdentity(self._mark.name)):
-            raise InputError(f"{self.name}: it changed while it was read; start again when nobody writes to it")
+            raise InputError(f"{self.name}: it changed while it was read")
         self._mark = mark
 
 
@@ -302,7 +302,7 @@ def _unreadable(name: str, error: OSError) -> InputError:
 
 
 def _too_short(name: str) -> InputError:
-    return InputError(f"{name}: it is shorter than when the run began; give the input as it was")
+    return InputError(f"{name}: it is shorter than when the run began")
 
 
 async def _decompressed(raw: AsyncIterator[bytes], codec: Decoder, size: int) -> AsyncIterator[bytes]:

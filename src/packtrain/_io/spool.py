@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 from msgspec import Struct
 
-from .._errors import IntegrityError
+from .._errors import FileDamaged, IntegrityError
 from .._options import MIB, PIECE_BYTES
 from .._rules.naming import shard_file
 from .._validation import counted
@@ -32,7 +32,7 @@ from .disk import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .._model import Reject, ShardRow
 
@@ -116,31 +116,17 @@ class RunSpool:
     def unknown(self, row: ShardRow) -> Path:
         return self.answers(row).with_suffix(".unknown")
 
-    def require(
-        self, path: Path, size: int | None = None, spoiled: Callable[[Path, str], IntegrityError] | None = None
-    ) -> None:
-        """Blocking. Raises IntegrityError when a file that the run goes on from is gone, or not of this size."""
+    def require(self, path: Path, size: int | None = None) -> None:
+        """Blocking. Raises FileDamaged when a file that the run goes on from is gone, or not of this size."""
         found = path.stat().st_size if path.is_file() else None
         if found is None:
-            raise (spoiled or self.spoiled)(path, "is gone")
+            raise self.damaged(path, "is gone")
         if size not in (None, found):
-            raise (spoiled or self.spoiled)(path, f"has {found} bytes instead of {size}")
+            raise self.damaged(path, f"has {found} bytes instead of {size}")
 
-    def spoiled_shard(self, path: Path, how: str) -> IntegrityError:
-        """What to raise for a shard that is still to be sent; the others do without it."""
-        return IntegrityError(
-            f"{path} {how}. Put it back as it was (of the same input `packtrain split` makes the same shards, with the "
-            f"limits that the run was given); then let `packtrain resolve {self._root} --shard N --retry` send it"
-        )
-
-    def spoiled(self, path: Path, how: str) -> IntegrityError:
-        """What to raise for a file of the run that is not what it should be."""
-        return IntegrityError(
-            f"{path} {how}, and the run can't go on without it. Put it back as it was, and start the same command "
-            f"again. If it is lost, move {self.manifest}, and its -wal if there is one, aside, and let `packtrain "
-            f"recover INPUT... --run {self._token}` make the run "
-            "anew: it fetches what was answered once more, and pays for no job twice"
-        )
+    def damaged(self, path: Path, how: str) -> IntegrityError:
+        """The error for a file of the run that is not what it should be."""
+        return FileDamaged(f"{path} {how}", path=path, manifest=self.manifest, run=self._token)
 
     def discard_results(self) -> None:
         """Blocking. Let go of what has been published, but for what is needed to ask failed keys again."""

@@ -12,13 +12,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import copy_context
+from copy import copy
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
 from anyio import CancelScope, CapacityLimiter, Event, Semaphore, to_thread
 
-from .._errors import ManifestError, PacktrainError
+from .._errors import Conflict, ManifestError, PacktrainError
 from .effects import effect
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Writer:
         outcome: list[T] = []
         async with self._slots:
             if self._closed:
-                raise ManifestError("this manifest was closed; open it again")
+                raise ManifestError("this manifest was closed")
             call = _Call(lambda connection: outcome.append(operation(connection)), change)
             self._calls.put(call)
             with CancelScope(shield=True):
@@ -96,7 +97,7 @@ class Writer:
         except PacktrainError as error:
             self._refuse(error)
         except BaseException:
-            self._refuse(ManifestError("the manifest's thread has failed; start the same command again"))
+            self._refuse(ManifestError("the manifest's thread has failed"))
             raise
 
     def _take(self) -> bool:
@@ -114,7 +115,7 @@ class Writer:
     def _refuse(self, error: PacktrainError) -> None:
         while self._group or self._take():
             for call in self._group:
-                call.error = type(error)(str(error))
+                call.error = copy(error)  # each caller raises one of its own
             self._answer()
 
     def _answer(self) -> None:
@@ -138,7 +139,7 @@ def _perform(connection: sqlite3.Connection, call: _Call) -> None:
     except ManifestError as error:
         call.error = error
     except (sqlite3.IntegrityError, ValueError, OverflowError) as error:
-        call.error = ManifestError(f"the manifest cannot take this ({error}), nothing was written")
+        call.error = Conflict(f"the manifest cannot take this ({error}), nothing was written")
     if call.error is not None:
         connection.execute("ROLLBACK TO call")
     connection.execute("RELEASE call")

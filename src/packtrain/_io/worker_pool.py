@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from .._errors import IncompleteRun
+from .._errors import WorkerLost
 from .._options import WORKER_BYTES
 from .._rules.lines import OWN
 from .._rules.validate import scan
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .._rules.lines import LineShape
     from .._rules.validate import Block
 
-_ALONE = "set the number of workers to 1 to do without"
-
 
 class Workers:
     """Some processes, each with one block at a time. Made by ``open_workers``."""
@@ -45,7 +43,7 @@ class Workers:
         self._turns = anyio.Semaphore(len(workers))
 
     async def scan(self, raw: RawBlock, source: str, shape: LineShape = OWN) -> Block:
-        """Validate one block, as ``scan`` of the rules does. Raises IncompleteRun when a process was lost."""
+        """Validate one block, as ``scan`` of the rules does. Raises WorkerLost when a process was lost."""
         if len(raw.data) > WORKER_BYTES:
             return await scan_in_thread(raw, source, shape)
         async with self._turns:
@@ -61,7 +59,7 @@ async def scan_in_thread(raw: RawBlock, source: str, shape: LineShape = OWN) -> 
 
 @asynccontextmanager
 async def open_workers(count: int) -> AsyncIterator[Workers]:
-    """``count`` processes, until the ``with`` ends. Raises IncompleteRun when they cannot be started."""
+    """``count`` processes, until the ``with`` ends. Raises WorkerLost when they cannot be started."""
     async with AsyncExitStack() as stack:
         yield Workers([await stack.enter_async_context(_open_worker()) for _ in range(count)])
 
@@ -79,7 +77,7 @@ async def _open_worker() -> AsyncIterator[Worker]:
                 start_new_session=True,
             )
         except OSError as error:
-            raise IncompleteRun(f"no worker process could be started ({error.strerror}); {_ALONE}") from error
+            raise WorkerLost(f"no worker process could be started ({error.strerror})") from error
         async with process:
             try:
                 yield Worker(process, memory)
@@ -107,8 +105,7 @@ class Worker:
             length = await self._output.receive_exactly(LENGTH_BYTES)
             reply = await self._output.receive_exactly(int.from_bytes(length, "big"))
         except (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            lost = f"a worker process {await self._end()}"
-            raise IncompleteRun(f"{lost}. Nothing is lost: start the same command again, or {_ALONE}.") from error
+            raise WorkerLost(f"a worker process {await self._end()}") from error
         return answer(reply, raw, source)
 
     async def _end(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import Struct
 
-from .._errors import ManifestError
+from .._errors import ManifestDamaged
 from .._model import Credential, Cursor, Limits, Run, ShardRow, Tally, Upload
 from .._rules.lifecycle import Event, detail
 
@@ -102,8 +102,5 @@ def _convert(found: list[dict[str, object]], kind: type[T]) -> list[T]:
         raise _unreadable(error) from error
 
 
-def _unreadable(error: msgspec.MsgspecError) -> ManifestError:
-    return ManifestError(
-        f"the manifest holds a row that cannot be read ({error}); do not delete the state directory, "
-        "copy it aside, then see `packtrain recover`"
-    )
+def _unreadable(error: msgspec.MsgspecError) -> ManifestDamaged:
+    return ManifestDamaged(f"the manifest holds a row that cannot be read ({error})")

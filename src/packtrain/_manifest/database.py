@@ -8,7 +8,16 @@ from contextlib import closing, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from .._errors import IncompleteRun, ManifestError, PacktrainError
+from .._errors import (
+    DiskFailed,
+    DiskFull,
+    InUse,
+    ManifestDamaged,
+    ManifestError,
+    ManifestGone,
+    NewerSchema,
+    PacktrainError,
+)
 from .._io.disk import disk_errors, disk_trouble, open_private, remove, rename, sync_directory
 from .._io.effects import effect
 from .._io.lock import hold
@@ -49,12 +58,12 @@ def open_database(path: Path, admission: Admission = admit) -> Iterator[sqlite3.
     """The one connection to the manifest at ``path``, made if missing; blocks, so it belongs in a thread.
 
     It holds the directory of ``path``; ``admission`` may refuse a manifest that is whole. Every sqlite3.Error in the
-    block leaves it as a ManifestError, or as an IncompleteRun when it is the disk that refuses.
+    block leaves it as a ManifestError, or as DiskFull or DiskFailed when it is the disk that refuses.
     """
     try:
         with disk_errors(path), hold(path.parent):
             if sqlite3.sqlite_version_info < OLDEST:
-                raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with 3.37 or later")
+                raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
             _create_missing(path)
             identity = identify(path)
             with closing(_connect(path)) as connection:
@@ -80,9 +89,7 @@ def _create_missing(path: Path) -> None:
         if not path.exists():
             _create(path)
     except OSError as error:
-        raise disk_trouble(path, error) or ManifestError(
-            f"{path}: {error.strerror}; correct that, then start the same command again"
-        ) from error
+        raise disk_trouble(path, error) or ManifestError(f"{path}: {error.strerror}") from error
 
 
 def _create(path: Path) -> None:
@@ -113,9 +120,8 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     scripts = sorted(files(__package__).joinpath("sql").iterdir(), key=lambda script: script.name)
     version = _version(connection)
     if version > len(scripts):
-        raise ManifestError(
-            f"{path}: was written by a newer packtrain (schema {version}, this one knows {len(scripts)}); "
-            "start that version, or a later one"
+        raise NewerSchema(
+            f"{path}: was written by a newer packtrain (schema {version}, this one knows {len(scripts)})", path=path
         )
     if version == len(scripts):
         return
@@ -134,19 +140,15 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _damaged(path: Path, what: str) -> ManifestError:
-    return ManifestError(
-        f"{path}: damaged ({what}); do not delete the state directory, it names jobs that may still run and cost "
-        f"money; check the disk, move {path.name}, and {path.name}-wal if there is one, aside, then "
-        "`packtrain recover` makes it anew"
-    )
+def _damaged(path: Path, how: str) -> ManifestDamaged:
+    return ManifestDamaged(f"{path}: damaged ({how})", path=path)
 
 
-def _lost(path: Path) -> ManifestError:
-    runs = " and ".join(f"--run {token.run} (model {token.model})" for token in read_tokens(path))
-    return ManifestError(
-        f"{path}: is gone, and with it the knowledge of jobs that may still run and cost money; put it back, or let "
-        f"`packtrain recover` make it anew from the input and the service's list of jobs, with {runs or '--run'}"
+def _lost(path: Path) -> ManifestGone:
+    return ManifestGone(
+        f"{path}: is gone, and with it the knowledge of jobs that may still run and cost money",
+        path=path,
+        runs=[(token.run, token.model) for token in read_tokens(path)],
     )
 
 
@@ -155,12 +157,13 @@ def _trouble(path: Path, error: sqlite3.Error) -> PacktrainError:
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return _damaged(path, str(error))
     if name.startswith("SQLITE_BUSY"):
-        return ManifestError(f"{path}: another program has it open; close that, then start the same command again")
+        return InUse(f"{path}: another program has it open", path=path)
     if name.startswith("SQLITE_FULL"):
-        return IncompleteRun(f"{path}: the disk is full; free space, then start the same command again")
+        return DiskFull(f"{path}: the disk is full", path=path)
     if name.startswith("SQLITE_IOERR"):
-        return IncompleteRun(
+        return DiskFailed(
             f"{path}: cannot be written or read ({name}: {error}), as on a full disk, past a limit on file sizes, or "
-            "on a failing disk; free space and check the disk, then start the same command again"
+            "on a failing disk",
+            path=path,
         )
-    return ManifestError(f"{path}: {error} ({name or type(error).__name__}); start the same command again")
+    return ManifestError(f"{path}: {error} ({name or type(error).__name__})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._errors import ManifestError
+from .._errors import Restored
 from .._io.effects import effect
 from .._validation import counted
 from . import queries
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 
 def admit(path: Path, now: Identity, connection: Connection) -> None:
-    """Raises ManifestError for a manifest that is not, or no longer, the one that it was at its last start."""
+    """Raises Restored for a manifest that is not, or no longer, the one that it was at its last start."""
     if _identity(connection) is None:
         _settle(path, now, connection)
     elif (reason := doubt(path, now, connection)) is not None:
-        raise ManifestError(
-            f"{path}: {reason}, so it may not know of all jobs that were made and paid for. If no other copy of "
-            f"it is at work, and none will be, say so with `packtrain adopt {path.parent}`; each shard is then looked "
-            "for at the service before it is sent"
+        raise Restored(
+            f"{path}: {reason}, so it may not know of all jobs that were created and paid for", state=path.parent
         )
 
 

@@ -1,4 +1,4 @@
-"""``adopt``: a manifest that cannot be trusted goes on, because a person says so."""
+"""``adopt``: take over a manifest that was copied, moved or put back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import InputError, ManifestError
+from .._errors import ManifestGone, NoRun
 from .._io.spool import Spool
 from .._manifest import queries
 from .._manifest.database import open_database
@@ -30,15 +30,15 @@ async def adopt(state: str | os.PathLike[str]) -> Adoption:
     To be called when no other copy of it is at work, nor will be. Every shard of which no job is known counts as in
     doubt afterwards: it is looked for at the service before anything of it is sent.
 
-    Raises InputError when there is no manifest, ManifestError when it is damaged or in use, or when files that it
-    needs are gone.
+    Raises NoRun when there is no manifest, ManifestError when it is damaged or in use, or when files that it needs are
+    gone.
     """
     return await anyio.to_thread.run_sync(_adopt, Spool(Path(state)))
 
 
 def _adopt(spool: Spool) -> Adoption:
     if not spool.manifest.exists():
-        raise InputError(f"{spool.manifest} is not there; name the state directory of a run")
+        raise NoRun(f"{spool.manifest} is not there", state=spool.root)
     with open_database(spool.manifest, partial(_take_over, spool)) as connection:
         runs = queries.runs(connection)
         doubted = [row for run in runs for row in queries.rows(run.id, {State.RECONCILING}, connection)]
@@ -51,9 +51,9 @@ def _take_over(spool: Spool, path: Path, now: Identity, connection: Connection) 
         for row in queries.rows(run.id, SPOOLED, connection):
             shard = spool.run(run.token).shard(row.shard, row.generation)
             if not shard.exists():
-                raise ManifestError(
-                    f"{shard} is gone, so this manifest cannot go on: move {spool.manifest}, and its -wal if there is "
-                    f"one, aside, then let `packtrain recover INPUT... --run {run.token} --model {run.model} "
-                    "--out OUT` make it anew"
+                raise ManifestGone(
+                    f"{shard} is gone, so this manifest cannot go on",
+                    path=spool.manifest,
+                    runs=[(run.token, run.model)],
                 )
     take_over(path, now, connection)

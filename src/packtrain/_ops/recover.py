@@ -1,4 +1,4 @@
-"""``recover``: a manifest that is lost is made anew."""
+"""``recover``: make a lost manifest again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from .._client import open_context
-from .._errors import InputError, ManifestError
+from .._errors import InputError, ManifestError, ManifestExists, OtherContent
 from .._flow.publisher import output_at
 from .._flow.recovery import rebuild
 from .._flow.run import MAIN, describe
@@ -51,12 +51,12 @@ async def recover(
     The input and what decides about the shards must be as they were at the first start. Nothing is sent: afterwards
     ``Client.run`` goes on, takes over every job that there is, and makes one for a shard only when none shows up.
 
-    Raises ManifestError when there is a manifest, or no job of the run; InputError when a job was made of other lines
-    or for another model, or when OUT exists.
+    Raises ManifestExists, NothingToRecover when the service lists no job of the run, OtherContent when a job was made
+    of other lines or for another model, and OutputTaken when OUT exists.
     The manifest appears only when all went well.
     """
     if not naming.is_token(run):
-        raise InputError(f"{run!r} is no run; an id has 26 letters and digits, and stands in manifest.run")
+        raise InputError(f"{run!r} is no token of a run; it has 26 letters and digits, and is in manifest.run")
     spool, options, output = Spool(Path(state)), options or Options(), await output_at(out)
     lost = describe(run_id, model, task, join, output.parts, service, options)
     lost = msgspec.structs.replace(lost, token=run, recovered=True)
@@ -77,10 +77,10 @@ def _make_way(spool: Spool, draft: Path, asked: Token) -> None:
     for noted in read_tokens(spool.manifest):
         same = noted.task == asked.task and naming.same_model(noted.model, asked.model)
         if noted.run == asked.run and not same:
-            raise InputError(
-                f"run {asked.run} was started with --model {noted.model} --task {noted.task}, as "
-                f"{tokens_of(spool.manifest)} says, not with --model {asked.model} --task {asked.task}; nothing was "
-                "recovered"
+            raise OtherContent(
+                f"run {asked.run} was started with model {noted.model} and task {noted.task}, as "
+                f"{tokens_of(spool.manifest)} says, not with model {asked.model} and task {asked.task}",
+                run=asked.run,
             )
     if spool.root.exists():
         with hold(spool.root):
@@ -101,17 +101,10 @@ def _remove(spool: Spool, draft: Path) -> None:
 def _refuse_existing(spool: Spool) -> None:
     log = log_of(spool.manifest)
     if spool.manifest.exists():
-        raise ManifestError(
-            f"{spool.manifest} is there, so start the same `packtrain run` again to go on. If it is damaged, or "
-            "can't be adopted, move it, and its -wal if there is one, aside first; if it was copied, moved or put back "
-            f"here, see `packtrain adopt {spool.root}`"
-        )
+        raise ManifestExists(f"{spool.manifest} is there, so there is nothing to recover", path=spool.manifest)
     if log.exists():
         # SQLite would play it into the new manifest, and undo there what was recovered.
-        raise ManifestError(
-            f"{log} is there without its manifest: put {spool.manifest.name} back if you have it, and start "
-            f"the same `packtrain run` again; or move {log.name} aside, then start the same command again"
-        )
+        raise ManifestExists(f"{log} is there without its manifest", path=log)
 
 
 def _put_in_place(spool: Spool, draft: Path) -> None:

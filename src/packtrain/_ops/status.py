@@ -1,4 +1,4 @@
-"""``status``: how a run stands."""
+"""``status``: progress and state of a run, from the file that its driver writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
-from .._errors import InputError
+from .._errors import NoRun
 from .._io.lock import holder
 from .._io.spool import Spool
 from .._manifest.witness import read_tokens
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 async def status(state: str | os.PathLike[str]) -> Status:
     """The run in a state directory as its driver last wrote it down, whether or not one is at work.
 
-    Raises InputError when there is none.
+    Raises NoRun when there is none.
     """
     spool = Spool(Path(state))
     try:
         text = await anyio.to_thread.run_sync(spool.status.read_bytes)
     except OSError as error:
-        raise InputError(f"{spool.root}: no run has reported here yet ({error.strerror})") from error
+        raise NoRun(f"{spool.root}: no run has reported here yet ({error.strerror})", state=spool.root) from error
     found = msgspec.json.decode(text, type=Status)
     tokens = await anyio.to_thread.run_sync(read_tokens, spool.manifest)
     return msgspec.structs.replace(

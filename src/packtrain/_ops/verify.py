@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import InputError
+from .._errors import NoRun, OutputUnknown
 from .._flow.publisher import output_at
 from .._io.spool import Claim, Spool, differences
 from .._manifest.guard import doubt
@@ -121,12 +121,12 @@ async def verify(
     It looks at rows, names and sizes; with ``read_data`` at every byte of shards, results and answers. ``out`` is where
     the answers go, by default STATE without its ``.packtrain``.
 
-    Raises InputError when there is no manifest, or no telling where its answers are; ManifestError when another process
-    holds it, or when it is too damaged to be read.
+    Raises NoRun when there is no manifest, OutputUnknown when nothing says where its answers are, InUse when another
+    process holds it, ManifestError when it is too damaged to be read.
     """
     spool, findings = Spool(Path(state)), list[Finding]()
     if not await anyio.to_thread.run_sync(spool.manifest.exists):
-        raise InputError(f"{spool.manifest} is not there; name the state directory of a run")
+        raise NoRun(f"{spool.manifest} is not there", state=spool.root)
 
     def examine(path: Path, now: Identity, connection: Connection) -> None:
         findings.extend(Finding(where=str(path), what=what) for what in _flaws(path, now, connection))
@@ -152,7 +152,7 @@ async def verify(
 async def _output(manifest: Manifest, run: Run, spool: Spool, out: str | os.PathLike[str] | None) -> Output | None:
     out = out or answers_of(spool.root)
     if out is None and await manifest.published(run.id):
-        raise InputError(f"{spool.root} does not tell where its answers are; name them with --out")
+        raise OutputUnknown(f"{spool.root}: its name does not say where its answers are")
     return None if out is None else await output_at(out)
 
 

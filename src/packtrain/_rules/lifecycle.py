@@ -16,7 +16,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from .._errors import ManifestError
+from .._errors import Conflict
 from .._model import ShardRow, State, Tally, Upload
 
 S = State
@@ -258,12 +258,10 @@ SPOOLED = frozenset(S) - {S.LANDED, S.CLOSED, S.QUARANTINED}
 
 
 def advance(row: ShardRow, event: Event) -> ShardRow:
-    """The job after the event. Raises ManifestError when the table does not allow it."""
+    """The job after the event. Raises Conflict when the table does not allow it."""
     allowed, after = TABLE[type(event)]
     if row.state not in allowed:
-        raise ManifestError(
-            f"shard {row.shard}: {type(event).__name__} cannot follow {row.state}; start the run again to read anew"
-        )
+        raise Conflict(f"shard {row.shard}: {type(event).__name__} cannot follow {row.state}")
     return msgspec.structs.replace(row, state=after or row.state, **msgspec.structs.asdict(event))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
-from .._errors import InputError
+from .._errors import OutputIsInput
 from .._exits import plain_errors
 from .._flow.ingest import Ingest
 from .._flow.run import Changes, Meter
@@ -98,12 +98,12 @@ class _Parts:
 
 
 def _empty(directory: Path, inputs: Sequence[Path]) -> None:
-    """Blocking. Take away what an earlier cut left, so that no line stands in two. Raises InputError for an input."""
+    """Blocking. Remove what an earlier cut left, so that no line is in two files. Raises OutputIsInput."""
     with disk_errors(directory):
         make_directory("shard", directory)
         left = [*directory.glob("shard-[0-9][0-9][0-9][0-9][0-9].jsonl"), directory / "rejected.jsonl"]
         for path in filter(Path.exists, inputs):
             if any(name.exists() and path.samefile(name) for name in left):
-                raise InputError(f"{path} is an input, and would be written over; choose another --out-dir")
+                raise OutputIsInput(f"{path} is an input, and would be written over", path=path)
         for path in left:
             remove("shard", path)

@@ -120,8 +120,8 @@ class _OneFile(RunSpool):
     def shard(self, index: int, generation: int = 0) -> Path:
         return self._file
 
-    def spoiled_shard(self, path: Path, how: str) -> IntegrityError:
-        return IntegrityError(f"{path} {how}; start again once nobody changes it any more")
+    def damaged(self, path: Path, how: str) -> IntegrityError:
+        return IntegrityError(f"{path} {how}; it must not change while it is uploaded")
 
 
 def _tokens(paths: Sequence[Path]) -> list[str]:

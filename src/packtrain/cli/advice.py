@@ -47,35 +47,32 @@ def command(*words: str | Path) -> str:
 
 
 def decisions(
-    state: Path, run: str, shards: Mapping[int, str], candidates: Mapping[int, str], *, driven: bool = False
+    state: Path, run: str, token: str | None, shards: Mapping[int, str], candidates: Mapping[int, str]
 ) -> str:
-    """The ways to decide about the first quarantined shard, a line each, and what follows."""
+    """The ways to decide about the first quarantined shard, a line each."""
     shard = min(shards)
     resolve: list[str | Path] = ["resolve", state, "--shard", str(shard)]
     resolve += ["--run", run] if run != "main" else []
-    job = candidates.get(shard, "NAME")
     lines = [
-        f"  keep answers   {command(*resolve, '--adopt', job)}",
+        f"  keep answers   {command(*resolve, '--adopt', candidates.get(shard, 'NAME'))}",
         f"  pay again      {command(*resolve, '--retry')}",
         f"  give up lines  {command(*resolve, '--drop')}",
     ]
     if reason := next((reason for reason in shards.values() if reason.startswith(f"{state}/")), None):
-        lines.insert(0, f"First put {reason.split(' ')[0]} back as it was{_MADE_AGAIN}.")
-        lines.append(f"If it is lost: {_recover(state / 'manifest.db', '')}")
-    if not driven:
-        lines.append(f"Then {AGAIN}.")
+        path = reason.split(" ")[0]
+        lines.insert(0, f"First put {path} back as it was{_MADE_AGAIN if '/shards/' in path else ''}.")
+        lines.append(f"If it is lost, {_recover(state / 'manifest.db', token)}")
     return "\n".join(lines)
 
 
 _MADE_AGAIN = " (of the same input `packtrain split` makes the same shards, with the limits that the run was given)"
 
 
-def _recover(manifest: Path, run: str) -> str:
-    """A state directory that cannot go on, made again."""
-    token = f" --run {run}" if run else ""
+def _recover(manifest: Path, run: str | None) -> str:
+    """The way on without a file that is lost."""
     return (
-        f"move {manifest}, and its -wal if there is one, away, and let `packtrain recover INPUT...{token}` make "
-        "the run again: it fetches what was answered once more, and pays for no job twice."
+        f"move {manifest}, and its -wal if there is one, away, and let `packtrain recover INPUT... --run "
+        f"{run or 'TOKEN'}` make the run again: it fetches what was answered once more, and pays for no job twice."
     )
 
 
@@ -101,7 +98,7 @@ def _(error: p.InputUnfinished) -> str:
 
 @advice.register(p.DecisionNeeded)
 def _(error: p.DecisionNeeded) -> str:
-    return decisions(error.state, error.run, error.shards, error.candidates)
+    return f"{decisions(error.state, error.run, error.token, error.shards, error.candidates)}\nThen {AGAIN}."
 
 
 @advice.register(p.InputDamaged)
@@ -139,7 +136,7 @@ def _(error: p.OutputIsInput) -> str:
 
 @advice.register(p.OutputUnknown)
 def _(error: p.OutputUnknown) -> str:
-    return "Give its --out as it was at the first start."
+    return "Name them with --out, as at the first start."
 
 
 @advice.register(p.NoRun)
@@ -162,9 +159,6 @@ def _(error: p.OtherContent) -> str:
 
 @advice.register(p.FileDamaged)
 def _(error: p.FileDamaged) -> str:
-    if error.shard is not None:
-        resolve = command("resolve", error.manifest.parent, "--shard", str(error.shard), "--retry")
-        return f"Put it back as it was{_MADE_AGAIN}; then let `{resolve}` send it."
     return f"Put it back as it was, and {AGAIN}. If it is lost, {_recover(error.manifest, error.run)}"
 
 
@@ -181,7 +175,10 @@ def _(error: p.InUse) -> str:
 @advice.register(p.UnsafeDirectory)
 def _(error: p.UnsafeDirectory) -> str:
     closed = shlex.join(["chmod", "700", operand(error.path)])
-    return f"Correct that (`{closed}` closes it to others), or give another --state, on a local disk."
+    return (
+        f"Correct that (use its real path, start as its owner, close it to others with `{closed}`), or give another "
+        "--state, on a local disk."
+    )
 
 
 @advice.register(p.ManifestDamaged)

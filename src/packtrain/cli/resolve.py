@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from packtrain import Decision, Gemini, InputError, Local, Service, ShardRow
+from packtrain import Decision, Gemini, Local, NoRun, Service, ShardRow
 
 from . import arguments as arg
 from .console import put
@@ -36,7 +36,7 @@ async def resolve(
     if (adopt is not None) + retry + drop != 1:
         raise UsageError("give one decision: --adopt NAME, --retry or --drop")
     if not (state / "manifest.db").is_file():
-        raise InputError(f"{state}: there is no run here; name its state directory")
+        raise NoRun(f"{state}: there is no run here", state=state)
     from packtrain import open_client
 
     chosen: Service | Local = Gemini()  # which is not asked anything

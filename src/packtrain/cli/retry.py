@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from packtrain import InputError, Options, Summary
+from packtrain import NoRun, Options, Summary
 from packtrain._validation import answers_of
 
 from . import arguments as arg
@@ -45,7 +45,7 @@ async def retry(
     if where is None:
         raise UsageError(f"{state} does not tell where its answers are; name them with --out")
     if not (state / "manifest.db").is_file():
-        raise InputError(f"{state}: there is no run here; name its state directory")
+        raise NoRun(f"{state}: there is no run here", state=state)
     chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
     chosen = paced(chosen, poll=poll, settle=settle)
     from packtrain import open_client

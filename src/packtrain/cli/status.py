@@ -78,8 +78,7 @@ def _text(found: Status, state: Path, now: float) -> str:
     rows += [("needs you", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
     text = "\n".join(f"{name:11} {text}" for name, text in rows)
     if found.quarantined:
-        driven = found.holder is not None
-        text += "\n" + decisions(state, run.run, found.quarantined, found.candidates, driven=driven)
+        text += "\n" + decisions(state, run.run, found.token, found.quarantined, found.candidates)
     return text
 
 
