@@ -71,8 +71,6 @@ WRITEBACK_BYTES = 16 * MIB
 DOWNLOAD_OVERLAP = 64 * KIB
 #: Recoveries of one upload without a single byte of progress, before it starts anew.
 UPLOAD_STALLS = 5
-#: Attempts of one shard, each with its own input file, before a person must look.
-ATTEMPTS = 3
 
 #: Times that the lines of a shard which failed for a passing reason are asked again.
 RETRIES = 2
@@ -90,11 +88,6 @@ LONGEST_WAIT = 3600.0
 FILE_READY_TIMEOUT = 600.0
 #: What an interrupted run may still take to finish the calls under way.
 DRAIN_SECONDS = 10.0
-#: An input file with less life left than this is uploaded again before a job is made of it.
-FILE_MARGIN = 2 * 3600.0
-#: A job that has not ended after this long is a person's business, by the service's own clock and word of when it was
-#: made: ours may have been set forward by days.
-LONGEST_JOB = 72 * 3600.0
 
 #: Answers shorter than this are control messages; a longer one is refused.
 MAX_REPLY_BYTES = 64 * MIB
@@ -122,6 +115,68 @@ class Policy(Struct, frozen=True, kw_only=True):
     file_ready_timeout: Duration = FILE_READY_TIMEOUT
     #: Between two refreshes of the status file.
     report_every: Duration = 1.0
+
+    # The paid decision. Fields in settling times are multiples of ``Service.settle``, by default 900 s.
+
+    #: Attempts of one shard, each with its own input file; then a person must decide.
+    attempts: Positive = 3
+    #: An input file with less life left is uploaded again before its create, so that it lives until its job runs.
+    file_margin: float = 2 * 3600.0
+    #: Looks for the job of an ambiguous create, in settling times after the first look. A job nearly always shows up
+    #: within seconds, so looks are dense at first: after 0, 2, 5, 10, 20, 40, 60 s, 2, 5, 10 and 15 min.
+    looks: tuple[float, ...] = tuple(seconds / 900 for seconds in (0, 2, 5, 10, 20, 40, 60, 120, 300, 600, 900))
+    #: Between two looks after these, and at least between any two, in settling times: 5 min, and 2 s.
+    later_looks: float = 300 / 900
+    shortest_look: float = 2 / 900
+    #: A look comes later by up to this part of its wait, so that many shards do not look at the same instant.
+    look_jitter: float = 0.2
+    #: Passes that show a known job but not the one searched for, and the settling times that they must cover, until
+    #: that one counts as absent. Three, because one may come from a list that lags.
+    controlled_looks: Positive = 3
+    controlled_settles: float = 1.0
+    #: The same while no job is known that a pass could show: more, because the list may be falsely empty.
+    uncontrolled_looks: Positive = 5
+    uncontrolled_settles: float = 2.0
+    #: The settling time after a revocation, in settling times: 5 min. No create is accepted any more by then, so only
+    #: the lag of the list counts.
+    revoked_settles: float = 1 / 3
+    #: Until a deletion that has not taken effect is asked for again, in settling times: 90 s.
+    revoke_again: float = 1 / 10
+    #: Void passes in a row, and the seconds that they must cover, until a person must decide.
+    void_looks: Positive = 3
+    void_seconds: float = 24 * 3600.0
+    #: Looks at a job that neither the list nor a look-up by name shows, and their seconds, until a person must decide:
+    #: it was paid for.
+    lost_looks: Positive = 3
+    lost_seconds: float = 900.0
+    #: Looks at a job that succeeded but shows no result file, and their seconds, until a person must decide.
+    empty_looks: Positive = 2
+    empty_seconds: float = 600.0
+    #: Looks at a job that ended without results, and their settling times (1 min), until its lines are asked, and paid
+    #: for, again.
+    ended_looks: Positive = 2
+    ended_settles: float = 1 / 15
+    #: Looks at a result file that is gone, and their settling times, until its lines are asked, and paid for, again.
+    gone_looks: Positive = 3
+    gone_settles: float = 1.0
+    #: From a job that the service ended before it ran to the next create: what it lacked is rarely there at once.
+    never_started_wait: float = 300.0
+    #: A job that has not ended by then is for a person. By the service's clock and its time of creation: this machine's
+    #: clock may have been set forward by days.
+    job_patience: float = 72 * 3600.0
+    #: Each look at the jobs that changes nothing makes the wait for the next one longer by this factor, within
+    #: ``Service.poll``; and the part of the wait by which it varies either way.
+    poll_growth: float = 1.3
+    poll_jitter: float = 0.2
+    #: Between two looks, whatever is due.
+    shortest_poll: float = 0.05
+    #: Between two complete passes for duplicate jobs while a job lives: it bounds what a duplicate can cost.
+    sweep_every: float = 600.0
+    #: How long the end of a run waits for the end of duplicate jobs; the next start goes on with them.
+    last_sweep: float = 120.0
+    #: Pages of one pass over the list of jobs, and pages without a job in a row; a list with more does not end.
+    list_pages: Positive = 10_000
+    empty_pages: Positive = 3
 
 
 class Options(Struct, frozen=True, kw_only=True):

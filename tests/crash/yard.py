@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from packtrain._options import ATTEMPTS
+from packtrain._options import Policy
 from packtrain.testing.audit.run import audit_run
 from tests.crash import children
 
@@ -165,7 +165,7 @@ class Yard:
         jobs = Counter(shard for shard, _ in self.jobs(place))
         if max(self._scenario.jobs) == 1:  # two jobs of one create are what an audit would complain of
             yield from self._audit(place, calm, code)
-        if code == QUARANTINED and lives >= ATTEMPTS:
+        if code == QUARANTINED and lives >= Policy().attempts:
             yield from (f"{made} jobs for shard {shard}" for shard, made in jobs.items() if made > 1)
             return
         if code != calm.code:

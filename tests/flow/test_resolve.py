@@ -15,7 +15,7 @@ from packtrain._rules.lifecycle import Quarantined
 from packtrain.testing import armed
 from packtrain.testing.proxy import open_proxy
 from tests.flow.place import Place, read_lines
-from tests.flow.test_extras import run, twin
+from tests.flow.test_duplicates import run, twin
 
 if TYPE_CHECKING:
     from packtrain import ShardRow

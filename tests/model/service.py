@@ -113,6 +113,7 @@ class VirtualService:
             name=job.name,
             state=state,
             display_name=job.tag,
+            input_file=job.file,
             created_at=job.accepted_at,
             result_file=f"files/results-of-{job.name[8:]}" if done else None,
             requests=self._ledger.shards[job.key].lines,

@@ -20,6 +20,7 @@ import logging
 import multiprocessing
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -29,7 +30,7 @@ from packtrain._errors import PacktrainError
 from packtrain._flow.run import Changes, ClientContext
 from packtrain._io.spool import Spool
 from packtrain._model import JobState, Limits, Run, Shard, ShardRow, State
-from packtrain._options import ATTEMPTS, Options
+from packtrain._options import Options, Policy
 from packtrain._rules.lifecycle import AMBIGUOUS, CREATE, SETTLED, TABLE, WATCHED, JobAdopted, JobEnded
 
 from .lanes import CARRY, Lanes
@@ -38,7 +39,7 @@ from .service import VirtualRemote, VirtualService
 from .virtual import Ledger, Time, Violation, VirtualClock, VirtualManifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator
     from random import Random
 
     from packtrain._manifest.base import Manifest
@@ -56,6 +57,14 @@ RUN = Run(
 )
 SPOOL = Spool(Path("nowhere"))
 OPTIONS = {policy: Options(on_ambiguous=policy) for policy in POLICIES}
+POLICY = Policy()
+#: Makes of a driver's provider the one that it is given.
+Wrap = Callable[["Provider"], "Provider"]
+
+
+def whole(provider: Provider) -> Provider:
+    """The provider as it is."""
+    return provider
 
 
 class Killed(BaseException):
@@ -94,8 +103,10 @@ class Process:
 class Simulation:
     """One schedule from its start until every shard is settled. Raises Violation."""
 
-    def __init__(self, schedule: Schedule, random: Random) -> None:
+    def __init__(self, schedule: Schedule, random: Random, policy: Policy = POLICY, wrap: Wrap = whole) -> None:
         self.schedule = schedule
+        self._policy = policy
+        self._wrap = wrap
         self._random = random
         self._time = Time()
         shards = {(index, 0): _shard(index) for index in schedule.shards}
@@ -138,10 +149,11 @@ class Simulation:
         context = ClientContext(
             service=SERVICE,
             options=OPTIONS[self.schedule.policy],
+            policy=self._policy,
             spool=SPOOL,
             # Both have the verbs that create and reconcile use, and no others.
             manifest=cast("Manifest", process.manifest),
-            provider=cast("Provider", provider),
+            provider=self._wrap(cast("Provider", provider)),
             clock=VirtualClock(self._time, self._random),
             changes=Quiet(lambda: self._wake(process)),
         ).context(RUN)
@@ -246,7 +258,7 @@ class Simulation:
 
     def _audit_quarantine(self, job: ShardRow, made: bool) -> None:
         """A person is called only when all attempts are used up and none left a job."""
-        if made or job.attempt < ATTEMPTS:
+        if made or job.attempt < self._policy.attempts:
             told = f"in attempt {job.attempt}, job made: {made}: {job.reason}"
             raise Violation(f"shard {job.shard} is quarantined {told}")
 
@@ -255,10 +267,10 @@ def _shard(index: int) -> Shard:
     return Shard(run=RUN.id, index=index, bytes=1, lines=10, sha256="ab" * 32, first=0, last=9)
 
 
-def simulate(seed: int) -> Counter[str]:
-    """What happened in the schedule of a seed. Raises Violation, which names it."""
+def simulate(seed: int, policy: Policy = POLICY, wrap: Wrap = whole) -> Counter[str]:
+    """Counts of what happened in the schedule of a seed. Raises Violation, which names the seed."""
     schedule, random = draw(seed)
-    simulation = Simulation(schedule, random)
+    simulation = Simulation(schedule, random, policy, wrap)
     try:
         simulation.run()
     except Violation as violation:
@@ -269,10 +281,10 @@ def simulate(seed: int) -> Counter[str]:
     return seen
 
 
-def simulate_all(seeds: range) -> Counter[str]:
+def simulate_all(seeds: range, policy: Policy = POLICY, wrap: Wrap = whole) -> Counter[str]:
     seen: Counter[str] = Counter()
     for seed in seeds:
-        seen += simulate(seed)
+        seen += simulate(seed, policy, wrap)
     return seen
 
 
@@ -287,7 +299,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed; each schedule has its own")
     parser.add_argument("--processes", type=int, default=None)
     chosen = parser.parse_args(arguments)
-    logging.getLogger("packtrain").setLevel(logging.ERROR)  # thousands of jobs too many are found, and told of
+    logging.getLogger("packtrain").setLevel(logging.ERROR)  # thousands of duplicate jobs are found and reported
     began, seen = monotonic(), Counter[str]()
     with multiprocessing.Pool(chosen.processes) as pool:
         for part in pool.imap_unordered(simulate_all, _parts(chosen.first, chosen.schedules)):

@@ -1,29 +1,28 @@
-"""Random schedules in virtual time: create and reconcile as they are, and sown faults to see that they are seen."""
+"""Random schedules in virtual time through the real create and reconcile; and faults that they must find.
+
+Faults of the code itself are sown by ``tests/mutants``, into the same schedules.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from packtrain._errors import PacktrainError
-from packtrain._flow import job_list, reconciler, submitter
-from packtrain._model import State
-from packtrain._rules import naming, submission
-from packtrain._rules.lifecycle import AMBIGUOUS, CREATE, TABLE, AttemptAbandoned, CreateDeferred, CreateSuspected
-from packtrain._rules.submission import Outcome, classify
+from packtrain._model import JobPage
+from packtrain._options import Policy
+from packtrain._rules import naming
+from packtrain._rules.lifecycle import AMBIGUOUS, CREATE, TABLE, CreateSuspected
 
 from .schedules import draw
-from .simulator import RUN, simulate, simulate_all
+from .simulator import POLICY, RUN, simulate, simulate_all, whole
 from .virtual import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from packtrain._model import ShardRow
     from packtrain._providers.base import Provider
 
-    Sow = Callable[[pytest.MonkeyPatch], None]
+    from .simulator import Wrap
 
 PARTS = 8
 
@@ -47,99 +46,56 @@ def test_a_seed_is_a_schedule() -> None:
     assert draw(7)[0] == draw(7)[0] != draw(8)[0]
 
 
-def absent_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission.Search, "absent", lambda _, settle: settle > 0)
+class Wrapped:
+    """A provider whose list of jobs is changed on its way to the driver."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._provider, name)
 
 
-def no_wait_after_the_fence(patch: pytest.MonkeyPatch) -> None:
-    settle = reconciler.Watcher._patience
-    patch.setattr(
-        reconciler.Watcher, "_patience", lambda self, job: 0 if job.state is State.REVOKED else settle(self, job)
-    )
+class FirstPage(Wrapped):
+    """Shows the first page of the list as if it were all."""
+
+    async def list_page(self, token: str | None) -> JobPage:
+        return JobPage((await self._provider.list_page(token)).jobs, None)
 
 
-def no_fence(patch: pytest.MonkeyPatch) -> None:
-    async def conclude(self: reconciler.Watcher, job: ShardRow) -> None:
-        await self._ctx.record(job, AttemptAbandoned(reason="not in the list"))
+class BrokenPass(Wrapped):
+    """Ends the list where a page fails."""
 
-    patch.setattr(reconciler.Watcher, "_conclude", conclude)
-
-
-def a_restart_forgets_the_create(patch: pytest.MonkeyPatch) -> None:
-    async def doubt(self: submitter.Creator, job: ShardRow, reason: str) -> ShardRow:
-        return await self._ctx.record(job, CreateDeferred(due=0.0, reason=reason))
-
-    patch.setattr(submitter.Creator, "_doubt", doubt)
-
-
-def a_503_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
-    def throttled(error: PacktrainError, *, proven: bool) -> Outcome:
-        return Outcome.THROTTLED if getattr(error, "status", 0) == 503 else classify(error, proven=proven)
-
-    patch.setattr(submitter, "classify", throttled)
-
-
-def a_broken_pass_is_an_empty_list(patch: pytest.MonkeyPatch) -> None:
-    async def broken(provider: Provider, token: str, *, until: Collection[str] = ()) -> job_list.Listing:
+    async def list_page(self, token: str | None) -> JobPage:
         try:
-            return await job_list.look_through(provider, token, until=until)
+            return await self._provider.list_page(token)
         except PacktrainError:
-            return job_list.Listing({})
-
-    patch.setattr(reconciler, "look_through", broken)
-    patch.setattr(reconciler, "list_jobs", broken)
+            return JobPage((), None)
 
 
-def an_empty_list_is_believed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission, "sight", lambda *_: submission.Sight.CONTROLLED)
+def first_page(provider: Provider) -> Provider:
+    return cast("Provider", FirstPage(provider))
 
 
-def the_first_page_is_the_list(patch: pytest.MonkeyPatch) -> None:
-    async def first_page(provider: Provider, _: str, **__: object) -> job_list.Listing:
-        page = await provider.list_page(None)
-        return job_list.Listing({job.name: job for job in page.jobs})
-
-    patch.setattr(reconciler, "look_through", first_page)
-    patch.setattr(reconciler, "list_jobs", first_page)
+def broken_pass(provider: Provider) -> Provider:
+    return cast("Provider", BrokenPass(provider))
 
 
-def shard_1_is_shard_10(patch: pytest.MonkeyPatch) -> None:
-    tagged = job_list.Listing.tagged
-    patch.setattr(job_list.Listing, "tagged", lambda self, prefix: tagged(self, prefix.removesuffix(".0.")))
+AT_ONCE = Policy(controlled_looks=1, controlled_settles=0.0, uncontrolled_looks=1, uncontrolled_settles=0.0)
+SOWN: dict[str, tuple[Policy, Wrap]] = {
+    "absent at once": (AT_ONCE, whole),
+    "no wait after the revocation": (Policy(revoked_settles=0.0), whole),
+    "one look ends a job": (Policy(ended_looks=1, ended_settles=0.0, empty_looks=1, empty_seconds=0.0), whole),
+    "the first page is the list": (POLICY, first_page),
+    "a broken pass is an empty list": (POLICY, broken_pass),
+}
 
 
-def one_look_ends_a_job(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission.Sightings, "confirmed", lambda *_, **__: True)
-
-
-def one_pass_clears_a_429(patch: pytest.MonkeyPatch) -> None:
-    async def clear(self: reconciler.Lookback, job: ShardRow, search: submission.Search) -> None:
-        del self, job, search
-
-    patch.setattr(reconciler.Lookback, "_judge", clear)
-
-
-SOWN = (
-    absent_at_once,
-    no_wait_after_the_fence,
-    no_fence,
-    a_restart_forgets_the_create,
-    a_503_is_a_refusal,
-    a_broken_pass_is_an_empty_list,
-    an_empty_list_is_believed,
-    the_first_page_is_the_list,
-    shard_1_is_shard_10,
-    one_look_ends_a_job,
-    one_pass_clears_a_429,
-)
-
-
-@pytest.mark.parametrize("sow", SOWN, ids=lambda sow: sow.__name__)
-def test_a_sown_fault_is_seen(sow: Sow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the ways in which clients make a second job shows up within a few thousand schedules."""
-    sow(monkeypatch)
+@pytest.mark.parametrize(("policy", "wrap"), SOWN.values(), ids=SOWN)
+def test_a_sown_fault_is_found(policy: Policy, wrap: Wrap) -> None:
+    """Each of these ways to a second job shows up within a few thousand schedules."""
     with pytest.raises(Violation, match="seed"):
-        simulate_all(range(6000))
+        simulate_all(range(6000), policy, wrap)
 
 
 def test_names_are_those_of_the_run() -> None:

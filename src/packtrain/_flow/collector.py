@@ -14,11 +14,11 @@ from .._io.result_file import PartialDownload
 from .._io.retry import persist
 from .._io.spool import digest_of, land
 from .._model import ShardRow, State, Tally
-from .._options import LONGEST_JOB
 from .._rules.generations import absence, asks_again
-from .._rules.lifecycle import Closed, Landed, Quarantined, ResultLost
+from .._rules.lifecycle import Closed, Landed, Quarantined
+from .._rules.submission import missing_results
 from .publisher import publish_part
-from .reconciler import next_generation, suspect
+from .reconciler import moment, next_generation, suspect, terms
 from .run import log
 
 if TYPE_CHECKING:
@@ -179,10 +179,6 @@ class Landing:
         return picked.shard(self._job, self._child.stat().st_size, digest)
 
 
-#: Results that are gone are asked, and paid for, again. It takes so many looks, over the whole settling time.
-_GONE_LOOKS = 3
-
-
 async def collect(ctx: RunContext, row: ShardRow, output: Output | None = None) -> ShardRow:
     """From ENDED to CLOSED. Raises ApiError when the results cannot be had."""
     if row.state is State.ENDED:
@@ -215,19 +211,13 @@ async def _missed(ctx: RunContext, row: ShardRow, error: ApiError) -> ShardRow:
     """The results are refused. If the job itself is still shown to us, it is they that are gone, not our key."""
     if error.kind != "absent" or not row.job or not row.result:
         raise error
-    known = await ctx.provider.find_job(row.job)
-    overdue = ctx.service_now() - (row.submitted_at or 0.0) > LONGEST_JOB
-    if known is None and not overdue:
-        raise TransportError(f"shard {row.shard}: neither {row.job} nor its results are shown; is it the same key?")
-    if await ctx.provider.find_file(row.result) is not None:
-        ctx.sightings.forget(row.result)
-        raise TransportError(f"shard {row.shard}: {row.result} is shown, but not given out: {error}")
-    now, settle = ctx.clock.monotonic(), ctx.service.settle
-    if not ctx.sightings.confirmed(row.result, "gone", now, looks=_GONE_LOOKS, seconds=settle):
-        raise TransportError(f"shard {row.shard}: {row.result} is not shown; its lines are paid for, so we look again")
-    reason = f"the answers of {row.job} were made, and paid for, but can't be fetched any more: {error}"
-    log.warning("shard %d: %s", row.shard, reason, extra={"action": "ResultLost", "run": row.run})
-    return await ctx.record(row, ResultLost(reason=reason))
+    job, file = await ctx.provider.find_job(row.job), await ctx.provider.find_file(row.result)
+    shown = (job is not None, file is not None)
+    lost = missing_results(row, str(error), shown, ctx.sightings, terms(ctx), moment(ctx))
+    if isinstance(lost, str):
+        raise TransportError(f"shard {row.shard}: {lost}")
+    log.warning("shard %d: %s", row.shard, lost.reason, extra={"action": "ResultLost", "run": row.run})
+    return await ctx.record(row, lost)
 
 
 async def _landing(ctx: RunContext, row: ShardRow) -> Landing:

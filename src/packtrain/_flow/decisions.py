@@ -6,14 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
-import msgspec
 
 from .._errors import DecisionRefused
 from .._io.spool import digest_of
-from .._model import Decision, DuplicateJob, DuplicateState, ShardRow, State, Upload
+from .._model import Decision, DuplicateJob, ShardRow, State, Upload
 from .._rules import naming
 from .._rules.lifecycle import DropDecided, JobAdopted, JobKept, RetryDecided
-from .._rules.submission import mismatch
+from .._rules.submission import given_up, input_files, left_jobs, mismatch
 
 if TYPE_CHECKING:
     from .._model import Shard
@@ -33,7 +32,7 @@ async def resolve(ctx: RunContext, shard: int, decision: Decision, job: str | No
 
 
 async def _quarantined(ctx: RunContext, shard: int) -> ShardRow:
-    """The row about which there is something to decide."""
+    """The quarantined row of a shard. Raises InputError when it is not quarantined, or does not exist."""
     stuck = await ctx.manifest.rows(ctx.run.id, {State.QUARANTINED})
     row = next((row for row in stuck if row.shard == shard), None)
     if row is None:
@@ -51,24 +50,25 @@ def _numbers(count: int) -> str:
 
 
 async def _adopt_job(ctx: RunContext, row: ShardRow, name: str) -> ShardRow:
-    """The job ``name`` at the service is the shard's."""
+    """Adopt the job ``name``, once its data agrees with the shard's."""
     able = ctx.provider.capabilities
     if not re.fullmatch(able.job_name, name):
         raise DecisionRefused(f"{name!r} is not the name of a job; they look like {able.job_example}", shard=row.shard)
     job = await ctx.provider.find_job(name)
     if job is None:
         raise DecisionRefused(f"{name}: the service shows no such job to this key", shard=row.shard)
-    if strange := mismatch(job, ctx.run, await ctx.manifest.shard(row)):
-        raise DecisionRefused(f"{strange}; it was not adopted", shard=row.shard)
+    files = input_files(ctx.run.token, row)
+    if flaw := mismatch(job, ctx.run, await ctx.manifest.shard(row), files):
+        raise DecisionRefused(f"{flaw}; it was not adopted", shard=row.shard)
     if name == row.job:
         return await ctx.record(row, JobKept(submitted_at=ctx.service_now(), reason=_reason("kept", row)))
-    before = [_given_up(row, row.job)] if row.job is not None else []
+    before = [given_up(row, row.job)] if row.job is not None else []
     known = JobAdopted(job=name, submitted_at=ctx.service_now(), reason=_reason("adopted", row))
     return await ctx.record(row, known, duplicate_jobs=before)
 
 
 async def _retry(ctx: RunContext, row: ShardRow) -> ShardRow:
-    """One more attempt. Whatever job the shard had or was shown with is cancelled."""
+    """Begin one more attempt, and cancel any job that the shard had or that was shown for it."""
     shard, attempt = await ctx.manifest.shard(row), row.attempt + 1
     await anyio.to_thread.run_sync(_require, ctx, shard, True)
     file = naming.file_name(ctx.run.token, row.shard, row.generation, attempt)
@@ -78,7 +78,7 @@ async def _retry(ctx: RunContext, row: ShardRow) -> ShardRow:
 
 
 async def _drop(ctx: RunContext, row: ShardRow) -> ShardRow:
-    """All lines of the shard fail. Whatever job it had or was shown with is cancelled."""
+    """Fail all lines of the shard, and cancel any job that it had or that was shown for it."""
     await anyio.to_thread.run_sync(_require, ctx, await ctx.manifest.shard(row), False)
     return await ctx.record(row, DropDecided(reason=_reason("dropped", row)), duplicate_jobs=await _left(ctx, row))
 
@@ -93,24 +93,8 @@ def _require(ctx: RunContext, shard: Shard, whole: bool) -> None:
 
 
 async def _left(ctx: RunContext, row: ShardRow) -> list[DuplicateJob]:
-    """What the shard is done with: the job that it had, and those that were shown for it."""
-    seen = [
-        msgspec.structs.replace(duplicate, state=DuplicateState.CANCELLING)
-        for duplicate in await ctx.manifest.duplicate_jobs(ctx.run.id)
-        if duplicate.state is DuplicateState.SEEN
-        and (duplicate.shard, duplicate.generation) == (row.shard, row.generation)
-    ]
-    return [*seen, _given_up(row, row.job)] if row.job is not None else seen
-
-
-def _given_up(row: ShardRow, job: str) -> DuplicateJob:
-    return DuplicateJob(
-        job=job,
-        shard=row.shard,
-        generation=row.generation,
-        attempt=row.attempt,
-        state=DuplicateState.CANCELLING,
-    )
+    """The jobs to cancel: the one that the shard had, and those that were shown for it."""
+    return left_jobs(row, await ctx.manifest.duplicate_jobs(ctx.run.id))
 
 
 def _reason(decision: str, row: ShardRow) -> str:

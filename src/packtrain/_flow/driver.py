@@ -20,7 +20,7 @@ from .._rules.lifecycle import COLLECT, LIVE
 from .._rules.retry import is_transient, wait_after
 from . import uploader
 from .collector import collect
-from .duplicates import heal_published
+from .duplicates import cancel_left
 from .ingest import take_in
 from .publisher import publish, publish_rejects
 from .reconciler import Watcher
@@ -203,7 +203,7 @@ async def complete(ctx: RunContext, output: Output, inputs: Inputs = (), *, wait
     """Bring a run to its end, and publish it, or as far as a stop lets it come; without ``wait``, until all that can be
     submitted is."""
     if await ctx.manifest.published(ctx.run.id):
-        await heal_published(ctx, ctx.stopped)
+        await cancel_left(ctx, ctx.stopped)
         return
     try:
         with plain_errors():

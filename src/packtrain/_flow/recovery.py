@@ -133,7 +133,7 @@ async def _stop_when_full(ctx: RunContext) -> None:
 async def _find_jobs(ctx: RunContext) -> list[RemoteJob]:
     """All jobs of the run that the service lists. Raises NothingToRecover when there are none, OtherContent when they
     are for another model."""
-    found = list((await list_jobs(ctx.provider, ctx.run.token)).jobs.values())
+    found = list((await list_jobs(ctx)).jobs.values())
     if not found:
         raise NothingToRecover(
             f"the service lists no job of run {ctx.run.token}, so there is nothing to recover it from",

@@ -10,7 +10,6 @@ import anyio.to_thread
 from .._errors import InputError, IntegrityError, TransportError
 from .._io.request_file import ShardReader
 from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
-from .._options import ATTEMPTS
 from .._providers.base import OffsetUploads
 from .._rules import naming, upload
 from .._rules.lifecycle import (
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 async def intend(ctx: RunContext, row: ShardRow) -> ShardRow:
     """Claim the next attempt's file name, in the manifest; from then on it counts as stored."""
     shard = await ctx.manifest.shard(row)
-    if row.attempt >= ATTEMPTS:
-        reason = f"{ATTEMPTS} attempts came to nothing; the last: {row.reason or 'unknown'}"
+    if row.attempt >= ctx.policy.attempts:
+        reason = f"{ctx.policy.attempts} attempts came to nothing; the last: {row.reason or 'unknown'}"
         return await ctx.record(row, Quarantined(reason=reason))
     attempt = row.attempt + 1
     name = naming.file_name(ctx.run.token, row.shard, row.generation, attempt)
@@ -154,7 +153,7 @@ class _ByOffsets:
             await self._accept(found)
             return progress
         renewed = upload.renewed(progress)
-        if renewed.lost >= ATTEMPTS:
+        if renewed.lost >= self._ctx.policy.attempts:
             self.row = await self._ctx.record(self.row, Quarantined(reason=f"uploads keep failing: {reason}"))
         else:
             self.row = await self._ctx.record(self.row, UploadLost(upload=renewed, reason=reason))

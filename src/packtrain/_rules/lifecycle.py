@@ -8,7 +8,7 @@ occur and where it leads. ``advance`` is the only way to a new job. The rules be
 2. A create is sent once. Whatever is not a definite answer, a restart included, makes it RECONCILING.
 3. Out of RECONCILING leads an adoption, or a fence: the attempt's input file is revoked, so that a create
    that is still on its way is refused by the service, and only then the next attempt begins.
-4. Only an adopted job is ever downloaded, so a job too many can cost money but never enters the output.
+4. Only an adopted job is ever downloaded, so a duplicate job can cost money but never enters the output.
 """
 
 from __future__ import annotations

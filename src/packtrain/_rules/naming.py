@@ -48,9 +48,14 @@ def file_name(token: str, shard: int, generation: int, attempt: int) -> str:
     return f"p{_base32(digest)[:38]}"
 
 
+def plain_file(name: str) -> str:
+    """The name of a file without the collection that a wire puts before it."""
+    return name.rpartition("/")[2]
+
+
 def same_file(one: str, other: str) -> bool:
     """Whether two names are of one file, with or without the collection that a wire puts before them."""
-    return one.rpartition("/")[2] == other.rpartition("/")[2]
+    return plain_file(one) == plain_file(other)
 
 
 def same_model(one: str, other: str) -> bool:

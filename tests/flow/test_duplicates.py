@@ -1,4 +1,4 @@
-"""Jobs too many: found, cancelled, told of; and lists that say nothing."""
+"""Duplicate jobs are found, cancelled and reported; void lists prove nothing."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_29_a_cancel_that_is_refused_is_tried_again(tmp_path: Path) -> Non
         assert (await run(place)).answered == 3
 
 
-async def test_a_job_too_many_is_cancelled_after_the_output_was_published(tmp_path: Path, caplog: Any) -> None:
+async def test_a_duplicate_job_is_cancelled_after_the_output_was_published(tmp_path: Path, caplog: Any) -> None:
     """Its cancel did not work before the end: the run is not finished, says so, and the next start goes on with it."""
     faults = FaultPlan(rules=(Status(route="batches.cancel", status=404, times=1),))
     async with held(tmp_path, faults) as (place, backend):
@@ -160,7 +160,7 @@ async def test_a_job_too_many_is_cancelled_after_the_output_was_published(tmp_pa
             client.stop()  # no time for a second cancel
             summary = await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
         assert (summary.complete, summary.duplicates_healed, summary.duplicates_live) == (True, 1, 1)
-        assert f"{duplicate} is a job too many that has not been cancelled yet" in caplog.text
+        assert f"{duplicate} is a duplicate job that has not been cancelled yet" in caplog.text
         assert (await run(place)).duplicates_live == 0
         assert [entry["name"] for entry in place.truth("batch_cancelled")] == [duplicate]
         assert await ask() is not None

@@ -1,4 +1,4 @@
-"""A pass over the list of jobs says what it shows, or nothing at all."""
+"""A pass over the list of jobs: complete, or void."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from packtrain import ApiError, serving
 from packtrain._errors import ProtocolError
-from packtrain._flow.job_list import list_jobs, look_through
+from packtrain._flow.job_list import list_jobs, read_list
 from packtrain._io.transport import open_transport
 from packtrain._model import JobPage, JobState, RemoteJob
 from packtrain._options import CALL_ATTEMPTS, Policy
@@ -17,16 +17,18 @@ from packtrain._providers.gemini import GeminiProvider
 from packtrain._rules import naming
 from packtrain._wire.http import Call
 from packtrain.testing import FaultPlan, Status
+from packtrain.testing.lives import RUN
 from tests.flow.test_download import Now
+from tests.flow.test_reconciler import Listed, SetClock, context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from packtrain._providers.base import Provider
+    from packtrain._flow.run import RunContext
+    from packtrain._manifest.base import Manifest
 
-TOKEN = naming.token_from(bytes(range(16)))
-OURS, THEIRS = f"{naming.run_prefix(TOKEN)}0.0.1.{'ab' * 8}.3", "somebody else's"
+OURS, THEIRS = f"{naming.run_prefix(RUN.token)}0.0.1.{'ab' * 8}.3", "somebody else's"
 
 
 class Pages:
@@ -41,8 +43,13 @@ class Pages:
         return self._page(len(self.asked))
 
 
-def pages(page: Callable[[int], JobPage]) -> Provider:
-    return cast("Provider", Pages(page))
+def run_at(provider: object) -> RunContext:
+    """A run with this provider; a pass reads no manifest."""
+    return context(cast("Manifest", None), cast("Listed", provider), SetClock())
+
+
+def pages(page: Callable[[int], JobPage]) -> RunContext:
+    return run_at(Pages(page))
 
 
 def row(name: str, display_name: str = OURS) -> RemoteJob:
@@ -54,18 +61,27 @@ def full(number: int, *names: str, last: int = 3) -> JobPage:
 
 
 async def test_all_pages_are_read() -> None:
-    """Those of others do not count, and a job that stands on two pages is one."""
+    """Jobs of others do not count, and a job on two pages is one."""
     provider = Pages(lambda n: JobPage((row(str(n)), row("twice"), row(f"x{n}", THEIRS)), None if n == 3 else f"t{n}"))
-    found = await list_jobs(cast("Provider", provider), TOKEN)
+    found = await list_jobs(run_at(provider))
     assert sorted(found.jobs) == ["batches/1", "batches/2", "batches/3", "batches/twice"]
     assert provider.asked == [None, "t1", "t2"]
+
+
+async def test_a_job_is_ours_by_its_tag_or_by_its_input_file() -> None:
+    """A service may have no place for a tag, and may put a collection before the name of a file."""
+    pending = RemoteJob(name="", state=JobState.PENDING)
+    files = ("files/ours", "files/other", "")
+    unnamed = [msgspec.structs.replace(pending, name=f"of {file}", input_file=file) for file in files]
+    found = await list_jobs(pages(lambda _: JobPage((row("x"), *unnamed), None)), files={"ours"})
+    assert sorted(found.jobs) == ["batches/x", "of files/ours"]
 
 
 async def test_a_pass_ends_early_only_when_all_that_it_is_for_was_seen() -> None:
     """Looking for nothing in particular, it goes to the end."""
     for until, asked in (({"batches/1"}, 1), ({"batches/1", "batches/2"}, 2), ({"batches/9"}, 3), (set(), 3)):
         provider = Pages(lambda n: full(n, str(n)))
-        await look_through(cast("Provider", provider), TOKEN, until=until)
+        await read_list(run_at(provider), until=until)
         assert len(provider.asked) == asked
 
 
@@ -79,25 +95,25 @@ async def test_a_pass_ends_early_only_when_all_that_it_is_for_was_seen() -> None
     ],
     ids=["one token", "a circle", "no end", "nothing but tokens"],
 )
-async def test_a_list_that_does_not_end_says_nothing(page: Callable[[int], JobPage]) -> None:
+async def test_a_list_that_does_not_end_is_void(page: Callable[[int], JobPage]) -> None:
     """It is given up after 10,000 pages, or three empty ones in a row."""
-    with pytest.raises(ProtocolError, match="says nothing"):
-        await list_jobs(pages(page), TOKEN)
+    with pytest.raises(ProtocolError, match="is void"):
+        await list_jobs(pages(page))
 
 
 async def test_two_empty_pages_in_a_row_are_part_of_a_list() -> None:
     """As services have them that filter after they have cut the pages."""
-    found = await list_jobs(pages(lambda n: full(n, *(["x"] if n % 3 == 0 else []), last=12)), TOKEN)
+    found = await list_jobs(pages(lambda n: full(n, *(["x"] if n % 3 == 0 else []), last=12)))
     assert list(found.jobs) == ["batches/x"]
 
 
 async def test_what_cannot_be_read_voids_the_pass_only_if_it_is_ours() -> None:
     """A job of somebody else may look as it likes."""
     theirs, ours = '{"metadata": {"displayName": "other"}}', f'{{"metadata": {{"displayName": "{OURS}"}}}}'
-    found = await list_jobs(pages(lambda _: JobPage((row("x"),), None, (theirs,))), TOKEN)
+    found = await list_jobs(pages(lambda _: JobPage((row("x"),), None, (theirs,))))
     assert list(found.jobs) == ["batches/x"]
     with pytest.raises(ProtocolError, match="one of ours"):
-        await list_jobs(pages(lambda _: JobPage((row("x"),), None, (theirs, ours))), TOKEN)
+        await list_jobs(pages(lambda _: JobPage((row("x"),), None, (theirs, ours))))
 
 
 INLINE = {"displayName": OURS, "inputConfig": {"requests": {"requests": [{"request": {"contents": []}}]}}}
@@ -123,7 +139,7 @@ async def test_19_a_pass_that_is_throttled_goes_on_where_it_was_or_says_nothing(
         for _ in range(2):
             await transport.send(MAKE_ONE, once=True)
         if refused < CALL_ATTEMPTS:
-            assert len((await list_jobs(provider, TOKEN)).jobs) == 2
+            assert len((await list_jobs(run_at(provider))).jobs) == 2
         else:
             with pytest.raises(ApiError, match="list of jobs"):
-                await list_jobs(provider, TOKEN)
+                await list_jobs(run_at(provider))

@@ -1,4 +1,4 @@
-"""When the list of jobs is looked at, and what a day of silence comes to; by a clock that is set."""
+"""Reconciliation with the list of jobs, by a clock that is set."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from packtrain._errors import ApiError, PacktrainError, ProtocolError
-from packtrain._flow.duplicates import adopt_job
-from packtrain._flow.job_list import known_jobs
 from packtrain._flow.reconciler import Watcher
 from packtrain._flow.run import Changes, ClientContext, RunContext
 from packtrain._io.spool import Spool
@@ -20,10 +18,12 @@ from packtrain._options import Options
 from packtrain._providers.service import Service
 from packtrain._rules import naming
 from packtrain._rules.lifecycle import CreateAmbiguous, CreateIntended, JobAdopted, JobKept
+from packtrain._rules.submission import controls
 from packtrain.testing.lives import BYTES, LINES, RUN, claimed, live, sealed, shard
 
 if TYPE_CHECKING:
     from packtrain._manifest.base import Manifest
+    from packtrain._model import ShardRow
     from packtrain._providers.base import Provider
 
 NOW = 1000.0
@@ -64,7 +64,7 @@ class Listed:
         self.pages = 0
         #: What its own clock says, if it tells it.
         self.clock: SetClock | None = None
-        #: So many times more the file of the attempt in doubt is found by its name.
+        #: How many times more the file of the ambiguous attempt is found by its name.
         self.found = 0
 
     def now(self) -> float | None:
@@ -125,7 +125,7 @@ async def test_30_every_ten_minutes_the_whole_list_is_looked_through() -> None:
         assert [duplicate.state for duplicate in await manifest.duplicate_jobs(RUN.id)] == [DuplicateState.CANCELLED]
 
 
-async def test_21_when_the_list_says_nothing_for_a_day_a_person_must_decide() -> None:
+async def test_21_after_a_day_of_void_passes_a_person_must_decide() -> None:
     """And not an hour earlier; no create follows by itself."""
     provider, clock = Listed(), SetClock()
     provider.out = True
@@ -142,10 +142,10 @@ async def test_21_when_the_list_says_nothing_for_a_day_a_person_must_decide() ->
                 clock.time += await watcher.look()
             except PacktrainError:
                 clock.time += 600
-    assert "for a day" in (row.reason or "")
+    assert "for 24 hours" in (row.reason or "")
 
 
-async def test_24_a_fence_stands_when_the_file_is_seen_to_be_gone() -> None:
+async def test_24_a_revocation_counts_when_the_file_is_seen_to_be_gone() -> None:
     """Until then its deletion is asked for again; a create on its way may still be accepted."""
     provider, clock = Listed(), SetClock()
     provider.rows, provider.found = [replace(OWN, display_name="somebody else's")], 3
@@ -187,7 +187,7 @@ async def test_33_a_job_that_does_not_end_in_three_days_is_for_a_person_whoever_
 
 
 async def test_104_a_clock_set_forward_by_days_leaves_jobs_at_work_alone() -> None:
-    """It is told of, and nobody is asked to decide: the service has not said how late it is."""
+    """There is a warning, and no decision: the service has not given its time."""
     provider, clock = Listed(), SetClock()
     provider.rows = [replace(OWN, created_at=NOW)]
     async with open_memory() as manifest:
@@ -200,7 +200,7 @@ async def test_104_a_clock_set_forward_by_days_leaves_jobs_at_work_alone() -> No
 
 
 class Unreadable(Listed):
-    """Describes its job ``batches/0`` in a way that nobody can read, in the list as well as by its name."""
+    """Describes its job ``batches/0`` in an unknown way, in the list as well as by its name."""
 
     async def list_page(self, token: str | None) -> JobPage:
         page = await super().list_page(token)
@@ -213,7 +213,7 @@ class Unreadable(Listed):
 
 
 async def test_a_job_that_cannot_be_read_holds_up_no_other() -> None:
-    """It is told of at each look, and after three days by the service's clock it is for a person."""
+    """Each look raises its error, and after three days by the service's clock it is for a person."""
     provider, clock = Unreadable(), SetClock()
     provider.clock = clock
     ended = replace(OWN, name="batches/1", state=JobState.SUCCEEDED, result_file="files/r")
@@ -232,8 +232,8 @@ async def test_a_job_that_cannot_be_read_holds_up_no_other() -> None:
         assert [row.state for row in await manifest.rows(RUN.id)] == [State.QUARANTINED, State.ENDED]
 
 
-async def test_a_pass_that_hides_one_of_ours_says_nothing_of_a_job_in_doubt() -> None:
-    """It may be the very one that is looked for."""
+async def test_a_pass_that_hides_one_of_ours_is_void() -> None:
+    """It may be the very job that is searched for."""
     provider, clock = Unreadable(), SetClock()
     provider.rows = [replace(OWN, name="batches/1", display_name=naming.job_tag(RUN.token, shard(1), 1))]
     async with open_memory() as manifest:
@@ -251,7 +251,7 @@ async def test_a_pass_that_hides_one_of_ours_says_nothing_of_a_job_in_doubt() ->
 
 
 async def test_22_a_job_found_late_is_no_younger_for_that() -> None:
-    """A list that shows it may still be older than a create in doubt."""
+    """A list that shows it may still be older than an ambiguous create."""
     provider, clock = Listed(), SetClock()
     provider.rows = [replace(OWN, created_at=NOW - 500)]
     async with open_memory() as manifest:
@@ -260,6 +260,74 @@ async def test_22_a_job_found_late_is_no_younger_for_that() -> None:
         row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
         ctx = context(manifest, provider, clock)
         row = await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW - 300, reason="no answer"))
-        await adopt_job(ctx, row, list(provider.rows))
+        await Watcher(ctx).look()
         (row,) = await manifest.rows(RUN.id)
-        assert await known_jobs(ctx) == {OWN.name: NOW - 500}
+        assert (row.state, row.job) == (State.SUBMITTED, OWN.name)
+        assert controls([row]) == {OWN.name: NOW - 500}
+
+
+async def ambiguous(manifest: Manifest) -> ShardRow:
+    """A shard whose create got no answer."""
+    await sealed(manifest, 1)
+    row = await live(manifest, await claimed(manifest), State.UPLOADED)
+    row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
+    return await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer"))
+
+
+@pytest.mark.parametrize(("requests", "state"), [(LINES, State.SUBMITTED), (LINES + 1, State.QUARANTINED)])
+async def test_a_job_without_a_name_is_found_by_its_input_file(requests: int, state: State) -> None:
+    """And adopted, if what the service shows of its content agrees."""
+    provider, clock = Listed(), SetClock()
+    async with open_memory() as manifest:
+        row = await ambiguous(manifest)
+        provider.rows = [replace(OWN, display_name="", input_file=row.file or "", requests=requests)]
+        await Watcher(context(manifest, provider, clock)).look()
+        (row,) = await manifest.rows(RUN.id)
+        assert row.state is state
+
+
+REFUSED = replace(OWN, state=JobState.FAILED, reason="too many tokens enqueued", never_started=True)
+
+
+async def watched_out_of(state: State, ctx: RunContext, watcher: Watcher, clock: SetClock) -> ShardRow:
+    """The only row, once it has left the state."""
+    began = clock.time
+    while True:
+        (row,) = await ctx.manifest.rows(RUN.id)
+        if row.state is not state:
+            return row
+        assert clock.time < began + 7200
+        clock.time += await watcher.look()
+
+
+async def test_a_job_that_never_started_leads_back_to_its_create() -> None:
+    """Once it has been seen to have ended twice; the same input file is used again, after a wait."""
+    provider, clock = Listed(), SetClock()
+    provider.rows = [REFUSED]
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        before = await live(manifest, await claimed(manifest), State.SUBMITTED)
+        ctx = context(manifest, provider, clock)
+        watcher = Watcher(ctx)
+        clock.time += await watcher.look()
+        assert (await manifest.rows(RUN.id))[0].state is State.SUBMITTED
+        row = await watched_out_of(State.SUBMITTED, ctx, watcher, clock)
+        assert (row.state, row.file, row.attempt) == (State.UPLOADED, before.file, before.attempt)
+        assert (row.job, row.submitted_at, row.intent_at) == (None, None, None)
+        assert row.due > clock.time
+        assert "too many tokens enqueued" in (row.reason or "")
+        assert await manifest.duplicate_jobs(RUN.id) == []
+
+
+async def test_a_job_that_never_started_is_not_the_one_that_is_searched_for() -> None:
+    """It bears the same tag as the second create of its file, and proves nothing about that one."""
+    provider, clock = Listed(), SetClock()
+    provider.rows = [REFUSED]
+    async with open_memory() as manifest:
+        await ambiguous(manifest)
+        ctx = context(manifest, provider, clock)
+        watcher = Watcher(ctx)
+        assert (await watched_out_of(State.RECONCILING, ctx, watcher, clock)).state is State.REVOKED
+        provider.rows = [REFUSED, replace(OWN, name="batches/1")]
+        row = await watched_out_of(State.REVOKED, ctx, watcher, clock)
+        assert (row.state, row.job) == (State.SUBMITTED, "batches/1")
