@@ -12,6 +12,7 @@ import anyio.lowlevel
 
 from .._errors import PacktrainError, ProtocolError
 from .._exits import plain_errors
+from .._io.clock import time_limit, wait
 from .._model import ShardRow, State, Statistics
 from .._options import DRAIN_SECONDS
 from .._rules import quota
@@ -25,7 +26,7 @@ from .ingest import take_in
 from .publisher import publish, publish_rejects
 from .reconciler import Watcher
 from .reporting import refresh_latest, report
-from .run import log, wait
+from .run import log
 from .submitter import Creator
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Driver:
             tasks.start_soon(self._watch)
             await self._until(goal, stop)
             self._stopping = True
-            with anyio.move_on_after(DRAIN_SECONDS):
+            async with time_limit(self._ctx.clock, DRAIN_SECONDS):
                 await self._drain()
             tasks.cancel_scope.cancel()
 
@@ -113,7 +114,7 @@ class Driver:
                 lane.busy += 1
                 tasks.start_soon(self._work, lane, row)
             if not rows:
-                await wait(changed, _IDLE_SECONDS)
+                await wait(self._ctx.clock, changed, _IDLE_SECONDS)
 
     async def _work(self, lane: Lane, row: ShardRow) -> None:
         due = None
@@ -141,7 +142,10 @@ class Driver:
                     self._ctx.changes.notify()
             except PacktrainError as error:
                 delay = self._setback(error)
-            await wait(changed, delay) if delay > _IDLE_SECONDS else await self._ctx.clock.sleep(delay)
+            if delay > _IDLE_SECONDS:
+                await wait(self._ctx.clock, changed, delay)
+            else:
+                await self._ctx.clock.sleep(delay)
 
     async def _look(self) -> float:
         """A complete pass is a success, even if one of the jobs could not be read."""

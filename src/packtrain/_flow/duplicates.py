@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._errors import ApiError, ProtocolError, TransportError
+from .._io.clock import wait
 from .._model import DuplicateJob, DuplicateState, RemoteJob
 from .._rules import naming, submission
 from .job_list import list_jobs
-from .run import log, wait
+from .run import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +85,7 @@ async def _await_ends(ctx: RunContext, stop: anyio.Event) -> None:
     """Wait for duplicates to end, for a limited time, and warn of those that have not."""
     deadline = ctx.clock.monotonic() + ctx.policy.last_sweep
     while await cancelling(ctx) and ctx.clock.monotonic() < deadline and not stop.is_set():
-        await wait(stop, ctx.service.poll[0])
+        await wait(ctx.clock, stop, ctx.service.poll[0])
         await cancel_duplicates(ctx)
     for duplicate in await cancelling(ctx):
         log.warning(

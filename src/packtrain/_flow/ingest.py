@@ -11,6 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from .._errors import InputChanged, InputError
+from .._io.clock import time_limit
 from .._io.inputs import compare_identities, open_sources
 from .._io.ledger import Ledger
 from .._io.request_file import ShardCheck, ShardWriter
@@ -206,10 +207,14 @@ class Ingest:
 
     async def _next(self, window: Window) -> Pending | None:
         """The next frame; None at the end. A shard whose age is reached is sealed while waiting."""
-        while True:
-            with anyio.move_on_after(self._time_left()):
-                return await window.take()
+        while (left := self._time_left()) is not None:
+            taken: list[Pending | None] = []
+            async with time_limit(self._ctx.clock, left):
+                taken.append(await window.take())
+            if taken:
+                return taken[0]
             await self._seal(self._cursor)
+        return await window.take()
 
     def _time_left(self) -> float | None:
         age = self._run.limits.shard_age

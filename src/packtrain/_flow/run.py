@@ -55,12 +55,6 @@ class Changes:
         return self._event
 
 
-async def wait(event: anyio.Event, seconds: float) -> None:
-    """Until the event, or for so long."""
-    with anyio.move_on_after(seconds):
-        await event.wait()
-
-
 class Meter:
     """Counts of this process, for people to look at; nothing is decided by them."""
 

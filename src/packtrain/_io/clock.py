@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Protocol
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 class Clock(Protocol):
@@ -41,3 +45,26 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+
+@asynccontextmanager
+async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Leave the block after so many seconds by the clock, as ``anyio.move_on_after`` does by the event loop's.
+
+    An error of the block comes out in an exception group.
+    """
+    async with anyio.create_task_group() as tasks:
+
+        async def leave() -> None:
+            await clock.sleep(seconds)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(leave)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def wait(clock: Clock, event: anyio.Event, seconds: float) -> None:
+    """Until the event, or for so long."""
+    async with time_limit(clock, seconds):
+        await event.wait()

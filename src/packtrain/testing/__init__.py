@@ -1,4 +1,4 @@
-"""For those who test: failpoints, faults on demand for the local service, and conformance suites.
+"""For those who test: a manual clock, failpoints, faults on demand for the local service, and conformance suites.
 
 The suites, for parts of one's own, stand in modules of their own and need pytest and anyio's plugin for it.
 """
@@ -26,6 +26,7 @@ from ..server.faults.plan import (
     Truncate,
     read_plan,
 )
+from .clock import ManualClock
 
 __all__ = [
     "Delay",
@@ -40,6 +41,7 @@ __all__ = [
     "Header",
     "Late",
     "List",
+    "ManualClock",
     "Overrun",
     "Results",
     "Rewind",
