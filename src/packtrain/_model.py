@@ -149,6 +149,8 @@ class Upload(Struct, frozen=True, kw_only=True):
     granularity: int = 1
     #: The service's word is needed before the next byte may go.
     offset_unknown: bool = False
+    #: Ids of the parts that the service stored, in order; for uploads by parts.
+    parts: tuple[str, ...] = ()
     #: Recoveries in a row that brought no byte forward.
     stalls: int = 0
     #: Sessions before this one that ended without a file.
@@ -209,6 +211,8 @@ class RemoteJob(Struct, frozen=True, kw_only=True):
     display_name: str = ""
     input_file: str = ""
     result_file: str | None = None
+    #: A second file, of the rows without an answer, where the service keeps these apart.
+    error_file: str | None = None
     created_at: float | None = None
     reason: str = ""
     requests: int | None = None
@@ -216,6 +220,11 @@ class RemoteJob(Struct, frozen=True, kw_only=True):
     model: str = ""
     #: It ended before it ran: nothing was done, and nothing is billed.
     never_started: bool = False
+
+    @property
+    def results(self) -> str | None:
+        """Names of the files of results, with a space between them; None when the job shows none."""
+        return " ".join(name for name in (self.result_file, self.error_file) if name) or None
 
 
 class JobPage(Struct, frozen=True):

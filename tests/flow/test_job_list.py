@@ -13,7 +13,7 @@ from packtrain._flow.job_list import list_jobs, read_list
 from packtrain._io.transport import open_transport
 from packtrain._model import JobPage, JobState, RemoteJob
 from packtrain._options import CALL_ATTEMPTS, Policy
-from packtrain._providers.gemini import GeminiProvider
+from packtrain._providers.gemini import CAPABILITIES, GeminiProvider
 from packtrain._rules import naming
 from packtrain._wire.http import Call
 from packtrain.testing import FaultPlan, Status
@@ -33,6 +33,8 @@ OURS, THEIRS = f"{naming.run_prefix(RUN.token)}0.0.1.{'ab' * 8}.3", "somebody el
 
 class Pages:
     """A service whose list is what a function of the page's number makes of it."""
+
+    capabilities = CAPABILITIES
 
     def __init__(self, page: Callable[[int], JobPage]) -> None:
         self._page = page

@@ -15,6 +15,7 @@ from packtrain._io.spool import Spool
 from packtrain._manifest.memory import open_memory
 from packtrain._model import DuplicateState, FileState, JobPage, JobState, RemoteFile, RemoteJob, State
 from packtrain._options import Options
+from packtrain._providers.gemini import CAPABILITIES
 from packtrain._providers.service import Service
 from packtrain._rules import naming
 from packtrain._rules.lifecycle import CreateAmbiguous, CreateIntended, JobAdopted, JobKept
@@ -57,6 +58,8 @@ class SetClock:
 
 class Listed:
     """A service with one job on each page of its list; while it is ``out``, every page fails."""
+
+    capabilities = CAPABILITIES
 
     def __init__(self) -> None:
         self.rows = [OWN]

@@ -75,13 +75,13 @@ MUTANTS = (
     Mutant(
         "the intent is recorded after the create",
         "_flow/submitter.py",
-        """        row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
-        return await self._post(row, tag, before)
+        """                row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+                return await self._post(row, tag, before, requests)
 """,
-        """        run, now = self._ctx.run, self._ctx.clock.now
-        job = await self._ctx.provider.create(model=run.model, task=run.task, tag=tag, file=row.file or "")
-        row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=now()))
-        return await self._ctx.record(row, JobAdopted(job=job.name, submitted_at=now()))
+        """                run, now = self._ctx.run, self._ctx.clock.now
+                job = await self._ctx.provider.create(model=run.model, task=run.task, tag=tag, file=row.file or "")
+                row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=now()))
+                return await self._ctx.record(row, JobAdopted(job=job.name, submitted_at=now()))
 """,
         ("tests/flow/test_creates.py",),
     ),
@@ -89,7 +89,7 @@ MUTANTS = (
         "a create that a restart interrupted is sent again",
         "_flow/submitter.py",
         'return await self._ambiguous(row, "the program stopped between the intent and the answer")',
-        'return await self._post(row, row.tag or "", None)',
+        'return await self._post(row, row.tag or "", None, None)',
         ("tests/flow/test_recovery.py",),
     ),
     Mutant(

@@ -22,7 +22,7 @@ from .reconciler import moment, next_generation, suspect, terms
 from .run import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from .._io.clock import Clock
@@ -39,8 +39,10 @@ _COPIES = 5
 _RANGE_REFUSED = 416
 
 
-async def fetch_whole(ctx: RunContext, name: str, part: Path, join: Callable[[], Awaitable[Tally]]) -> Tally:
-    """Bring a results file down to ``part``, and give what its ``join`` with the requests comes to.
+async def fetch_whole(
+    ctx: RunContext, files: Sequence[tuple[str, Path]], join: Callable[[], Awaitable[Tally]]
+) -> Tally:
+    """Download files of results, each by name to a path, and return the tally of their ``join`` with the requests.
 
     One copy is believed when the transport vouches for its end and every key has its row; otherwise two copies must
     agree, for not every transport tells a body that was cut from one that was whole. A copy that ends in the middle
@@ -48,18 +50,19 @@ async def fetch_whole(ctx: RunContext, name: str, part: Path, join: Callable[[],
     """
     seen, fault = None, None
     for _ in range(_COPIES):
-        vouched = await fetch(ctx.provider, ctx.clock, name, part)
+        vouched = all([await fetch(ctx.provider, ctx.clock, name, part) for name, part in files])
         try:
             tally = await join()
         except IntegrityError as error:
             fault = error
         else:
-            digest = await anyio.to_thread.run_sync(digest_of, part)
+            digest = [await anyio.to_thread.run_sync(digest_of, part) for _, part in files]
             if (vouched and not tally.missing) or digest == seen:
                 return tally
             seen = digest
-        await anyio.to_thread.run_sync(remove, "part", part)
-    raise fault or TransportError(f"{name}: the results came down differently {_COPIES} times; see the network")
+        for _, part in files:
+            await anyio.to_thread.run_sync(remove, "part", part)
+    raise fault or TransportError(f"{files[0][0]}: the results came down differently {_COPIES} times; see the network")
 
 
 async def fetch(provider: Provider, clock: Clock, name: str, part: Path) -> bool:
@@ -107,6 +110,12 @@ class _Fetch:
             raise TransportError("download of results: the file is another one than before; starting over")
 
 
+def downloads(ctx: RunContext, row: ShardRow) -> list[tuple[str, Path]]:
+    """The files of results that a job left, each with the path that it is downloaded to."""
+    part, names = ctx.files.part(row), (row.result or "").split()
+    return [(name, part.with_name(f"{part.name}.{number}") if number else part) for number, name in enumerate(names)]
+
+
 class Landing:
     """The results of one generation on their way into durable files; ``parent`` is the generation before.
 
@@ -116,7 +125,7 @@ class Landing:
     def __init__(
         self, ctx: RunContext, row: ShardRow, shard: Shard, first: int, parent: ShardRow | None, following: Tag | None
     ) -> None:
-        self.part = ctx.files.part(row)
+        self.downloads = downloads(ctx, row)
         self._ctx = ctx
         self._job = row
         self._shard = shard
@@ -127,7 +136,7 @@ class Landing:
         self._asked = Asked(
             requests=ctx.files.shard(row.shard, row.generation),
             lines=shard.lines,
-            results=(self.part,) if row.result else (),
+            results=tuple(part for _, part in self.downloads),
             first=first,
             absent=absence(row),
             parent=ctx.files.kept(parent) if parent else None,
@@ -194,8 +203,8 @@ async def _land(ctx: RunContext, row: ShardRow) -> ShardRow:
     landing = await _landing(ctx, row)
     try:
         await anyio.to_thread.run_sync(landing.check)
-        if row.result:
-            await fetch_whole(ctx, row.result, landing.part, landing.join)
+        if landing.downloads:
+            await fetch_whole(ctx, landing.downloads, landing.join)
         else:
             await landing.join()
     except ApiError as error:
@@ -211,8 +220,9 @@ async def _missed(ctx: RunContext, row: ShardRow, error: ApiError) -> ShardRow:
     """The results are refused. If the job itself is still shown to us, it is they that are gone, not our key."""
     if error.kind != "absent" or not row.job or not row.result:
         raise error
-    job, file = await ctx.provider.find_job(row.job), await ctx.provider.find_file(row.result)
-    shown = (job is not None, file is not None)
+    job = await ctx.provider.find_job(row.job)
+    files = [await ctx.provider.find_file(name) for name in row.result.split()]
+    shown = (job is not None, None not in files)
     lost = missing_results(row, str(error), shown, ctx.sightings, terms(ctx), moment(ctx))
     if isinstance(lost, str):
         raise TransportError(f"shard {row.shard}: {lost}")
@@ -231,7 +241,8 @@ async def _landing(ctx: RunContext, row: ShardRow) -> Landing:
 
 async def _close(ctx: RunContext, row: ShardRow) -> ShardRow:
     """What is no longer needed goes, after the row that says so."""
-    useless = [("part", ctx.files.part(row)), ("shard", ctx.files.shard(row.shard, row.generation))]
+    parts = dict.fromkeys([ctx.files.part(row), *(part for _, part in downloads(ctx, row))])
+    useless = [*(("part", part) for part in parts), ("shard", ctx.files.shard(row.shard, row.generation))]
     if row.generation:
         parent = msgspec.structs.replace(row, generation=row.generation - 1)
         useless += [("results", path) for path in ctx.files.kept(parent).all]

@@ -13,19 +13,21 @@ from .._rules import naming
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from .._model import JobPage
+    from .._providers.base import Capabilities
     from .run import RunContext
 
 
 class JobList(Struct, frozen=True):
-    """The jobs of this run that a pass showed, by name, and the JSON of one of ours that could not be read."""
+    """The jobs of this run that a pass showed, by name; ``unreadable`` says why it may hide one of ours."""
 
     jobs: dict[str, RemoteJob]
     unreadable: str | None = None
 
     def refuse_unreadable(self) -> None:
-        """Raises ProtocolError when a job of this run could not be read; jobs of others may have any form."""
+        """Raises ProtocolError when a job of this run may be hidden; jobs of others may have any form."""
         if self.unreadable is not None:
-            raise ProtocolError(f"list of jobs: one of ours is described in an unknown way: {self.unreadable!r}")
+            raise ProtocolError(f"list of jobs: {self.unreadable}")
 
 
 async def list_jobs(ctx: RunContext, *, files: Collection[str] = ()) -> JobList:
@@ -47,7 +49,7 @@ async def read_list(ctx: RunContext, *, files: Collection[str] = (), until: Coll
     unreadable, token, empty = None, None, 0
     while len(tokens) < policy.list_pages:
         page = await ctx.provider.list_page(token)
-        unreadable = unreadable or next((item[:200] for item in page.unreadable if prefix in item), None)
+        unreadable = unreadable or _hidden(page, prefix, ctx.provider.capabilities)
         for job in page.jobs:
             if job.display_name.startswith(prefix) or naming.plain_file(job.input_file) in files:
                 jobs[job.name] = job
@@ -59,3 +61,12 @@ async def read_list(ctx: RunContext, *, files: Collection[str] = (), until: Coll
             raise ProtocolError("list of jobs: the service gives pages without end; the pass is void")
         tokens.add(token)
     raise ProtocolError(f"list of jobs: more than {policy.list_pages} pages; the pass is void")
+
+
+def _hidden(page: JobPage, prefix: str, able: Capabilities) -> str | None:
+    """Why a page may hide one of our jobs."""
+    if item := next((item for item in page.unreadable if prefix in item), None):
+        return f"one of ours is described in an unknown way: {item[:200]!r}"
+    if not able.cursor and len(page.jobs) >= able.page_size:
+        return f"it has no further pages, and {len(page.jobs)} jobs may not be all"
+    return None

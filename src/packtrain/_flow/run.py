@@ -24,6 +24,7 @@ from .._rules import naming
 from .._rules.lifecycle import detail
 from .._rules.submission import Sightings
 from .._validation import check_model
+from .remote_names import translated
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -149,6 +150,7 @@ class ClientContext:
 
     def context(self, run: Run) -> RunContext:
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        parts["provider"] = translated(self.provider, self.manifest, run)
         return RunContext(run=run, files=self.spool.run(run.token), **parts)
 
     def stop(self) -> None:

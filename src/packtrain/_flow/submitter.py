@@ -5,16 +5,26 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .._errors import ApiError, PacktrainError, TransportError
+from .._errors import ApiError, IntegrityError, PacktrainError, TransportError
 from .._model import ShardRow, State
 from .._rules import naming, submission
-from .._rules.lifecycle import CreateAmbiguous, CreateDeferred, CreateIntended, CreateRejected, FileUnusable, JobAdopted
+from .._rules.lifecycle import (
+    CreateAmbiguous,
+    CreateDeferred,
+    CreateIntended,
+    CreateRejected,
+    FileUnusable,
+    JobAdopted,
+    Quarantined,
+)
 from .._rules.retry import is_transient, wait_after
 from .._rules.submission import Outcome
 from .reconciler import Lookback, moment, refuse_unknown
 from .run import log
+from .uploader import requests_of
 
 if TYPE_CHECKING:
+    from .._io.request_file import ShardReader
     from .run import RunContext
 
 
@@ -54,14 +64,20 @@ class Creator:
             return instead
         shard = await self._ctx.manifest.shard(row)
         tag, before = naming.job_tag(self._ctx.run.token, shard, row.attempt), row.intent_at
-        row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
-        return await self._post(row, tag, before)
+        try:
+            async with requests_of(self._ctx, shard) as requests:
+                row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+                return await self._post(row, tag, before, requests)
+        except IntegrityError as error:
+            return await self._ctx.record(row, Quarantined(reason=str(error)))
 
-    async def _post(self, row: ShardRow, tag: str, before: float | None) -> ShardRow:
+    async def _post(self, row: ShardRow, tag: str, before: float | None, requests: ShardReader | None) -> ShardRow:
         """``before`` is when the last create was intended that may have been accepted."""
         ctx, file = self._ctx, row.file or ""
         try:
-            job = await ctx.provider.create(model=ctx.run.model, task=ctx.run.task, tag=tag, file=file)
+            job = await ctx.provider.create(
+                model=ctx.run.model, task=ctx.run.task, tag=tag, file=file, requests=requests
+            )
         except PacktrainError as error:
             return await self._failed(row, error, before)
         self._throttled, self._proven = 0, True

@@ -6,22 +6,26 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+import msgspec
 
-from .._errors import InputError, IntegrityError, TransportError
+from .._errors import ApiError, IntegrityError, TransportError
 from .._io.request_file import ShardReader
 from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
-from .._providers.base import OffsetUploads
+from .._options import UPLOAD_STALLS
+from .._providers.base import OffsetUploads, PartUploads, WholeUploads
 from .._rules import naming, upload
 from .._rules.lifecycle import (
+    FileNamed,
     FileReady,
     FileUnusable,
     FinalizeIntended,
+    PartStored,
     Quarantined,
     UploadIntended,
     UploadLost,
     UploadOpened,
 )
-from .._rules.retry import backoff
+from .._rules.retry import backoff, is_transient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,21 +60,25 @@ async def send_own(ctx: RunContext, row: ShardRow) -> ShardRow:
     return await _sending(ctx, row, await ctx.manifest.shard(row)).send()
 
 
-def _sending(ctx: RunContext, row: ShardRow, shard: Shard) -> _ByOffsets:
-    uploads = ctx.provider.uploads
-    if not isinstance(uploads, OffsetUploads):
-        raise InputError(f"this service takes files by {ctx.provider.capabilities.upload}, which is not supported yet")
-    return _ByOffsets(ctx, row, shard, uploads)
+def _sending(ctx: RunContext, row: ShardRow, shard: Shard) -> _Sending:
+    match ctx.provider.uploads:
+        case None:
+            return _Inline(ctx, row, shard)
+        case OffsetUploads() as uploads:
+            return _ByOffsets(ctx, row, shard, uploads)
+        case PartUploads() as uploads:
+            return _ByParts(ctx, row, shard, uploads)
+        case WholeUploads() as uploads:
+            return _Whole(ctx, row, shard, uploads)
 
 
-class _ByOffsets:
+class _Sending:
     """One upload under way; ``row`` is its latest row."""
 
     _reader: ShardReader
 
-    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard, uploads: OffsetUploads) -> None:
+    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard) -> None:
         self.row = row
-        self._uploads = uploads
         self._ctx = ctx
         self._shard = shard
         self._name = row.file or ""
@@ -78,80 +86,26 @@ class _ByOffsets:
         self._tag = naming.file_tag(tag, ctx.manifest.instance)
 
     async def send(self) -> ShardRow:
-        progress = upload.resumed(self.row.upload or Upload(size=self._shard.bytes))
-        if progress.session is not None and not self._uploads.owns(progress.session):
-            # As the local service is after a restart; the address of the session is void.
-            progress = Upload(size=self._shard.bytes)
-            lost = UploadLost(upload=progress, reason="the service is at another address now")
-            self.row = await self._ctx.record(self.row, lost)
-        async with _reading(self._ctx, self._shard) as self._reader:
-            return await self._go_on(progress)
+        raise NotImplementedError
 
-    async def _go_on(self, progress: Upload) -> ShardRow:
-        while True:
-            match upload.next_action(progress, self._ctx.options.chunk_bytes):
-                case upload.Start():
-                    progress = await self.start(progress)
-                case upload.Send() as piece:
-                    progress = await self.piece(progress, piece)
-                case upload.Query():
-                    progress = await self.query(progress)
-                case upload.Finished():
-                    return await self.finish(progress)
-                case upload.Dead(reason):
-                    progress = await self.renew(progress, reason)
-                case upload.Stuck(reason):
-                    raise TransportError(f"shard {self.row.shard}: {reason}")
-            if self.row.state not in (State.UPLOADING, State.FINALIZING):
-                return self.row
-            if progress.stalls > 1:  # the first recovery is a question, and can be asked at once
-                await self._ctx.clock.sleep(backoff(progress.stalls, self._ctx.clock.jitter()))
+    async def _find(self) -> RemoteFile | None:
+        """The file under our name; one that gets its id from the service has none before it is finished."""
+        if self._ctx.provider.capabilities.chosen_names or self._has_id():
+            return await self._ctx.provider.find_file(self._name)
+        return None
 
-    async def start(self, progress: Upload) -> Upload:
-        if found := await self._ctx.provider.find_file(self._name):
-            await self._accept(found)
-            return progress
-        answer = await self._uploads.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
-        if answer.status == 409:
-            await self._conflict()
-            return progress
-        progress = upload.started(progress, answer)
-        if progress.session is not None:
-            self.row = await self._ctx.record(self.row, UploadOpened(upload=progress))
-        return progress
+    def _has_id(self) -> bool:
+        return not naming.same_file(self._name, self._claim())
 
-    async def piece(self, progress: Upload, piece: upload.Send) -> Upload:
-        assert progress.session is not None
-        if piece.finalize and self.row.state is State.UPLOADING:
+    def _claim(self) -> str:
+        return naming.file_name(self._ctx.run.token, self.row.shard, self.row.generation, self.row.attempt)
+
+    async def _intend_to_finish(self, progress: Upload) -> None:
+        if self.row.state is State.UPLOADING:
             self.row = await self._ctx.record(self.row, FinalizeIntended(upload=progress))
-        try:
-            answer = await self._uploads.send(
-                progress.session, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
-            )
-        except TransportError:
-            return upload.offset_lost(progress)
-        return upload.answered(progress, answer)
 
-    async def query(self, progress: Upload) -> Upload:
-        assert progress.session is not None
-        try:
-            answer = await self._uploads.query_upload(progress.session)
-        except TransportError:
-            return upload.offset_lost(progress)
-        return upload.queried(progress, answer)
-
-    async def finish(self, progress: Upload) -> ShardRow:
-        receipt = self._uploads.read_receipt(progress.receipt or b"")
-        file = receipt or await self._ctx.provider.find_file(self._name)
-        if file is None or not naming.same_file(file.name, self._name):
-            return await self._spoil(f"the upload ended, but {self._name} is not there")
-        return await self._check(file)
-
-    async def renew(self, progress: Upload, reason: str) -> Upload:
-        """The session died; it may have left the file all the same."""
-        if found := await self._ctx.provider.find_file(self._name):
-            await self._accept(found)
-            return progress
+    async def _lost(self, progress: Upload, reason: str) -> Upload:
+        """The session is over without a file; a person must decide after too many."""
         renewed = upload.renewed(progress)
         if renewed.lost >= self._ctx.policy.attempts:
             self.row = await self._ctx.record(self.row, Quarantined(reason=f"uploads keep failing: {reason}"))
@@ -159,9 +113,26 @@ class _ByOffsets:
             self.row = await self._ctx.record(self.row, UploadLost(upload=renewed, reason=reason))
         return renewed
 
+    async def _finished(self, file: RemoteFile) -> ShardRow:
+        """The service says that this is the file."""
+        if self._ctx.provider.capabilities.chosen_names:
+            if not naming.same_file(file.name, self._name):
+                return await self._spoil(f"the upload ended, but {self._name} is not there")
+        elif file.name != self._name:
+            self._name = file.name
+            self.row = await self._ctx.record(self.row, FileNamed(file=file.name))
+        return await self._check(file)
+
+    async def _pause(self, stalls: int) -> None:
+        if stalls > 1:  # the first recovery is a question, and can be asked at once
+            await self._ctx.clock.sleep(backoff(stalls, self._ctx.clock.jitter()))
+
+    def _stuck(self, reason: str) -> TransportError:
+        return TransportError(f"shard {self.row.shard}: {reason}")
+
     async def _conflict(self) -> None:
         """The service says that the name is taken: by our own file if we meant to finish it, which may show late."""
-        if found := await self._ctx.provider.find_file(self._name):
+        if found := await self._find():
             await self._accept(found)
         elif self.row.state is State.FINALIZING:
             raise TransportError(f"shard {self.row.shard}: {self._name} is taken, but not shown yet")
@@ -193,13 +164,206 @@ class _ByOffsets:
         while file.state is FileState.PROCESSING and self._ctx.clock.monotonic() < deadline:
             await self._ctx.clock.sleep(backoff(waits, self._ctx.clock.jitter()))
             waits += 1
-            file = await self._ctx.provider.find_file(self._name) or file
+            file = await self._find() or file
         return file
 
     async def _spoil(self, reason: str) -> ShardRow:
         self.row = await self._ctx.record(self.row, FileUnusable(reason=reason))
         await self._ctx.provider.delete_file(self._name)
         return self.row
+
+
+class _Inline(_Sending):
+    """No upload: the create carries the lines."""
+
+    async def send(self) -> ShardRow:
+        async with _reading(self._ctx, self._shard) as reader:
+            await anyio.to_thread.run_sync(reader.digest)
+        self.row = await self._ctx.record(self.row, FileReady(file_expires_at=None))
+        return self.row
+
+
+class _Whole(_Sending):
+    """Upload in one call, which is sent again whole when its outcome is unknown."""
+
+    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard, uploads: WholeUploads) -> None:
+        super().__init__(ctx, row, shard)
+        self._uploads = uploads
+
+    async def send(self) -> ShardRow:
+        progress = self.row.upload or Upload(size=self._shard.bytes)
+        await self._intend_to_finish(progress)
+        async with _reading(self._ctx, self._shard) as self._reader:
+            for stalls in range(UPLOAD_STALLS + 1):
+                if found := await self._find():
+                    await self._accept(found)
+                    return self.row
+                await self._pause(stalls)
+                try:
+                    file = await self._uploads.upload(
+                        self._reader, name=self._name, display_name=self._tag, size=self._shard.bytes
+                    )
+                except (TransportError, ApiError) as error:
+                    if not is_transient(error):
+                        raise
+                    continue
+                return await self._finished(file)
+        raise self._stuck(f"the upload was not answered {UPLOAD_STALLS + 1} times")
+
+
+class _ByParts(_Sending):
+    """Upload by parts: each that is stored is recorded, and only the others are sent again."""
+
+    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard, uploads: PartUploads) -> None:
+        super().__init__(ctx, row, shard)
+        self._uploads = uploads
+
+    async def send(self) -> ShardRow:
+        progress = msgspec.structs.replace(self.row.upload or Upload(size=self._shard.bytes), stalls=0)
+        async with _reading(self._ctx, self._shard) as self._reader:
+            while self.row.state in (State.UPLOADING, State.FINALIZING):
+                progress = await self._step(progress)
+                await self._pause(progress.stalls)
+            return self.row
+
+    async def _step(self, progress: Upload) -> Upload:
+        try:
+            match upload.next_part(progress, self._uploads.part_bytes):
+                case upload.Start():
+                    return await self._open(progress)
+                case upload.SendPart() as part:
+                    return await self._part(progress, part)
+                case upload.Complete():
+                    return await self._complete(progress)
+                case upload.Stuck(reason):
+                    raise self._stuck(reason)
+        except (TransportError, ApiError) as error:
+            if isinstance(error, ApiError) and error.kind == "absent":
+                return await self._gone(progress, str(error))
+            if progress.stalls > UPLOAD_STALLS or not is_transient(error):
+                raise
+            return upload.stalled(progress)
+
+    async def _open(self, progress: Upload) -> Upload:
+        if found := await self._find():
+            await self._accept(found)
+            return progress
+        session = await self._uploads.open_parts(name=self._name, display_name=self._tag, size=self._shard.bytes)
+        progress = msgspec.structs.replace(progress, session=session, parts=())
+        self.row = await self._ctx.record(self.row, UploadOpened(upload=progress))
+        return progress
+
+    async def _part(self, progress: Upload, part: upload.SendPart) -> Upload:
+        stored = await self._uploads.send_part(
+            progress.session or "", self._reader, number=part.number, offset=part.offset, length=part.length
+        )
+        progress = upload.stored(progress, part, stored)
+        self.row = await self._ctx.record(self.row, PartStored(upload=progress))
+        return progress
+
+    async def _complete(self, progress: Upload) -> Upload:
+        """A reply that was lost can't be asked for; the file may be there, or the parts are sent again."""
+        if self.row.state is State.FINALIZING and (found := await self._find()):
+            await self._accept(found)
+            return progress
+        await self._intend_to_finish(progress)
+        try:
+            file = await self._uploads.complete_parts(progress.session or "", progress.parts)
+        except TransportError as error:
+            return await self._gone(progress, str(error))
+        await self._finished(file)
+        return progress
+
+    async def _gone(self, progress: Upload, reason: str) -> Upload:
+        """The session is over; it may have left the file all the same."""
+        if found := await self._find():
+            await self._accept(found)
+            return progress
+        return await self._lost(progress, reason)
+
+
+class _ByOffsets(_Sending):
+    """Upload by byte offsets, as the service confirms them."""
+
+    def __init__(self, ctx: RunContext, row: ShardRow, shard: Shard, uploads: OffsetUploads) -> None:
+        super().__init__(ctx, row, shard)
+        self._uploads = uploads
+
+    async def send(self) -> ShardRow:
+        progress = upload.resumed(self.row.upload or Upload(size=self._shard.bytes))
+        if progress.session is not None and not self._uploads.owns(progress.session):
+            # As the local service is after a restart; the address of the session is void.
+            progress = Upload(size=self._shard.bytes)
+            lost = UploadLost(upload=progress, reason="the service is at another address now")
+            self.row = await self._ctx.record(self.row, lost)
+        async with _reading(self._ctx, self._shard) as self._reader:
+            return await self._go_on(progress)
+
+    async def _go_on(self, progress: Upload) -> ShardRow:
+        while True:
+            match upload.next_action(progress, self._ctx.options.chunk_bytes):
+                case upload.Start():
+                    progress = await self.start(progress)
+                case upload.Send() as piece:
+                    progress = await self.piece(progress, piece)
+                case upload.Query():
+                    progress = await self.query(progress)
+                case upload.Finished():
+                    return await self.finish(progress)
+                case upload.Dead(reason):
+                    progress = await self.renew(progress, reason)
+                case upload.Stuck(reason):
+                    raise self._stuck(reason)
+            if self.row.state not in (State.UPLOADING, State.FINALIZING):
+                return self.row
+            await self._pause(progress.stalls)
+
+    async def start(self, progress: Upload) -> Upload:
+        if found := await self._find():
+            await self._accept(found)
+            return progress
+        answer = await self._uploads.start_upload(name=self._name, display_name=self._tag, size=self._shard.bytes)
+        if answer.status == 409:
+            await self._conflict()
+            return progress
+        progress = upload.started(progress, answer)
+        if progress.session is not None:
+            self.row = await self._ctx.record(self.row, UploadOpened(upload=progress))
+        return progress
+
+    async def piece(self, progress: Upload, piece: upload.Send) -> Upload:
+        assert progress.session is not None
+        if piece.finalize:
+            await self._intend_to_finish(progress)
+        try:
+            answer = await self._uploads.send(
+                progress.session, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
+            )
+        except TransportError:
+            return upload.offset_lost(progress)
+        return upload.answered(progress, answer)
+
+    async def query(self, progress: Upload) -> Upload:
+        assert progress.session is not None
+        try:
+            answer = await self._uploads.query_upload(progress.session)
+        except TransportError:
+            return upload.offset_lost(progress)
+        return upload.queried(progress, answer)
+
+    async def finish(self, progress: Upload) -> ShardRow:
+        receipt = self._uploads.read_receipt(progress.receipt or b"")
+        file = receipt or await self._find()
+        if file is None:
+            return await self._spoil(f"the upload ended, but {self._name} is not there")
+        return await self._finished(file)
+
+    async def renew(self, progress: Upload, reason: str) -> Upload:
+        """The session died; it may have left the file all the same."""
+        if found := await self._find():
+            await self._accept(found)
+            return progress
+        return await self._lost(progress, reason)
 
 
 @contextlib.asynccontextmanager
@@ -211,3 +375,16 @@ async def _reading(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader]:
         yield reader
     finally:
         reader.close()
+
+
+@contextlib.asynccontextmanager
+async def requests_of(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader | None]:
+    """The lines for a create at a service without input files; None for all others.
+
+    Raises IntegrityError when the shard's file is gone or cut short.
+    """
+    if ctx.provider.uploads is not None:
+        yield None
+        return
+    async with _reading(ctx, shard) as reader:
+        yield reader

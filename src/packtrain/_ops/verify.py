@@ -65,7 +65,7 @@ class Verifier:
         for row in rows:
             place = (row.shard, row.generation)
             flaws = [
-                *invariants.job_flaws(self._run.token, row, shards[place]),
+                *invariants.job_flaws(self._run.token, row, shards[place], histories.get(place, [])),
                 *invariants.tally_flaws(row, shards[row.shard, 0].lines),
                 *invariants.history_flaws(row, histories.get(place, [])),
             ]

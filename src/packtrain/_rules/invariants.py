@@ -32,13 +32,14 @@ NEEDED = {
 _EVENTS = {kind.__name__: row for kind, row in lifecycle.TABLE.items()}
 
 
-def job_flaws(token: str, row: ShardRow, shard: Shard) -> Iterator[str]:
-    """Of one row; ``shard`` is its own."""
+def job_flaws(token: str, row: ShardRow, shard: Shard, entries: Iterable[Entry] = ()) -> Iterator[str]:
+    """Of one row; ``shard`` and ``entries`` are its own."""
     for names in NEEDED.get(row.state, "").split():
         if all(getattr(row, name) is None for name in names.split("|")):
             yield f"is {row.state}, but has no {' and no '.join(names.split('|'))}"
     own = naming.file_name(token, shard.index, shard.generation, row.attempt)
-    if row.file is not None and not naming.same_file(row.file, own):
+    named = any(entry.event == lifecycle.FileNamed.__name__ and entry.attempt == row.attempt for entry in entries)
+    if row.file is not None and not named and not naming.same_file(row.file, own):
         yield f"has the file {row.file}, which is not that of attempt {row.attempt}"
     if row.tag is not None and row.tag not in {naming.job_tag(token, shard, at) for at in range(1, row.attempt + 1)}:
         yield f"has the tag {row.tag}, which is that of none of its {counted(row.attempt, 'attempt')}"

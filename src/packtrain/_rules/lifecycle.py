@@ -55,6 +55,18 @@ class FinalizeIntended(Event, frozen=True, kw_only=True):
     upload: Upload
 
 
+class PartStored(Event, frozen=True, kw_only=True):
+    """The service stored one more part of the file."""
+
+    upload: Upload
+
+
+class FileNamed(Event, frozen=True, kw_only=True):
+    """The service has the file, under an id of its own."""
+
+    file: str
+
+
 class FileReady(Event, frozen=True, kw_only=True):
     """The file stands at the service, ready, with our size and digest."""
 
@@ -217,6 +229,8 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     UploadOpened: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     UploadLost: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     FinalizeIntended: (frozenset({S.UPLOADING}), S.FINALIZING),
+    PartStored: (frozenset({S.UPLOADING, S.FINALIZING}), None),
+    FileNamed: (frozenset({S.FINALIZING}), None),
     FileReady: (frozenset({S.UPLOADING, S.FINALIZING}), S.UPLOADED),
     FileUnusable: (frozenset({S.UPLOADING, S.FINALIZING, S.UPLOADED, S.CREATE_INTENT}), S.SEALED),
     CreateIntended: (frozenset({S.UPLOADED}), S.CREATE_INTENT),

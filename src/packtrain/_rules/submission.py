@@ -507,7 +507,7 @@ def next_delay(quiet: int, bounds: tuple[float, float], policy: Policy, jitter: 
 
 def is_fruitless(job: RemoteJob) -> bool:
     """Whether it seems to have ended without results."""
-    return job.state.terminal and not job.result_file
+    return job.state.terminal and not job.results
 
 
 def job_event(
@@ -523,7 +523,7 @@ def job_event(
         return _fruitless_end(row, job, sightings, terms, now)
     sightings.forget(name)
     if job.state.terminal:
-        return JobEnded(result=job.result_file)
+        return JobEnded(result=job.results)
     return overdue(row, job.state, terms.policy, now, made=job.created_at or 0.0)
 
 

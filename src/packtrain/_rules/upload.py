@@ -1,6 +1,6 @@
-"""One upload by byte offsets as a value: what to do next, and what an answer changes.
+"""One upload as a value: what to do next, and what an answer changes. By byte offsets, or by numbered parts.
 
-The rules, as client libraries of the resumable protocols have them:
+The rules of offsets, as client libraries of the resumable protocols have them:
 
 1. The offset moves only by what the service confirms, forward or back; never on our own guess.
 2. After a lost reply, a missing status header or any refusal, no byte goes before a query has been answered.
@@ -48,6 +48,18 @@ class Send(Struct, frozen=True):
     finalize: bool
 
 
+class SendPart(Struct, frozen=True):
+    """Send part ``number``, counted from 0: ``length`` bytes from ``offset``."""
+
+    number: int
+    offset: int
+    length: int
+
+
+class Complete(Struct, frozen=True):
+    """Make the file of the parts."""
+
+
 class Query(Struct, frozen=True):
     """Ask how many bytes are there."""
 
@@ -88,13 +100,30 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
     return Send(upload.offset, min(rest, chunk), finalize=rest <= chunk)
 
 
+def next_part(upload: Upload, part_bytes: int) -> Start | SendPart | Complete | Stuck:
+    """The next action of an upload by parts, each of ``part_bytes`` but the last."""
+    if upload.stalls > UPLOAD_STALLS:
+        return Stuck(f"the upload has not moved in {UPLOAD_STALLS} recoveries")
+    if upload.session is None:
+        return Start()
+    if upload.offset >= upload.size:
+        return Complete()
+    return SendPart(len(upload.parts), upload.offset, min(part_bytes, upload.size - upload.offset))
+
+
+def stored(upload: Upload, part: SendPart, name: str) -> Upload:
+    """After the service stored a part under this id."""
+    offset = part.offset + part.length
+    return msgspec.structs.replace(upload, parts=(*upload.parts, name), offset=offset, stalls=0)
+
+
 def started(upload: Upload, answer: Answer) -> Upload:
     """After the answer to ``Start``. 200 without the header or the address is transient: start again."""
     if answer.status == 200 and answer.upload_status == "active" and answer.session:
         granularity = max(1, answer.granularity)
         return msgspec.structs.replace(upload, session=answer.session, granularity=granularity, offset=0, stalls=0)
     if answer.status == 200 or (answer.upload_status is None and answer.status in TRANSIENT):
-        return _stalled(upload)
+        return stalled(upload)
     return _dead(upload, f"the service refused to start the upload: {_said(answer)}")
 
 
@@ -122,7 +151,7 @@ def queried(upload: Upload, answer: Answer) -> Upload:
 
 def offset_lost(upload: Upload) -> Upload:
     """After no answer, or one that leaves the offset unknown."""
-    return msgspec.structs.replace(_stalled(upload), offset_unknown=True)
+    return msgspec.structs.replace(stalled(upload), offset_unknown=True)
 
 
 def resumed(upload: Upload) -> Upload:
@@ -145,10 +174,11 @@ def _settled(upload: Upload, answer: Answer) -> Upload:
     moved = msgspec.structs.replace(upload, offset=answer.received, offset_unknown=False)
     if answer.received > upload.offset:
         return msgspec.structs.replace(moved, stalls=0)
-    return _stalled(moved) if not upload.offset_unknown else moved
+    return stalled(moved) if not upload.offset_unknown else moved
 
 
-def _stalled(upload: Upload) -> Upload:
+def stalled(upload: Upload) -> Upload:
+    """After a recovery that brought nothing forward."""
     return msgspec.structs.replace(upload, stalls=upload.stalls + 1)
 
 

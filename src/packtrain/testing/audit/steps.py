@@ -15,6 +15,8 @@ STEPS = {
     "UploadOpened": ("uploading finalizing", ""),
     "UploadLost": ("uploading finalizing", ""),
     "FinalizeIntended": ("uploading", "finalizing"),
+    "PartStored": ("uploading finalizing", ""),
+    "FileNamed": ("finalizing", ""),
     "FileReady": ("uploading finalizing", "uploaded"),
     "FileUnusable": ("uploading finalizing uploaded create_intent", "sealed"),
     "CreateIntended": ("uploaded", "create_intent"),
