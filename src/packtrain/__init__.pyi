@@ -65,6 +65,10 @@ from ._model import Task as Task
 from ._ops.adopt import adopt as adopt
 from ._ops.finished import finished as finished
 from ._ops.recover import recover as recover
+from ._ops.requests import driver as driver
+from ._ops.requests import request_decision as request_decision
+from ._ops.requests import request_retry as request_retry
+from ._ops.requests import request_taken as request_taken
 from ._ops.status import status as status
 from ._ops.verify import verify as verify
 from ._options import Options as Options

@@ -86,8 +86,6 @@ BACKOFF_CEILING = 60.0
 #: No wait that the service asks for, or that is stored, is longer than this.
 LONGEST_WAIT = 3600.0
 FILE_READY_TIMEOUT = 600.0
-#: What an interrupted run may still take to finish the calls under way.
-DRAIN_SECONDS = 10.0
 
 #: Answers shorter than this are control messages; a longer one is refused.
 MAX_REPLY_BYTES = 64 * MIB
@@ -103,6 +101,19 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     A caller rarely changes them; tests and benches hand in shorter ones.
     """
+
+    #: Between two looks of a driver for requests of people, and the wait of a command for the driver to take one.
+    requests_every: Duration = 1.0
+    request_wait: Duration = 10.0
+    #: A lane of the driver with nothing to do looks again after this long, for shards whose time has come.
+    idle_look: Duration = 1.0
+    #: Failures of the network are waited out for this long without a single success; the same with ``wait`` false.
+    outage: Duration = 1800.0
+    brief_outage: Duration = 120.0
+    #: After a stop, for calls in flight to finish.
+    drain: Duration = 10.0
+    #: Jobs looked up to see whether a new key or address shows what the last one made, the latest first.
+    account_jobs: Positive = 5
 
     #: For a connection to be made, and for the next bytes of an answer or the next room for ours.
     connect_timeout: Duration = CONNECT_TIMEOUT

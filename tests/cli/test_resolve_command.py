@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,16 @@ LOST = """
 do = "drop"
 route = "batches.create"
 calls = [1]
+"""
+
+
+#: The job that is created stays at the service.
+AT_WORK = """
+[[scripts]]
+jobs = [1]
+[[scripts.steps]]
+state = "RUNNING"
+looks = 1000000
 """
 
 
@@ -41,6 +52,28 @@ def test_a_quarantined_shard_is_decided_about_and_the_run_goes_on(terminal: Term
     assert (decided.returncode, decided.stderr) == (0, "")
     assert decided.stdout.startswith("shard 0: now uploading, tried once more by a person's decision")
     assert terminal(*run).returncode == 0
+
+
+def test_a_decision_is_handed_to_the_running_driver(terminal: Terminal) -> None:
+    """While another shard is still at the service, a second process decides; 3 says why a request was refused."""
+    (terminal.directory / "in.jsonl").write_bytes(request_line(1) + request_line(2))
+    (terminal.directory / "plan.toml").write_text(LOST + AT_WORK)
+    origin = listening(terminal.start("serve", "--dir", "service", "--port", "0", "--faults", "plan.toml"))
+    run = ["run", "in.jsonl", "--model", "m", "--out", "out.jsonl", "--service", origin, "--wire", "gemini"]
+    run += ["--on-ambiguous", "quarantine", "--settle", "100ms", "--poll", "50ms", "--max-shard-requests", "1"]
+    driver = terminal.start(*run)
+    state = "out.jsonl.packtrain"
+    while not (found := terminal("status", state, "--json").stdout) or not json.loads(found)["quarantined"]:
+        assert driver.poll() is None
+    needy = next(iter(json.loads(found)["quarantined"]))
+    assert f"driver      process {driver.pid} on " in terminal("status", state).stdout
+    decided = terminal("resolve", state, "--shard", needy, "--drop")
+    assert (decided.returncode, decided.stdout) == (0, "taken by the driver of the run, which goes on with it\n")
+    again = terminal("resolve", state, "--shard", needy, "--drop")
+    assert (again.returncode, f"shard {needy} is not quarantined" in again.stderr) == (3, True)
+    asked = terminal("retry", state)
+    assert (asked.returncode, "asks failed lines again once the run is published" in asked.stdout) == (75, True)
+    assert driver.poll() is None
 
 
 def test_there_is_nothing_to_resolve_without_a_run(terminal: Terminal) -> None:

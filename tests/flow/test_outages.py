@@ -10,9 +10,8 @@ import anyio
 import pytest
 
 import packtrain
-from packtrain import ApiError, Options, serving
+from packtrain import ApiError, Options, Policy, serving
 from packtrain._errors import TransportError
-from packtrain._flow import driver
 from packtrain._flow.driver import Driver
 from packtrain._flow.reporting import refresh
 from packtrain._flow.submitter import Creator
@@ -103,21 +102,20 @@ async def test_104_no_attempt_is_lost_to_a_clock_set_forward() -> None:
 
 
 async def attempt(root: Path, plan: FaultPlan, shards: int) -> Place:
+    """With the patience of one second for an outage."""
     async with serving(root / "service", faults=plan) as origin:
         place = Place(root, origin)
         source = place.requests(shards)
         options = Options(shard_requests=1)
-        async with packtrain.open_client(place.state, service=place.service, options=options) as client:
+        policy = Policy(outage=1.0)
+        async with packtrain.open_client(place.state, service=place.service, options=options, policy=policy) as client:
             with anyio.fail_after(30):
                 await client.run(source, model="m", out=place.out)
     return place
 
 
-async def test_31_nothing_but_429_ends_the_run_and_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_31_nothing_but_429_ends_the_run_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After the time of an outage; the next start goes on."""
-    monkeypatch.setattr(driver, "_OUTAGE_SECONDS", 1.0)
     with pytest.raises(ApiError, match="429"):
         await attempt(tmp_path, FaultPlan(rules=(Status(route="batches.create", status=429),)), shards=2)
     assert "429" in caplog.text
@@ -125,9 +123,8 @@ async def test_31_nothing_but_429_ends_the_run_and_is_told(
     assert re.search(r"shard 0: .* the next create at about \d\d:\d\d:\d\d, or once the list", caplog.text)
 
 
-async def test_31_429_while_a_job_of_ours_lives_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_31_429_while_a_job_of_ours_lives_is_waited_out(tmp_path: Path) -> None:
     """It may be our own jobs that fill the quota."""
-    monkeypatch.setattr(driver, "_OUTAGE_SECONDS", 1.0)
     full = Status(route="batches.create", calls=(2, 3, 4), status=429)
     at_work = Script(jobs=(1,), steps=(Step(state="RUNNING", looks=40),))
     place = await attempt(tmp_path, FaultPlan(rules=(full,), scripts=(at_work,)), shards=2)

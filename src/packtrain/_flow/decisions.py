@@ -1,4 +1,4 @@
-"""A person's decision about a quarantined shard, recorded; the next start acts on it."""
+"""Decisions of people about a run: recorded at once, or taken by its driver as a request."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import DecisionRefused
+from .._errors import ApiError, Conflict, DecisionRefused, ProtocolError, TransportError
+from .._io.requests import DecisionRequest, RetryRequest, pending_requests, reject_request, remove_request
 from .._io.spool import digest_of
 from .._model import Decision, DuplicateJob, ShardRow, State, Upload
 from .._rules import naming
 from .._rules.lifecycle import DropDecided, JobAdopted, JobKept, RetryDecided
+from .._rules.retry import is_transient
 from .._rules.submission import given_up, input_files, left_jobs, mismatch
+from .run import log
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .._model import Shard
     from .run import RunContext
 
@@ -29,6 +34,55 @@ async def resolve(ctx: RunContext, shard: int, decision: Decision, job: str | No
             return await _retry(ctx, row)
         case "drop":
             return await _drop(ctx, row)
+
+
+async def take_requests(ctx: RunContext, *, published: bool) -> None:
+    """Take the requests about this run.
+
+    Files that are no request, and requests that cannot be met, are logged and kept apart. ``published``: the run is
+    published at its end, so that a request to ask failed lines again may wait for that.
+    """
+    for waiting in await anyio.to_thread.run_sync(pending_requests, ctx.spool.root):
+        match waiting.request:
+            case None:
+                await _reject(ctx, waiting.path, "it is no request that this version knows")
+            case DecisionRequest(run=run) as request if run == ctx.run.id:
+                await _take(ctx, waiting.path, request)
+            case RetryRequest(run=run) if run == ctx.run.id and not published:
+                await _reject(ctx, waiting.path, "this driver does not publish the run, so it cannot ask lines again")
+            case DecisionRequest(run=run) | RetryRequest(run=run) if await ctx.manifest.find_run(run) is None:
+                await _reject(ctx, waiting.path, f"there is no run {run!r} here")
+            case _:
+                continue  # for the driver of another run, or for the end of this one
+
+
+async def take_retry(ctx: RunContext) -> RetryRequest | None:
+    """The request to ask failed lines of this run again, if there is one.
+
+    It is removed before anything is asked: lines are rather asked by a new request than paid for twice by one.
+    """
+    for waiting in await anyio.to_thread.run_sync(pending_requests, ctx.spool.root):
+        if isinstance(waiting.request, RetryRequest) and waiting.request.run == ctx.run.id:
+            await anyio.to_thread.run_sync(remove_request, waiting.path)
+            return waiting.request
+    return None
+
+
+async def _take(ctx: RunContext, path: Path, request: DecisionRequest) -> None:
+    try:
+        await resolve(ctx, request.shard, request.decision, request.job)
+    except (DecisionRefused, Conflict, ApiError, ProtocolError, TransportError) as error:
+        if is_transient(error):
+            log.warning("%s: %s; the request waits", path.name, error, extra={"action": "Request", "run": ctx.run.id})
+        else:
+            await _reject(ctx, path, str(error))
+    else:
+        await anyio.to_thread.run_sync(remove_request, path)
+
+
+async def _reject(ctx: RunContext, path: Path, reason: str) -> None:
+    log.warning("request %s rejected: %s", path.name, reason, extra={"action": "Request", "run": ctx.run.id})
+    await anyio.to_thread.run_sync(reject_request, path, reason)
 
 
 async def _quarantined(ctx: RunContext, shard: int) -> ShardRow:

@@ -14,16 +14,16 @@ from .._errors import PacktrainError, ProtocolError
 from .._exits import plain_errors
 from .._io.clock import time_limit, wait
 from .._model import ShardRow, State, Statistics
-from .._options import DRAIN_SECONDS
 from .._rules import quota
 from .._rules.completion import never, settled, submitted
 from .._rules.lifecycle import COLLECT, LIVE
 from .._rules.retry import is_transient, wait_after
 from . import uploader
 from .collector import collect
+from .decisions import take_requests, take_retry
 from .duplicates import cancel_left
 from .ingest import take_in
-from .publisher import publish, publish_rejects
+from .publisher import publish, publish_rejects, reopen
 from .reconciler import Watcher
 from .reporting import refresh_latest, report
 from .run import log
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from .._io.inputs import Inputs
     from .publisher import Output
     from .run import ClientContext, RunContext
-
-#: A lane with nothing to do looks again after this long, for jobs whose time has come.
-_IDLE_SECONDS = 1.0
-#: Failures of the network are waited out for this long without a single success.
-_OUTAGE_SECONDS = 1800.0
-#: The same where nobody is to wait.
-_BRIEF_OUTAGE_SECONDS = 120.0
 
 Goal = Callable[[Statistics], bool]
 
@@ -61,7 +54,7 @@ class Driver:
 
     def __init__(self, ctx: RunContext, output: Output | None = None, *, patient: bool = True) -> None:
         self._ctx = ctx
-        self._outage = _OUTAGE_SECONDS if patient else _BRIEF_OUTAGE_SECONDS
+        self._outage = ctx.policy.outage if patient else ctx.policy.brief_outage
         self._watcher = Watcher(ctx)
         self._creator = Creator(ctx)
         self._lanes = (
@@ -69,6 +62,8 @@ class Driver:
             Lane(ctx.options.uploads, self._sealed, lambda row: uploader.send(ctx, row)),
             Lane(1, self._uploaded, self._creator.create),
         )
+        self._requests = anyio.Lock()
+        self._published = output is not None
         self._stopping = False
         #: The jobs that were there at the start have been looked at.
         self.has_looked = False
@@ -86,18 +81,34 @@ class Driver:
             for lane in self._lanes:
                 tasks.start_soon(self._run_lane, lane, tasks)
             tasks.start_soon(self._watch)
+            tasks.start_soon(self._look_for_requests)
             await self._until(goal, stop)
             self._stopping = True
-            async with time_limit(self._ctx.clock, DRAIN_SECONDS):
+            async with time_limit(self._ctx.clock, self._ctx.policy.drain):
                 await self._drain()
             tasks.cancel_scope.cancel()
 
     async def _until(self, goal: Goal, stop: anyio.Event) -> None:
         while not stop.is_set():
             changed = self._ctx.changes.mark()
-            if goal(await self._ctx.manifest.statistics(self._ctx.run.id)):
+            if goal(await self._statistics()) and await self._is_final(goal):
                 return
             await changed.wait()
+
+    async def _is_final(self, goal: Goal) -> bool:
+        """The goal is reached with all requests taken, and no request is taken any more."""
+        async with self._requests:
+            await take_requests(self._ctx, published=self._published)
+            self._stopping = goal(await self._statistics())
+            return self._stopping
+
+    async def _look_for_requests(self) -> None:
+        while True:
+            async with self._requests:
+                if self._stopping:
+                    return
+                await take_requests(self._ctx, published=self._published)
+            await self._ctx.clock.sleep(self._ctx.policy.requests_every)
 
     async def _drain(self) -> None:
         while any(lane.busy for lane in self._lanes):
@@ -114,7 +125,7 @@ class Driver:
                 lane.busy += 1
                 tasks.start_soon(self._work, lane, row)
             if not rows:
-                await wait(self._ctx.clock, changed, _IDLE_SECONDS)
+                await wait(self._ctx.clock, changed, self._ctx.policy.idle_look)
 
     async def _work(self, lane: Lane, row: ShardRow) -> None:
         due = None
@@ -142,7 +153,7 @@ class Driver:
                     self._ctx.changes.notify()
             except PacktrainError as error:
                 delay = self._setback(error)
-            if delay > _IDLE_SECONDS:
+            if delay > self._ctx.policy.idle_look:
                 await wait(self._ctx.clock, changed, delay)
             else:
                 await self._ctx.clock.sleep(delay)
@@ -205,7 +216,16 @@ class Driver:
 
 async def complete(ctx: RunContext, output: Output, inputs: Inputs = (), *, wait: bool = True) -> None:
     """Bring a run to its end, and publish it, or as far as a stop lets it come; without ``wait``, until all that can be
-    submitted is."""
+    submitted is. Then ask failed lines again as often as people have requested it."""
+    await _complete(ctx, output, inputs, wait=wait)
+    while await ctx.manifest.published(ctx.run.id) and not ctx.stopped.is_set():
+        retry = await take_retry(ctx)
+        if retry is None or not await reopen(ctx, output, everything=retry.everything):
+            return
+        await _complete(ctx, output, (), wait=wait)
+
+
+async def _complete(ctx: RunContext, output: Output, inputs: Inputs, *, wait: bool) -> None:
     if await ctx.manifest.published(ctx.run.id):
         await cancel_left(ctx, ctx.stopped)
         return

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from .publisher import Output
     from .run import ClientContext, RunContext
 
-#: Jobs that are asked for, the latest first.
-_ASKED = 5
-
 
 async def check_account(client: ClientContext) -> None:
     """Take a new key, or a service at a new place, only if what was made with the last one is shown there.
@@ -43,7 +40,7 @@ async def check_account(client: ClientContext) -> None:
     mark = await manifest.credential()
     if mark is not None and _fits(mark, place, key):
         return
-    if mark is not None and not await _is_ours(manifest, provider):
+    if mark is not None and not await _is_ours(manifest, provider, client.policy.account_jobs):
         moved = mark.place != place
         fact = _elsewhere(mark.place, place) if moved else _OTHER_KEY
         raise OtherAccount(fact, state=client.spool.root, key=not moved)
@@ -61,9 +58,9 @@ def _elsewhere(then: str, now: str) -> str:
     )
 
 
-async def _is_ours(manifest: Manifest, provider: Provider) -> bool:
+async def _is_ours(manifest: Manifest, provider: Provider, most: int) -> bool:
     rows = [(run, row) for run in await manifest.runs() for row in await manifest.rows(run.id) if _left_something(row)]
-    for run, row in sorted(rows, key=lambda found: found[1].submitted_at or 0.0, reverse=True)[:_ASKED]:
+    for run, row in sorted(rows, key=lambda found: found[1].submitted_at or 0.0, reverse=True)[:most]:
         if row.job and await _shown(provider.find_job(row.job)):
             return True
         for attempt in range(row.attempt, 0, -1):

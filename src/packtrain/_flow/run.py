@@ -74,7 +74,7 @@ class Meter:
 
 
 #: Of a state directory, in which other files may lie as well.
-_OF_STATE = ("keys", "lock", "manifest.*", "recovering.*", "results", "service", "shards", "status.json*")
+_OF_STATE = ("keys", "lock", "manifest.*", "recovering.*", "requests", "results", "service", "shards", "status.json*")
 
 
 class Own:

@@ -1,4 +1,4 @@
-"""``finished``: how a run ended, told without a network."""
+"""``finished``: the summary of a complete run, without a network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from .._flow.publisher import conclude, output_at
 from .._flow.run import MAIN, compare_inputs, describe, own_files
+from .._io.requests import pending_requests
 from .._io.spool import Spool
 from .._manifest.sqlite import open_sqlite
 from .._options import Options
@@ -35,10 +36,10 @@ async def finished(
     join: bool = False,
     options: Options | None = None,
 ) -> Summary | None:
-    """The summary of a run that is complete and published; None when there is work left, and be it no more than a job
-    too many that has not been cancelled yet. Opens no connection.
+    """The summary of a run that is complete and published. None when there is work left, which may be no more than a
+    duplicate job that is not cancelled yet, or a request. Opens no connection.
 
-    With ``inputs`` it also makes sure that a complete run was cut from these files, as they are, or raises InputError.
+    With ``inputs`` it also checks that a complete run was cut from these files, as they are, or raises InputError.
 
     Raises ManifestError as ``Client.run`` does: for a state of another run, or one that another process holds, and
     when the output is no longer there as it was published.
@@ -54,6 +55,8 @@ async def finished(
         run = await manifest.open_run(run)
         statistics = await manifest.statistics(run.id)
         if statistics.duplicates_live or not statistics.merged:
+            return None
+        if await anyio.to_thread.run_sync(pending_requests, spool.root):
             return None
         await compare_inputs(manifest, run, inputs, await own_files(spool, output))
         return await conclude(manifest, spool.run(run.token), run, output, began)

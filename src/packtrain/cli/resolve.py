@@ -1,17 +1,19 @@
 """``packtrain resolve``: decide about a shard that is quarantined."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from packtrain import Decision, Gemini, Local, NoRun, Service, ShardRow
+from packtrain import Decision, Gemini, InUse, Local, NoRun, Service, ShardRow
 
 from . import arguments as arg
 from .console import put
 from .credentials import find_key
 from .exits import Exit, UsageError
+from .requests import requested
 from .service import choose_again
 
 
@@ -37,16 +39,18 @@ async def resolve(
         raise UsageError("give one decision: --adopt NAME, --retry or --drop")
     if not (state / "manifest.db").is_file():
         raise NoRun(f"{state}: there is no run here", state=state)
-    from packtrain import open_client
+    decision: Decision = "retry" if retry else "drop" if drop else "adopt"
+    from packtrain import driver, open_client, request_decision
 
-    chosen: Service | Local = Gemini()  # which is not asked anything
-    if adopt is not None:
-        chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
-    async with open_client(state, service=chosen) as client:
-        decision: Decision = "retry" if retry else "drop" if drop else "adopt"
-        job = await client.resolve(shard, decision, job=adopt, run_id=run)
-    put(_text(job))
-    return Exit.COMPLETE
+    if await driver(state) is None:
+        chosen: Service | Local = Gemini()  # which is not asked anything
+        if adopt is not None:
+            chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
+        with suppress(InUse):  # a driver has started meanwhile
+            async with open_client(state, service=chosen) as client:
+                put(_text(await client.resolve(shard, decision, job=adopt, run_id=run)))
+            return Exit.COMPLETE
+    return await requested(state, await request_decision(state, shard, decision, job=adopt, run_id=run))
 
 
 def _text(job: ShardRow) -> str:

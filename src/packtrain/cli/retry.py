@@ -46,9 +46,14 @@ async def retry(
         raise UsageError(f"{state} does not tell where its answers are; name them with --out")
     if not (state / "manifest.db").is_file():
         raise NoRun(f"{state}: there is no run here", state=state)
+    from packtrain import driver, open_client, request_retry
+
+    if await driver(state) is not None:
+        id = await request_retry(state, everything=everything)
+        put(f"requested ({id}): the driver of the run asks failed lines again once the run is published")
+        return Exit.AGAIN
     chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
     chosen = paced(chosen, poll=poll, settle=settle)
-    from packtrain import open_client
 
     async def work(interrupts: Interrupts) -> Summary:
         async with open_client(state, service=chosen, options=Options(uploads=uploads)) as client:

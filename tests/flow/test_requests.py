@@ -1,0 +1,123 @@
+"""Requests of people to the driver of a run: taken between its steps, or kept apart with the reason."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import packtrain
+from packtrain import DecisionRefused, NoRun, Policy, State
+from tests.flow import test_lineage as lineage
+from tests.flow.test_lineage import INTERNAL, Moody, anyio_backend, at
+from tests.flow.test_resolve import POLICY, row, stuck
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.flow.place import Place
+
+__all__ = ["anyio_backend"]
+
+SOON = Policy(requests_every=0.02)
+
+
+def waiting(place: Place) -> list[str]:
+    return sorted(path.suffix for path in (place.state / "requests").iterdir())
+
+
+async def test_a_decision_is_taken_by_the_driver(place: Place) -> None:
+    """The request is a private file beside the manifest; the driver records the decision and removes it."""
+    await stuck(place)
+    async with (
+        packtrain.open_client(place.state, service=place.service, options=POLICY, policy=SOON) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        assert await packtrain.driver(place.state) is not None
+        id = await packtrain.request_decision(place.state, 0, "retry")
+        (path,) = (place.state / "requests").iterdir()
+        assert (path.name, stat.S_IMODE(path.stat().st_mode)) == (f"{id}.json", 0o600)
+        tasks.start_soon(client.drive)
+        with anyio.fail_after(30):
+            assert await packtrain.request_taken(place.state, id, wait=30)
+            while (await client.statistics()).count(State.CLOSED) == 0:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert waiting(place) == []
+    assert ((await row(place)).state, len(place.truth("batch_created"))) == (State.CLOSED, 1)
+
+
+async def test_a_request_without_a_driver_is_taken_by_the_next_start(place: Place) -> None:
+    """Before it says that a person must decide."""
+    await stuck(place)
+    assert await packtrain.driver(place.state) is None
+    id = await packtrain.request_decision(place.state, 0, "drop")
+    assert not await packtrain.request_taken(place.state, id, wait=0.01)
+    async with packtrain.open_client(place.state, service=place.service, options=POLICY) as client:
+        with anyio.fail_after(30):
+            summary = await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
+    assert (summary.complete, summary.failed) == (True, 3)
+    assert await packtrain.request_taken(place.state, id)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"what":"burn"}', b'{"what":"retry","run":"main","x":1}', b"\xff"])
+async def test_what_is_no_request_is_kept_apart(place: Place, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the driver goes on."""
+    await stuck(place)
+    directory = place.state / "requests"
+    directory.mkdir()
+    (directory / "a.json").write_bytes(content)
+    await packtrain.request_decision(place.state, 0, "drop")
+    async with packtrain.open_client(place.state, service=place.service, options=POLICY) as client:
+        with anyio.fail_after(30):
+            assert (await client.run(place.root / "in.jsonl", model="m-1", out=place.out)).complete
+    assert waiting(place) == [".rejected"]
+    assert (directory / "a.json.rejected").read_bytes().startswith(content)
+    assert "a.json rejected" in caplog.text
+
+
+async def test_a_request_that_cannot_be_met_says_why(place: Place) -> None:
+    """A shard that there is not, a run that there is not, and answers that this driver does not publish."""
+    await stuck(place)
+    reasons = {
+        await packtrain.request_decision(place.state, 7, "drop"): "there is no shard 7",
+        await packtrain.request_decision(place.state, 0, "adopt", job="nonsense"): "is not the name of a job",
+        await packtrain.request_decision(place.state, 0, "drop", run_id="other"): "there is no run 'other'",
+        await packtrain.request_retry(place.state): "does not publish",
+    }
+    async with (
+        packtrain.open_client(place.state, service=place.service, options=POLICY, policy=SOON) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.drive)
+        for id, reason in reasons.items():
+            with pytest.raises(DecisionRefused, match=reason):
+                await packtrain.request_taken(place.state, id, wait=30)
+        tasks.cancel_scope.cancel()
+    assert (await row(place)).state is State.QUARANTINED
+
+
+async def test_a_retry_is_taken_once_the_run_is_published(tmp_path: Path) -> None:
+    """Each request is met once; the same request twice is one."""
+    async with at(tmp_path, Moody({5: [INTERNAL] * 3, 6: [INTERNAL] * 3})) as place:
+        assert (await lineage.run(place)).failed == 2
+        id = await packtrain.request_retry(place.state)
+        assert await packtrain.request_retry(place.state) == id
+        summary = await lineage.run(place)
+        assert (summary.complete, summary.failed) == (True, 0)
+        assert await packtrain.request_taken(place.state, id)
+        before = place.truth()
+        assert (await lineage.run(place)).failed == 0
+        assert place.truth("batch_created") == [entry for entry in before if entry["what"] == "batch_created"]
+
+
+async def test_without_a_run_nothing_is_written(tmp_path: Path) -> None:
+    """No state directory comes into being by a request."""
+    with pytest.raises(NoRun):
+        await packtrain.request_decision(tmp_path / "state", 0, "drop")
+    with pytest.raises(NoRun):
+        await packtrain.request_retry(tmp_path / "state")
+    assert not (tmp_path / "state").exists()
