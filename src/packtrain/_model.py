@@ -76,12 +76,12 @@ class Run(Struct, frozen=True, kw_only=True):
     limits: Limits
     #: Each merged line carries the request line's members as well.
     join: bool = False
-    #: The manifest may have forgotten jobs of it: each shard that is sealed counts as in doubt.
+    #: The manifest may have forgotten jobs of it: each shard that is sealed counts as ambiguous.
     recovered: bool = False
 
 
 class Credential(Struct, frozen=True):
-    """What tells whether key and service are those of before, and does not tell the key."""
+    """A salted fingerprint that detects a changed key or service, and does not reveal the key."""
 
     salt: str
     #: Empty without a key.
@@ -237,7 +237,7 @@ class JobPage(Struct, frozen=True):
 
 
 class State(enum.StrEnum):
-    """What *we* have durably done with a shard. The transitions stand in ``_rules/lifecycle.py``."""
+    """What *we* have durably done with a shard. ``_rules/lifecycle.py`` has the transitions."""
 
     SEALED = "sealed"
     UPLOADING = "uploading"
@@ -286,11 +286,11 @@ class ShardRow(Struct, frozen=True, kw_only=True):
     file_expires_at: float | None = None
     upload: Upload | None = None
     tag: str | None = None
-    #: When the last create was intended that may have made a job, and when its outcome became doubtful.
+    #: When the last create was intended that may have made a job, and when its outcome became ambiguous.
     intent_at: float | None = None
     ambiguous_at: float | None = None
     job: str | None = None
-    #: When the job was made, or since when a person has it wait, by the service's clock where it tells it.
+    #: When the job was made, or since when a person has it wait, by the service's clock if it gives its time.
     submitted_at: float | None = None
     result: str | None = None
     reason: str | None = None
@@ -298,7 +298,7 @@ class ShardRow(Struct, frozen=True, kw_only=True):
 
 
 class DuplicateState(enum.StrEnum):
-    """What is to become of a job too many, or has."""
+    """The fate of a duplicate job."""
 
     #: Its shard has no adopted job and waits for a person, who decides about this one too.
     SEEN = "seen"
@@ -342,7 +342,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     states: dict[State, int]
     #: Bytes of shards whose results have not landed; they occupy the spool.
     spooled_bytes: int = 0
-    #: Bytes of input files that stand at the service.
+    #: Bytes of input files at the service.
     stored_bytes: int = 0
     uploaded_bytes: int = 0
     jobs_created: int = 0

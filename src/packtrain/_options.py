@@ -233,5 +233,6 @@ class Options(Struct, frozen=True, kw_only=True):
     retries: Natural = RETRIES
 
     def __post_init__(self) -> None:
-        force_setattr(self, "on_ambiguous", _FORMER.get(self.on_ambiguous, self.on_ambiguous))
+        if isinstance(self.on_ambiguous, str):
+            force_setattr(self, "on_ambiguous", _FORMER.get(self.on_ambiguous, self.on_ambiguous))
         check_fields(self)

@@ -1,4 +1,4 @@
-"""How often a create is sent when nobody knows what became of it, counted on the wire between client and service."""
+"""Ambiguous creates, counted on the wire between client and service."""
 
 from __future__ import annotations
 

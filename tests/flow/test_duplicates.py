@@ -95,7 +95,7 @@ async def test_30_the_sweep_at_the_start_cancels_a_job_beside_the_adopted_one(tm
 
 
 async def test_30_the_sweep_at_the_end_finds_what_came_late(tmp_path: Path) -> None:
-    """It had ended by itself, so that nothing is left to save; it is told of all the same."""
+    """It had ended by itself, so that nothing is left to save; it is reported all the same."""
     async with held(tmp_path) as (place, backend):
         place.requests(3)
         summaries: list[Summary] = []
@@ -203,7 +203,7 @@ async def test_23_a_job_of_other_content_under_our_tag_is_for_a_person(tmp_path:
         assert place.truth("batch_cancelled") == []
 
 
-async def test_23_a_list_without_the_jobs_that_we_know_never_comes_to_absence(tmp_path: Path) -> None:
+async def test_23_a_list_without_known_jobs_never_proves_absence(tmp_path: Path) -> None:
     """It is empty for five times as long as absence would take, and no second create is sent."""
     rules = (
         Status(route="batches.create", calls=(2,), status=503, acted=True),
@@ -222,7 +222,7 @@ async def test_23_a_list_without_the_jobs_that_we_know_never_comes_to_absence(tm
     assert len(place.truth("batch_created")) == 2
 
 
-async def test_a_list_that_describes_ours_in_unknown_ways_says_nothing(tmp_path: Path) -> None:
+async def test_a_list_with_an_unreadable_job_of_ours_is_void(tmp_path: Path) -> None:
     """The job is there, and must not be taken for absent; it is found when the list is readable again."""
     rules = (
         Status(route="batches.create", calls=(1,), status=503, acted=True),

@@ -65,7 +65,7 @@ class Listed:
         self.rows = [OWN]
         self.out = False
         self.pages = 0
-        #: What its own clock says, if it tells it.
+        #: The service's own clock, if it gives its time.
         self.clock: SetClock | None = None
         #: How many times more the file of the ambiguous attempt is found by its name.
         self.found = 0

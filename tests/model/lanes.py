@@ -1,4 +1,4 @@
-"""What a driver does with its shards, as tasks in virtual time: its loops, without an event loop below them."""
+"""The loops of a driver as tasks in virtual time, without an event loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CARRY = UPLOAD | COLLECT
 
 
 class Lanes:
-    """What the driver does in its lanes, one task each; uploads and downloads are taken as done."""
+    """The lanes of a driver, one task each; uploads and downloads take no time."""
 
     def __init__(self, ctx: RunContext, ledger: Ledger, service: VirtualService) -> None:
         self._ctx = ctx

@@ -1,4 +1,4 @@
-"""What a seed stands for: the shards, the weather and the accidents of one schedule, within stated bounds."""
+"""Schedules drawn from a seed: shards, weather and accidents, within stated bounds."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SHARDS = ((1,), (1,), (1, 10), (1, 2, 10))
 POLICIES: tuple[Ambiguity, ...] = ("revoke", "revoke", "revoke", "wait", "quarantine")
 #: Seconds by which the machine's clock may jump, twice at most. No wait goes by it that decides anything.
 JUMPS = (-72 * HOUR, -12 * HOUR, -HOUR, -5.0, 5.0, 20.0, 600.0, 3 * HOUR, 72 * HOUR)
-#: How often a driver may be paused and replaced by a second one, and wake up again, where the fence allows for it.
+#: How often a driver may be paused and replaced by a second one, and wake up again, where revocation allows for it.
 OVERLAPS = 0.3
-#: A schedule that is not over by then stands still.
+#: A schedule that is not over by then makes no progress.
 LONGEST = 40 * 24 * HOUR
 
 
@@ -40,17 +40,17 @@ class Weather:
     longest_lag: float
     trouble: float
     page_trouble: float
-    #: While it lies, the list is empty.
+    #: From when to when the list is falsely empty.
     lies: tuple[float, float]
-    #: While it is out, every page fails.
+    #: From when to when every page fails.
     outage: tuple[float, float]
     longest_job: float
     #: A create may be accepted and answered with 429; the list shows its job at once, as long as it does not lie.
     throttles_late: bool
-    #: How likely a look at a job tells of an end without results that is none; once a job at the most.
+    #: The probability that a look at a job shows a false end without results; at most once a job.
     false_ends: float
-    #: Answers say what time it is.
-    tells_time: bool
+    #: Answers carry the service's time.
+    shows_time: bool
 
     def draw_lag(self, random: Random) -> float:
         return random.random() * self.longest_lag if random.random() < 0.5 else 0.0
@@ -69,7 +69,7 @@ class Weather:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What one seed stands for."""
+    """The schedule of one seed."""
 
     seed: int
     shards: tuple[int, ...]
@@ -91,12 +91,12 @@ def draw(seed: int) -> tuple[Schedule, Random]:
     checks_file = random.random() < 0.6
     twice = random.random() < 0.05
     policy = random.choice(POLICIES)
-    fenced = checks_file and policy != "wait"
+    revokes = checks_file and policy != "wait"
     settle = SERVICE.settle
     lag = settle / 3 - 5
-    late = 6 * HOUR if fenced else 120.0
+    late = 6 * HOUR if revokes else 120.0
     # Without a control, absence is believed after twice the wait; the list must not lie for all of it.
-    waits = settle / 3 if fenced else settle - (late + CREATE_TIMEOUT) / 2
+    waits = settle / 3 if revokes else settle - (late + CREATE_TIMEOUT) / 2
     longest_lie = 2 * waits - lag
     weather = Weather(
         checks_file=checks_file,
@@ -111,7 +111,7 @@ def draw(seed: int) -> tuple[Schedule, Random]:
         longest_job=random.choice((300.0, 600.0, 1800.0)) if random.random() < 0.995 else 60 * HOUR,
         throttles_late=random.random() < 0.3,
         false_ends=random.choice((0.0, 0.0, 0.05, 0.5)),
-        tells_time=random.random() < 0.7,
+        shows_time=random.random() < 0.7,
     )
     jumps = tuple((random.random() * 3000, random.choice(JUMPS)) for _ in range(2))
     schedule = Schedule(
@@ -119,7 +119,7 @@ def draw(seed: int) -> tuple[Schedule, Random]:
         shards=random.choice(SHARDS),
         policy=policy,
         weather=weather,
-        overlaps=fenced and random.random() < OVERLAPS,
+        overlaps=revokes and random.random() < OVERLAPS,
         crashes=random.choice((0, 1, 2, 4)),
         crash_chance=random.choice((0.02, 0.1, 0.3)),
         jumps=jumps if random.random() < 0.1 else (),

@@ -63,7 +63,7 @@ def explore(protocol: Protocol, world: World, bounds: Bounds, *, whole: bool = T
 
 
 def replay(way: Iterable[str], protocol: Protocol, world: World, bounds: Bounds) -> State:
-    """The state at the end of a way. Raises KeyError for a step that is not possible where it stands."""
+    """The state at the end of a way. Raises KeyError for a step that is not possible."""
     state = start(*bounds)
     for step in way:
         state = dict(steps(state, protocol, world))[step]

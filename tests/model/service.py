@@ -1,4 +1,4 @@
-"""The virtual service and the network to it: what happens in truth, and what a driver is told of it."""
+"""The virtual service, and the network between it and a driver."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class VirtualJob:
     ends_at: float
     end: JobState
     cancelled_at: float | None = None
-    #: It was once shown to have ended without results while it had not, or had some.
-    belied: bool = False
+    #: A false end of it was shown.
+    misreported: bool = False
 
     def state(self, now: float) -> JobState:
         if self.cancelled_at is not None and self.cancelled_at < self.ends_at:
@@ -63,7 +63,7 @@ class VirtualJob:
 class VirtualService:
     """What the service holds, and the truth about it: an account that no client can write to.
 
-    ``weather`` says what goes wrong; the service is told of each create when it arrives, on time, late, or never.
+    ``weather`` says what goes wrong; each create arrives on time, late, or never.
     """
 
     def __init__(self, time: Time, random: Random, weather: Weather, ledger: Ledger) -> None:
@@ -133,7 +133,7 @@ class VirtualService:
 class VirtualRemote:
     """One driver's way to the service, with a network between them.
 
-    ``later`` hands over what reaches the service when nobody waits for it any more, a driver killed included.
+    ``later`` delivers what reaches the service after its sender has given up or was killed.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class VirtualRemote:
         return CAPABILITIES
 
     def now(self) -> float | None:
-        return self._time.now if self._weather.tells_time else None
+        return self._time.now if self._weather.shows_time else None
 
     async def create(self, *, model: str, task: str, tag: str, file: str, requests: object = None) -> RemoteJob:
         del model, task, requests
@@ -218,19 +218,19 @@ class VirtualRemote:
             return JobPage((), None)
         begin = int(token) if token and token.isdigit() else 0
         visible = [job for job in reversed(self._service.jobs) if job.visible_at <= now]
-        shown = tuple(self._told(job) for job in visible[begin : begin + PAGE])
+        shown = tuple(self._seen(job) for job in visible[begin : begin + PAGE])
         return JobPage(shown, str(begin + PAGE) if begin + PAGE < len(visible) else None)
 
     async def find_job(self, name: str) -> RemoteJob | None:
         await pause(0.1)
-        return next((self._told(job) for job in self._service.jobs if job.name == name), None)
+        return next((self._seen(job) for job in self._service.jobs if job.name == name), None)
 
-    def _told(self, job: VirtualJob) -> RemoteJob:
-        """The truth, but for once."""
+    def _seen(self, job: VirtualJob) -> RemoteJob:
+        """The job as it is, or once a false end."""
         shown = self._service.shown(job)
-        if job.belied or self._random.random() >= self._weather.false_ends:
+        if job.misreported or self._random.random() >= self._weather.false_ends:
             return shown
-        job.belied = True
+        job.misreported = True
         state = self._random.choice((JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED, JobState.SUCCEEDED))
         return msgspec.structs.replace(shown, state=state, result_file=None)
 

@@ -43,12 +43,12 @@ class Cell(enum.IntEnum):
 
     READY = enum.auto()
     INTENT = enum.auto()
-    FENCE = enum.auto()
+    REVOKE = enum.auto()
     DONE = enum.auto()
 
 
 class At(enum.IntEnum):
-    """Where a driver stands; all that a crash makes it forget."""
+    """The control point of a driver, which a crash makes it forget."""
 
     START = enum.auto()
     SEND = enum.auto()
@@ -60,7 +60,7 @@ class At(enum.IntEnum):
     END = enum.auto()
 
 
-#: A place or a cell, with the attempt or the job that it speaks of.
+#: A control point or a cell, with its attempt or its job.
 Driver = tuple[At, int]
 Manifest = tuple[Cell, int]
 
@@ -79,11 +79,11 @@ class State(NamedTuple):
 
 
 class Absence(enum.Enum):
-    """What a driver does about a create in doubt of which the list shows no job."""
+    """What a driver does about an ambiguous create of which the list shows no job."""
 
     RETRY = "begin the next attempt"
     STOP = "leave it to a person"
-    FENCE = "revoke the attempt's input file, look again, then begin the next attempt"
+    REVOKE = "revoke the attempt's input file, look again, then begin the next attempt"
 
 
 class Protocol(NamedTuple):
@@ -93,11 +93,11 @@ class Protocol(NamedTuple):
     records_intent: bool = True
     #: Absence counts only when no create of the attempt is on its way and the list shows every job.
     settles: bool = False
-    #: After the fence, absence counts only when the list shows every job.
+    #: After the revocation, absence counts only when the list shows every job.
     waits_for_list: bool = False
-    #: The fence has a manifest value of its own, and the deletion is a step that does not look at the manifest.
-    fences_in_two: bool = False
-    #: A reply is recorded only while the manifest stands at the intent of that very attempt.
+    #: The revocation has a manifest value of its own, and the deletion is a step that does not look at the manifest.
+    revokes_in_two: bool = False
+    #: A reply is recorded only while the manifest is at the intent of that very attempt.
     saves_guarded: bool = False
 
     @property
@@ -178,8 +178,8 @@ def _start(state: State, who: int, protocol: Protocol, _: World) -> Iterator[tup
         yield "finds the shard done", _move(state, who, At.END)
     elif cell is Cell.INTENT:
         yield f"finds intent {argument}", _move(state, who, At.RECONCILE, argument)
-    elif cell is Cell.FENCE:
-        yield f"finds fence {argument}", _move(state, who, At.DELETE, argument)
+    elif cell is Cell.REVOKE:
+        yield f"finds revocation {argument}", _move(state, who, At.DELETE, argument)
     elif protocol.records_intent:
         yield "writes intent 1", _move(_write(state, Cell.INTENT, 1), who, At.SEND, 1)
     else:
@@ -227,8 +227,8 @@ def _reconcile(state: State, who: int, protocol: Protocol, world: World) -> Iter
         return
     if protocol.absence is Absence.RETRY:
         yield _next_attempt(state, who, attempt)
-    elif protocol.fences_in_two:
-        yield f"writes fence {attempt}", _move(_write(state, Cell.FENCE, attempt), who, At.DELETE, attempt)
+    elif protocol.revokes_in_two:
+        yield f"writes revocation {attempt}", _move(_write(state, Cell.REVOKE, attempt), who, At.DELETE, attempt)
     else:
         yield f"deletes file {attempt}", _move(_delete(state, attempt, world), who, At.CHECK, attempt)
 
@@ -240,7 +240,7 @@ def _delete_file(state: State, who: int, _: Protocol, world: World) -> Iterator[
 
 def _check(state: State, who: int, protocol: Protocol, _: World) -> Iterator[tuple[str, State]]:
     attempt = state.drivers[who][1]
-    if state.manifest != (Cell.FENCE if protocol.fences_in_two else Cell.INTENT, attempt):
+    if state.manifest != (Cell.REVOKE if protocol.revokes_in_two else Cell.INTENT, attempt):
         yield "finds the manifest changed", _move(state, who, At.START)
     elif listed := _listed(state):
         yield f"adopts job {listed[0]}", _move(_write(state, Cell.DONE, listed[0]), who, At.END)
@@ -267,7 +267,7 @@ _DRIVER_STEPS = {
 }
 
 
-# Small words
+# Helpers
 
 
 def _next_attempt(state: State, who: int, attempt: int) -> tuple[str, State]:

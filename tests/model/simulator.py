@@ -72,7 +72,7 @@ class Killed(BaseException):
 
 
 class Quiet(Changes):
-    """Tells the simulator instead of an event loop."""
+    """Notifies the simulator instead of an event loop."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.notify = wake  # type: ignore[method-assign]  # the one thing that the flow calls
@@ -129,7 +129,7 @@ class Simulation:
         while self._heap:
             self._time.now, _, call, values = heapq.heappop(self._heap)
             if self._time.now - began > LONGEST:
-                raise Violation(f"it stands still: {[job.state.value for job in self.ledger.rows.values()]}")
+                raise Violation(f"no progress: {[job.state.value for job in self.ledger.rows.values()]}")
             call(*values)
         self._audit()
 
@@ -184,7 +184,7 @@ class Simulation:
             self._end(task.process, restart=self._random.random() * 60)
             return
         except PacktrainError:
-            # What no second try can heal ends the program; somebody starts it again.
+            # An error that no retry can heal ends the program; it is started again later.
             self._end(task.process, restart=HOUR)
             return
         finally:
@@ -217,7 +217,7 @@ class Simulation:
             return
         self._crashes_left -= 1
         if self.schedule.overlaps and self._running is not None:
-            # It is stopped where it stands, a second driver takes over, and later it goes on as if nothing had been.
+            # It is paused, a second driver takes over, and later the first goes on as if nothing had happened.
             self._running.process.paused_until = self._time.now + self._random.random() * 2 * HOUR
             self._later(self._random.random() * 10, self._start)
             return
@@ -259,8 +259,9 @@ class Simulation:
     def _audit_quarantine(self, job: ShardRow, made: bool) -> None:
         """A person is called only when all attempts are used up and none left a job."""
         if made or job.attempt < self._policy.attempts:
-            told = f"in attempt {job.attempt}, job made: {made}: {job.reason}"
-            raise Violation(f"shard {job.shard} is quarantined {told}")
+            raise Violation(
+                f"shard {job.shard} is quarantined in attempt {job.attempt}, job made: {made}: {job.reason}"
+            )
 
 
 def _shard(index: int) -> Shard:

@@ -8,16 +8,16 @@ import pytest
 
 from .__main__ import found, line
 from .protocols import (
-    FENCE,
-    FENCE_WAIT,
     LIST_ONCE,
     NAIVE,
     ONE,
     OURS,
     QUARANTINE,
     REFINEMENTS,
+    REVOKE,
+    REVOKE_WAIT,
     SETTLE,
-    SETTLE_FENCE_WAIT,
+    SETTLE_REVOKE_WAIT,
     TABLE,
     TWO,
     WITHOUT_FILE_CHECK,
@@ -26,7 +26,7 @@ from .protocols import (
     Row,
 )
 from .search import Bounds, explore, replay
-from .shard import Cell as Says
+from .shard import Cell as InManifest
 from .shard import Protocol, World
 
 DOCS = Path(__file__).parents[2] / "docs" / "internals" / "model.md"
@@ -45,13 +45,13 @@ def test_the_verdicts_on_the_protocols(row: Row, cells: tuple[Cell, ...]) -> Non
 
 @pytest.mark.parametrize(("row", "cells"), WITHOUT_FILE_CHECK.items(), ids=name)
 def test_the_verdicts_if_the_service_accepts_a_create_without_its_file(row: Row, cells: tuple[Cell, ...]) -> None:
-    """The wait before the fence keeps one driver safe all the same; two drivers need the service's check."""
+    """The wait before the revocation keeps one driver safe all the same; two drivers need the service's check."""
     assert found(row, cells, checks_file=False) == cells
 
 
 @pytest.mark.parametrize(("row", "cells"), REFINEMENTS.items(), ids=name)
 def test_finer_steps_and_more_parties_change_no_verdict(row: Row, cells: tuple[Cell, ...]) -> None:
-    """A fence in two steps, conditional saves, more crashes."""
+    """A revocation in two steps, conditional saves, more crashes."""
     assert found(row, cells) == cells
 
 
@@ -86,7 +86,7 @@ LATE_LIST = [
 COUNTEREXAMPLES = {
     "a POST that arrives late defeats one look at the list": (LIST_ONCE, LATE, ONE, LATE_POST),
     "a paused driver defeats waiting alone": (SETTLE, STRICT, TWO, PAUSED_DRIVER),
-    "a list that lags defeats a fence without a wait": (FENCE, LAG, ONE, LATE_LIST),
+    "a list that lags defeats a revocation without a wait": (REVOKE, LAG, ONE, LATE_LIST),
 }
 
 
@@ -101,17 +101,17 @@ def test_the_shortest_counterexamples(protocol: Protocol, world: World, bounds: 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
 @pytest.mark.parametrize("bounds", [ONE, TWO], ids=["one driver", "two drivers"])
-@pytest.mark.parametrize("protocol", [QUARANTINE, FENCE_WAIT, SETTLE_FENCE_WAIT, OURS], ids=lambda p: p.name)
+@pytest.mark.parametrize("protocol", [QUARANTINE, REVOKE_WAIT, SETTLE_REVOKE_WAIT, OURS], ids=lambda p: p.name)
 def test_it_ends_with_one_live_job_or_with_a_person(protocol: Protocol, bounds: Bounds, world: World) -> None:
-    """Where nothing can happen any more, one job is live, or none is and the last permitted attempt is in doubt."""
+    """Where nothing can happen any more, one job is live, or none is and the last attempt is ambiguous."""
     findings = explore(protocol, world, bounds)
     assert findings.terminals
     assert findings.dead_end is None
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-@pytest.mark.parametrize("protocol", [LIST_ONCE, SETTLE, FENCE], ids=lambda p: p.name)
-def test_recorded_intents_make_extras_heal(protocol: Protocol, world: World) -> None:
+@pytest.mark.parametrize("protocol", [LIST_ONCE, SETTLE, REVOKE], ids=lambda p: p.name)
+def test_recorded_intents_make_duplicates_heal(protocol: Protocol, world: World) -> None:
     """Two live jobs come and go: the sweep leaves one, because every job is found by its tag."""
     assert explore(protocol, world, ONE).dead_end is None
 
@@ -125,7 +125,7 @@ def test_the_naive_protocol_ends_with_nine_live_jobs() -> None:
 
 @pytest.mark.parametrize("bounds", [ONE, TWO], ids=["one driver", "two drivers"])
 @pytest.mark.parametrize(
-    "protocol", [LIST_ONCE, SETTLE, QUARANTINE, FENCE, FENCE_WAIT, SETTLE_FENCE_WAIT, OURS], ids=lambda p: p.name
+    "protocol", [LIST_ONCE, SETTLE, QUARANTINE, REVOKE, REVOKE_WAIT, SETTLE_REVOKE_WAIT, OURS], ids=lambda p: p.name
 )
 def test_a_create_delivered_twice_makes_two_jobs_whatever_the_protocol(protocol: Protocol, bounds: Bounds) -> None:
     """Intent, POST, accepted, accepted again: no client can prevent it. The sweep heals it."""
@@ -138,12 +138,12 @@ def test_a_create_delivered_twice_makes_two_jobs_whatever_the_protocol(protocol:
 
 #: Protocol, bounds, and in which worlds an adopted job may be one that a deletion has killed.
 KILLED = {
-    "one driver, fence": (FENCE_WAIT, ONE, []),
-    "one driver, fence in two steps": (FENCE_WAIT._replace(fences_in_two=True), ONE, []),
+    "one driver, revoke": (REVOKE_WAIT, ONE, []),
+    "one driver, revoke in two steps": (REVOKE_WAIT._replace(revokes_in_two=True), ONE, []),
     "one driver, packtrain": (OURS, ONE, []),
-    "two drivers, fence": (FENCE_WAIT, TWO, [LAG, BOTH]),
-    "two drivers, fence in two steps": (FENCE_WAIT._replace(fences_in_two=True), TWO, [STRICT, LATE, LAG, BOTH]),
-    "two drivers, settle and fence": (SETTLE_FENCE_WAIT, TWO, []),
+    "two drivers, revoke": (REVOKE_WAIT, TWO, [LAG, BOTH]),
+    "two drivers, revoke in two steps": (REVOKE_WAIT._replace(revokes_in_two=True), TWO, [STRICT, LATE, LAG, BOTH]),
+    "two drivers, settle and revoke": (SETTLE_REVOKE_WAIT, TWO, []),
     "two drivers, packtrain": (OURS, TWO, []),
 }
 
@@ -151,18 +151,18 @@ KILLED = {
 @pytest.mark.parametrize(("protocol", "bounds", "worlds"), KILLED.values(), ids=KILLED)
 def test_a_deletion_that_kills_its_job_never_makes_two(protocol: Protocol, bounds: Bounds, worlds: list[World]) -> None:
     """If jobs read their file lazily, an adopted job may be dead: so a job that failed must lead somewhere. Where a
-    reply is recorded only at the intent of its attempt, one that comes after the fence finds no way in."""
+    reply is recorded only at the intent of its attempt, one that comes after the revocation finds no way in."""
     for world in WORLDS.values():
         findings = explore(protocol, world._replace(deletion_kills=True), bounds)
-        dead = [state for state in findings.terminals if state.manifest[0] is Says.DONE and not _live(state.jobs)]
+        dead = [state for state in findings.terminals if state.manifest[0] is InManifest.DONE and not _live(state.jobs)]
         assert findings.counterexample is None
         assert bool(dead) == (world in worlds)
         assert (findings.dead_end is not None) == (world in worlds)
 
 
-@pytest.mark.parametrize(("protocol", "killed"), [(FENCE_WAIT, True), (SETTLE_FENCE_WAIT, False), (OURS, False)])
+@pytest.mark.parametrize(("protocol", "killed"), [(REVOKE_WAIT, True), (SETTLE_REVOKE_WAIT, False), (OURS, False)])
 def test_one_driver_that_settles_first_kills_no_job(protocol: Protocol, killed: bool) -> None:
-    """Without the wait, attempts can be used up on jobs that were made, hidden by the list, and killed by the fence."""
+    """Without the wait, all attempts can go to jobs that were made, hidden by the list and killed by the deletion."""
     findings = explore(protocol, LAG._replace(deletion_kills=True), ONE)
     assert any(state.jobs and not _live(state.jobs) for state in findings.terminals) is killed
 

@@ -29,7 +29,7 @@ PARTS = 8
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_twenty_thousand_schedules(part: int) -> None:
-    """No second job, no create without its intent, no shard that stands still; a violation names its seed."""
+    """No second job, no create without its intent, no shard without progress; a violation names its seed."""
     size = 20_000 // PARTS
     seen = simulate_all(range(part * size, (part + 1) * size))
     assert seen["schedules"] == size

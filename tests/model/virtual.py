@@ -1,6 +1,6 @@
-"""Virtual ends for the flow: a clock, a manifest and a service that live in one thread and wait for nobody.
+"""A virtual clock and manifest for the flow, in one thread and without real waiting.
 
-A coroutine that stands on them suspends only in ``pause``; what it yields are the seconds until it wants to go on. So
+A coroutine that uses them suspends only in ``pause``; what it yields are the seconds until it wants to go on. So
 a schedule decides what happens between any two steps, and a year passes in no time.
 """
 
@@ -80,9 +80,9 @@ class Ledger:
     shards: dict[Key, Shard]
     rows: dict[Key, ShardRow]
     history: dict[Key, list[Entry]] = field(default_factory=dict)
-    #: Jobs too many, by name.
+    #: Duplicate jobs, by name.
     duplicate_jobs: dict[str, DuplicateJob] = field(default_factory=dict)
-    #: Who holds a job.
+    #: The claims of rows.
     claimed: dict[Key, object] = field(default_factory=dict)
 
     @property
@@ -137,7 +137,7 @@ class VirtualManifest:
         duplicate_jobs: Sequence[DuplicateJob] = (),
     ) -> ShardRow:
         assert child is None, "next generations are made of results, which are taken as done"
-        assert not duplicate_jobs, "nobody decides here"
+        assert not duplicate_jobs, "no person decides here"
         self._crash()
         await pause(0.01)
         after = advance(row, event)

@@ -85,14 +85,14 @@ SAMPLES: tuple[Event, ...] = (
 EVENT = {type(event): event for event in SAMPLES}
 
 
-def test_every_event_stands_in_the_table_and_has_a_sample() -> None:
+def test_every_event_is_in_the_table_and_has_a_sample() -> None:
     """An event that the table forgets could never be recorded."""
     kinds = {kind for kind in vars(lifecycle).values() if isinstance(kind, type) and issubclass(kind, Event)}
     assert kinds - {Event} == set(TABLE) == set(EVENT)
 
 
 def test_every_state_belongs_to_exactly_one_lane() -> None:
-    """A state without a lane would stand still for ever; one in two lanes would be worked on twice."""
+    """A state without a lane would never be left; one in two lanes would be worked on twice."""
     lanes = (UPLOAD, CREATE, WATCHED, AMBIGUOUS, COLLECT, SETTLED)
     assert sorted(state for lane in lanes for state in lane) == sorted(State)
 
@@ -136,7 +136,8 @@ def test_an_event_sets_its_own_fields_and_no_other(event: Event) -> None:
 
 
 def test_a_create_needs_a_recorded_intent() -> None:
-    """A job becomes ours only out of an intent, a doubt, a look made because of one, or by a person's decision."""
+    """A job becomes ours only out of an intent, an ambiguous create, a look made because of one, or by a person's
+    decision."""
     by_itself = {State.UPLOADED, State.CREATE_INTENT, State.RECONCILING, State.REVOKED}
     assert TABLE[JobAdopted][0] == by_itself | {State.QUARANTINED}
     assert TABLE[CreateIntended] == (frozenset({State.UPLOADED}), State.CREATE_INTENT)
@@ -151,7 +152,7 @@ def test_only_a_known_job_is_downloaded() -> None:
 
 @given(st.lists(st.sampled_from(SAMPLES), max_size=60))
 def test_along_any_path_an_attempt_begins_only_when_the_last_one_is_over(events: list[Event]) -> None:
-    """Between two upload intents of a shard stands a spoiled file or an attempt given up after a look."""
+    """Between two upload intents of a shard lies a spoiled file or an attempt abandoned after a look."""
     row, over = ShardRow(run="r", shard=0), True
     for event in events:
         try:

@@ -192,7 +192,7 @@ def test_after_a_revocation_only_the_lag_of_the_list_counts() -> None:
 def test_after_a_refused_create_one_controlled_pass_is_enough(
     evidence: Evidence, intent_at: float | None, kind: type[Step]
 ) -> None:
-    """The service said no; and where no create was sent there is nothing to prove."""
+    """The service has refused it; and where no create was sent there is nothing to prove."""
     assert type(step(evidence, State.UPLOADED, intent_at=intent_at)) is kind
 
 
@@ -478,7 +478,7 @@ def test_a_job_that_never_started_may_be_created_again() -> None:
     assert event.reason == "batches/own ended before it ran: quota"
 
 
-def test_a_plausible_reply_starts_the_count_anew() -> None:
+def test_a_plausible_reply_restarts_the_count() -> None:
     """And so does another implausible one."""
     sightings = Sightings()
     replies = [(ENDED, 0), (LIVE, 30), (ENDED, 60), (replace(ENDED, state=JobState.EXPIRED), 119), (ENDED, 120)]

@@ -123,12 +123,12 @@ class Search:
 
     async def step(self, row: ShardRow, found: JobList, known: dict[str, float]) -> Step:
         """The step after a complete pass; ``known`` are the jobs that it should show."""
-        ctx, now = self._ctx, moment(self._ctx)
+        ctx = self._ctx
         duplicates = await ctx.manifest.duplicate_jobs(ctx.run.id)
         own = submission.own_jobs(ctx.run.token, row, found.jobs.values(), duplicates)
         own = [await ctx.provider.find_job(job.name) or job for job in own]
         started = [job for job in own if submission.has_started(job)]
-        evidence = self._so_far(row)
+        evidence, now = self._so_far(row), moment(ctx)
         if started:
             evidence = evidence.showing(started)
         else:

@@ -1,4 +1,4 @@
-"""What holds between the rows of a run, whatever has happened to it. Each function yields what does not, in words."""
+"""Invariants between the rows of a run. Each function yields a text for each violation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._model import Cursor, Entry, ShardRow
 
 S = State
-#: What a row must have in a state; one of several, where they are divided by a bar.
+#: The fields that a row must have in a state; a bar divides alternatives.
 NEEDED = {
     S.UPLOADING: "file upload",
     S.FINALIZING: "file upload",
@@ -33,7 +33,7 @@ _EVENTS = {kind.__name__: row for kind, row in lifecycle.TABLE.items()}
 
 
 def job_flaws(token: str, row: ShardRow, shard: Shard, entries: Iterable[Entry] = ()) -> Iterator[str]:
-    """Of one row; ``shard`` and ``entries`` are its own."""
+    """Violations in one row; ``shard`` and ``entries`` are its own."""
     for names in NEEDED.get(row.state, "").split():
         if all(getattr(row, name) is None for name in names.split("|")):
             yield f"is {row.state}, but has no {' and no '.join(names.split('|'))}"
@@ -46,7 +46,7 @@ def job_flaws(token: str, row: ShardRow, shard: Shard, entries: Iterable[Entry] 
 
 
 def tally_flaws(row: ShardRow, lines: int) -> Iterator[str]:
-    """``lines`` are those that the shard had when it was cut from the input."""
+    """``lines`` is the number that the shard had when it was cut from the input."""
     if row.tally is not None and lines and row.tally.answered + row.tally.failed != lines:
         yield (
             f"has {counted(row.tally.answered, 'answer')} and {counted(row.tally.failed, 'failure')} for "
@@ -55,7 +55,7 @@ def tally_flaws(row: ShardRow, lines: int) -> Iterator[str]:
 
 
 def history_flaws(row: ShardRow, entries: Iterable[Entry]) -> Iterator[str]:
-    """Whether the row has come to where it is by steps that the table allows; ``entries`` are its own, in order."""
+    """Steps of a row that the table does not allow; ``entries`` are its own, in order."""
     state, attempt = S.SEALED, 0
     for entry in entries:
         allowed, after = _EVENTS.get(entry.event, (frozenset(), None))
@@ -69,7 +69,7 @@ def history_flaws(row: ShardRow, entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def cut_flaws(shards: list[Shard], cursor: Cursor) -> Iterator[str]:
-    """Of the shards that were cut from the input, in order: without gap or overlap, up to where the input is read."""
+    """Gaps and overlaps between the shards that were cut from the input, in order, up to where the input is read."""
     following = 0
     for index, shard in enumerate(shards):
         if shard.index != index or shard.first != following or shard.last - shard.first + 1 != shard.lines:

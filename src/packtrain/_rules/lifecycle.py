@@ -1,12 +1,12 @@
-"""The life of a shard: which event may follow which state, and what it changes. All of it stands in this file.
+"""The life of a shard: which event may follow which state, and what it changes.
 
-An event is a value whose fields are the fields of the job that it sets; ``TABLE`` says in which states it may
-occur and where it leads. ``advance`` is the only way to a new job. The rules behind the table:
+An event is a value whose fields are the fields of the row that it sets; ``TABLE`` says in which states it may occur
+and where it leads. ``advance`` is the only way to a new row. The rules behind the table:
 
 1. No remote effect without its intent recorded first: UPLOADING before a name is claimed at the service,
    FINALIZING before the last byte, CREATE_INTENT before the one POST, REVOKE_INTENT before a revocation.
 2. A create is sent once. Whatever is not a definite answer, a restart included, makes it RECONCILING.
-3. Out of RECONCILING leads an adoption, or a fence: the attempt's input file is revoked, so that a create
+3. Out of RECONCILING leads an adoption, or a revocation: the attempt's input file is deleted, so that a create
    that is still on its way is refused by the service, and only then the next attempt begins.
 4. Only an adopted job is ever downloaded, so a duplicate job can cost money but never enters the output.
 """
@@ -68,7 +68,7 @@ class FileNamed(Event, frozen=True, kw_only=True):
 
 
 class FileReady(Event, frozen=True, kw_only=True):
-    """The file stands at the service, ready, with our size and digest."""
+    """The service has the file, ready, with our size and digest."""
 
     file_expires_at: float | None
     upload: Upload | None = None
@@ -102,20 +102,20 @@ class CreateDeferred(Event, frozen=True, kw_only=True):
 
 
 class CreateRejected(Event, frozen=True, kw_only=True):
-    """The service said no to this shard's content; its lines fail with the reason."""
+    """The service refused this shard's content; its lines fail with the reason."""
 
     reason: str
 
 
 class CreateAmbiguous(Event, frozen=True, kw_only=True):
-    """Nobody knows whether there is a job."""
+    """It is not known whether there is a job."""
 
     ambiguous_at: float
     reason: str
 
 
 class CreateSuspected(Event, frozen=True, kw_only=True):
-    """This manifest may have forgotten a create, so nobody knows whether there is a job."""
+    """This manifest may have forgotten a create, so it is not known whether there is a job."""
 
     attempt: int
     file: str
@@ -127,7 +127,7 @@ class CreateSuspected(Event, frozen=True, kw_only=True):
 
 
 class JobAdopted(Event, frozen=True, kw_only=True):
-    """The job exists and is ours: from the answer to the create, or found by its tag."""
+    """The job exists and is ours: from the answer to the create, or found by its tag or its input file."""
 
     job: str
     submitted_at: float
@@ -145,7 +145,7 @@ class Revoked(Event, frozen=True, kw_only=True):
 
 
 class AttemptAbandoned(Event, frozen=True, kw_only=True):
-    """The tag stayed out of the list after the fence: no job was made."""
+    """The job stayed absent from the list: none was made."""
 
     reason: str
     file: str | None = None
@@ -223,7 +223,7 @@ class DropDecided(Event, frozen=True, kw_only=True):
 
 
 #: In which states an event may occur, and where it leads; None stays. Once a finalize was intended the attempt stays
-#: FINALIZING, whatever becomes of its sessions: a file that shows up late is then known for ours.
+#: FINALIZING, whatever becomes of its sessions: a file that shows up late is then known to be ours.
 TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     UploadIntended: (frozenset({S.SEALED}), S.UPLOADING),
     UploadOpened: (frozenset({S.UPLOADING, S.FINALIZING}), None),
@@ -254,7 +254,7 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     DropDecided: (frozenset({S.QUARANTINED}), S.ENDED),
 }
 
-#: Who works on a shard in which state.
+#: The states by the part of the client that works on them.
 UPLOAD = frozenset({S.SEALED, S.UPLOADING, S.FINALIZING})
 CREATE = frozenset({S.UPLOADED, S.CREATE_INTENT})
 WATCHED = frozenset({S.SUBMITTED})
@@ -262,7 +262,7 @@ AMBIGUOUS = frozenset({S.RECONCILING, S.REVOKE_INTENT, S.REVOKED})
 COLLECT = frozenset({S.ENDED, S.LANDED})
 #: Nothing more will happen by itself; a quarantined shard is brought out of it by a person alone.
 SETTLED = frozenset({S.CLOSED, S.QUARANTINED})
-#: An input file of ours stands at the service, or may.
+#: The service has an input file of ours, or may have one.
 STORED = (UPLOAD | CREATE | WATCHED | AMBIGUOUS | COLLECT) - {S.SEALED, S.REVOKED}
 #: A job of ours is live at the service, or may be.
 LIVE = frozenset({S.CREATE_INTENT}) | AMBIGUOUS | WATCHED
