@@ -136,6 +136,9 @@ class VirtualRemote:
     ``later`` delivers what reaches the service after its sender has given up or was killed.
     """
 
+    #: It has input files, which the lanes put there without it.
+    uploads = object()
+
     def __init__(
         self,
         service: VirtualService,
