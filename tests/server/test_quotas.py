@@ -90,7 +90,7 @@ async def test_jobs_expire(directory: Path) -> None:
         assert running.name == first.name
         now[0] += JOB_LIFE - 1
         await jobs.sweep()
-        assert await jobs.progress(running, Counts()) == "go on"
+        assert await jobs.progress(running, Counts()) == "continue"
         now[0] += 1
         young = await jobs.create_inline(new, b"{}\n")
         await jobs.sweep()

@@ -82,7 +82,7 @@ async def test_a_body_that_stops_is_given_up(directory: Path, path: str, fields:
     async with serving(directory, limits=FAST) as origin:
         answer = await exchange(origin, head("POST", path, "Content-Length: 100", *fields) + b"{")
         assert statuses(answer) == [408]
-        assert "No byte came for 0.5 seconds" in error_of(answer)["message"]
+        assert "No byte was received for 0.5 seconds" in error_of(answer)["message"]
 
 
 async def test_a_body_that_trickles_is_given_up(directory: Path) -> None:

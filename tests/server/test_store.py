@@ -37,7 +37,7 @@ async def test_second_service_on_a_directory_is_refused(directory: Path) -> None
     """It says so when its patience is over, and the first one is not disturbed."""
     async with open_store(directory) as store:
         with pytest.raises(ManifestError, match="another service"):
-            async with open_store(directory, patience=0.1):
+            async with open_store(directory, lock_timeout=0.1):
                 pass
         assert await upload(store)
 

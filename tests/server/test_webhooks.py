@@ -237,7 +237,7 @@ async def test_what_waits_follows_its_webhook(directory: Path) -> None:
         assert waiting.uri == "http://localhost/new"
         await webhooks.delete(webhook.id)
         assert await deliveries.next([]) is None
-        assert await deliveries.pause([]) is None
+        assert await deliveries.next_delay([]) is None
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ async def test_what_cannot_be_delivered_is_given_up_after_a_day(directory: Path)
         webhook = await webhooks.create(name="", uri="http://localhost/", events=SUCCEEDED)
         await webhooks.ping(webhook.id)
         waits = list[float]()
-        while (pause := await deliveries.pause([])) is not None:
+        while (pause := await deliveries.next_delay([])) is not None:
             now[0] += pause
             waits.append(pause)
             delivery = await deliveries.next([])
@@ -433,8 +433,8 @@ async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by
         waiting = await deliveries.next([])
         assert waiting
         assert waiting.webhook == other.id
-        await deliveries.arrived(waiting)
-        assert await deliveries.pause([]) is None
+        await deliveries.delivered(waiting)
+        assert await deliveries.next_delay([]) is None
     assert len(truth(directory, "webhook_given_up")) == 2
 
 

@@ -1,4 +1,4 @@
-"""The local batch service: a real one, on one machine, with files and jobs that survive its own kill -9."""
+"""Local batch service: the Gemini and OpenAI batch APIs on one machine, durable across kill -9."""
 
 from .app import create_app
 from .quotas import GEMINI_QUOTAS, Quotas

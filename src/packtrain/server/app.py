@@ -1,4 +1,4 @@
-"""The application: every route of both wires, who may call it, and how a failure is told."""
+"""HTTP application: the routes of both wires, authentication, and error responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .limits import BODY_MEMORY, LIMITS, LIMITS_KEY, BodyMemory, release_memory
 from .openapi_document import OpenAPIRoutes
 from .replies import HttpError, error_response
 from .request_body import CONNECTION_SPENT
-from .routing import find
+from .routing import find_route
 from .uploads import ActiveUploads
 from .webhooks.destinations import LOOPBACK, Destinations
 from .webhooks.registry import WebhookRegistry
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How a call wants to be refused, once its route is known.
-_FORM: web.RequestKey[Callable[[HttpError], web.Response]] = web.RequestKey("form")
+#: How the matched route encodes its errors.
+_ENCODER: web.RequestKey[Callable[[HttpError], web.Response]] = web.RequestKey("encoder")
 
 
 def create_app(
@@ -68,30 +68,30 @@ def create_app(
     local: bool = True,
     destinations: Destinations = LOOPBACK,
 ) -> web.Application:
-    """The application over ``store``. ``wake`` is called when a job was made; without ``key`` any key is good.
+    """The application over ``store``. ``wake`` is called after a job is created; without ``key`` any key is accepted.
 
-    ``backend`` answers the calls that do not wait for a job; events go to ``destinations`` alone. A ``local`` service
-    is for this machine alone, and known by no other name than ``localhost`` and the loopback addresses.
+    ``backend`` answers interactive calls; events are sent to ``destinations`` only. A ``local`` service serves this
+    machine only, and only under the names ``localhost`` and the loopback addresses.
     """
     routes = all_routes(store, backend, wake, destinations)
     authenticator = Authenticator(key, local=local)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
-        found = find(routes, request)
-        request[_FORM] = found.route.error_response
+        match = find_route(routes, request)
+        request[_ENCODER] = match.route.error_response
         authenticator.check_origin(request)
-        if not found.route.keyless:
+        if not match.route.keyless:
             authenticator.check_key(request)
-        if found.route.bulk and isinstance(request.protocol, Connection):
+        if match.route.bulk and isinstance(request.protocol, Connection):
             request.protocol.allow_long_body()
         if injector:
-            return await injector.perform(found.route, request, lambda r: _serve(found, r))
-        return await _serve(found, request)
+            return await injector.perform(match.route, request, lambda r: _serve(match, r))
+        return await _serve(match, request)
 
-    app = web.Application(client_max_size=limits.body_bytes, middlewares=[_attending, _answering])
+    app = web.Application(client_max_size=limits.body_bytes, middlewares=[_track_request, _close_spent])
     app[LIMITS_KEY] = limits
     app[BODY_MEMORY] = BodyMemory(limits.all_bodies)
-    app.on_response_prepare.append(_label)
+    app.on_response_prepare.append(_add_headers)
     app.router.add_route("*", "/{path:.*}", dispatch)
     return app
 
@@ -99,7 +99,7 @@ def create_app(
 def all_routes(
     store: Store, backend: Backend, wake: Callable[[], None], destinations: Destinations = LOOPBACK
 ) -> list[Route]:
-    """Each is described in the table of operations of its wire; see ``description``."""
+    """All routes. Each needs an entry in the operations table of its wire's ``openapi`` module."""
     files = Files(store)
     uploads = ActiveUploads(files, store.blobs)
     downloads = FileRoutes(files, store.blobs)
@@ -116,65 +116,66 @@ def all_routes(
     ]
 
 
-async def _serve(found: Match, request: web.Request) -> web.StreamResponse:
-    wire = request.protocol if found.route.interactive else None
-    with release_memory(request), wire.cancel_on_disconnect() if isinstance(wire, Connection) else nullcontext():
-        return await found.route.handler(request, *found.groups)
+async def _serve(match: Match, request: web.Request) -> web.StreamResponse:
+    connection = request.protocol if match.route.interactive else None
+    cancelling = connection.cancel_on_disconnect() if isinstance(connection, Connection) else nullcontext()
+    with release_memory(request), cancelling:
+        return await match.route.handler(request, *match.groups)
 
 
-async def _label(_: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(RESPONSE_HEADERS)
 
 
 @web.middleware
-async def _attending(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tells the connection from when to when it is being served."""
+async def _track_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Lets the connection apply its time limits while a request is served."""
     connection = request.protocol
     with connection.track_request(request) if isinstance(connection, Connection) else nullcontext():
         return await handler(request)
 
 
 @web.middleware
-async def _answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Ends the connection where it cannot be used again."""
-    response = await _formed(request, handler)
+async def _close_spent(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Closes the connection when it cannot be used again."""
+    response = await _handle_errors(request, handler)
     if request.get(CONNECTION_SPENT):
         response.force_close()
     return response
 
 
-async def _formed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure in the form of the wire it came by, none with a traceback."""
+async def _handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Encodes every failure in the format of its wire, without a traceback."""
     try:
         return await handler(request)
     except HttpError as error:
-        return _form(request)(error)
+        return _encoder(request)(error)
     except web.HTTPException as error:
-        return _form(request)(HttpError(error.status, error.reason))
+        return _encoder(request)(HttpError(error.status, error.reason))
     except BodyTimeoutError as error:
-        response = _form(request)(HttpError(408, f"{error}."))
+        response = _encoder(request)(HttpError(408, f"{error}."))
         response.force_close()
         return response
     except ManifestError as error:
-        return _form(request)(HttpError(503, f"The service is about to end: {error}."))
+        return _encoder(request)(HttpError(503, f"The service is stopping: {error}."))
     except ConnectionError as error:
-        _log.info("%s %s broke off: %s", request.method, request.path, error)
+        _log.info("%s %s: connection lost: %s", request.method, request.path, error)
         if request.transport is not None:
             request.transport.abort()
-        return web.Response()  # nobody is left to read it
-    except Exception:  # noqa: BLE001 - the outermost edge: the log gets the fault, the client none of it
+        return web.Response()  # never sent, the connection is closed
+    except Exception:  # noqa: BLE001 - outermost handler: the traceback goes to the log only
         _log.exception("%s %s failed", request.method, request.path)
-        return _form(request)(HttpError(500, "An internal error has occurred."))
+        return _encoder(request)(HttpError(500, "An internal error has occurred."))
 
 
-def _form(request: web.Request) -> Callable[[HttpError], web.Response]:
-    return request.get(_FORM) or (openai_error_response if is_openai_path(request) else error_response)
+def _encoder(request: web.Request) -> Callable[[HttpError], web.Response]:
+    return request.get(_ENCODER) or (openai_error_response if is_openai_path(request) else error_response)
 
 
 def openai_routes(store: Store, backend: Backend, downloads: FileRoutes, wake: Callable[[], None]) -> list[Route]:
-    """``backend`` answers the calls that do not wait for a batch, ``downloads`` sends the bytes of files.
+    """Routes of the OpenAI wire. They precede Gemini's, whose list routes match the same paths.
 
-    ``wake`` is called when a batch was made. They go before the routes of the other wire, whose lists would hide ours.
+    ``backend`` answers interactive calls, ``downloads`` sends file content, ``wake`` is called after a create.
     """
     files = OpenAIFiles(store)
     return [

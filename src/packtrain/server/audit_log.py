@@ -1,9 +1,9 @@
-"""truth.jsonl: what really happened, one JSON object a line, durable before a client hears of it.
+"""Audit log truth.jsonl: every change as one JSON object per line, durable before the client gets its response.
 
-The order is: the store's row and the text of the line in one transaction, then the line into the file and
-fsync, then the answer. So the log never tells of something that did not happen. A crash between the two is
-healed at the next start, before anything is served: the newest lines stand in the store together with
-their place in the file, and writing them there again changes nothing when they are there already.
+Order of a change: one transaction commits the row and the text of its log lines (the outbox), then the lines are
+appended and synced, then the response is sent. So the log never records a change that did not happen. A crash between
+commit and append is repaired at the next start, before anything is served: the outbox holds the newest lines and
+their position in the file, and writing them there again is idempotent.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 LogValue = str | int | float | None
 
 
-def encode_entry(at: float, what: str, entries: dict[str, LogValue]) -> bytes:
-    return msgspec.json.encode({"at": at, "what": what, **entries}) + b"\n"
+def encode_entry(at: float, what: str, values: dict[str, LogValue]) -> bytes:
+    return msgspec.json.encode({"at": at, "what": what, **values}) + b"\n"
 
 
 class AuditLog:
-    """The log, open for appending; ``size`` is its length in bytes."""
+    """The open log; ``size`` is its length in bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,12 +47,12 @@ class AuditLog:
         self.append(lines)
 
     def append(self, lines: bytes) -> None:
-        """Durable when this returns. What a full disk does not take is owed, and raises OSError."""
+        """Durable on return. Raises OSError on a full disk; the unwritten rest is kept for ``flush``."""
         self._unwritten += lines
         self.flush()
 
     def flush(self) -> None:
-        """Writes what is owed; until then, nothing else may be told."""
+        """Writes what an earlier ``append`` could not; nothing else may be appended before."""
         if not self._unwritten:
             return
         while self._unwritten:
@@ -60,7 +60,7 @@ class AuditLog:
             self._unwritten, self.size = self._unwritten[written:], self.size + written
         try:
             os.fsync(self._fd)
-        except OSError as error:  # whatever its number: what is on the disk is not known now
+        except OSError as error:  # EIO whatever the cause: the content on disk is unknown
             raise OSError(errno.EIO, f"{self._path} cannot be synced: {error.strerror}") from error
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Bytes on disk, under random names of our own: a name given by a client never becomes a path."""
+"""Blobs: byte files with random names. A name chosen by a client never becomes a path."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-#: How much is written between two pushes towards the disk.
+#: Bytes written between two writeback hints to the kernel.
 PUSH_BYTES = 8 * MIB
 
 
 class Digest:
-    """SHA-256 and length of the bytes that pass by."""
+    """Running SHA-256 and length."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -40,7 +40,7 @@ class Digest:
 
 
 class Appender:
-    """A blob that grows, with the digest of all that is in it. Use as a context manager."""
+    """Appends to a blob and keeps the digest of its content. Use as a context manager."""
 
     def __init__(self, fd: int, digest: Digest) -> None:
         self._fd = fd
@@ -54,7 +54,7 @@ class Appender:
         os.close(self._fd)
 
     def write(self, piece: bytes | memoryview) -> None:
-        """The bytes are in the file when this returns, though not yet on the disk. When it raises, none of them is."""
+        """Atomic, but not synced: an error leaves the file as it was."""
         view = memoryview(piece)
         try:
             while view:
@@ -67,14 +67,14 @@ class Appender:
             self._push()
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
-        """When it raises, none of them is in the file."""
-        with self.whole():
+        """Atomic: an error leaves the file as it was."""
+        with self.atomic():
             for piece in pieces:
                 self.write(piece)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """What is written in the block is taken back when the block fails."""
+    def atomic(self) -> Iterator[None]:
+        """Truncates what the block has written if it fails."""
         before = self.digest.copy()
         try:
             yield
@@ -84,7 +84,7 @@ class Appender:
             raise
 
     def _push(self) -> None:
-        # Linux starts to write dirty pages when told that they are not needed: the sync at the end is short then.
+        # On Linux this hint starts writeback of dirty pages, which keeps the final sync short.
         if hasattr(os, "posix_fadvise"):
             length = self.digest.bytes - self._pushed
             os.posix_fadvise(self._fd, self._pushed, length, os.POSIX_FADV_DONTNEED)
@@ -92,7 +92,7 @@ class Appender:
 
 
 class Blobs:
-    """A directory of blobs. Everything here blocks and belongs into a worker thread."""
+    """A directory of blobs. Every method blocks: call it in a worker thread."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -131,7 +131,7 @@ class Blobs:
         self.sync(name)
 
     def sync(self, name: str) -> None:
-        """Bytes and directory entry are on the disk when this returns."""
+        """Syncs content and directory entry."""
         fd = self._open(name, os.O_RDONLY)
         try:
             os.fsync(fd)

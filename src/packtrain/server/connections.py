@@ -1,7 +1,7 @@
-"""Connections held to the limits: slow, silent and too many clients are sent away.
+"""Connections with limits against slow, silent and too many clients.
 
-aiohttp bounds how large a header is and how long an idle connection lives, but neither the time of a header, nor
-that of a body, nor that of a client which does not take its answer.
+aiohttp limits the size of headers and the life of idle connections, but not the time a client takes to send a header
+or a body, or to read its response.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: On every answer. What this service says is for nobody's cache, and for no browser to guess at.
+#: On every response: no caching, no content sniffing by browsers.
 RESPONSE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "packtrain"}
-#: Seconds that a client which is one too many may take to read why.
+#: Seconds until a refused connection is aborted.
 OVERLOAD_LINGER = 1.0
-#: Looks at a connection within the shortest time that is limited.
+#: Checks of a connection within the shortest time limit.
 CHECKS_PER_LIMIT = 4
 
 _NO_LOG = logging.Logger("off", logging.CRITICAL + 1)
 
 
 class BodyTimeoutError(TimeoutError):
-    """The client does not send its body in time."""
+    """The client did not send its body in time."""
 
 
 class Connection(web.RequestHandler):
-    """One connection. It is looked at from time to time, so that what passes through it costs no timer."""
+    """One connection, checked periodically: no timer is set per read or write."""
 
     __slots__ = (
         "_body",
@@ -52,10 +52,10 @@ class Connection(web.RequestHandler):
         "_deadline",
         "_header_since",
         "_incoming",
-        "_left",
         "_limits",
         "_outgoing",
         "_served",
+        "_unsent",
     )
 
     def __init__(self, server: web.Server, limits: Limits) -> None:
@@ -69,7 +69,7 @@ class Connection(web.RequestHandler):
             max_field_size=limits.header_bytes,
             max_headers=limits.headers,
             read_bufsize=RECEIVE_BYTES,
-            auto_decompress=False,  # bytes of files are kept as they come
+            auto_decompress=False,  # file content is stored as received
         )
         self._limits = limits
         self._busy = False
@@ -77,12 +77,12 @@ class Connection(web.RequestHandler):
         self._body: StreamReader | None = None
         self._deadline: float | None = None
         self._incoming = self._outgoing = TransferRate(limits, 0.0)
-        self._left = 0
+        self._unsent = 0
         self._served: set[anyio.CancelScope] = set()
 
     @contextmanager
     def track_request(self, request: web.Request) -> Iterator[None]:
-        """The request is being served: its header is there, and its body is waited for."""
+        """Applies the body limits while the block serves ``request``."""
         now = time.monotonic()
         self._busy, self._header_since = True, None
         self._body, self._incoming = request.content, TransferRate(self._limits, now)
@@ -94,7 +94,7 @@ class Connection(web.RequestHandler):
 
     @contextmanager
     def cancel_on_disconnect(self) -> Iterator[None]:
-        """What is done inside ends when the client leaves. Raises ConnectionError then."""
+        """Cancels the block when the client disconnects, and raises ConnectionError."""
         with anyio.CancelScope() as scope:
             self._served.add(scope)
             try:
@@ -102,14 +102,14 @@ class Connection(web.RequestHandler):
             finally:
                 self._served.discard(scope)
         if scope.cancelled_caught:
-            raise ConnectionResetError("the client has left")
+            raise ConnectionResetError("the client disconnected")
 
     def allow_long_body(self) -> None:
-        """The body may take any time, as long as it keeps coming."""
+        """Lifts the total time limit of the body; the minimum rate stays."""
         self._deadline = None
 
     def check_progress(self, now: float) -> None:
-        """Does what has to be done about a client that is too slow."""
+        """Ends the request or the connection of a client that is too slow."""
         if self.transport is None:
             return
         if self.writing_paused:
@@ -121,8 +121,8 @@ class Connection(web.RequestHandler):
 
     def _check_response(self, transport: asyncio.WriteTransport, now: float) -> None:
         left = transport.get_write_buffer_size()
-        self._outgoing.add(self._left - left, now)
-        self._left = left
+        self._outgoing.add(self._unsent - left, now)
+        self._unsent = left
         if self._outgoing.fault(now):
             transport.abort()
 
@@ -130,17 +130,17 @@ class Connection(web.RequestHandler):
         if body.is_eof():
             self._body = None
         elif not transport.is_reading():
-            self._incoming = TransferRate(self._limits, now)  # it is we who are slow
+            self._incoming = TransferRate(self._limits, now)  # paused by the service: not the client's delay
         elif fault := self._body_problem(now):
             self._body = None
             body.set_exception(BodyTimeoutError(fault))
 
     def _body_problem(self, now: float) -> str:
         if self._deadline is not None and now >= self._deadline:
-            return f"The body was not there after {self._limits.body_time:g} seconds"
+            return f"The body was not complete after {self._limits.body_time:g} seconds"
         return self._incoming.fault(now)
 
-    # Told by the event loop, and by aiohttp
+    # Callbacks of the event loop and of aiohttp
 
     def data_received(self, data: bytes) -> None:
         if self._busy:
@@ -157,16 +157,16 @@ class Connection(web.RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         assert self.transport is not None
-        self._left = self.transport.get_write_buffer_size()
+        self._unsent = self.transport.get_write_buffer_size()
         self._outgoing = TransferRate(self._limits, time.monotonic())
 
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """What cannot be read as HTTP is refused like everything else, and ends the connection."""
+        """Answers malformed HTTP with an error in the usual format and closes the connection."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer was begun already")
-        _log.info("a request of %s cannot be read: %s", request.remote, message or exc)
+            raise ConnectionError("the response has already started")
+        _log.info("malformed request from %s: %s", request.remote, message or exc)
         response = error_response(HttpError(status, "The request cannot be read as HTTP."))
         response.headers.update(RESPONSE_HEADERS)
         response.force_close()
@@ -174,13 +174,13 @@ class Connection(web.RequestHandler):
 
 
 class OverloadedConnection(asyncio.Protocol):
-    """For the connection that is one too many: 503, and the end."""
+    """A connection beyond the limit: gets 503 and is closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        wire = cast("asyncio.Transport", transport)  # as aiohttp does: uvloop's are none by their type
-        wire.write(_overloaded_response())
-        wire.write_eof()
-        asyncio.get_running_loop().call_later(OVERLOAD_LINGER, wire.abort)
+        writable = cast("asyncio.Transport", transport)  # uvloop's transports are not subclasses of it
+        writable.write(_overloaded_response())
+        writable.write_eof()
+        asyncio.get_running_loop().call_later(OVERLOAD_LINGER, writable.abort)
 
 
 def _overloaded_response() -> bytes:
@@ -197,12 +197,12 @@ def _overloaded_response() -> bytes:
 
 
 def accept(server: web.Server, limits: Limits) -> asyncio.Protocol:
-    """Serves one connection more."""
+    """Protocol for one more connection."""
     return Connection(server, limits) if len(server.connections) < limits.connections else OverloadedConnection()
 
 
 async def watch_connections(server: web.Server, limits: Limits) -> None:
-    """Until cancelled: looks at every connection often enough."""
+    """Checks every connection periodically, until cancelled."""
     period = min(limits.header_time, limits.idle_time, limits.body_time) / CHECKS_PER_LIMIT
     while True:
         await anyio.sleep(period)

@@ -1,4 +1,4 @@
-"""A disk without room: which errors mean it, what clients hear, and how the work that no client waits for goes on."""
+"""Full disk: the errors that mean it, the response to clients, and retries of background work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two tries to go on.
+#: Seconds between two attempts of background work.
 RETRY_DELAY = 2.0
 
 _NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -27,15 +27,15 @@ _SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 
 
 class DiskFullError(HttpError):
-    """503: the call may come again, when there is room. As after every 5xx, it may have been acted on."""
+    """HTTP 503: retry when there is space. As with every 5xx, the call may have had its effect."""
 
     def __init__(self, error: Exception) -> None:
-        message = f"The service cannot write to its disk ({error}); what it has can still be read."
+        message = f"The service cannot write to its disk ({error}); reading still works."
         super().__init__(503, message, headers={"Retry-After": "10"})
 
 
 def is_full(error: Exception) -> bool:
-    """Whether bytes were not taken. An fsync that fails is another matter: what it leaves behind is not known."""
+    """Whether a write was refused for lack of space. A failed fsync does not count: its outcome is unknown."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) in _SQLITE
     return isinstance(error, OSError) and error.errno in _NUMBERS
@@ -43,7 +43,7 @@ def is_full(error: Exception) -> bool:
 
 @contextmanager
 def translate_disk_full() -> Iterator[None]:
-    """Raises DiskFull in place of the error that means it."""
+    """Raises DiskFullError in place of an error that means a full disk."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
@@ -53,7 +53,7 @@ def translate_disk_full() -> Iterator[None]:
 
 
 async def retry_until_space(work: Callable[[], Awaitable[T]]) -> T:
-    """Tries until the disk has room. ``work`` must do all or nothing."""
+    """Repeats ``work``, which must be atomic, until the disk has space."""
     while True:
         try:
             with translate_disk_full():

@@ -1,4 +1,4 @@
-"""Files and the uploads that become files: what the store knows of them, and the verbs that change it."""
+"""Files and resumable uploads: their rows in the store, and the operations on them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .store import Store
     from .transactions import Transaction
 
-#: Seconds: a file lives for 48 hours, an upload that nobody ends for a week.
+#: Seconds until a file, and an unfinished upload, expires.
 FILE_LIFE = 48 * 3600.0
 UPLOAD_LIFE = 7 * 24 * 3600.0
-#: How the names of files begin that no client sees: the results of jobs with inline requests.
+#: Prefix of files that clients do not see: results of jobs with inline requests.
 HIDDEN_PREFIX = "inline/"
 
-#: Characters of a name that nobody guesses (129 bits), and short enough for the service to delete (40).
+#: Characters of a random file name: 129 bits, and within the 40 characters that a delete accepts.
 ID_LENGTH = 25
 
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -45,8 +45,8 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     blob: str
 
 
-class Session(Struct, frozen=True, kw_only=True):
-    """One resumable upload. Whoever knows its ``id`` can write."""
+class UploadSession(Struct, frozen=True, kw_only=True):
+    """A resumable upload. Its ``id`` authorises writing to it."""
 
     id: str
     name: str
@@ -60,7 +60,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class NewUploadSession(Struct, frozen=True, kw_only=True):
-    """What a client asks for at the start of an upload."""
+    """The client's parameters of a new upload."""
 
     name: str | None
     display_name: str
@@ -73,33 +73,33 @@ def make_id(length: int) -> str:
 
 
 class Files:
-    """The verbs on files."""
+    """Operations on files and uploads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def start(self, new: NewUploadSession) -> Session:
-        """Raises Refusal 409 when the chosen name is taken."""
+    async def start(self, new: NewUploadSession) -> UploadSession:
+        """Raises HttpError 409 when the chosen name exists, 429 beyond a quota."""
         async with self._store.temporary_blob() as blob:
             return await self._store.transact(lambda tx: _start(tx, new, blob))
 
-    async def session(self, upload_id: str) -> Session | None:
+    async def session(self, upload_id: str) -> UploadSession | None:
         return await self._store.transact(lambda tx: _session(tx, upload_id))
 
-    async def finalise(self, session: Session, digest: Digest) -> StoredFile | None:
-        """The bytes become a file, durably; None when the name was taken meanwhile, which ends the upload."""
+    async def finalise(self, session: UploadSession, digest: Digest) -> StoredFile | None:
+        """Turns the upload into a file, durably; None when the name was taken meanwhile, which ends the upload."""
         await self._store.sync(session.blob)
         return await self._store.transact(lambda tx: _finalise(tx, session, digest))
 
-    async def cancel(self, session: Session) -> None:
+    async def cancel(self, session: UploadSession) -> None:
         await self._store.transact(lambda tx: _cancel(tx, session))
 
     async def get(self, name: str) -> StoredFile | None:
-        """None when there is no such file, or its time is over."""
+        """None when there is no such file, or it has expired."""
         return await self._store.transact(lambda tx: find_file(tx, name))
 
     async def page(self, window: Window) -> list[StoredFile]:
-        """One more than the window takes, where there are more."""
+        """Up to one more than the window's size."""
         newest = "SELECT * FROM file WHERE seq < ? AND expires > ? AND name NOT GLOB ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(
             lambda tx: tx.rows(StoredFile, newest, window.before, tx.now, HIDDEN_PREFIX + "*", window.size + 1)
@@ -110,7 +110,7 @@ class Files:
         return await self._store.transact(lambda tx: _delete(tx, name))
 
     async def sweep(self) -> None:
-        """Removes files and uploads whose time is over."""
+        """Removes expired files and uploads."""
         await self._store.sweep(_sweep)
 
 
@@ -135,23 +135,23 @@ def insert_file(tx: Transaction, file: StoredFile) -> None:
 
 
 def remove_file(tx: Transaction, file: StoredFile) -> None:
-    """The row, and with it the uploads of that name that are over."""
+    """Deletes the row, and the finished uploads of that name."""
     tx.change("DELETE FROM file WHERE name = ?", file.name)
     tx.change("DELETE FROM upload WHERE name = ? AND state <> 'active'", file.name)
     tx.release(file.blob)
 
 
-def _session(tx: Transaction, upload_id: str) -> Session | None:
-    return tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
+def _session(tx: Transaction, upload_id: str) -> UploadSession | None:
+    return tx.row(UploadSession, "SELECT * FROM upload WHERE id = ?", upload_id)
 
 
-def _start(tx: Transaction, new: NewUploadSession, blob: str) -> Session:
+def _start(tx: Transaction, new: NewUploadSession, blob: str) -> UploadSession:
     name = new.name or f"files/{make_id(ID_LENGTH)}"
     if find_file(tx, name):
         raise name_taken(name)
     admit_file(tx, new.size or 0)
     admit_upload(tx)
-    session = Session(
+    session = UploadSession(
         id=secrets.token_urlsafe(32),
         name=name,
         display_name=new.display_name,
@@ -176,13 +176,13 @@ def _start(tx: Transaction, new: NewUploadSession, blob: str) -> Session:
     return session
 
 
-def name_taken(name: str, *, over: bool = False) -> HttpError:
-    """``over``: the upload is dead for good, and says so to clients that would try again."""
-    headers = {"X-Goog-Upload-Status": "final"} if over else None
+def name_taken(name: str, *, terminal: bool = False) -> HttpError:
+    """HttpError 409. ``terminal`` tells clients not to retry the upload."""
+    headers = {"X-Goog-Upload-Status": "final"} if terminal else None
     return HttpError(409, f"The file {name} already exists.", headers=headers)
 
 
-def _finalise(tx: Transaction, session: Session, digest: Digest) -> StoredFile | None:
+def _finalise(tx: Transaction, session: UploadSession, digest: Digest) -> StoredFile | None:
     former = tx.row(StoredFile, "SELECT * FROM file WHERE name = ?", session.name)
     if former and former.expires > tx.now:
         _cancel(tx, session)
@@ -197,7 +197,7 @@ def _finalise(tx: Transaction, session: Session, digest: Digest) -> StoredFile |
     return file
 
 
-def _file_of(session: Session, digest: Digest, now: float) -> StoredFile:
+def _file_of(session: UploadSession, digest: Digest, now: float) -> StoredFile:
     return StoredFile(
         seq=0,
         name=session.name,
@@ -212,7 +212,7 @@ def _file_of(session: Session, digest: Digest, now: float) -> StoredFile:
     )
 
 
-def _cancel(tx: Transaction, session: Session) -> None:
+def _cancel(tx: Transaction, session: UploadSession) -> None:
     tx.change("UPDATE upload SET state = 'cancelled' WHERE id = ? AND state = 'active'", session.id)
     tx.release(session.blob)
 
@@ -234,7 +234,7 @@ def _sweep(tx: Transaction) -> bool:
     files = tx.rows(StoredFile, "SELECT * FROM file WHERE expires <= ? LIMIT ?", tx.now, PORTION)
     for file in files:
         _expire(tx, file)
-    sessions = tx.rows(Session, "SELECT * FROM upload WHERE created <= ? LIMIT ?", tx.now - UPLOAD_LIFE, PORTION)
+    sessions = tx.rows(UploadSession, "SELECT * FROM upload WHERE created <= ? LIMIT ?", tx.now - UPLOAD_LIFE, PORTION)
     for session in sessions:
         tx.change("DELETE FROM upload WHERE id = ?", session.id)
         tx.release(session.blob)

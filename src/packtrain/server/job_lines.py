@@ -1,6 +1,6 @@
-"""The lines of a job's files: requests read in blocks, answers written next to their keys.
+"""Lines of a job's input and results: requests read in blocks, answers written with their keys.
 
-What is wrong with a line stays with that line, under its key if it has one.
+An invalid line fails alone: its error is written under its key if it has one.
 """
 
 from __future__ import annotations
@@ -26,22 +26,21 @@ if TYPE_CHECKING:
     from .blobs import Appender
 
 
-#: Input and requests of one block: small enough that a cancel is soon seen and the answers fit into memory, of which
-#: one may be a hundred times as long as its request.
+#: Input bytes and requests per block: few, so that a cancel is noticed soon and the answers fit into memory (an answer
+#: may be a hundred times as long as its request).
 BLOCK_BYTES = 1 * MIB
 BLOCK_ROWS = 512
 
 
 class Row(Struct, frozen=True):
-    """One line: the JSON text that names it (key or metadata), empty when it has none, and its request or what is
-    wrong with it."""
+    """One line: its key or metadata as JSON text, empty without one; and its request or the error of the line."""
 
     key: Raw
     request: Raw | RowError
 
 
 def count_lines(file: BinaryIO) -> int:
-    """Of the whole file, a last line without a newline included; the file is at its start again."""
+    """Number of lines, counting a last line without newline; rewinds the file."""
     count, last = 0, b"\n"
     while piece := file.read(PIECE_BYTES):
         count, last = count + piece.count(b"\n"), piece[-1:]
@@ -50,14 +49,14 @@ def count_lines(file: BinaryIO) -> int:
 
 
 class Block(Struct, frozen=True):
-    """Rows in the order of the file, and the requests of those that have one."""
+    """Rows in file order, and the requests of the valid ones."""
 
     rows: list[Row]
     requests: list[Raw]
 
 
 class LineFormat(Protocol):
-    """How a request stands on its line, and its result on another."""
+    """Decodes request lines and encodes result lines."""
 
     def read(self, line: bytes, number: int) -> Row: ...
 
@@ -80,14 +79,14 @@ class FileFormat:
     def read(self, line: bytes, number: int) -> Row:
         try:
             str(line, "utf-8")
-            found = _decode(line)
+            decoded = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return bad_row(number, f"it is not a JSON object: {error}")
-        if not bytes(found.key).startswith(b'"'):
+        if not bytes(decoded.key).startswith(b'"'):
             return bad_row(number, "key is missing or not a string")
-        if not bytes(found.request).startswith(b"{"):
-            return bad_row(number, "request is missing or not an object", found.key)
-        return Row(found.key, found.request)
+        if not bytes(decoded.request).startswith(b"{"):
+            return bad_row(number, "request is missing or not an object", decoded.key)
+        return Row(decoded.key, decoded.request)
 
     def write(self, key: Raw, answer: Answer) -> bytes:
         return encode_result(key, answer)
@@ -98,15 +97,15 @@ def bad_row(number: int, reason: str, key: Raw = _NO_KEY) -> Row:
 
 
 class RequestReader:
-    """The requests of a file; blank lines are none."""
+    """Reads the requests of a file, skipping blank lines."""
 
-    def __init__(self, file: BinaryIO, form: LineFormat) -> None:
+    def __init__(self, file: BinaryIO, format: LineFormat) -> None:
         self._file = file
-        self._form = form
+        self._format = format
         self._number = 0
 
     def block(self, most: int | None = None) -> Block:
-        """The next rows, ``most`` of them at the most; none at the end of the file."""
+        """The next rows, at most ``most``; none at the end of the file."""
         rows: list[Row] = []
         size, most = 0, min(most or BLOCK_ROWS, BLOCK_ROWS)
         while (size < BLOCK_BYTES or not rows) and len(rows) < most and (line := self._file.readline(MAX_LINE_BYTES)):
@@ -115,7 +114,7 @@ class RequestReader:
             if line.isspace():
                 continue
             whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
-            rows.append(self._form.read(line, self._number) if whole else self._overlong())
+            rows.append(self._format.read(line, self._number) if whole else self._overlong())
         return Block(rows, [row.request for row in rows if isinstance(row.request, Raw)])
 
     def _overlong(self) -> Row:
@@ -125,38 +124,35 @@ class RequestReader:
 
 
 class ResultWriter:
-    """A file of results that grows; ``counts`` tells what is in it."""
+    """Appends to a result file; ``counts`` covers the lines written."""
 
-    def __init__(self, file: Appender, form: LineFormat) -> None:
+    def __init__(self, file: Appender, format: LineFormat) -> None:
         self._file = file
-        self._form = form
+        self._format = format
         self.counts = Counts()
 
     def write(self, block: Block, answers: Sequence[Answer]) -> None:
-        """``answers`` belong to the block's requests. Raises ProtocolError when they are not as many.
-
-        When it raises, nothing of them was written.
-        """
+        """Writes ``answers`` to the block's requests, atomically. Raises ProtocolError for a different number."""
         if len(answers) != len(block.requests):
             raise ProtocolError(f"the backend gave {len(answers)} answers to {len(block.requests)} requests")
-        given = iter(answers)
-        found = [next(given) if isinstance(row.request, Raw) else row.request for row in block.rows]
-        self._file.write_all(join_lines(map(self._form.write, (row.key for row in block.rows), found)))
-        failed = sum(isinstance(answer, RowError) for answer in found)
+        remaining = iter(answers)
+        outcomes = [next(remaining) if isinstance(row.request, Raw) else row.request for row in block.rows]
+        self._file.write_all(join_lines(map(self._format.write, (row.key for row in block.rows), outcomes)))
+        failed = sum(isinstance(outcome, RowError) for outcome in outcomes)
         self.counts.failed += failed
-        self.counts.succeeded += len(found) - failed
+        self.counts.succeeded += len(outcomes) - failed
 
 
 def join_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """In pieces that are worth a write, so that not all of the lines stand in memory."""
-    kept, size = list[bytes](), 0
+    """Pieces of at least PIECE_BYTES, so that not all lines are in memory at once."""
+    pending, size = list[bytes](), 0
     for line in lines:
-        kept.append(line)
+        pending.append(line)
         size += len(line)
         if size >= PIECE_BYTES:
-            yield b"".join(kept)
-            kept, size = [], 0
-    yield b"".join(kept)
+            yield b"".join(pending)
+            pending, size = [], 0
+    yield b"".join(pending)
 
 
 def encode_result(key: Raw, answer: Answer) -> bytes:
@@ -167,16 +163,17 @@ def encode_result(key: Raw, answer: Answer) -> bytes:
 
 
 def encode_failure(error: RowError) -> bytes:
-    """Without ``details``: the official SDK cannot read a job that has a row with them."""
+    """Leaves out ``details``: the official SDK fails on a job with a row that has them."""
     return _encode(Failure(code=error.code or 0, message=error.message))
 
 
-#: What ends a line of results and does not belong to the list after the last one.
+#: Ends each line of inline results; removed after the last one. So the blob without its last two bytes is the inside
+#: of a JSON list and is sent as it is.
 SEPARATOR = b",\n"
 
 
 class InlineRequest(Struct, frozen=True, omit_defaults=True):
-    """One inline request. ``metadata`` is any object and comes back with the result."""
+    """One inline request. ``metadata`` is any object, returned with the result."""
 
     request: Raw
     metadata: Raw = Raw()
@@ -186,22 +183,22 @@ class InlineFormat:
     """``{"request": ..., "metadata": ...}`` gives ``{"response": ..., "metadata": ...}``."""
 
     def read(self, line: bytes, number: int) -> Row:
-        found = _decode_item(line)
-        return Row(found.metadata, found.request)
+        item = _decode_item(line)
+        return Row(item.metadata, item.request)
 
     def write(self, key: Raw, answer: Answer) -> bytes:
-        found = (b"error", encode_failure(answer)) if isinstance(answer, RowError) else (b"response", answer)
+        outcome = (b"error", encode_failure(answer)) if isinstance(answer, RowError) else (b"response", answer)
         metadata = b',"metadata":%b' % key if key else b""
-        return b'{"%b":%b%b}' % (*found, metadata) + SEPARATOR
+        return b'{"%b":%b%b}' % (*outcome, metadata) + SEPARATOR
 
 
 _decode_item = msgspec.json.Decoder(InlineRequest).decode
 
 
 def encode_inline_requests(items: Sequence[InlineRequest]) -> bytes:
-    """The items as lines. Raises Refusal 400 for none, and for one that is not an object with objects inside."""
+    """The requests as lines. Raises HttpError 400 for an empty list, and for a request or metadata not an object."""
     if not items:
-        raise HttpError(400, "batch.inputConfig.requests.requests: it is empty; give at least one request.")
+        raise HttpError(400, "batch.inputConfig.requests.requests is empty; give at least one request.")
     return b"".join(_item_line(item, at) for at, item in enumerate(items))
 
 

@@ -1,4 +1,4 @@
-"""Batch jobs: what the store knows of them, and the verbs that change it."""
+"""Batch jobs: their rows in the store, and the operations on them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 #: Seconds between two writes of a running job's counts.
 PROGRESS_PERIOD = 1.0
-#: Seconds after which a job that has not ended is over, without results.
+#: Seconds after which a job expires without results.
 JOB_LIFE = 48 * 3600.0
 
-#: What clients want of a running job; "gone": it was deleted, or its time is over.
-Directive = Literal["go on", "cancelled", "gone"]
+#: How the runner proceeds with a job; "gone": it was deleted or has expired.
+Directive = Literal["continue", "cancelled", "gone"]
 
 _FIRST = "SELECT * FROM job WHERE ended IS NULL ORDER BY priority DESC, seq LIMIT ?"
-#: The other wire keeps what its jobs have done until then, and ends them itself.
+#: Jobs of the OpenAI wire are excluded: they keep their partial results, and their runner ends them.
 _OVERDUE = """
 SELECT * FROM job WHERE ended IS NULL AND created <= ? AND name NOT IN (SELECT name FROM openai_batch) LIMIT ?
 """
-#: On the other wire a job has a file of errors as well.
+#: A job of the OpenAI wire has an error file too.
 _RESULTS = "SELECT * FROM file WHERE name = ? OR name = (SELECT error_file FROM openai_batch WHERE name = ?)"
 
 
 class StoredJob(Struct, frozen=True, kw_only=True):
-    """A job. ``blob`` is its input, which it keeps until it ends."""
+    """A job. ``blob`` is its input, kept until it ends."""
 
     seq: int
     name: str
@@ -50,9 +50,9 @@ class StoredJob(Struct, frozen=True, kw_only=True):
     file: str
     blob: str
     state: JobState
-    #: A cancel came while it ran.
+    #: A cancel was requested while it ran.
     cancelling: Literal[0, 1]
-    #: Lines of the input; 0 until it was looked at.
+    #: Lines of the input; 0 until they are counted.
     requests: int
     succeeded: int
     failed: int
@@ -61,14 +61,14 @@ class StoredJob(Struct, frozen=True, kw_only=True):
     ended: float | None
     result: str | None
     reason: str
-    #: Who shall hear of its end, as JSON; empty when its maker did not say.
+    #: The job's webhook configuration as JSON; empty without one.
     webhooks: str
-    #: Jobs with a higher one run first.
+    #: Higher runs first.
     priority: int
 
     @property
     def inline(self) -> bool:
-        """Its requests came inside the call that made it; then its ``file`` is empty."""
+        """Whether the create call contained the requests; then ``file`` is empty."""
         return not self.file
 
 
@@ -78,13 +78,13 @@ class NewJob(Struct, frozen=True, kw_only=True):
     display_name: str
     #: The input file; empty for a job with inline requests.
     file: str = ""
-    #: As in StoredJob.
+    #: JSON, as in StoredJob.
     webhooks: str = ""
     priority: int = 0
 
 
 class JobChanges(Struct, frozen=True, kw_only=True):
-    """None stays as it is."""
+    """None means unchanged."""
 
     display_name: str | None = None
     priority: int | None = None
@@ -98,21 +98,21 @@ class Counts(Struct):
 
 
 class Jobs:
-    """The verbs on jobs."""
+    """Operations on jobs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def temporary_blob(self) -> AbstractAsyncContextManager[str]:
-        """A blob for results."""
+        """A new blob for results."""
         return self._store.temporary_blob()
 
     async def create(self, new: NewJob) -> StoredJob:
-        """Raises Refusal 404 when the input file does not exist at the instant of the commit."""
+        """Raises HttpError 404 when the input file does not exist at the commit."""
         return await self._store.transact(lambda tx: _create_from_file(tx, new))
 
     async def create_inline(self, new: NewJob, requests: bytes) -> StoredJob:
-        """``requests`` are lines; they are on the disk before the job is."""
+        """``requests`` are encoded lines, durable before the job is."""
         async with self._store.temporary_blob() as blob:
             await self._store.fill(blob, requests)
             return await self._store.transact(lambda tx: create_job(tx, new, blob, len(requests)))
@@ -121,32 +121,32 @@ class Jobs:
         return await self._store.transact(lambda tx: find_job(tx, name))
 
     async def results(self, job: StoredJob) -> StoredFile | None:
-        """The results of a job that succeeded; None when their time is over."""
+        """The result file of a job that succeeded; None when it has expired."""
         return await self._store.transact(lambda tx: find_file(tx, job.result or ""))
 
     async def page(self, window: Window) -> list[StoredJob]:
-        """One more than the window takes, where there are more."""
+        """Up to one more than the window's size."""
         newest = "SELECT * FROM job WHERE seq < ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(lambda tx: tx.rows(StoredJob, newest, window.before, window.size + 1))
 
     async def update(self, name: str, task: Task, changes: JobChanges) -> StoredJob | None:
-        """None when there is no such job of that kind."""
+        """None when there is no such job of that task."""
         return await self._store.transact(lambda tx: _update(tx, name, task, changes))
 
     async def cancel(self, name: str) -> bool:
-        """Ends a waiting job at once; False when there is no such job.
+        """Ends a pending job at once; False when there is no such job.
 
-        Of a running one nothing more is asked after a second at the most; it ends when the rest of its lines is written
-        as cancelled, which takes the longer the more there are.
+        A running job sends no more requests after at most a second. It ends once its remaining lines are written as
+        cancelled.
         """
         return await self._store.transact(lambda tx: cancel_job(tx, name))
 
     async def delete(self, name: str) -> bool:
-        """Removes the job and all its results, and stops it if it runs; False when there is no such job."""
+        """Deletes the job and its results, and stops it if it runs; False when there is no such job."""
         return await self._store.transact(lambda tx: _delete(tx, name))
 
     async def claim(self, busy: Collection[str]) -> StoredJob | None:
-        """The first live job by priority and age that is not among ``busy``; from now on it runs."""
+        """Sets the first live job by priority and age that is not in ``busy`` to running, and returns it."""
         return await self._store.transact_when_possible(lambda tx: _claim(tx, busy))
 
     async def set_request_count(self, job: StoredJob, requests: int) -> None:
@@ -154,11 +154,11 @@ class Jobs:
         await self._store.transact_when_possible(lambda tx: tx.change(sql, requests, job.name))
 
     async def progress(self, job: StoredJob, counts: Counts) -> Directive:
-        """Notes the counts, at most once a second, and says what clients want of the job."""
+        """Stores the counts, at most once a second; returns how to proceed."""
         return await self._store.transact_when_possible(lambda tx: record_progress(tx, job, counts))
 
     async def succeed(self, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
-        """The results become a file, durably; nothing happens if the job was deleted."""
+        """Publishes the results as a file, durably; does nothing if the job was deleted."""
         await self._store.sync(blob)
         await self._store.transact_when_possible(lambda tx: _succeed(tx, job, counts, blob, digest))
 
@@ -166,7 +166,7 @@ class Jobs:
         await self._store.transact_when_possible(lambda tx: end_job(tx, job.name, JobState.FAILED, reason=reason))
 
     async def sweep(self) -> None:
-        """Ends the jobs whose time is over."""
+        """Ends expired jobs."""
         await self._store.sweep(_sweep)
 
 
@@ -177,12 +177,12 @@ def find_job(tx: Transaction, name: str) -> StoredJob | None:
 def _create_from_file(tx: Transaction, new: NewJob) -> StoredJob:
     file = find_file(tx, new.file)
     if file is None:
-        raise HttpError(404, f"The file {new.file} does not exist, or its time is over.")
+        raise HttpError(404, f"The file {new.file} does not exist, or it has expired.")
     return create_job(tx, new, file.blob, file.bytes)
 
 
 def create_job(tx: Transaction, new: NewJob, blob: str, size: int) -> StoredJob:
-    """``size`` is that of the blob. Raises Refusal 429 beyond a quota."""
+    """``size`` is that of the blob. Raises HttpError 429 beyond a quota."""
     admit_job(tx, new.model, size)
     name = f"batches/{make_id(36)}"
     tx.change(
@@ -244,7 +244,7 @@ def _delete(tx: Transaction, name: str) -> bool:
     job = find_job(tx, name)
     if job is None:
         return False
-    results = tx.rows(StoredFile, _RESULTS, job.result, name)  # before the job, whose rows of the other wire go with it
+    results = tx.rows(StoredFile, _RESULTS, job.result, name)  # before the job: its OpenAI row is deleted with it
     tx.change("DELETE FROM job WHERE name = ?", name)
     tx.release(job.blob)
     for file in results:
@@ -255,18 +255,18 @@ def _delete(tx: Transaction, name: str) -> bool:
 
 
 def _claim(tx: Transaction, busy: Collection[str]) -> StoredJob | None:
-    first = tx.rows(StoredJob, _FIRST, len(busy) + 1)
-    job = next((job for job in first if job.name not in busy), None)
+    candidates = tx.rows(StoredJob, _FIRST, len(busy) + 1)
+    job = next((job for job in candidates if job.name not in busy), None)
     if job and job.state is JobState.PENDING:
         tx.change("UPDATE job SET state = 'running', updated = ? WHERE name = ?", tx.now, job.name)
     return job
 
 
 def record_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Directive:
-    now = find_job(tx, job.name)
-    if now is None or now.ended is not None:
+    current = find_job(tx, job.name)
+    if current is None or current.ended is not None:
         return "gone"
-    if tx.now - now.updated >= PROGRESS_PERIOD:
+    if tx.now - current.updated >= PROGRESS_PERIOD:
         tx.change(
             "UPDATE job SET succeeded = ?, failed = ?, updated = ? WHERE name = ?",
             counts.succeeded,
@@ -274,12 +274,12 @@ def record_progress(tx: Transaction, job: StoredJob, counts: Counts) -> Directiv
             tx.now,
             job.name,
         )
-    return "cancelled" if now.cancelling else "go on"
+    return "cancelled" if current.cancelling else "continue"
 
 
 def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest: Digest) -> None:
-    now = find_job(tx, job.name)
-    if now is None or now.ended is not None:
+    current = find_job(tx, job.name)
+    if current is None or current.ended is not None:
         return
     result = _result_of(job, blob, digest, tx.now)
     insert_file(tx, result)
@@ -294,10 +294,10 @@ def _succeed(tx: Transaction, job: StoredJob, counts: Counts, blob: str, digest:
 
 
 def _result_of(job: StoredJob, blob: str, digest: Digest, now: float) -> StoredFile:
-    room = HIDDEN_PREFIX if job.inline else "files/"
+    prefix = HIDDEN_PREFIX if job.inline else "files/"
     return StoredFile(
         seq=0,
-        name=f"{room}batch-{job.name.removeprefix('batches/')}",
+        name=f"{prefix}batch-{job.name.removeprefix('batches/')}",
         display_name="",
         mime_type="application/jsonl",
         bytes=digest.bytes,

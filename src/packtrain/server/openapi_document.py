@@ -1,7 +1,6 @@
-"""The OpenAPI description of the service, and the route that gives it.
+"""OpenAPI document of the service, and the route that serves it without a key.
 
-The tables of the two wires say what each operation takes and gives; the structs of the wires say the rest. It tells
-nothing but shapes, so that no key is needed to read it.
+The wires' operation tables list parameters and bodies; the schemas are derived from the wires' structs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from msgspec import Struct
 from .._wire.gemini.errors import Envelope
 from .routing import Route
 
-#: JSON Schema, and what stands for it: a type that msgspec can describe.
+#: JSON Schema, or a type from which msgspec derives it.
 Shape = Mapping[str, Any]
 Schema = type | Shape
 
@@ -29,11 +28,11 @@ BYTES: Shape = {"type": "string", "format": "binary"}
 
 JSON, OCTETS = "application/json", "application/octet-stream"
 
-_ABOUT = """Files, batch jobs and interactive calls, as the Gemini API and the OpenAI API have them.
+_ABOUT = """Files, batch jobs and interactive calls of the Gemini API and the OpenAI API.
 
 The Gemini wire is the same under /v1, /v1beta and /v1alpha, the OpenAI wire under /v1beta/openai and /v1. A key is
-asked for where the service was started with one. Operations that differ in a header or a query alone have one path,
-and fragments (#...) to tell them apart, which are not sent."""
+required if the service was started with one. Operations that differ only in a header or query parameter share a path;
+fragments (#...), which are not sent, distinguish them."""
 
 _KEYS = {
     "header": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
@@ -43,7 +42,7 @@ _KEYS = {
 
 
 class Parameter(Struct, frozen=True, omit_defaults=True):
-    """One parameter, in OpenAPI's own words."""
+    """A parameter object of OpenAPI."""
 
     name: str
     place: Literal["path", "query", "header"] = msgspec.field(name="in")
@@ -52,20 +51,20 @@ class Parameter(Struct, frozen=True, omit_defaults=True):
     description: str = ""
 
 
-RANGE = Parameter("Range", "header", TEXT, description="As in bytes=100-.")
+RANGE = Parameter("Range", "header", TEXT, description="For example bytes=100-.")
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """What stands at ``route``, a method and a path as in ``GET /v1beta/files/{file}``."""
+    """One operation; ``route`` is a method and a path as in ``GET /v1beta/files/{file}``."""
 
     route: str
     summary: str
     parameters: Sequence[Parameter] = ()
-    #: The request's body: its media type, and what is in it.
+    #: Media type and schema.
     request_body: tuple[str, Schema] | None = None
-    #: The body of the answer; None is the bytes of a file, of which a part can be asked for.
+    #: Schema of the JSON response; None for file content, which supports ranges.
     response: Schema | None
-    #: Headers of the answer.
+    #: Names.
     response_headers: Sequence[str] = ()
     keyless: bool = False
 
@@ -79,30 +78,32 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class Wire(Struct, frozen=True, kw_only=True):
-    """The operations of one wire by the names of their routes."""
+    """The operations of one wire, by route name."""
 
     name: str
     operations: Mapping[str, Operation]
-    #: The body of its refusals.
+    #: Body of its error responses.
     error: type
-    #: What stands for {name} in its paths.
-    parts: Mapping[str, Shape] = {}
+    #: Schemas of the path parameters.
+    path_parameters: Mapping[str, Shape] = {}
 
 
 _SELF = Wire(
     name="Service",
-    operations={"description": Operation(route="GET /openapi.json", summary="This", response=OBJECT, keyless=True)},
+    operations={
+        "description": Operation(route="GET /openapi.json", summary="This document", response=OBJECT, keyless=True)
+    },
     error=Envelope,
 )
 
 
 def route_names(wires: Sequence[Wire]) -> list[str]:
-    """Of all that is served."""
+    """Names of all routes of the service."""
     return [name for wire in (_SELF, *wires) for name in wire.operations]
 
 
 class OpenAPIRoutes:
-    """The handler. The description is made when it is first asked for: it takes as long as the rest of a start."""
+    """The handler. The document is built on the first request: building takes as long as the rest of a start."""
 
     def __init__(self, wires: Sequence[Wire]) -> None:
         self._wires = wires
@@ -120,14 +121,16 @@ class OpenAPIRoutes:
 
 
 def build_document(wires: Sequence[Wire]) -> dict[str, Any]:
-    """The whole description, this operation's own included, as OpenAPI 3.1 has it."""
+    """The OpenAPI 3.1 document, including this operation."""
     paths: dict[str, dict[str, Any]] = {}
     schemas: dict[str, Any] = {}
     for wire in (_SELF, *wires):
-        told = _Schemas(wire)
-        schemas |= told.components
+        references = _Schemas(wire)
+        schemas |= references.components
         for name, operation in wire.operations.items():
-            paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(wire, name, operation, told)
+            paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(
+                wire, name, operation, references
+            )
     return {
         "openapi": "3.1.0",
         "info": {"title": "The local service of packtrain", "version": "1", "description": _ABOUT},
@@ -138,15 +141,15 @@ def build_document(wires: Sequence[Wire]) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The types that a wire's operations speak of, each under a name of its own."""
+    """Schemas of the types in a wire's operations, with unique names."""
 
     def __init__(self, wire: Wire) -> None:
-        said = [schema for operation in wire.operations.values() for schema in _schemas_of(operation)]
-        kinds = [wire.error, *(schema for schema in said if isinstance(schema, type))]
+        used = [schema for operation in wire.operations.values() for schema in _schemas_of(operation)]
+        kinds = [wire.error, *(schema for schema in used if isinstance(schema, type))]
         template = f"#/components/schemas/{wire.name}.{{name}}"
-        references, found = msgspec.json.schema_components(kinds, ref_template=template)
+        references, components = msgspec.json.schema_components(kinds, ref_template=template)
         self._references = dict(zip(kinds, references, strict=True))
-        self.components = {f"{wire.name}.{name}": schema for name, schema in found.items()}
+        self.components = {f"{wire.name}.{name}": schema for name, schema in components.items()}
 
     def of(self, schema: Schema) -> Shape:
         return self._references[schema] if isinstance(schema, type) else schema
@@ -158,20 +161,22 @@ def _schemas_of(operation: Operation) -> list[Schema]:
 
 
 def _operation(wire: Wire, name: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
-    inside = [Parameter(part, "path", wire.parts[part], True) for part in re.findall(r"\{(\w+)\}", operation.path)]
-    told: dict[str, Any] = {
+    in_path = [
+        Parameter(part, "path", wire.path_parameters[part], True) for part in re.findall(r"\{(\w+)\}", operation.path)
+    ]
+    described: dict[str, Any] = {
         "operationId": name,
         "tags": [wire.name],
         "summary": operation.summary,
-        "parameters": [msgspec.to_builtins(parameter) for parameter in (*inside, *operation.parameters)],
-        "responses": _responses(operation, schemas) | _refusals(schemas.of(wire.error)),
+        "parameters": [msgspec.to_builtins(parameter) for parameter in (*in_path, *operation.parameters)],
+        "responses": _responses(operation, schemas) | _errors(schemas.of(wire.error)),
     }
     if operation.request_body:
         media, schema = operation.request_body
-        told["requestBody"] = {"required": True, "content": {media: {"schema": schemas.of(schema)}}}
+        described["requestBody"] = {"required": True, "content": {media: {"schema": schemas.of(schema)}}}
     if operation.keyless:
-        told["security"] = []
-    return told
+        described["security"] = []
+    return described
 
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         content = {OCTETS: {"schema": BYTES}}
         return {
             "200": {"description": "The bytes.", "content": content},
-            "206": {"description": "The bytes that Range asks for.", "content": content},
+            "206": {"description": "The requested range of bytes.", "content": content},
         }
     content = {JSON: {"schema": schemas.of(operation.response)}}
     return {
@@ -192,9 +197,9 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     }
 
 
-def _refusals(error: Shape) -> dict[str, Any]:
+def _errors(error: Shape) -> dict[str, Any]:
     content = {JSON: {"schema": error}}
     return {
-        "4XX": {"description": "Refused, and why.", "content": content},
+        "4XX": {"description": "Refused, with the reason.", "content": content},
         "5XX": {"description": "The backend or the disk failed.", "content": content},
     }

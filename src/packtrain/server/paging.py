@@ -1,5 +1,5 @@
-"""Pages of a list, newest first. A token names the place after the last item shown, so that items which come
-or go meanwhile move nothing."""
+"""Pages of a list, newest first. A token encodes the last item's number, so that pages stay stable while items come
+and go."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Numbered(Protocol):
-    """Whatever has a number that grows with time and is never used twice."""
+    """An item whose number grows with time and is never reused."""
 
     @property
     def seq(self) -> int: ...
@@ -38,7 +38,7 @@ class Window(Struct, frozen=True):
 
 
 def read_window(query: Mapping[str, str], *, default: int = DEFAULT_SIZE, most: int = MAX_SIZE) -> Window:
-    """Raises Refusal. Sizes above the limit count as the limit."""
+    """Raises HttpError 400. Sizes above ``most`` count as ``most``."""
     size = query.get("pageSize") or query.get("page_size") or "0"
     if not (size.isascii() and size.isdigit()):
         raise HttpError(400, f"pageSize {size[:20]!r} is not a number of items")
@@ -47,7 +47,7 @@ def read_window(query: Mapping[str, str], *, default: int = DEFAULT_SIZE, most: 
 
 
 def next_token(items: Sequence[Item], window: Window) -> str:
-    """For items fetched one more than the window takes; empty on the last page."""
+    """Token of the next page, for items fetched with one extra; empty on the last page."""
     if len(items) <= window.size:
         return ""
     return base64.urlsafe_b64encode(b"before:%d" % items[window.size - 1].seq).decode()
@@ -59,5 +59,5 @@ def _read_token(token: str) -> int:
     except (binascii.Error, ValueError):
         word, number = b"", b""
     if word != b"before" or not number.isdigit() or len(number) > 18:
-        raise HttpError(400, "The page token is not one that this service gave; begin again without it.")
+        raise HttpError(400, "The page token was not issued by this service; start again without it.")
     return int(number)

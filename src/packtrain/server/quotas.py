@@ -1,4 +1,4 @@
-"""What a project may have at a time, and the refusal where it wants more."""
+"""Quotas of a project, and the error beyond them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .wires.openai.limits import LIMITS, OpenAILimits
 if TYPE_CHECKING:
     from .transactions import Transaction
 
-#: The real service's own words, the same for every quota.
+#: The real service's text, the same for every quota.
 MESSAGE = (
     "You exceeded your current quota, please check your plan and billing details. "
     "For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits."
@@ -31,29 +31,29 @@ HELP = (
     },
 )
 _QUEUED = "SELECT coalesce(sum(bytes), 0) FROM job WHERE ended IS NULL AND (model = ? OR 'models/' || model = ?)"
-#: A guess that needs no tokenizer.
+#: An estimate without a tokenizer.
 BYTES_PER_TOKEN = 4
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
-    """None, and a model that is not named, mean no limit."""
+    """Limits on what a project holds. None, and a model without an entry, mean no limit."""
 
     live_jobs: int | None = None
-    #: Finished files, results among them.
+    #: Finished files, including results.
     stored_bytes: int | None = None
-    #: Begun and not ended, on both wires: each holds a file, though it may be empty, for up to a week.
+    #: Unfinished uploads on both wires: each holds a file, possibly empty, for up to a week.
     open_uploads: int | None = 10_000
-    #: Tokens in the inputs of all live jobs of a model, by names as in ``models/gemini-2.5-flash``.
+    #: Tokens in the inputs of all live jobs, by model, as in ``models/gemini-2.5-flash``.
     enqueued_tokens: Mapping[str, int] = {}
-    #: What holds on the OpenAI wire with or without quotas.
+    #: Limits of the OpenAI wire, which apply with or without quotas.
     openai: OpenAILimits = LIMITS
 
 
 class QuotaError(HttpError):
-    """More than a quota allows."""
+    """A quota is exceeded."""
 
 
-#: As documented for a project of the lowest paid tier; what the tiers allow changes often.
+#: The documented quotas of the lowest paid tier, which change often.
 GEMINI_QUOTAS = Quotas(
     live_jobs=100,
     stored_bytes=20 * GB,
@@ -67,7 +67,7 @@ GEMINI_QUOTAS = Quotas(
 
 
 def admit_job(tx: Transaction, model: str, size: int) -> None:
-    """``size`` is that of its input in bytes. Raises Refusal 429."""
+    """``size`` is that of the input in bytes. Raises QuotaError 429."""
     quotas = tx.quotas
     if quotas.live_jobs is not None:
         _admit(tx.number("SELECT count(*) FROM job WHERE ended IS NULL") + 1, quotas.live_jobs)
@@ -76,29 +76,29 @@ def admit_job(tx: Transaction, model: str, size: int) -> None:
 
 
 def tokens_exceeded(tx: Transaction, model: str, size: int) -> int | None:
-    """The most tokens that the model may have enqueued, if ``size`` bytes more of input would go beyond it."""
+    """The model's limit of enqueued tokens, if ``size`` more bytes of input would exceed it; else None."""
     most = tx.quotas.enqueued_tokens.get(model)
     if most is None:
         return None
-    # The other wire names models as its clients do, with or without what stands before.
+    # The OpenAI wire stores model names as clients write them, with or without the prefix.
     queued = tx.number(_QUEUED, model, model)
     return most if (queued + size) // BYTES_PER_TOKEN > most else None
 
 
 def admit_file(tx: Transaction, size: int) -> None:
-    """Raises Refusal 429 when ``size`` bytes more are too many."""
+    """Raises QuotaError 429 when ``size`` more bytes are too many."""
     most = tx.quotas.stored_bytes
     if most is not None:
         _admit(tx.number("SELECT coalesce(sum(bytes), 0) FROM file WHERE expires > ?", tx.now) + size, most)
 
 
 def admit_upload(tx: Transaction) -> None:
-    """Raises Refusal 429 when too many are under way already."""
+    """Raises QuotaError 429 when too many are unfinished."""
     most = tx.quotas.open_uploads
     if most is not None:
-        ours = tx.number("SELECT count(*) FROM upload WHERE state = 'active'")
-        parted = tx.number("SELECT count(*) FROM openai_upload WHERE state = 'pending' AND expires > ?", tx.now)
-        _admit(ours + parted + 1, most)
+        resumable = tx.number("SELECT count(*) FROM upload WHERE state = 'active'")
+        multipart = tx.number("SELECT count(*) FROM openai_upload WHERE state = 'pending' AND expires > ?", tx.now)
+        _admit(resumable + multipart + 1, most)
 
 
 def _admit(wanted: int, most: int) -> None:

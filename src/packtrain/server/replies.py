@@ -1,4 +1,4 @@
-"""Answers: a value as JSON, or a refusal in Google's form."""
+"""Responses: a value as JSON, or an error in Google's format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HttpError(Exception):
-    """The service says no. ``status`` is the HTTP status, ``name`` Google's word for it where not the usual one."""
+    """An error response. ``status`` is the HTTP status, ``name`` Google's status name if not the usual one for it."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class HttpError(Exception):
 
 
 def replace_surrogates(text: str) -> str:
-    """Text of a header, where bytes that are not UTF-8 stand as halves of characters, as it can be kept and sent."""
+    """Header text whose bytes that are not UTF-8 (lone surrogates) are replaced, so that it can be stored and sent."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -1,8 +1,8 @@
-"""Bodies on their way from the socket to the disk: small ones through the HTTP parser, large ones past it.
+"""Request bodies from socket to disk: small ones through the HTTP parser, large ones directly from the socket.
 
-The parser copies each byte twice on the event loop's thread, which is then what bounds all uploads together. So the
-rest of a large body is read from the socket itself, by the thread that hashes and stores it. The parser never
-learns that this request is over; hence the connection ends with its answer.
+The parser copies each byte twice on the event loop's thread, which would limit all uploads together. So the rest of a
+large body is read from the socket by the thread that hashes and stores it. The parser does not see the end of that
+request, therefore the connection is closed after the response.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .replies import HttpError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: A body of which this much is still to come is worth a connection.
+#: Bytes still to come that justify giving up the connection.
 SOCKET_BODY_BYTES = 4 * MIB
-#: What is read from a socket at once: it is still in the processor's cache when it is hashed and written.
+#: Bytes read from a socket at once: they stay in the processor's cache until they are hashed and written.
 RECEIVE_BYTES = 256 * KIB
-#: What one turn of a thread takes from a socket at the most, and the milliseconds that it waits there for more.
+#: Most bytes read in one call of a thread, and milliseconds it waits for more.
 MAX_WRITE_BYTES = 16 * MIB
 POLL_MILLISECONDS = 2
 #: Set on a request whose connection cannot be used again.
@@ -35,26 +35,26 @@ CONNECTION_SPENT: web.RequestKey[bool] = web.RequestKey("spent")
 
 
 class ByteSource(Protocol):
-    """Where bytes come from; empty at the end."""
+    """A stream of bytes; empty at the end."""
 
     async def readany(self) -> bytes: ...
 
 
 class BufferedBody:
-    """The bytes of a data call, gathered so that a hop to a thread is worth it.
+    """A body read in pieces large enough to be worth a thread switch.
 
-    aiohttp forgets what it has buffered when a connection breaks. So a call gathers before it does anything
-    that takes time, and what was gathered before a break is handed out like the rest.
+    aiohttp drops its buffer when a connection breaks. So a call gathers before it does anything slow, and what was
+    gathered before a break is stored like the rest.
     """
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._pieces: list[bytes] = []
-        #: Why there will be no more, when that is not the end.
+        #: Why the body ended early.
         self.broken: HttpError | None = None
 
     async def gather(self) -> bool:
-        """Reads until there is a piece's worth, the end, or a break; False when there is nothing to pour."""
+        """Reads one piece, up to the end or a break; False when there is nothing to write."""
         while self.broken is None and sum(map(len, self._pieces)) < PIECE_BYTES:
             piece = await self._read()
             if not piece:
@@ -63,7 +63,7 @@ class BufferedBody:
         return bool(self._pieces)
 
     def write_to(self, write: Callable[[bytes | memoryview], None]) -> None:
-        """Gives what was gathered to ``write``; blocks."""
+        """Passes the gathered bytes to ``write``; blocks."""
         for piece in self.take():
             write(piece)
 
@@ -82,7 +82,7 @@ class BufferedBody:
 
 
 class SocketBody:
-    """A large body: what has been parsed of it, then the rest from the socket. Use as a context manager."""
+    """A large body: the part already parsed, then the rest from the socket. Use as a context manager."""
 
     def __init__(self, request: web.Request, body: BufferedBody) -> None:
         assert request.transport is not None and request.content_length is not None
@@ -93,7 +93,7 @@ class SocketBody:
         request.content.feed_eof()  # which sets the transport reading again
         request.transport.pause_reading()
         request[CONNECTION_SPENT] = True
-        # The event loop watches its own descriptor of this socket; another one may be watched beside it.
+        # A duplicate: the event loop already watches the transport's own descriptor.
         self._socket = socket.socket(fileno=os.dup(request.transport.get_extra_info("socket").fileno()))
         self._limits = request.app[LIMITS_KEY]
         self._rate_check = TransferRate(self._limits, time.monotonic())
@@ -106,7 +106,7 @@ class SocketBody:
         self._socket.close()
 
     async def gather(self) -> bool:
-        """Waits for bytes; False when there is nothing to pour."""
+        """Waits for bytes; False when there is nothing to write."""
         if self._head or not self._left or self.broken:
             return bool(self._head)
         with anyio.move_on_after(self._limits.idle_time):
@@ -117,7 +117,7 @@ class SocketBody:
         return not self.broken
 
     def write_to(self, write: Callable[[bytes | memoryview], None]) -> None:
-        """Gives what comes to ``write``, until the socket is dry, the turn is over or the body ends; blocks."""
+        """Passes bytes to ``write`` until the socket is empty, the call's share is reached or the body ends; blocks."""
         head, self._head = self._head, []
         for piece in head:
             write(piece)
@@ -129,7 +129,7 @@ class SocketBody:
             while self._left > end and replace_surrogates.poll(POLL_MILLISECONDS):
                 count = self._socket.recv_into(buffer[: self._left])
                 if not count:
-                    raise ConnectionResetError("the client closed it")
+                    raise ConnectionResetError("closed by the client")
                 self._left -= count
                 write(buffer[:count])
                 self._rate_check.add(count, time.monotonic())
@@ -138,14 +138,14 @@ class SocketBody:
 
 
 def is_large_body(request: web.Request) -> bool:
-    """Whether so much is still to come that a Tap is worth the connection."""
+    """Whether enough is still to come for a SocketBody."""
     left = (request.content_length or 0) - request.content.total_bytes
     return left >= SOCKET_BODY_BYTES and request.transport is not None and request.content.exception() is None
 
 
 def body_timeout(fault: TimeoutError | str) -> HttpError:
-    return HttpError(408, f"{fault}; query, and go on from there.")
+    return HttpError(408, f"{fault}; query the offset and continue from there.")
 
 
 def connection_broken(error: Exception) -> HttpError:
-    return HttpError(400, f"The connection broke: {error}; query, and go on from there.")
+    return HttpError(400, f"The connection broke: {error}; query the offset and continue from there.")

@@ -1,4 +1,4 @@
-"""The table of routes. It is matched against the raw path, so that ``batches%2Fx`` and ``batches/x`` are one."""
+"""Route table, matched against the unquoted raw path, so that ``batches%2Fx`` and ``batches/x`` are the same."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .replies import HttpError, error_response
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The groups of the pattern follow the request.
+#: Called with the request and the groups of the route's pattern.
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    #: For people, logs and plans of faults.
+    #: Used in logs, fault plans and the OpenAPI document.
     name: str
     method: str
     pattern: re.Pattern[str]
     handler: Handler
-    #: A member of the query that must be there.
+    #: A query parameter that must be present.
     query: str | None = None
-    #: Authorised by something else than the key.
+    #: Needs no API key.
     keyless: bool = False
-    #: Its body is a file's bytes, and may take as long as it keeps coming.
+    #: Its body is file content: no total time limit, only a minimum rate.
     bulk: bool = False
-    #: Nothing comes of it but the answer: it ends when its client has left.
+    #: Has no effect but its response, so it is cancelled when the client disconnects.
     interactive: bool = False
-    #: Which requests are its own, where two wires have the same path.
+    #: Decides between two wires that share a path.
     accepts: Callable[[web.Request], bool] | None = None
-    #: The form of its refusals.
+    #: Encodes its errors.
     error_response: Callable[[HttpError], web.Response] = error_response
 
 
@@ -44,16 +44,16 @@ class Match(Struct, frozen=True):
     groups: tuple[str, ...]
 
 
-def find(routes: Sequence[Route], request: web.Request) -> Match:
-    """Raises Refusal 404."""
+def find_route(routes: Sequence[Route], request: web.Request) -> Match:
+    """Raises HttpError 404."""
     path = unquote(request.raw_path.partition("?")[0])
     for route in routes:
-        found = route.method == request.method and route.pattern.fullmatch(path)
-        if found and _is_meant(route, request):
-            return Match(route, found.groups())
-    raise HttpError(404, f"There is nothing at {request.method} {path[:200]}.")
+        matched = route.method == request.method and route.pattern.fullmatch(path)
+        if matched and _accepts(route, request):
+            return Match(route, matched.groups())
+    raise HttpError(404, f"There is no route {request.method} {path[:200]}.")
 
 
-def _is_meant(route: Route, request: web.Request) -> bool:
-    asked = route.query is None or route.query in request.query
-    return asked and (route.accepts is None or route.accepts(request))
+def _accepts(route: Route, request: web.Request) -> bool:
+    has_query = route.query is None or route.query in request.query
+    return has_query and (route.accepts is None or route.accepts(request))

@@ -1,7 +1,7 @@
-"""Runs jobs in the background: block by block from disk to disk, some at a time.
+"""Background runner of jobs: block by block from disk to disk, several jobs at a time.
 
-Results go to a new blob that no row names, and become a file in the transaction that ends the job. A job cut
-off by a crash begins again with a new blob; the next start of the service removes the old one.
+Results go to a new blob that no row names; they become a file in the transaction that ends the job. A job interrupted
+by a crash starts again with a new blob; the next start of the service removes the old one.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _log = logging.getLogger(__name__)
 
 
 class JobHandler(Protocol):
-    """Serves the jobs of one kind."""
+    """Runs the jobs of one wire."""
 
     async def serve(self, job: StoredJob) -> bool:
-        """False when the job is not of its kind; else it was served to its end. Raises as a backend does."""
+        """Runs the job to its end; False when it belongs to another wire. Raises as a backend does."""
         ...
 
 
 class Runner:
-    """Jobs in the order of their creation, at most ``workers`` at a time."""
+    """Runs jobs by priority and age, at most ``workers`` at a time."""
 
     def __init__(self, jobs: Jobs, blobs: Blobs, backend: Backend, handler: JobHandler, *, workers: int) -> None:
         self._jobs = jobs
@@ -50,19 +50,19 @@ class Runner:
         self._work = anyio.Event()
 
     def wake(self) -> None:
-        """There is a new job."""
+        """Announces a new job."""
         self._work.set()
         self._work = anyio.Event()
 
     async def run(self) -> None:
-        """Until cancelled. Jobs that a former service left unfinished come first."""
+        """Runs until cancelled. Jobs left unfinished by an earlier process come first."""
         async with anyio.create_task_group() as tasks:
             for _ in range(self._workers):
                 tasks.start_soon(self._worker)
 
     async def _worker(self) -> None:
         while True:
-            work = self._work  # taken before the look, so that no wake is missed in between
+            work = self._work  # taken before the query, so that no wake-up is missed
             job = await self._claim()
             if job is None:
                 await work.wait()
@@ -85,15 +85,15 @@ class Runner:
                 await self._answer(job)
         except ManifestError:
             raise
-        except DiskFullError as error:  # nothing was asked yet; the job is still there, and begins again
+        except DiskFullError as error:  # before the first request: the job starts again later
             _log.warning("%s waits: %s", job.name, error, extra={"action": "disk_full"})
             await anyio.sleep(RETRY_DELAY)
         except PacktrainError as error:
             _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
             await self._jobs.fail(job, str(error))
-        except OSError as error:  # which names blobs, and they are nobody's business
+        except OSError as error:  # its text has the names of blobs, which stay internal
             _log.warning("%s failed: %s", job.name, error, extra={"action": "job_failed"})
-            await self._jobs.fail(job, f"The service cannot use what it keeps of this job: {error.strerror}.")
+            await self._jobs.fail(job, f"The service cannot use the stored data of this job: {error.strerror}.")
 
     async def _answer(self, job: StoredJob) -> None:
         async with self._jobs.temporary_blob() as blob:
@@ -102,24 +102,24 @@ class Runner:
                 await to_thread.run_sync(self._blobs.appender, blob, Digest()) as answers,
             ):
                 await self._jobs.set_request_count(job, await to_thread.run_sync(count_lines, requests))
-                form = InlineFormat() if job.inline else FileFormat()
-                results = ResultWriter(answers, form)
-                deleted = await self._copy(job, RequestReader(requests, form), results) == "gone"
+                format = InlineFormat() if job.inline else FileFormat()
+                results = ResultWriter(answers, format)
+                deleted = await self._copy(job, RequestReader(requests, format), results) == "gone"
             if not deleted:
                 await self._jobs.succeed(job, results.counts, blob, answers.digest)
 
     async def _copy(self, job: StoredJob, requests: RequestReader, results: ResultWriter) -> Directive:
-        """Until the end of the file, or until the job is gone. The rest of a cancelled job is not served."""
+        """Answers until the end of the file, or until the job is gone. The rest of a cancelled job gets errors."""
 
         async def wanted() -> bool:
-            return await self._jobs.progress(job, results.counts) == "go on"
+            return await self._jobs.progress(job, results.counts) == "continue"
 
         backend = self._backend
-        wish: Directive = "go on"
-        while wish != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
+        directive: Directive = "continue"
+        while directive != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
             answers = await answer_block(backend, block.requests, task=job.task, model=job.model, wanted=wanted)
-            found = answers or cancelled_answers(block.requests)
-            await retry_until_space(partial(to_thread.run_sync, results.write, block, found))
-            wish = await self._jobs.progress(job, results.counts)
-            backend = CancelledBackend() if wish == "cancelled" else backend
-        return wish
+            answers = answers or cancelled_answers(block.requests)
+            await retry_until_space(partial(to_thread.run_sync, results.write, block, answers))
+            directive = await self._jobs.progress(job, results.counts)
+            backend = CancelledBackend() if directive == "cancelled" else backend
+        return directive

@@ -1,7 +1,7 @@
-"""One running service: its store, its background work, and the socket that it listens on.
+"""A running service: its store, its background tasks and its listening socket.
 
 async with serving("batch-service") as origin:
-    ...  # any client of the Gemini Batch API, against ``origin``
+    ...  # point any client of the Gemini Batch API at ``origin``
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .quotas import Quotas
 
-#: Seconds: for calls under way when the service stops, and for all of the stopping.
+#: Seconds for calls in flight when the service stops, and for the whole shutdown.
 DRAIN_SECONDS = 1.0
 STOP_SECONDS = 3.0
 #: Connections that may wait to be accepted.
 BACKLOG = 128
-#: Seconds between two sweeps of what has expired.
+#: Seconds between two removals of expired rows.
 SWEEP_PERIOD = 3600.0
 
 
@@ -75,15 +75,15 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
-    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``quotas`` is what clients may have; ``backend`` is a
-    name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` what the URL's endpoint wants
-    to see; ``faults`` makes it misbehave; ``webhooks_to`` are the origins that events may be sent to, as in
-    ``https://host:8443``. Without any, a service that listens on loopback sends them to loopback addresses, another
-    one nowhere. ``limits`` is what one client may take of its time and memory.
+    ``port`` 0 picks a free one; ``workers`` jobs run at a time; ``quotas`` and ``limits`` bound what clients may use;
+    ``backend`` is a name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` the API key of
+    the URL's endpoint; ``faults`` is a plan of injected faults; ``webhooks_to`` are the origins that events may be sent
+    to, as in ``https://host:8443``. Without any, a service on loopback sends events to loopback addresses, another one
+    sends none.
 
-    Raises InputError for an address that cannot be listened on or would let others in without a key, for a backend
-    that cannot be had, for a plan about routes that there are not or with values out of range, and for what is not an
-    origin, ManifestError for a directory that cannot be used.
+    Raises InputError for an address that is in use, or reachable from other machines without a key; for an unknown
+    backend; for a fault plan with unknown routes or values out of range; and for a malformed origin. Raises
+    ManifestError for a directory that cannot be used.
     """
     check_listen_address(host, key)
     directory = Path(directory)
@@ -92,7 +92,7 @@ async def serving(
     if faults:
         check_plan(faults, route_names((GEMINI, OPENAI)))
     if await anyio.Path(directory).is_file():
-        raise ManifestError(f"{directory}: is a file; give a directory, or a name that is still free")
+        raise ManifestError(f"{directory}: is a file; give a directory, or a name that is not in use")
     servers: list[web.Server] = []
     async with (
         open_backend(backend, backend_key) as answerer,
@@ -121,7 +121,7 @@ async def serving(
         if injector:
             tasks.start_soon(injector.run)
         async with _serve_http(listener, app, servers, limits):
-            # Two may hold an address that nobody listens on yet.
+            # Two processes may bind one address until one of them listens.
             with _translate_bind_errors(host, port):
                 await listener.start_serving()
             bound = listener.sockets[0].getsockname()[1]
@@ -131,7 +131,7 @@ async def serving(
 
 @asynccontextmanager
 async def _unwrap_groups() -> AsyncIterator[None]:
-    """An error that comes out of task groups alone comes out as itself."""
+    """Raises the only error of nested exception groups as itself."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -158,7 +158,7 @@ def _translate_bind_errors(host: str, port: int) -> Iterator[None]:
 
 @asynccontextmanager
 async def _bind(host: str, port: int, factory: Callable[[], asyncio.Protocol]) -> AsyncIterator[asyncio.Server]:
-    """The address is ours, and nobody is answered yet. Raises InputError before anything else was begun."""
+    """Binds the address without serving. Raises InputError before anything else has started."""
     loop = asyncio.get_running_loop()
     with _translate_bind_errors(host, port):
         listener = await loop.create_server(factory, host, port, backlog=BACKLOG, start_serving=False)

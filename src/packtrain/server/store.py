@@ -1,10 +1,10 @@
-"""The service's memory: one directory, which one service at a time may use.
+"""Storage of the service: one directory, used by one process at a time.
 
-lock          held with flock while a service runs
+lock          locked with flock while a service runs
 service.db    SQLite (write-ahead log, every commit synced), used by one thread at a time
-truth.jsonl   what really happened
-blobs/        the bytes of files; a row is committed only after its bytes are on the disk,
-              bytes are removed only after the last row that names them is gone
+truth.jsonl   audit log
+blobs/        file content; a row is committed only after its blob is synced,
+              a blob is removed only after the last row that names it is deleted
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ T = TypeVar("T")
 
 #: Migrations, sorted by name; the n-th brings a database to version n.
 SQL = Path(__file__).parent / "sql"
-#: Seconds to wait for the directory: a service that was just killed may still be dying.
-LOCK_PATIENCE = 5.0
+#: Seconds to wait for the lock: a service that was just killed may not have exited yet.
+LOCK_TIMEOUT = 5.0
 NO_QUOTAS = Quotas()
 
 
 class Store:
-    """Use ``open_store``. Its verbs stand in ``files`` and ``jobs``; here is what they rest on.
+    """Transactions with group commit. Open with ``open_store``; the operations are in ``files``, ``jobs`` and others.
 
-    A disk without room refuses with 503 what would write, and nothing else. Every other error of a commit or an fsync
-    ends the store: whether the bytes are on the disk is then unknown, and a second try could lie. Every later call
-    raises ManifestError, and so does ``watch``.
+    On a full disk, changes that write fail with 503; all else goes on. Every other error of a commit or an fsync ends
+    the store, because it is unknown then what is on disk, and a second fsync may report success wrongly. Every later
+    call raises ManifestError, and so does ``watch``.
     """
 
     def __init__(self, directory: Path, clock: Callable[[], float], quotas: Quotas) -> None:
@@ -58,14 +58,13 @@ class Store:
         self._writing = anyio.Lock()
         self._broken = anyio.Event()
         self._failure: ManifestError | None = None
-        #: Set, and replaced by a new one, when a change has put something up for others.
+        #: Set, and replaced, after a commit with new webhook deliveries.
         self.changed = anyio.Event()
 
     async def transact(self, change: Callable[[Transaction], T]) -> T:
-        """Runs ``change`` whole or not at all; what it did and its facts are on the disk when this returns.
+        """Runs ``change`` atomically; its rows and log entries are durable on return.
 
-        Raises Refusal 503 when the disk is full. Changes that come while others are being written wait, and go to
-        the disk together.
+        Raises DiskFullError (503) when the disk is full. Changes that arrive during a commit share the next one.
         """
         ticket = Ticket(change)
         self._waiting.append(ticket)
@@ -81,17 +80,17 @@ class Store:
         return ticket.result()
 
     async def transact_when_possible(self, change: Callable[[Transaction], T]) -> T:
-        """As ``transact``, for work that no client waits for: it waits until the disk has room."""
+        """As ``transact``, for background work: on a full disk it waits for space."""
         return await retry_until_space(lambda: self.transact(change))
 
     async def sweep(self, portion: Callable[[Transaction], bool]) -> None:
-        """Runs ``portion`` until it says that nothing is left; in between others have their turn."""
+        """Runs ``portion`` until it returns False; other changes may run in between."""
         while await self.transact_when_possible(portion):
             await anyio.lowlevel.checkpoint()
 
     @asynccontextmanager
     async def temporary_blob(self) -> AsyncIterator[str]:
-        """A new blob. It is removed in the end unless a row names it by then."""
+        """A new blob, removed at the end of the block unless a row names it."""
         with translate_disk_full():
             blob = await to_thread.run_sync(self.blobs.create)
         try:
@@ -101,7 +100,7 @@ class Store:
                 await self.transact(lambda tx: tx.release(blob))
 
     async def fill(self, blob: str, content: bytes) -> None:
-        """``content`` is on the disk when this returns."""
+        """Writes ``content``; durable on return."""
 
         def work() -> None:
             with translate_disk_full():
@@ -113,22 +112,22 @@ class Store:
         await self._guarded(lambda: self.blobs.sync(blob))
 
     async def watch(self) -> None:
-        """Returns never; raises the ManifestError that ended the store."""
+        """Waits for a failure of the store and raises its ManifestError."""
         await self._broken.wait()
         self._check()
 
     def restore(self) -> None:
-        """Brings log and directory in line with the database, as a crash may have left them."""
+        """Repairs log and directory after a crash, to agree with the database."""
         _prepare(self._connection)
         _migrate(self._connection, self._directory, self._log.size)
         position, lines = self._connection.execute("SELECT position, lines FROM outbox").fetchone()
         self._log.repair(position, lines)
         held = {blob for (blob,) in self._connection.execute("SELECT blob FROM held")}
-        there = set(self.blobs.names())
-        self.blobs.remove(there - held)
-        # An upload's row may have reached the disk before its blob did: then it holds nothing, and is over.
+        present = set(self.blobs.names())
+        self.blobs.remove(present - held)
+        # The row of an upload may be durable before its empty blob is: that upload is cancelled.
         lost = "UPDATE upload SET state = 'cancelled' WHERE blob = ? AND state = 'active'"
-        self._connection.executemany(lost, [(blob,) for blob in held - there])
+        self._connection.executemany(lost, [(blob,) for blob in held - present])
         _sync_directory(self._directory)
 
     def close(self) -> None:
@@ -143,7 +142,7 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             self._failure = ManifestError(
                 f"{self._directory}: cannot be written safely any more ({error}); "
-                "see to the disk, then start the service again"
+                "check the disk, then start the service again"
             )
             self._broken.set()
             raise self._failure from error
@@ -153,7 +152,7 @@ class Store:
             raise self._failure
 
     def _commit(self, batch: Sequence[Ticket[Any]]) -> bool:
-        """All at once; on a full disk one by one, so that what writes nothing goes on. Whether there is news."""
+        """Commits all at once; on a full disk one by one, so that changes without writes succeed."""
         try:
             return self._write(batch)
         except (OSError, sqlite3.Error) as error:
@@ -172,7 +171,7 @@ class Store:
             return False
 
     def _write(self, tickets: Sequence[Ticket[Any]]) -> bool:
-        """Whether there is news."""
+        """Commits and logs the tickets; True when one of them notifies."""
         now, lines, released, changed = self._clock(), list[bytes](), list[str](), False
         with self._connection:
             self._connection.execute("BEGIN")
@@ -192,11 +191,11 @@ class Store:
         for ticket in tickets:
             ticket.done = True
         if entries:
-            self._tell(entries, tickets)
+            self._append_log(entries, tickets)
         return changed
 
-    def _tell(self, entries: bytes, tickets: Sequence[Ticket[Any]]) -> None:
-        """Nobody is promised what the log cannot tell, although it is done: the next change tells it first."""
+    def _append_log(self, entries: bytes, tickets: Sequence[Ticket[Any]]) -> None:
+        """On a full disk the changes fail although committed; the next change appends their entries first."""
         try:
             self._log.append(entries)
         except OSError as error:
@@ -216,14 +215,14 @@ async def open_store(
     *,
     quotas: Quotas = NO_QUOTAS,
     clock: Callable[[], float] = time.time,
-    patience: float = LOCK_PATIENCE,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> AsyncIterator[Store]:
-    """Opens, or begins, the store in ``directory``.
+    """Opens the store in ``directory``, created if missing.
 
-    Raises ManifestError when another service still uses it after ``patience`` seconds, and when it is not ours,
-    damaged, or of a newer version.
+    Raises ManifestError when another service still uses it after ``lock_timeout`` seconds, and for a directory of
+    another user, a damaged one, or one of a newer version.
     """
-    lock = await _lock(directory, patience)
+    lock = await _lock(directory, lock_timeout)
     try:
         store = await to_thread.run_sync(_open, directory, clock, quotas)
         try:
@@ -246,11 +245,11 @@ def _open(directory: Path, clock: Callable[[], float], quotas: Quotas) -> Store:
         return store
 
 
-async def _lock(directory: Path, patience: float) -> int:
+async def _lock(directory: Path, timeout: float) -> int:
     lock = await to_thread.run_sync(_open_lock, directory)
     try:
-        with anyio.fail_after(patience):
-            while not _try_lock(lock):  # noqa: ASYNC110 - another process's lock tells nobody of its end
+        with anyio.fail_after(timeout):
+            while not _try_lock(lock):  # noqa: ASYNC110 - the end of another process's lock is no event
                 await anyio.sleep(0.05)
     except BaseException as error:
         os.close(lock)
@@ -290,14 +289,14 @@ def _try_lock(lock: int) -> bool:
 
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    # The calls come from several threads, but never at the same time.
+    # Used from several threads, one at a time.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     return connection
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    # Exclusive before the journal mode: then no shared memory is used, and no second connection can come in.
+    # Exclusive before the journal mode: SQLite then uses no shared memory and admits no second connection.
     for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,4 +1,4 @@
-"""Changes of the store: what one may do, and how it waits for its turn."""
+"""Transactions of the store, and the queue entries of the group commit."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from .replies import HttpError
 
 T = TypeVar("T")
-#: Rows that one portion of a sweep takes, so that nobody waits long for it.
+#: Rows per portion of a sweep, so that other changes do not wait long.
 PORTION = 200
 Value = str | int | float | bytes | None
-#: What a change itself has done wrong. Whatever else SQLite or the disk says is about the store.
-_OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
+#: Errors caused by the change itself. All other errors of SQLite or the disk concern the store.
+_CHANGE_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 
 
 class Transaction:
-    """What one change may do: SQL, and the facts and deletions that come with its commit."""
+    """Handed to a change: SQL, and the log entries and blob deletions that take effect with its commit."""
 
     def __init__(self, connection: sqlite3.Connection, now: float, quotas: Quotas) -> None:
         self._connection = connection
         self.quotas = quotas
         self.released: list[str] = []
         self.entries: list[bytes] = []
-        #: It has put something up that others wait for.
+        #: Wake those who wait for ``Store.changed``.
         self.notifies = False
         self.now = now
 
     def change(self, sql: str, *parameters: Value) -> int:
-        """The number of rows that the statement touched."""
+        """Executes a statement; returns the number of affected rows."""
         return self._connection.execute(sql, parameters).rowcount
 
     def rows(self, kind: type[T], sql: str, *parameters: Value) -> list[T]:
@@ -48,38 +48,39 @@ class Transaction:
         return next(iter(self.rows(kind, sql, *parameters)), None)
 
     def number(self, sql: str, *parameters: Value) -> int:
-        """What a statement counts."""
-        (found,) = self._connection.execute(sql, parameters).fetchone()
-        return int(found)
+        """The single number that a query returns."""
+        (number,) = self._connection.execute(sql, parameters).fetchone()
+        return int(number)
 
-    def record(self, what: str, **entries: LogValue) -> None:
-        self.entries.append(encode_entry(self.now, what, entries))
+    def record(self, what: str, **values: LogValue) -> None:
+        """Adds an entry to the audit log."""
+        self.entries.append(encode_entry(self.now, what, values))
 
     def release(self, blob: str) -> None:
-        """The row that named this blob is gone; its bytes go after the commit, unless another one needs them."""
+        """Deletes the blob after the commit, unless another row still names it."""
         self.released.append(blob)
 
 
 class Ticket(Generic[T]):
-    """A change that waits to be written, and how it went."""
+    """A queued change and its outcome."""
 
     def __init__(self, change: Callable[[Transaction], T]) -> None:
         self._change = change
         self._values: list[T] = []
         self._error: Exception | None = None
-        #: What it did is to be told in the log.
+        #: It has entries for the audit log.
         self.logs = False
-        #: It is on the disk, or refused.
+        #: It is durable, or refused.
         self.done = False
 
     def run(self, transaction: Transaction) -> bool:
-        """False when the change failed, which undoes it alone. Raises what is wrong with the store."""
+        """Runs the change; False when it failed, which rolls back this change only. Raises errors of the store."""
         self._error = None
         transaction.change("SAVEPOINT one")
         try:
             self._values = [self._change(transaction)]
         except Exception as error:
-            if isinstance(error, (OSError, sqlite3.Error)) and not isinstance(error, _OWN_FAULTS):
+            if isinstance(error, (OSError, sqlite3.Error)) and not isinstance(error, _CHANGE_ERRORS):
                 raise
             self._error = error
             transaction.change("ROLLBACK TO one")
@@ -88,7 +89,7 @@ class Ticket(Generic[T]):
         return self._error is None
 
     def fail(self, error: HttpError) -> None:
-        """It could not be written, or not be told."""
+        """The change, or its log entry, could not be written."""
         self._error, self.done = error, True
 
     def result(self) -> T:

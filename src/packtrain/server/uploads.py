@@ -1,8 +1,8 @@
-"""Receiving the bytes of uploads: from socket to disk in large pieces, hashed as they pass.
+"""Upload content: from socket to disk in large pieces, hashed on the way.
 
-The length of the blob is the offset, whatever broke off when: bytes that were written count as received.
-One call at a time has its turn with an upload; a newer one ends the older, whose client has given up, as soon
-as that has stored what is there.
+The length of the blob is the offset, also after an interruption: bytes that were written count as received. One call
+at a time works on an upload; a newer call ends the older one, whose client has given up, after the bytes that had
+arrived are stored.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .blobs import Appender, Blobs, Digest
-    from .files import Files, Session, StoredFile
+    from .files import Files, StoredFile, UploadSession
     from .request_body import BufferedBody, SocketBody
 
-#: Every data call but the last brings a multiple of this.
+#: The size of every chunk but the last is a multiple of this.
 GRANULARITY = 256 * KIB
 MAX_FILE_BYTES = 2 * GB
-#: Threads that hash and store; more of them than this wait for each other.
+#: Threads that hash and store.
 THREADS = 8
-#: Seconds for which a call may still take in what has arrived, once a newer one wants its turn.
+#: Seconds in which an older call may store what has arrived, once a newer one waits.
 HANDOVER = 0.25
 
 
 def check_range(
     *, received: int, declared: int | None, offset: int, length: int, finalize: bool
 ) -> Literal["append", "replay"]:
-    """What to do with a data call. A range that is stored already is a replay and stores nothing.
+    """The action for a data call. A range that is already stored is a replay and stores nothing.
 
-    Raises Refusal 400: the offset is not where we are, the range goes beyond the declared size or the limit,
-    or a chunk that is not the last breaks the granularity.
+    Raises HttpError 400 for an offset other than the stored length, a range beyond the declared size or the limit,
+    and a chunk, not the last, that breaks the granularity.
     """
     end = offset + length
     size = MAX_FILE_BYTES if declared is None else declared
@@ -48,14 +48,14 @@ def check_range(
     if end <= received:
         return "replay"
     if offset != received:
-        raise HttpError(400, f"The offset is {offset}, but {received} bytes are stored: query, and go on from there.")
+        raise HttpError(400, f"The offset is {offset}, but {received} bytes are stored: query and continue from there.")
     if not finalize and end != declared and length % GRANULARITY:
         raise HttpError(400, f"A chunk of {length} bytes is not a multiple of {GRANULARITY}, and not the last one.")
     return "append"
 
 
 class UploadReceiver:
-    """One upload as this process knows it."""
+    """State of one upload in this process."""
 
     def __init__(self, blobs: Blobs, blob: str, threads: CapacityLimiter) -> None:
         self._blobs = blobs
@@ -68,7 +68,7 @@ class UploadReceiver:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Ends the call that has the turn, and takes it. Raises Refusal 409 when ended by a newer one."""
+        """Exclusive access; ends the call that has it. Raises HttpError 409 when a newer call takes over."""
         self._newest = mine = self._newest + 1
         if self._turn:
             self._turn.deadline = min(self._turn.deadline, anyio.current_time() + HANDOVER)
@@ -90,13 +90,13 @@ class UploadReceiver:
         return await to_thread.run_sync(self._blobs.size, self.blob)
 
     async def digest(self) -> Digest:
-        """Of all bytes received; read from the disk again after a restart or an error."""
+        """Digest of all bytes received; computed from disk after a restart or an error."""
         if self._digest is None:
             self._digest = await to_thread.run_sync(self._blobs.digest, self.blob)
         return self._digest
 
     async def append(self, body: BufferedBody | SocketBody) -> None:
-        """Stores the body as far as it comes. Raises Refusal when it breaks off, or cannot be stored."""
+        """Stores what arrives of the body. Raises HttpError when it ends early or cannot be stored."""
         digest = await self.digest()
         with await to_thread.run_sync(self._blobs.appender, self.blob, digest) as file:
             try:
@@ -118,18 +118,18 @@ class UploadReceiver:
 
 
 class ActiveUploads:
-    """The uploads under way in this process."""
+    """The uploads in progress in this process."""
 
     def __init__(self, files: Files, blobs: Blobs) -> None:
         self._files = files
         self._blobs = blobs
         self._receivers: dict[str, UploadReceiver] = {}
-        # Of their own, so that however many uploads there are, no other call waits for a thread.
+        # A separate limit, so that uploads never use up the threads of other calls.
         self._threads = CapacityLimiter(THREADS)
 
     @asynccontextmanager
-    async def turn(self, upload_id: str) -> AsyncIterator[tuple[Session, UploadReceiver]]:
-        """The upload for this call alone. Raises Refusal 404 when there is none of that id."""
+    async def turn(self, upload_id: str) -> AsyncIterator[tuple[UploadSession, UploadReceiver]]:
+        """Exclusive access to an upload. Raises HttpError 404 for an unknown id."""
         receiver = self._receiver(upload_id, await self._known(upload_id))
         async with receiver.turn():
             session = await self._known(upload_id)
@@ -137,32 +137,30 @@ class ActiveUploads:
                 self._receivers.pop(upload_id, None)
             yield session, receiver
 
-    async def finalise(self, session: Session, receiver: UploadReceiver) -> StoredFile:
-        """Raises Refusal: 400 when bytes are missing, 409 when the name was taken meanwhile."""
+    async def finalise(self, session: UploadSession, receiver: UploadReceiver) -> StoredFile:
+        """Raises HttpError 400 when bytes are missing, 409 when the name was taken in the meantime."""
         received = await receiver.received()
         if session.size not in (None, received):
-            raise HttpError(
-                400, f"{received} bytes are stored, {session.size} were declared: query, and send the rest."
-            )
+            raise HttpError(400, f"{received} bytes are stored, {session.size} were declared: query and send the rest.")
         file = await self._files.finalise(session, await receiver.digest())
         self._receivers.pop(session.id, None)
         if file is None:
-            raise name_taken(session.name, over=True)
+            raise name_taken(session.name, terminal=True)
         return file
 
-    async def cancel(self, session: Session) -> None:
+    async def cancel(self, session: UploadSession) -> None:
         await self._files.cancel(session)
         self._receivers.pop(session.id, None)
 
-    async def _known(self, upload_id: str) -> Session:
+    async def _known(self, upload_id: str) -> UploadSession:
         session = await self._files.session(upload_id)
         if session is None:
             raise HttpError(404, "There is no such upload; start a new one.")
         return session
 
-    def _receiver(self, upload_id: str, session: Session) -> UploadReceiver:
-        """The row says where the bytes are; a reception that says otherwise is out of date."""
-        known = self._receivers.get(upload_id)
-        if known is None or known.blob != session.blob:
-            known = self._receivers[upload_id] = UploadReceiver(self._blobs, session.blob, self._threads)
-        return known
+    def _receiver(self, upload_id: str, session: UploadSession) -> UploadReceiver:
+        """The receiver of the blob that the row names; one of another blob is out of date."""
+        receiver = self._receivers.get(upload_id)
+        if receiver is None or receiver.blob != session.blob:
+            receiver = self._receivers[upload_id] = UploadReceiver(self._blobs, session.blob, self._threads)
+        return receiver

@@ -1,4 +1,4 @@
-"""Who answers the requests of a job."""
+"""Backend interface, and wrappers that every backend gets."""
 
 from __future__ import annotations
 
@@ -23,34 +23,33 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: The JSON text of a response, or why there is none.
+#: The JSON text of a response, or an error.
 Answer = bytes | RowError
 
-#: Requests that a backend which waits for others answers side by side.
+#: Concurrent requests of a backend that waits for I/O.
 CONCURRENCY = 16
 
 
 class Backend(Protocol):
-    """Answers blocks of requests. Called from the event loop, so long work belongs into a thread."""
+    """Answers blocks of requests. Called on the event loop: long computations need a thread."""
 
     @property
     def rows(self) -> int | None:
-        """Requests that it wants at a time; None for as many as a block has."""
+        """Most requests per call; None for whole blocks."""
         ...
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
-        """One answer for each request, in their order. ``model`` is as in ``models/gemini-2.5-flash``.
+        """One answer per request, in order. ``model`` is as in ``models/gemini-2.5-flash``.
 
-        What is wrong with one request is its RowError; an exception of _errors.py fails the whole job, others are the
-        errors of these rows. Is cancelled
-        when nobody wants the answers any more. Requests whose answer is "not there" (code 14), "too much" (8) or
-        "too late" (4) are asked again after a wait.
+        An error of one request is a RowError. A PacktrainError fails the whole job; any other exception becomes the
+        error of every row of the call. Requests whose error has code 14 (unavailable), 8 (resource exhausted) or 4
+        (deadline exceeded) are sent again after a delay. The call is cancelled when the answers are no longer wanted.
         """
         ...
 
 
 class CancelledBackend:
-    """The backend of the rest of a cancelled job: code 1 and no word, as the real service does it."""
+    """Answers the rest of a cancelled job: code 1 without a message, as the real service does."""
 
     rows = None
 
@@ -63,7 +62,7 @@ def cancelled_answers(requests: Sequence[Raw]) -> Sequence[Answer]:
 
 
 class SafeBackend:
-    """Keeps the service up whatever a backend does: an exception that it should not raise is the error of its rows."""
+    """Protects the service from a backend: an unexpected exception becomes the error of the rows."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -77,17 +76,17 @@ class SafeBackend:
             return await self._backend.answer(requests, task=task, model=model)
         except (PacktrainError, KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # the backend may be anybody's
-            host = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and host and host.cancelling():
-                raise  # as the end of the service does it, past all scopes
-            return [await failed(error)] * len(requests)
+        except BaseException as error:  # third-party code
+            task_of_call = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task_of_call and task_of_call.cancelling():
+                raise  # the service is stopping
+            return [await failure_row(error)] * len(requests)
 
 
-async def failed(error: BaseException) -> RowError:
-    """For the client the kind of error alone; the log gets all of it.
+async def failure_row(error: BaseException) -> RowError:
+    """Logs the error; the client gets its type only.
 
-    A cancellation is an error like others where it is the backend's own; where it is ours it goes on from here.
+    A cancellation raised by the backend itself counts as an error; a cancellation of the call is re-raised here.
     """
     await checkpoint_if_cancelled()
     _log.error("the backend failed", exc_info=error, extra={"action": "backend_failed"})
@@ -97,7 +96,7 @@ async def failed(error: BaseException) -> RowError:
 async def answer_each(
     requests: Sequence[Raw], limiter: anyio.CapacityLimiter, answer: Callable[[Raw], Awaitable[Answer]]
 ) -> list[Answer]:
-    """Side by side, as many at a time as the limiter lets in; the answers stand in the order of the requests."""
+    """Answers concurrently within the limiter; returns the answers in the order of the requests."""
     answers: dict[int, Answer] = {}
     waiting = iter(enumerate(requests))
 
@@ -114,9 +113,9 @@ async def answer_each(
 
 @asynccontextmanager
 async def open_backend(backend: str | Backend, key: Secret | None = None) -> AsyncIterator[Backend]:
-    """By name: ``echo``, ``forward:URL``, ``module:function``. Raises InputError for one that cannot be had.
+    """Opens a backend by name: ``echo``, ``forward:URL``, ``module:function``. Raises InputError for an unusable one.
 
-    ``key`` is shown to the endpoint that is forwarded to.
+    ``key`` is the API key of the endpoint of ``forward:URL``.
     """
     if not isinstance(backend, str):
         yield SafeBackend(backend)

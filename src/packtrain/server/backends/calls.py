@@ -1,7 +1,7 @@
-"""Asking a backend for a block of a job's answers: as long as somebody wants them, and not into the void.
+"""Calls of a backend for a block of requests, with retries, cancelled when the job no longer wants the answers.
 
-What of a block the backend does not answer because it is away (a dead endpoint, one that is overloaded) is asked again
-after ever longer waits: it may go away, and come back, in the middle of a block.
+Requests that fail because the backend is unavailable (a dead or an overloaded endpoint) are sent again with growing
+delays: a backend may go away and return in the middle of a block.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether the answers are still wanted.
+#: Seconds between two checks whether the answers are still wanted.
 CHECK_PERIOD = 0.5
-#: Seconds without an answer to any of them, after which errors stand: it may be the requests that nobody survives.
+#: Seconds without any answer after which the errors are final: the requests themselves may crash the backend.
 OUTAGE_SECONDS = 3600.0
-#: Too late, too much, not there.
+#: Deadline exceeded, resource exhausted, unavailable.
 _UNAVAILABLE = frozenset({4, 8, GRPC_UNAVAILABLE})
 
 
@@ -45,17 +45,14 @@ async def answer_block(
     wanted: Callable[[], Awaitable[bool]],
     clock: Clock | None = None,
 ) -> Sequence[Answer] | None:
-    """One answer for each request; None as soon as they are no longer ``wanted``, whatever was answered by then.
-
-    Raises what the backend raises.
-    """
+    """One answer per request; None as soon as ``wanted`` returns False. Raises what the backend raises."""
     answers: Sequence[Answer] | None = None
     failure: PacktrainError | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_watch, wanted, tasks.cancel_scope)
         try:
             answers = await _answer_with_retries(backend, requests, task, model, clock or SystemClock())
-        except PacktrainError as error:  # taken out of the group as it is
+        except PacktrainError as error:  # raised outside of the task group, so that it is not wrapped
             failure = error
         tasks.cancel_scope.cancel()
     if failure:
@@ -74,23 +71,23 @@ async def _answer_with_retries(
     backend: Backend, requests: Sequence[Raw], task: Task, model: str, clock: Clock
 ) -> Sequence[Answer]:
     answers: dict[int, Answer] = {}
-    asked: Sequence[int] = range(len(requests))
-    heard, failures = clock.now(), 0
+    pending: Sequence[int] = range(len(requests))
+    last_answer, failures = clock.now(), 0
     while True:
-        found = await backend.answer([requests[at] for at in asked], task=task, model=model)
-        if len(found) != len(asked):
-            raise ProtocolError(f"the backend gave {len(found)} answers to {len(asked)} requests")
-        answers.update(zip(asked, found, strict=True))
-        away = [at for at in asked if _is_unavailable(answers[at])]
-        if len(away) < len(asked):
-            heard, failures = clock.now(), 0
-        if not away or clock.now() - heard >= OUTAGE_SECONDS:
+        received = await backend.answer([requests[at] for at in pending], task=task, model=model)
+        if len(received) != len(pending):
+            raise ProtocolError(f"the backend gave {len(received)} answers to {len(pending)} requests")
+        answers.update(zip(pending, received, strict=True))
+        failed = [at for at in pending if _is_unavailable(answers[at])]
+        if len(failed) < len(pending):
+            last_answer, failures = clock.now(), 0
+        if not failed or clock.now() - last_answer >= OUTAGE_SECONDS:
             return [answers[at] for at in range(len(requests))]
         delay = backoff(failures, clock.jitter())
         extra = {"action": "backend_away"}
-        _log.warning("the backend was away for %d lines; trying them again in %.0f s", len(away), delay, extra=extra)
+        _log.warning("backend unavailable for %d lines; next attempt in %.0f s", len(failed), delay, extra=extra)
         await clock.sleep(delay)
-        asked, failures = away, failures + 1
+        pending, failures = failed, failures + 1
 
 
 def _is_unavailable(answer: Answer) -> bool:

@@ -1,6 +1,6 @@
-"""The backend that needs no model: it gives texts back, and turns them into vectors by their words.
+"""Echo backend, which needs no model: returns texts, and turns them into vectors by their words.
 
-The vectors are lexical, not neural: texts are near each other when they share words, whatever these mean.
+The vectors are lexical, not neural: texts are close when they share words, whatever these mean.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 DEFAULT_DIMENSIONS = 256
 MAX_DIMENSIONS = 4096
 
-#: What a schema that is none comes to.
+#: Raised for malformed schemas.
 _BAD_SCHEMA = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 _WORD = re.compile(r"[^\W_]+")
-#: Words that stand in every English text and tell nothing of it.
+#: Frequent English words, left out of the vectors.
 # fmt: off
 _STOP_WORDS = frozenset({
     "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "has", "have", "if", "in",
@@ -55,7 +55,7 @@ class Content(Struct, frozen=True, omit_defaults=True):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """What of a generation's settings makes a difference here: the form of the answer."""
+    """The generation settings that matter here: the format of the answer."""
 
     mime_type: str = msgspec.field(default="", name="responseMimeType")
     mime_type_snake: str = msgspec.field(default="", name="response_mime_type")
@@ -65,7 +65,7 @@ class Config(Struct, frozen=True, kw_only=True):
     json_schema_snake: Any = msgspec.field(default=None, name="response_json_schema")
 
     def answer(self, text: str) -> str:
-        """JSON where that is asked for. Raises ValueError for a schema that cannot be met."""
+        """The text, as JSON where requested. Raises ValueError for a schema that cannot be met."""
         if schema := self.json_schema or self.json_schema_snake:
             return _json(sample(schema, text))
         if schema := self.schema or self.schema_snake:
@@ -124,8 +124,7 @@ class EmbedResponse(Struct, frozen=True, rename="camel"):
 class Echo:
     """Answers a generate request with the text of its last content, an embed request with ``embed`` of it.
 
-    A request that asks for JSON of a schema gets a value that validates, with that text in its strings.
-    The same request gives the same answer, always and everywhere.
+    A request with a response schema gets a valid value with that text in its strings. Answers are deterministic.
     """
 
     rows = None
@@ -150,15 +149,15 @@ def _generator(model: str) -> Callable[[Raw], bytes]:
     decode, encode = msgspec.json.Decoder(GenerateRequest).decode, msgspec.json.Encoder().encode
 
     def generate(request: Raw) -> bytes:
-        asked = decode(request)
-        if not asked.contents:
+        decoded = decode(request)
+        if not decoded.contents:
             raise ValueError("contents is missing or empty")
-        text = asked.answer()
-        tokens, given = count_tokens(asked.contents[-1].text), count_tokens(text)
+        text = decoded.answer()
+        prompt_tokens, answer_tokens = count_tokens(decoded.contents[-1].text), count_tokens(text)
         return encode(
             GenerateResponse(
                 candidates=[Candidate(Content(parts=[Part(text)], role="model"), "STOP", 0)],
-                usage_metadata=Usage(tokens, given, tokens + given),
+                usage_metadata=Usage(prompt_tokens, answer_tokens, prompt_tokens + answer_tokens),
                 model_version=model,
                 response_id=hashlib.blake2b(request, digest_size=12).hexdigest(),
             )
@@ -171,36 +170,36 @@ def _embedder() -> Callable[[Raw], bytes]:
     decode, encode = msgspec.json.Decoder(EmbedRequest).decode, msgspec.json.Encoder().encode
 
     def answer(request: Raw) -> bytes:
-        asked = decode(request)
-        dimensions = asked.camel or asked.snake or DEFAULT_DIMENSIONS
+        decoded = decode(request)
+        dimensions = decoded.camel or decoded.snake or DEFAULT_DIMENSIONS
         if not 0 < dimensions <= MAX_DIMENSIONS:
             raise ValueError(f"outputDimensionality {dimensions} is not between 1 and {MAX_DIMENSIONS}")
-        text = asked.content.text
+        text = decoded.content.text
         return encode(EmbedResponse(str(count_tokens(text)), Embedding(embed(text, dimensions))))
 
     return answer
 
 
 def count_tokens(text: str) -> int:
-    """A guess: four characters a token."""
+    """An estimate: four characters per token."""
     return (len(text) + 3) // 4
 
 
 def embed(text: str, dimensions: int) -> list[float]:
-    """A unit vector: each word falls into a bucket with a sign by its hash and weighs 1 + log of its count.
+    """A unit vector: each word adds 1 + log(count) to a bucket, with a sign, both chosen by its hash.
 
-    So the scalar product of two of them is the cosine of their word counts, apart from collisions.
+    So the dot product of two vectors is the cosine similarity of their word counts, apart from collisions.
     Raises ValueError for a text without a visible character.
     """
-    found = words(text)
-    if not found:
+    text_words = words(text)
+    if not text_words:
         raise ValueError("the content has no text")
     buckets: dict[int, float] = {}
-    for word, count in Counter(found).items():
+    for word, count in Counter(text_words).items():
         digest = zlib.crc32(word.encode("utf-8", "surrogatepass"))
         bucket, weight = (digest >> 1) % dimensions, 1.0 + math.log(count)
         buckets[bucket] = buckets.get(bucket, 0.0) + (weight if digest & 1 else -weight)
-    if not any(buckets.values()):  # every word met its opposite
+    if not any(buckets.values()):  # all words cancelled out
         buckets = {next(iter(buckets)): 1.0}
     length = math.hypot(*buckets.values())
     vector = [0.0] * dimensions
@@ -210,6 +209,6 @@ def embed(text: str, dimensions: int) -> list[float]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without the stop words; all of it where nothing else is left."""
-    found = _WORD.findall(text.lower())
-    return [word for word in found if word not in _STOP_WORDS] or found or text.split()
+    """Lower-case words without stop words; the stop words too if there are no others."""
+    all_words = _WORD.findall(text.lower())
+    return [word for word in all_words if word not in _STOP_WORDS] or all_words or text.split()

@@ -1,7 +1,7 @@
-"""The backend that asks an interactive endpoint: people with a model server get a batch API.
+"""Forward backend: sends requests to an interactive endpoint, which gives a model server a batch API.
 
-The path tells whose language the endpoint speaks: one that ends in ``/v1beta`` or ``/v1alpha`` Gemini's, all others
-that of OpenAI (``http://127.0.0.1:8000/v1`` and the like).
+The path decides on the endpoint's API: Gemini for paths that end in ``/v1beta`` or ``/v1alpha``, otherwise OpenAI
+(``http://127.0.0.1:8000/v1`` and similar).
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from ..._io.clock import Clock
     from ..._model import Secret, Task
 
-#: Of one request, before its row is given up; seconds for one of them.
+#: Attempts per request before its row fails, and seconds for each attempt.
 TRIES = 5
 TIMEOUT = 600.0
 
 
 class ApiFormat(Protocol):
-    """A language: how a request is put, and what an answer means. Both raise ValueError."""
+    """The endpoint's API: encodes requests, decodes responses. Both raise ValueError."""
 
     header: str
 
     def key(self, key: str) -> str: ...
 
     def encode_request(self, request: Raw, task: Task, model: str) -> tuple[str, bytes]:
-        """Path below the endpoint, and body."""
+        """Path relative to the endpoint, and body."""
         ...
 
     def decode_response(self, body: bytes, task: Task) -> bytes: ...
 
 
 class GeminiFormat:
-    """The line's request goes out as it is."""
+    """Sends the line's request unchanged."""
 
     header = "x-goog-api-key"
 
@@ -63,7 +63,7 @@ class GeminiFormat:
         return f"/{model}:{'generateContent' if task == 'generate' else 'embedContent'}", bytes(request)
 
     def decode_response(self, body: bytes, task: Task) -> bytes:
-        """On one line."""
+        """The response on one line."""
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.format(body, indent=-1)
 
@@ -87,7 +87,7 @@ class OpenAIFormat:
 
 
 class Forward:
-    """At most ``concurrency`` requests are out at a time, over all jobs; one that waits to be tried again counts."""
+    """At most ``concurrency`` requests are in flight, over all jobs, including those that wait for a retry."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Forward:
         except TransportError as error:
             return RowError(code=GRPC_UNAVAILABLE, message=str(error))
         except (ValueError, RecursionError) as error:
-            return RowError(code=GRPC_INTERNAL, message=f"The endpoint's answer cannot be read: {error}.")
+            return RowError(code=GRPC_INTERNAL, message=f"The endpoint's response is malformed: {error}.")
 
     async def _post(self, path: str, body: bytes) -> Reply:
         reply = await self._exchange(path, body)
@@ -136,10 +136,10 @@ class Forward:
                 async with self._session.post(
                     self._endpoint + path, data=body, headers=headers, allow_redirects=False
                 ) as response:
-                    found = {name.lower(): value for name, value in response.headers.items()}
-                    return Reply(status=response.status, headers=found, body=await _read(response))
+                    reply_headers = {name.lower(): value for name, value in response.headers.items()}
+                    return Reply(status=response.status, headers=reply_headers, body=await _read(response))
         except TimeoutError as error:
-            raise TransportError(f"forward: the endpoint gave no answer for {TIMEOUT:.0f} s") from error
+            raise TransportError(f"forward: no response from the endpoint for {TIMEOUT:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"forward: {str(error) or type(error).__name__}") from error
 
@@ -150,14 +150,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for piece in response.content.iter_any():
         size += len(piece)
         if size > MAX_LINE_BYTES:
-            raise ApiError("forward: the endpoint's answer is too long for a line", status=413)
+            raise ApiError("forward: the endpoint's response is too long for a line", status=413)
         pieces.append(piece)
     return b"".join(pieces)
 
 
 @asynccontextmanager
 async def open_forward(url: str, key: Secret | None = None) -> AsyncIterator[Forward]:
-    """Raises InputError for an address that cannot be one."""
+    """Raises InputError for a malformed URL."""
     endpoint = url.rstrip("/")
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:

@@ -1,10 +1,10 @@
-"""The backend that is somebody's own async function, named as in ``mymodels:answer``.
+"""Function backend: a user's async function, named as in ``mymodels:answer``.
 
 async def answer(request, task, model):
     ...
 
-``request`` is the line's request, parsed; ``task`` is ``generate`` or ``embed``, ``model`` as in ``models/m``. It gives
-back the response as the API has it, a dict; or, for short, the text of a generation, or the numbers of a vector.
+``request`` is the line's request, parsed; ``task`` is ``generate`` or ``embed``, ``model`` as in ``models/m``. The
+function returns the API's response as a dict; or just the generated text, or the numbers of a vector.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from msgspec import Raw, Struct
 from ..._errors import InputError
 from ..._model import RowError, Task
 from ..._wire.gemini.errors import GRPC_INVALID_ARGUMENT
-from .backend import CONCURRENCY, Answer, answer_each, failed
+from .backend import CONCURRENCY, Answer, answer_each, failure_row
 
 Function = Callable[[Any, Task, str], Awaitable[Any]]
 
 
 class FunctionBackend:
-    """Calls the function for each request, up to ``concurrency`` at a time; an exception is the error of its row."""
+    """Calls the function once per request, at most ``concurrency`` at a time; an exception is the error of its row."""
 
     def __init__(self, function: Function, *, concurrency: int = CONCURRENCY) -> None:
         self._function = function
@@ -39,26 +39,28 @@ class FunctionBackend:
 
     async def _one(self, request: Raw, task: Task, model: str) -> Answer:
         try:
-            asked = msgspec.json.decode(request)
+            decoded = msgspec.json.decode(request)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be read: {error}.")
         try:
-            return _checked(msgspec.json.encode(_response(await self._function(asked, task, model))), task)
+            return _checked(msgspec.json.encode(_response(await self._function(decoded, task, model))), task)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - the function is somebody's own, and sys.exit() ends a line
-            return await failed(error)
+        except BaseException as error:  # noqa: BLE001 - third-party code: even sys.exit() fails one line only
+            return await failure_row(error)
 
 
-def _response(found: Any) -> Any:
-    if isinstance(found, str):
-        content = {"parts": [{"text": found}], "role": "model"}
+def _response(value: Any) -> Any:
+    if isinstance(value, str):
+        content = {"parts": [{"text": value}], "role": "model"}
         return {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}]}
-    if isinstance(found, list | tuple):
-        return {"embedding": {"values": found}}
-    if not isinstance(found, dict):
-        raise TypeError(f"the function gave {type(found).__name__}; a response is a dict, a str, or a list of numbers")
-    return found
+    if isinstance(value, list | tuple):
+        return {"embedding": {"values": value}}
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"the function returned {type(value).__name__}; a response is a dict, a str, or a list of numbers"
+        )
+    return value
 
 
 class _Embedding(Struct, frozen=True):
@@ -73,21 +75,21 @@ _check_vector = msgspec.json.Decoder(_Embedded).decode
 
 
 def _checked(response: bytes, task: Task) -> bytes:
-    """Raises ValidationError for a vector that is none: numbers that JSON does not know are null by now."""
+    """Raises ValidationError for an invalid vector, in which NaN and infinity are encoded as null."""
     if task == "embed":
         _check_vector(response)
     return response
 
 
 def load_function(name: str) -> FunctionBackend:
-    """Imports it. Raises InputError."""
+    """Imports ``module:function``. Raises InputError."""
     module, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        function: Any = importlib.import_module(module)
         for attribute in path.split("."):
-            found = getattr(found, attribute)
+            function = getattr(function, attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"backend {name!r}: {error}") from error
-    if not inspect.iscoroutinefunction(found):
+    if not inspect.iscoroutinefunction(function):
         raise InputError(f"backend {name!r}: it is not an async function")
-    return FunctionBackend(found)
+    return FunctionBackend(function)

@@ -1,4 +1,4 @@
-"""A value that validates against a JSON Schema, made of a text: what the echo says when it is asked for JSON."""
+"""Sample values of a JSON Schema: the echo backend's answer to a request with a response schema."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Beyond this depth optional members are left out and lists are as short as they may be, so that a schema which
-#: contains itself comes to an end; beyond the other one there is none.
+#: Beyond the first depth optional members are left out and lists are as short as allowed, so that recursive schemas
+#: end; beyond the second the schema is refused.
 OPTIONAL_DEPTH, MAX_DEPTH = 4, 64
-#: Values in one sample; so many characters of a text weigh as much as one more.
+#: Most values in one sample; this many characters of text count as one value.
 MAX_VALUES, TEXT_WEIGHT = 100_000, 256
 
 _FORMATS = {
@@ -31,7 +31,10 @@ _FORMATS = {
 
 
 def sample(schema: Any, text: str) -> Any:
-    """Raises ValueError for a schema that has no such value, or asks for a pattern, which is not understood here."""
+    """A value valid for ``schema``, with ``text`` in its strings.
+
+    Raises ValueError for a schema without such a value, and for one with ``pattern``, which is not supported.
+    """
     return _Sampler(schema, text).value(schema, 0)
 
 
@@ -44,17 +47,17 @@ class _Sampler:
     def value(self, schema: Any, depth: int) -> Any:
         self._spend(1)
         if depth > MAX_DEPTH:
-            raise ValueError("the schema contains itself without an end")
+            raise ValueError("the schema is endlessly recursive")
         if schema is True or schema == {}:
-            return self._schemas_of(self._text)
+            return self._string_value(self._text)
         if not isinstance(schema, dict):
             raise ValueError("the schema, or a part of it, is not an object")
         if "$ref" in schema:
             return self.value(self._resolved(schema["$ref"]), depth + 1)
         if "const" in schema:
-            return self._given(schema["const"])
+            return self._literal(schema["const"])
         if schema.get("enum"):
-            return self._given(schema["enum"][0])
+            return self._literal(schema["enum"][0])
         for choice in ("anyOf", "oneOf"):
             if schema.get(choice):
                 return self.value(self._simplest(schema[choice], depth), depth + 1)
@@ -100,35 +103,35 @@ class _Sampler:
 
     def _string(self, schema: Mapping[str, Any]) -> str:
         if "pattern" in schema:
-            raise ValueError("the schema asks for a pattern; this backend cannot invent text that fits one")
+            raise ValueError("the schema has a pattern, which this backend does not support")
         text: str = _FORMATS.get(schema.get("format", ""), self._text)
         least = schema.get("minLength", 0)
         self._spend(least // TEXT_WEIGHT)
-        return self._schemas_of(text.ljust(least, ".")[: schema.get("maxLength")])
+        return self._string_value(text.ljust(least, ".")[: schema.get("maxLength")])
 
-    def _schemas_of(self, text: str) -> str:
+    def _string_value(self, text: str) -> str:
         self._spend(len(text) // TEXT_WEIGHT)
         return text
 
-    def _given(self, value: Any) -> Any:
+    def _literal(self, value: Any) -> Any:
         self._spend(len(msgspec.json.encode(value)) // TEXT_WEIGHT)
         return value
 
     def _spend(self, values: int) -> None:
         self._left -= max(values, 0)
         if self._left < 0:
-            raise ValueError("the schema asks for more than is sent in one answer")
+            raise ValueError("the schema needs more values than one answer may have")
 
     def _resolved(self, reference: object) -> Any:
-        found = self._root
+        target = self._root
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise ValueError(f"the schema refers to {reference!r}, which is not inside it")
         for name in reference.removeprefix("#").split("/")[1:]:
             name = name.replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, dict) or name not in found:
+            if not isinstance(target, dict) or name not in target:
                 raise ValueError(f"the schema refers to {reference!r}, which is not inside it")
-            found = found[name]
-        return found
+            target = target[name]
+        return target
 
 
 def _merged(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def _merged(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
-    """The least that is allowed, or the most, or 0 where that is allowed."""
+    """The allowed number closest to 0."""
     step = schema.get("multipleOf", 1 if whole else 0.5)
     low = schema.get("minimum", -math.inf)
     high = schema.get("maximum", math.inf)
@@ -155,7 +158,7 @@ def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
     if "exclusiveMaximum" in schema:
         high = min(high, schema["exclusiveMaximum"] - step)
     near = min(max(0, low), high)
-    found = (math.ceil if near > 0 else math.floor)(near / step) * step if step else near
-    if not low <= found <= high:
-        raise ValueError("the schema asks for a number that there is not")
-    return int(found) if whole else found
+    number = (math.ceil if near > 0 else math.floor)(near / step) * step if step else near
+    if not low <= number <= high:
+        raise ValueError("no number satisfies the schema")
+    return int(number) if whole else number

@@ -1,4 +1,4 @@
-"""The service misbehaves by plan: rules are matched with calls, and what they ask for is done around the handler."""
+"""Fault injector: matches the rules of a plan with calls, and applies them around the handler."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from ..transactions import Transaction
     from .plan import FaultPlan, Rule
 
-#: The rest of a call: its handler, with the groups of the route.
-Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: Executes the call: the route's handler with its path groups.
+Execute = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class RuleState:
-    """A rule, the calls that it has seen, and its own luck."""
+    """A rule with its counters and its random generator."""
 
     def __init__(self, rule: Rule, seed: str) -> None:
         self.rule = rule
@@ -44,7 +44,7 @@ class RuleState:
         self._triggered = 0
 
     def triggers(self, route: str, command: str) -> bool:
-        """Whether it is about this call, which it counts, and the call's turn has come."""
+        """Counts the call if the rule matches it; True when the rule applies to it."""
         rule = self.rule
         if not fnmatchcase(route, rule.route) or rule.command not in ("", command):
             return False
@@ -56,7 +56,7 @@ class RuleState:
 
 
 class FaultInjector:
-    """Carries one plan out, over one store. ``run`` works beside the service."""
+    """Carries out one plan over one store. ``run`` is a background task."""
 
     def __init__(self, plan: FaultPlan, store: Store) -> None:
         self._plan = plan
@@ -71,7 +71,7 @@ class FaultInjector:
         self._postponed = anyio.Event()
 
     async def run(self) -> None:
-        """Until cancelled: acts on the calls that come late."""
+        """Executes postponed calls, until cancelled."""
         async with anyio.create_task_group() as tasks:
             while True:
                 postponed = self._postponed
@@ -79,30 +79,30 @@ class FaultInjector:
                     tasks.start_soon(self._late.pop(0))
                 await postponed.wait()
 
-    async def perform(self, route: Route, request: web.Request, act: Act) -> web.StreamResponse:
-        """The call, with all that the plan has in store for it."""
+    async def perform(self, route: Route, request: web.Request, execute: Execute) -> web.StreamResponse:
+        """Executes the call with the faults that the plan has for it."""
         command = request.headers.get("X-Goog-Upload-Command", "")
         triggered = [state for state in self._rules if state.triggers(route.name, command)]
         await self._record(route.name, request, [state.rule for state in triggered])
         try:
-            return await self._perform(route, request, _answering(act, route), triggered)
+            return await self._perform(route, request, _with_error_responses(execute, route), triggered)
         finally:
             self._ended[route.name] += 1
             self._end.set()
             self._end = anyio.Event()
 
     async def _perform(
-        self, route: Route, request: web.Request, act: Act, triggered: Sequence[RuleState]
+        self, route: Route, request: web.Request, execute: Execute, triggered: Sequence[RuleState]
     ) -> web.StreamResponse:
         rules = [state.rule for state in triggered]
         transport.install_faulty_writer(request, rules)
         seen = self._responses.rewrite_request(route.name, request)
         for state in triggered:
-            before = await self._before(state, route, seen, act)
+            before = await self._before(state, route, seen, execute)
             if isinstance(before, web.Response):
                 return before
             seen = before
-        response = self._responses.apply(route.name, await self._act(route.name, seen, act, rules))
+        response = self._responses.rewrite_response(route.name, await self._act(route.name, seen, execute, rules))
         for state in triggered:
             response = await self._after(state, route, request, response)
         return response
@@ -116,14 +116,14 @@ class FaultInjector:
             await self._store.transact(record)
 
     async def _before(
-        self, state: RuleState, route: Route, request: web.Request, act: Act
+        self, state: RuleState, route: Route, request: web.Request, execute: Execute
     ) -> web.Request | web.Response:
-        """The request to act on, or an answer already. Raises ConnectionError when there will be none."""
+        """The request to execute, or a response instead. Raises ConnectionError to break the connection."""
         match state.rule:
             case Drop(acted=False):
-                raise ConnectionAbortedError("broken on demand, before anything was done")
+                raise ConnectionAbortedError("injected fault: dropped before execution")
             case Late() as rule:
-                await self._postpone(rule, route.name, request, act)
+                await self._postpone(rule, route.name, request, execute)
             case Delay() as rule:
                 await self._wait(rule)
             case Status(acted=False) as rule:
@@ -136,21 +136,23 @@ class FaultInjector:
                 pass
         return request
 
-    async def _act(self, route: str, request: web.Request, act: Act, rules: Sequence[Rule]) -> web.StreamResponse:
+    async def _act(
+        self, route: str, request: web.Request, execute: Execute, rules: Sequence[Rule]
+    ) -> web.StreamResponse:
         repeated = any(isinstance(rule, Duplicate) for rule in rules)
         if not repeated and route not in ROUTES:
-            return await act(request)
+            return await execute(request)
         body = await transport.take_body(request)
         if repeated:
-            await self._unverified.act(route, request, act, body)
-        return await self._unverified.act(route, request, act, body)
+            await self._unverified.execute(route, request, execute, body)
+        return await self._unverified.execute(route, request, execute, body)
 
     async def _after(
         self, state: RuleState, route: Route, request: web.Request, response: web.StreamResponse
     ) -> web.StreamResponse:
         match state.rule:
             case Drop():
-                raise ConnectionAbortedError("broken on demand, after all was done")
+                raise ConnectionAbortedError("injected fault: dropped after execution")
             case Status() as rule:
                 return _status_response(rule, route)
             case Flip(bit=bit):
@@ -161,23 +163,25 @@ class FaultInjector:
                 responses.apply(rule, route.name, response, state.random)
         return response
 
-    # What takes more than a line
+    # Single faults
 
-    async def _postpone(self, rule: Late, route: str, request: web.Request, act: Act) -> None:
+    async def _postpone(self, rule: Late, route: str, request: web.Request, execute: Execute) -> None:
         body = await transport.take_body(request)
         limit = _server_timeout(request) if self._plan.server_timeout else math.inf
         started = time.monotonic()
 
-        async def come() -> None:
+        async def execute_late() -> None:
             await self._wait(rule)
             if time.monotonic() - started < limit:
-                with suppress(ConnectionError):  # it acts, but nobody is left to take a stream
-                    self._responses.apply(route, await self._unverified.act(route, request, act, body))
+                with suppress(ConnectionError):  # there is no client left for a streamed response
+                    self._responses.rewrite_response(
+                        route, await self._unverified.execute(route, request, execute, body)
+                    )
 
-        self._late.append(come)
+        self._late.append(execute_late)
         self._postponed.set()
         self._postponed = anyio.Event()
-        raise ConnectionAbortedError("broken on demand; the call comes later")
+        raise ConnectionAbortedError("injected fault: dropped, executed later")
 
     async def _wait(self, rule: Delay | Late) -> None:
         await anyio.sleep(rule.seconds)
@@ -201,16 +205,16 @@ class FaultInjector:
         response.body = msgspec.json.encode(body)
 
 
-def _answering(act: Act, route: Route) -> Act:
-    """Refusals are answers too, and can be lost or changed like any other."""
+def _with_error_responses(execute: Execute, route: Route) -> Execute:
+    """Turns errors into responses, so that faults apply to them too."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         try:
-            return await act(request)
+            return await execute(request)
         except HttpError as error:
             return route.error_response(error)
 
-    return answer
+    return respond
 
 
 def _status_response(rule: Status, route: Route) -> web.Response:

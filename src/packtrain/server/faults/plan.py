@@ -1,16 +1,16 @@
-"""Plans of faults: how the service shall misbehave, as values. A plan is written in TOML or in Python.
+"""Fault plans as data, written in TOML or in Python.
 
     seed = 7
     list_lag = 2.0
 
     [[rules]]
-    do = "drop"                 # the job is made, and the answer lost
+    do = "drop"                 # the job is created, the response is lost
     route = "batches.create"
     calls = [1]
     acted = true
 
-A rule says what (``do``), where (``route``) and when. Every rule that strikes is written to truth.jsonl as a
-``fault``; apart from that the log tells what really happened, whatever the client was told.
+A rule says what (``do``), where (``route``) and when. Every rule that applies is logged to truth.jsonl as a
+``fault``; otherwise the log records what happened, whatever the responses claimed.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: From 0, and from 1.
+#: Integers from 0, and from 1.
 Count = Annotated[int, Meta(ge=0)]
 Number = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag=str.lower):
-    """When: of the calls that it is about those in ``calls``, or a ``share`` of them, at most so many ``times``."""
+    """Selects calls: those numbered in ``calls``, or a ``share`` of them, at most ``times``."""
 
-    #: The name of a route, as in ``batches.create``; ``*`` stands for any part of it.
+    #: The name of a route, as in ``batches.create``; ``*`` matches any part of it.
     route: str
-    #: Of upload.data: the command, as in ``query`` or ``upload, finalize``.
+    #: For upload.data: the command, as in ``query`` or ``upload, finalize``.
     command: str = ""
-    #: Which of these calls, counted from 1 since the start of the service; empty for all.
+    #: Numbers of the matching calls, from 1 since the start of the service; empty for all.
     calls: tuple[Number, ...] = ()
     #: The probability, drawn with the plan's seed.
     share: Annotated[float, Meta(ge=0, le=1)] = 1.0
@@ -49,32 +49,32 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
 
 
 class Drop(Fault, frozen=True, kw_only=True):
-    """The connection breaks without an answer: before the call is acted on, or afterwards."""
+    """The connection breaks without a response, before or after the call is executed (``acted``)."""
 
     acted: bool = False
 
 
 class Delay(Fault, frozen=True, kw_only=True):
-    """The call waits before it is acted on: ``seconds``, or until a call of the route ``until`` has ended."""
+    """The call is delayed by ``seconds``, or until a call of the route ``until`` has ended."""
 
     seconds: Seconds = 0.0
     until: str = ""
 
 
 class Late(Fault, frozen=True, kw_only=True):
-    """The connection breaks at once, and the call is acted on later all the same. The wait is as in Delay."""
+    """The connection breaks at once, and the call is executed later, after a delay as in Delay."""
 
     seconds: Seconds = 0.0
     until: str = ""
 
 
 class Duplicate(Fault, frozen=True, kw_only=True):
-    """The call is acted on twice, as if a proxy had sent it again."""
+    """The call is executed twice, as if a proxy had repeated it."""
 
 
 class Status(Fault, frozen=True, kw_only=True):
-    """Another answer: with the error JSON of Google, or of OpenAI on its wire, as a proxy's page, or empty; with or
-    without having acted."""
+    """Another response: the wire's error JSON (``google``), an HTML page of a proxy, or empty; with or without
+    executing the call."""
 
     status: Annotated[int, Meta(ge=200, le=599)]
     message: str = "A fault was asked for."
@@ -84,16 +84,16 @@ class Status(Fault, frozen=True, kw_only=True):
 
 
 class Header(Fault, frozen=True, kw_only=True):
-    """A header of the answer is set, or left out without a ``value``."""
+    """A response header is set, or removed without a ``value``."""
 
     name: str
     value: str | UnsetType = UNSET
 
 
 class Edit(Fault, frozen=True, kw_only=True):
-    """A member of the answer's JSON is set, or left out without a ``value``.
+    """A member of the response JSON is set, or removed without a ``value``.
 
-    ``member`` is a path as in ``metadata.state``; ``*`` stands for every item of a list.
+    ``member`` is a path as in ``metadata.state``; ``*`` matches every item of a list.
     """
 
     member: str
@@ -101,13 +101,13 @@ class Edit(Fault, frozen=True, kw_only=True):
 
 
 class Garble(Fault, frozen=True, kw_only=True):
-    """The body of the answer becomes rubbish of the same length."""
+    """The response body is replaced by garbage of the same length."""
 
 
 class Truncate(Fault, frozen=True, kw_only=True):
-    """The body ends after ``at`` bytes, and with it the connection.
+    """The connection closes after ``at`` bytes of the response body.
 
-    Without ``length`` there is no Content-Length either, so that HTTP takes the end for a good one.
+    Without ``length`` there is no Content-Length, so that the response looks complete to HTTP.
     """
 
     at: Count
@@ -115,43 +115,43 @@ class Truncate(Fault, frozen=True, kw_only=True):
 
 
 class Slow(Fault, frozen=True, kw_only=True):
-    """The body comes at this many bytes per second."""
+    """The response body is sent at ``rate`` bytes per second."""
 
     rate: Annotated[float, Meta(gt=0)]
 
 
 class List(Fault, frozen=True, kw_only=True):
-    """A page of a list: without items, with every item twice, in disorder, or with a token that never ends."""
+    """A list page without items, with every item twice, in random order, or with an endless page token."""
 
     how: Literal["empty", "doubled", "shuffled", "looping"]
 
 
 class Expire(Fault, frozen=True, kw_only=True):
-    """Before the call, what it names is gone: the upload of upload.data, the file of any other call."""
+    """The resource expires before the call: the upload of upload.data, the file of any other call."""
 
 
 class Rewind(Fault, frozen=True, kw_only=True):
-    """After the data call, the service has lost its last ``bytes``."""
+    """The service loses the last ``bytes`` of the upload after the data call."""
 
     bytes: Count
 
 
 class Overrun(Fault, frozen=True, kw_only=True):
-    """The answer of the data call claims that so many ``bytes`` more are stored."""
+    """The response to the data call claims ``bytes`` more than are stored."""
 
     bytes: Count
 
 
 class Flip(Fault, frozen=True, kw_only=True):
-    """One bit of the file that the call has finished turns; its hash is that of the bytes stored."""
+    """One bit of the finished file flips; the reported hash is that of the stored bytes."""
 
     bit: Count = 0
 
 
 class Results(Fault, frozen=True, kw_only=True):
-    """Before the download, the lines of the results change on the disk, once a file.
+    """The result lines on disk change before the download, once per file.
 
-    ``conflicting`` puts an error row before a good one of the same key.
+    ``conflicting`` puts an error row before a good one with the same key.
     """
 
     how: Literal["shuffled", "reversed", "repeated", "conflicting", "missing", "unknown", "crlf"]
@@ -178,48 +178,48 @@ Rule = (
 
 
 class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A state that a job is said to be in, for so many ``looks``; 0 is for ever."""
+    """The state reported for a job in ``looks`` responses; 0 means forever."""
 
-    #: As in ``RUNNING``, or with a prefix as in ``JOB_STATE_RUNNING``; any word will do. The output is not shown.
+    #: As in ``RUNNING``, or with a prefix as in ``JOB_STATE_RUNNING``; any text is allowed. The output is hidden.
     state: str
     looks: Count = 1
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is told of ``jobs``, counted from 1 in the order of their creation, empty for all; then the truth."""
+    """Reported states of ``jobs``, numbered from 1 by creation, empty for all; afterwards the real state."""
 
     jobs: tuple[Number, ...] = ()
     steps: Annotated[tuple[Step, ...], Meta(min_length=1)]
 
 
 class FaultPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of it. Times in seconds."""
+    """A complete plan. Times in seconds."""
 
     seed: int = 0
     rules: tuple[Rule, ...] = ()
     scripts: tuple[Script, ...] = ()
-    #: A create whose input file is gone: ``strict`` refuses it, ``lazy`` accepts it, and the job fails later; ``blind``
-    #: has not noticed, and the job succeeds on what was deleted.
+    #: A create whose input file is deleted: ``strict`` refuses it; ``lazy`` accepts it and the job fails later;
+    #: ``blind`` ignores the deletion and the job succeeds.
     missing_input: Literal["strict", "lazy", "blind"] = "strict"
-    #: A job whose input file is deleted before it ended: it keeps it, or ``fails``.
+    #: A live job whose input file is deleted: the input is ``kept``, or the job ``fails``.
     deleted_input: Literal["kept", "fails"] = "kept"
-    #: The very same create once more makes a job ``again``, or answers with the ``same``.
+    #: A repeated identical create makes a job ``again``, or returns the ``same`` one.
     repeated_create: Literal["again", "same"] = "again"
-    #: Whether the names are taken that clients choose for their files.
+    #: Whether clients may choose file names.
     chosen_names: bool = True
-    #: The chosen name of a file that there is: ``refused`` with 409, or ``ignored``, so that it gets another one.
+    #: A chosen name that exists: ``refused`` with 409, or ``ignored``, so that the file gets another name.
     taken_names: Literal["refused", "ignored"] = "refused"
-    #: Whether a ``late`` call comes to nothing after the seconds of its X-Server-Timeout.
+    #: Whether a ``late`` call is dropped after the seconds of its X-Server-Timeout.
     server_timeout: bool = False
-    #: How sha256Hash is written.
+    #: Encoding of sha256Hash.
     hash_form: Literal["base64-hex", "base64", "hex"] = "base64-hex"
     #: Whether downloads honour Range.
     ranges: bool = True
-    #: How long a new job is not in the list yet, a new file not found by its name, and a deleted one still found.
+    #: Seconds until a new job is listed, until a new file is found by name, and until a deleted file is not found.
     list_lag: Seconds = 0.0
     file_lag: Seconds = 0.0
     delete_lag: Seconds = 0.0
-    #: The largest page of a list, whatever the client asks for.
+    #: Most items per page, whatever the client requests.
     page_size: Number | None = None
 
 
@@ -234,7 +234,7 @@ def read_plan(path: Path) -> FaultPlan:
 
 
 def check_plan(plan: FaultPlan, routes: Iterable[str]) -> None:
-    """Raises InputError for values that make no sense, and for a rule about a route that there is not."""
+    """Raises InputError for values out of range and for unknown routes."""
     try:
         msgspec.convert(msgspec.to_builtins(plan), FaultPlan)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""Answers changed on their way out: what a client is told that is not so."""
+"""Response faults: falsified states, lists, hashes and members."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _RECEIVED = "X-Goog-Upload-Size-Received"
 
 
 class ResponseFaults:
-    """Those of a plan that hold for all calls: scripts, lags and the size of pages."""
+    """The falsifications of a plan that concern all calls: scripted states, lags, page size, hash encoding."""
 
     def __init__(self, plan: FaultPlan) -> None:
         self._plan = plan
         self._order: list[str] = []
-        self._looks: dict[str, int] = {}
+        self._reports: dict[str, int] = {}
 
     def rewrite_request(self, route: str, request: web.Request) -> web.Request:
-        """The request as the handler shall see it."""
+        """The request to pass to the handler."""
         if route.endswith(".list") and self._plan.page_size is not None:
-            asked = request.query.get("pageSize", "")
-            size = min(int(asked) if asked.isdecimal() else self._plan.page_size, self._plan.page_size)
+            requested = request.query.get("pageSize", "")
+            size = min(int(requested) if requested.isdecimal() else self._plan.page_size, self._plan.page_size)
             return request.clone(rel_url=request.rel_url.update_query(pageSize=str(size)))
         if route.endswith(".download") and not self._plan.ranges and "Range" in request.headers:
             headers = request.headers.copy()
@@ -53,8 +53,8 @@ class ResponseFaults:
             return request.clone(headers=headers)
         return request
 
-    def apply(self, route: str, response: web.StreamResponse) -> web.StreamResponse:
-        """The answer as the client shall see it."""
+    def rewrite_response(self, route: str, response: web.StreamResponse) -> web.StreamResponse:
+        """The response to send to the client."""
         body = read_json(response)
         if body is None or not isinstance(response, web.Response):
             return response
@@ -82,10 +82,10 @@ class ResponseFaults:
         name = job.get("name", "")
         for script in self._plan.scripts:
             if self._applies_to(script, name):
-                look = self._looks[name] = self._looks.get(name, 0) + 1
-                state = state_at(script, look)
+                report = self._reports[name] = self._reports.get(name, 0) + 1
+                state = state_at(script, report)
                 if state:
-                    pretend(job, state)
+                    set_state(job, state)
 
     def _applies_to(self, script: Script, name: str) -> bool:
         return name in self._order and (not script.jobs or self._order.index(name) + 1 in script.jobs)
@@ -100,17 +100,17 @@ def _rehash(body: Json, form: str) -> None:
             file["sha256Hash"] = digest if form == "hex" else base64.b64encode(bytes.fromhex(digest)).decode()
 
 
-def state_at(script: Script, look: int) -> str:
-    """What is told at this look, counted from 1; empty when it is the truth."""
+def state_at(script: Script, report: int) -> str:
+    """The state in this report of the job, counted from 1; empty for the real one."""
     for step in script.steps:
-        if step.looks == 0 or look <= step.looks:
+        if step.looks == 0 or report <= step.looks:
             return step.state
-        look -= step.looks
+        report -= step.looks
     return ""
 
 
-def pretend(job: Json, state: str) -> None:
-    """Says that the job is in this state, and shows nothing that would give it away."""
+def set_state(job: Json, state: str) -> None:
+    """Sets the reported state and removes the members that would contradict it."""
     for member in ("done", "response", "error"):
         job.pop(member, None)
     for member in ("output", "endTime"):
@@ -121,7 +121,7 @@ def pretend(job: Json, state: str) -> None:
 
 
 def apply(rule: Rule, route: str, response: web.StreamResponse, random: Random) -> None:
-    """Changes one answer as a rule wants it."""
+    """Changes one response as the rule says."""
     body = read_json(response)
     match rule:
         case Overrun() if _RECEIVED in response.headers:
@@ -139,7 +139,7 @@ def apply(rule: Rule, route: str, response: web.StreamResponse, random: Random) 
 
 
 def read_json(response: web.StreamResponse) -> Json:
-    """None unless it is a good answer with an object in it."""
+    """The JSON object of a 200 response; None for any other response."""
     if not isinstance(response, web.Response) or response.status != 200 or not isinstance(response.body, bytes):
         return None
     try:
@@ -151,23 +151,23 @@ def read_json(response: web.StreamResponse) -> Json:
 
 def edit(body: Json, rule: Edit) -> None:
     *path, last = rule.member.split(".")
-    for place in _places(body, path):
+    for parent in _objects_at(body, path):
         if isinstance(rule.value, UnsetType):
-            place.pop(last, None)
+            parent.pop(last, None)
         else:
-            place[last] = rule.value
+            parent[last] = rule.value
 
 
-def _places(value: Json, path: list[str]) -> Iterator[dict[str, Json]]:
+def _objects_at(value: Json, path: list[str]) -> Iterator[dict[str, Json]]:
     if not path:
         if isinstance(value, dict):
             yield value
     elif path[0] != "*":
         if isinstance(value, dict):
-            yield from _places(value.get(path[0]), path[1:])
+            yield from _objects_at(value.get(path[0]), path[1:])
     elif isinstance(value, list):
         for item in value:
-            yield from _places(item, path[1:])
+            yield from _objects_at(item, path[1:])
 
 
 def _rewrite_list(body: Json, member: str, rule: List, random: Random) -> None:
@@ -187,5 +187,5 @@ def _rewrite_list(body: Json, member: str, rule: List, random: Random) -> None:
             body["nextPageToken"] = _FIRST_PAGE
 
 
-#: A token as this service gives it, for all there is.
+#: A page token of this service for the first page.
 _FIRST_PAGE = "YmVmb3JlOjk5OTk5OTk5OTk5OTk5OTk5OQ=="

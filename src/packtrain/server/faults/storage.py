@@ -1,4 +1,4 @@
-"""Damage to what the service keeps: bits, lines and lives of files and uploads. Whole files pass through memory."""
+"""Storage faults: flipped bits, changed lines, lost files and uploads. Whole files are read into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from ..._model import JobState
 from ..blobs import Digest
-from ..files import FILE_LIFE, Session, StoredFile, find_file, insert_file, remove_file
+from ..files import FILE_LIFE, StoredFile, UploadSession, find_file, insert_file, remove_file
 from ..jobs import StoredJob, end_job
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..transactions import Transaction
 
-#: In the paths of the OpenAI wire, which has /files/ before the whole name, the name alone.
+#: A file name; paths of the OpenAI wire have /files/ before the whole name.
 _FILE = re.compile(r"files/(?!files/)[a-z0-9-]+")
 
 
 def file_in(text: str) -> str:
-    """The first name of a file in a path or a body; empty when there is none."""
-    found = _FILE.search(unquote(text))
-    return found[0] if found else ""
+    """The first file name in a path or a body; empty without one."""
+    matched = _FILE.search(unquote(text))
+    return matched[0] if matched else ""
 
 
 class StorageFaults:
-    """Does it, durably."""
+    """Applies storage faults, durably."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,14 +43,14 @@ class StorageFaults:
         self._copies: dict[str, bytes] = {}
 
     async def expire_file(self, name: str) -> None:
-        """As if its time were over."""
+        """Deletes the file as on expiry."""
         await self._store.transact(lambda tx: _expire_file(tx, name))
 
     async def expire_upload(self, upload_id: str) -> None:
         await self._store.transact(lambda tx: _expire_upload(tx, upload_id))
 
     async def flip_bit(self, name: str, bit: int) -> str:
-        """The file's new SHA-256 in hex."""
+        """Flips one bit; returns the file's new SHA-256 in hex."""
 
         def change(content: bytes) -> bytes:
             flipped = bytearray(content)
@@ -61,15 +61,15 @@ class StorageFaults:
         return file.sha256 if file else ""
 
     async def rewrite_results(self, name: str, how: str, random: Random) -> None:
-        """Once a file, so that a second download brings the same bytes."""
+        """Rearranges the result lines, once per file, so that a second download is identical."""
         if name not in self._changed:
             self._changed.add(name)
             await self._rewrite(name, lambda content: rearrange(content, how, random))
 
     async def truncate_upload(self, upload_id: str, count: int) -> None:
-        """The upload's last bytes are gone, as after a crash before they were on the disk."""
+        """Removes the upload's last bytes, as after a crash before they were synced."""
         session = await self._store.transact(
-            lambda tx: tx.row(Session, "SELECT * FROM upload WHERE id = ? AND state = 'active'", upload_id)
+            lambda tx: tx.row(UploadSession, "SELECT * FROM upload WHERE id = ? AND state = 'active'", upload_id)
         )
         if session is None:
             return
@@ -82,14 +82,14 @@ class StorageFaults:
         return await self._store.transact(lambda tx: find_file(tx, name))
 
     async def keep_copy(self, name: str) -> None:
-        """Its bytes, for a service that does not notice that they were deleted."""
+        """Keeps the content in memory, for a service that ignores the deletion."""
         file = await self.find(name)
         if file:
             self._copies[name] = await to_thread.run_sync(_content, self._store.blobs, file.blob)
 
     @asynccontextmanager
     async def placeholder_file(self, name: str) -> AsyncIterator[None]:
-        """Inside, there is a file of that name: the real one, what is remembered of it, or one without bytes."""
+        """Provides a file of that name during the block: the real one, its kept copy, or one without content."""
         if await self.find(name):
             yield
             return
@@ -103,7 +103,7 @@ class StorageFaults:
                 await self._store.transact(lambda tx: tx.change("DELETE FROM file WHERE name = ?", name))
 
     async def fail_jobs_of(self, name: str) -> None:
-        """Those that have not ended."""
+        """Fails the live jobs with this input file."""
         await self._store.transact(lambda tx: _fail_jobs(tx, name))
 
     async def _rewrite(self, name: str, change: Callable[[bytes], bytes]) -> StoredFile | None:
@@ -130,7 +130,7 @@ def rearrange(content: bytes, how: str, random: Random) -> bytes:
 
 def _rearrange(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]:
     first = lines[0]
-    named = next(filter(None, map(_named, lines)), None)
+    keyed = next(filter(None, map(_keyed_row, lines)), None)
     match how:
         case "shuffled":
             return random.sample(lines, len(lines))
@@ -139,17 +139,17 @@ def _rearrange(lines: list[bytes], how: str, random: Random) -> Sequence[bytes]:
         case "repeated":
             return [*lines, first]
         case "conflicting":
-            return [_failed(named), *lines] if named else lines
+            return [_failed(keyed), *lines] if keyed else lines
         case "missing":
             return lines[1:]
         case "unknown":
-            return [_with_unknown_key(named), *lines] if named else lines
+            return [_with_unknown_key(keyed), *lines] if keyed else lines
         case _:
             return [line.rstrip(b"\n") + b"\r\n" for line in lines]
 
 
-def _named(line: bytes) -> dict[str, object] | None:
-    """The row, when it has a name: that of a bad line has none."""
+def _keyed_row(line: bytes) -> dict[str, object] | None:
+    """The row if it has a key; the row of an invalid line has none."""
     try:
         row = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:
@@ -191,13 +191,13 @@ def _expire_file(tx: Transaction, name: str) -> None:
 
 
 def _expire_upload(tx: Transaction, upload_id: str) -> None:
-    session = tx.row(Session, "SELECT * FROM upload WHERE id = ?", upload_id)
+    session = tx.row(UploadSession, "SELECT * FROM upload WHERE id = ?", upload_id)
     if session:
         tx.change("DELETE FROM upload WHERE id = ?", upload_id)
         tx.release(session.blob)
 
 
-def _move_upload(tx: Transaction, session: Session, blob: str) -> None:
+def _move_upload(tx: Transaction, session: UploadSession, blob: str) -> None:
     tx.change("UPDATE upload SET blob = ? WHERE id = ?", blob, session.id)
     tx.release(session.blob)
 

@@ -1,4 +1,4 @@
-"""Bad wires: what happens to a call between the socket and its handler, and to the answer on its way back."""
+"""Transport faults: changed headers, truncated and slow responses; and request bodies that can be replayed."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from .plan import Rule
 
-#: The longest body that can be kept for a second act.
+#: The longest body kept for a second execution.
 MAX_KEPT_BYTES = 64 * MIB
-#: Seconds between two pieces of a slow answer.
+#: Seconds between two pieces of a slow response.
 PIECE_INTERVAL = 0.05
 
 
 class FaultyWriter(AbstractStreamWriter):
-    """Stands before the writer of an answer."""
+    """Wraps the writer of a response."""
 
-    def __init__(self, wire: AbstractStreamWriter, rules: Sequence[Header | Slow | Truncate]) -> None:
-        self._wire = wire
+    def __init__(self, writer: AbstractStreamWriter, rules: Sequence[Header | Slow | Truncate]) -> None:
+        self._writer = writer
         self._headers = [rule for rule in rules if isinstance(rule, Header)]
         self._cut = next((rule for rule in rules if isinstance(rule, Truncate)), None)
         self._rate = next((rule.rate for rule in rules if isinstance(rule, Slow)), None)
@@ -41,7 +41,7 @@ class FaultyWriter(AbstractStreamWriter):
 
     @property
     def transport(self) -> asyncio.WriteTransport | None:
-        return self._wire.transport
+        return self._writer.transport
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
         for rule in self._headers:
@@ -52,8 +52,8 @@ class FaultyWriter(AbstractStreamWriter):
         if self._open_ended:
             headers.popall("Content-Length", None)
             headers["Connection"] = "close"
-        self._wire.length = None if self._open_ended else self.length
-        await self._wire.write_headers(status_line, headers)
+        self._writer.length = None if self._open_ended else self.length
+        await self._writer.write_headers(status_line, headers)
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         allowed = bytes(chunk if self._left is None else chunk[: self._left])
@@ -67,21 +67,21 @@ class FaultyWriter(AbstractStreamWriter):
         if chunk or self._left == 0:
             await self.write(chunk)
         if not self._over:
-            await self._wire.write_eof()
+            await self._writer.write_eof()
         if self._open_ended:
             self._close()
 
     async def drain(self) -> None:
-        await self._wire.drain()
+        await self._writer.drain()
 
     def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None:
-        self._wire.enable_compression(encoding, strategy)
+        self._writer.enable_compression(encoding, strategy)
 
     def enable_chunking(self) -> None:
-        self._wire.enable_chunking()
+        self._writer.enable_chunking()
 
     def send_headers(self) -> None:
-        self._wire.send_headers()
+        self._writer.send_headers()
 
     @property
     def _open_ended(self) -> bool:
@@ -90,33 +90,33 @@ class FaultyWriter(AbstractStreamWriter):
     async def _send(self, data: bytes) -> None:
         if self._rate is None:
             if data:
-                await self._wire.write(data)
+                await self._writer.write(data)
             return
         size = max(1, int(self._rate * PIECE_INTERVAL))
         for start in range(0, len(data), size):
             await anyio.sleep(PIECE_INTERVAL)
-            await self._wire.write(data[start : start + size])
+            await self._writer.write(data[start : start + size])
 
     def _close(self) -> None:
-        """Quietly: what was written arrives. The handler may go on, its bytes lead nowhere."""
-        self._wire.send_headers()
+        """Closes gracefully: what was written is delivered. Later bytes of the handler are dropped."""
+        self._writer.send_headers()
         self._over = True
         if self.transport is not None:
             self.transport.close()
 
 
-# aiohttp has no public way to put something before a request's own reader and writer.
+# aiohttp has no public way to replace a request's reader and writer.
 
 
 def install_faulty_writer(request: web.Request, rules: Sequence[Rule]) -> None:
-    """From here on the answer goes out through a bad wire, if a rule asks for one."""
+    """Sends the response through a FaultyWriter, if a rule needs one."""
     bad = [rule for rule in rules if isinstance(rule, Header | Slow | Truncate)]
     if bad:
         request._payload_writer = FaultyWriter(request._payload_writer, bad)
 
 
 async def take_body(request: web.Request) -> bytes:
-    """The whole body, to be given to handlers as often as wanted. Raises Refusal for one too long to be kept."""
+    """The whole body, for repeated execution. Raises HttpError 413 beyond MAX_KEPT_BYTES."""
     pieces: list[bytes] = []
     while piece := await request.content.readany():
         pieces.append(piece)
@@ -126,7 +126,7 @@ async def take_body(request: web.Request) -> bytes:
 
 
 def with_body(request: web.Request, body: bytes) -> web.Request:
-    """The same request for another handler, with this body still to be read."""
+    """The same request with this body unread."""
     stream = StreamReader(request.protocol, len(body) + 1, loop=asyncio.get_running_loop())
     stream.feed_data(body)
     stream.feed_eof()

@@ -1,4 +1,4 @@
-"""Both answers to what nobody has probed yet, where they change what a call brings about."""
+"""Unverified behaviours: alternatives where the real service's behaviour is not known for certain."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from ..files import StoredFile
     from .plan import FaultPlan
 
-    Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    Execute = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-#: The calls that they are about, whose bodies are kept in memory.
+#: The affected routes. Bodies of their calls are kept in memory.
 ROUTES = frozenset({"upload.start", "batches.create", "files.delete", "files.get"})
 
 
 class UnverifiedBehaviours:
-    """Stands around the handlers of ROUTES, as the plan has them set."""
+    """Wraps the handlers of ROUTES as the plan says."""
 
     def __init__(self, plan: FaultPlan, damage: StorageFaults) -> None:
         self._plan = plan
@@ -36,19 +36,19 @@ class UnverifiedBehaviours:
         self._made: dict[tuple[str, bytes], bytes] = {}
         self._deleted: dict[str, tuple[float, StoredFile]] = {}
 
-    async def act(self, route: str, request: web.Request, act: Act, body: bytes) -> web.StreamResponse:
-        """The call, with what the switches make of it."""
+    async def execute(self, route: str, request: web.Request, execute: Execute, body: bytes) -> web.StreamResponse:
+        """Executes the call with the plan's behaviours."""
         match route:
             case "upload.start":
-                return await act(transport.with_body(request, await self._start(body)))
+                return await execute(transport.with_body(request, await self._start(body)))
             case "batches.create":
-                return await self._create(transport.with_body(request, body), act, body)
+                return await self._create(transport.with_body(request, body), execute, body)
             case "files.delete":
-                return await self._delete(transport.with_body(request, body), act)
+                return await self._delete(transport.with_body(request, body), execute)
             case "files.get":
-                return await self._get(transport.with_body(request, body), act)
+                return await self._get(transport.with_body(request, body), execute)
             case _:
-                return await act(transport.with_body(request, body))
+                return await execute(transport.with_body(request, body))
 
     async def _start(self, body: bytes) -> bytes:
         if (self._plan.chosen_names and self._plan.taken_names == "refused") or not body.strip():
@@ -59,32 +59,32 @@ class UnverifiedBehaviours:
             return body
         return msgspec.json.encode({"file": {key: value for key, value in file.items() if key != "name"}})
 
-    async def _create(self, request: web.Request, act: Act, body: bytes) -> web.StreamResponse:
+    async def _create(self, request: web.Request, execute: Execute, body: bytes) -> web.StreamResponse:
         order = (request.path, body)
         if self._plan.repeated_create == "same" and order in self._made:
             return web.Response(body=self._made[order], content_type="application/json")
         async with AsyncExitStack() as stack:
             if self._plan.missing_input != "strict" and (name := file_in(body.decode("utf-8", "replace"))):
                 await stack.enter_async_context(self._storage.placeholder_file(name))
-            response = await act(request)
+            response = await execute(request)
         if response.status == 200 and isinstance(response, web.Response) and isinstance(response.body, bytes):
             self._made[order] = response.body
         return response
 
-    async def _delete(self, request: web.Request, act: Act) -> web.StreamResponse:
+    async def _delete(self, request: web.Request, execute: Execute) -> web.StreamResponse:
         name = file_in(request.path)
         file = await self._storage.find(name)
         if self._plan.missing_input == "blind":
             await self._storage.keep_copy(name)
-        response = await act(request)
+        response = await execute(request)
         if file and response.status == 200:
             self._deleted[name] = (time.monotonic(), file)
             if self._plan.deleted_input == "fails":
                 await self._storage.fail_jobs_of(name)
         return response
 
-    async def _get(self, request: web.Request, act: Act) -> web.StreamResponse:
-        response = await act(request)
+    async def _get(self, request: web.Request, execute: Execute) -> web.StreamResponse:
+        response = await execute(request)
         at, file = self._deleted.get(file_in(request.path), (0.0, None))
         if file and response.status != 200 and time.monotonic() - at < self._plan.delete_lag:
             return json_response(file_body(file, origin(request)))

@@ -1,7 +1,7 @@
--- The service's memory. Times are Unix seconds; blobs are names of files in blobs/, made by ourselves.
+-- Files, uploads, jobs and the outbox of the audit log. Times are Unix seconds; blobs are names of files in blobs/.
 BEGIN;
 
--- The numbers of files and jobs are never used twice: page tokens rest on it.
+-- The numbers of files and jobs are never reused: page tokens depend on it.
 CREATE TABLE file (
     seq          INTEGER PRIMARY KEY AUTOINCREMENT,
     name         TEXT NOT NULL UNIQUE,
@@ -53,13 +53,13 @@ CREATE TABLE job (
 CREATE INDEX job_live ON job (seq) WHERE ended IS NULL;
 CREATE INDEX job_blob ON job (blob) WHERE ended IS NULL;
 
--- Bytes that somebody still needs; all others may go. A live job keeps its input although the file is deleted.
+-- Blobs in use; all others may be deleted. A live job keeps its input although the file is deleted.
 CREATE VIEW held AS
     SELECT blob FROM file
     UNION ALL SELECT blob FROM upload WHERE state = 'active'
     UNION ALL SELECT blob FROM job WHERE ended IS NULL;
 
--- The newest lines of truth.jsonl and where they stand in it: written with the change that they tell of.
+-- The newest lines of truth.jsonl and their position in it, written in the transaction of their change.
 CREATE TABLE outbox (
     position INTEGER NOT NULL,
     lines    BLOB NOT NULL

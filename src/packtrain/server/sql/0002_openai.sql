@@ -1,4 +1,4 @@
--- What the OpenAI wire knows beyond the other one. Rows go with the files and jobs that they belong to.
+-- Data of the OpenAI wire. Rows are deleted with their files and jobs.
 BEGIN;
 
 CREATE TABLE openai_file (
@@ -8,13 +8,13 @@ CREATE TABLE openai_file (
 CREATE TRIGGER openai_file_gone AFTER DELETE ON file
     BEGIN DELETE FROM openai_file WHERE name = OLD.name; END;
 
--- A file of the other wire may be the input of a batch.
+-- A file of the Gemini wire may be the input of a batch.
 CREATE VIEW openai_files AS
     SELECT file.*, coalesce(purpose, CASE source WHEN 'GENERATED' THEN 'batch_output' ELSE 'batch' END) AS purpose
     FROM file LEFT JOIN openai_file USING (name)
     WHERE file.name GLOB 'files/*';
 
--- metadata and errors are JSON. The times are of the states that a job has not.
+-- metadata and errors are JSON. The times are of states that a job of the Gemini wire does not have.
 CREATE TABLE openai_batch (
     name          TEXT PRIMARY KEY,
     endpoint      TEXT NOT NULL,

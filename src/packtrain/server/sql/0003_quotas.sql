@@ -1,4 +1,4 @@
--- How large a job's input is: what counts against the tokens that a model may have enqueued.
+-- Size of a job's input, which counts towards the enqueued tokens of its model.
 BEGIN;
 ALTER TABLE job ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 3;

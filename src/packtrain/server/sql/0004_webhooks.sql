@@ -1,4 +1,4 @@
--- Who wants to hear of the ends of jobs, and what is still to be told.
+-- Registered webhooks and pending deliveries.
 BEGIN;
 
 -- events is a JSON list of words; secrets one of objects, the newest first.
@@ -14,7 +14,7 @@ CREATE TABLE webhook (
     updated REAL NOT NULL
 );
 
--- A row goes with the receiver's word that the event arrived. Without a webhook, a job asked for it.
+-- A row is deleted once the receiver has acknowledged the event. Without a webhook, the job named the address.
 CREATE TABLE delivery (
     id       TEXT PRIMARY KEY,
     webhook  TEXT,
@@ -28,13 +28,13 @@ CREATE INDEX delivery_due ON delivery (due);
 CREATE TRIGGER webhook_gone AFTER DELETE ON webhook
     BEGIN DELETE FROM delivery WHERE webhook = OLD.id; END;
 
--- What signs the events that jobs ask for: made with the first of them.
+-- The key that signs the events of jobs, created with the first of them.
 CREATE TABLE signing_key (
     id  TEXT PRIMARY KEY,
     pem BLOB NOT NULL
 );
 
--- JSON; empty for a job that names no webhooks.
+-- JSON; empty for a job without a webhook configuration.
 ALTER TABLE job ADD COLUMN webhooks TEXT NOT NULL DEFAULT '';
 
 PRAGMA user_version = 4;

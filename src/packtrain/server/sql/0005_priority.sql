@@ -1,4 +1,4 @@
--- Of the jobs that wait, those with the highest priority come first.
+-- Pending jobs run by priority, highest first.
 BEGIN;
 ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 DROP INDEX job_live;

@@ -1,4 +1,4 @@
--- Uploads under way are counted at every start of one; those that are over may be many more.
+-- Every start of an upload counts the active ones, which may be few among many finished ones.
 BEGIN;
 CREATE INDEX upload_active ON upload (created) WHERE state = 'active';
 PRAGMA user_version = 6;

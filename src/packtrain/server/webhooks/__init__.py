@@ -1,1 +1,1 @@
-"""Telling others of the ends of jobs: durably, at least once, and only where the operator allows it."""
+"""Webhooks: events about finished jobs, delivered durably, at least once, and only to allowed origins."""

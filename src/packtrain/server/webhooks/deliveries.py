@@ -1,4 +1,4 @@
-"""What is still to be told: the store's side of it."""
+"""Pending webhook deliveries: their rows in the store, and the operations on them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..transactions import Transaction
 
-#: Seconds: before the second try and at most between two, and for how long it is tried at all.
+#: Seconds before the second attempt, at most between two attempts, and until a delivery is given up.
 FLOOR, CEILING = 1.0, 3600.0
 GIVE_UP_AFTER = 24 * 3600.0
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """One event for one address."""
+    """One event for one address; without ``webhook``, a job named the address."""
 
     id: str
     webhook: str | None
@@ -33,35 +33,35 @@ class Delivery(Struct, frozen=True, kw_only=True):
 
 
 class Deliveries:
-    """The verbs."""
+    """Operations on deliveries."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def next(self, busy: Collection[str]) -> Delivery | None:
-        """The one that is due longest, to an address that is not among ``busy``."""
+        """The longest overdue delivery to an address that is not in ``busy``."""
         return await self._store.transact_when_possible(lambda tx: _next(tx, busy))
 
-    async def pause(self, busy: Collection[str]) -> float | None:
-        """Seconds until another one is due; None when there is none."""
-        return await self._store.transact_when_possible(lambda tx: _pause(tx, busy))
+    async def next_delay(self, busy: Collection[str]) -> float | None:
+        """Seconds until the next delivery is due; None without one."""
+        return await self._store.transact_when_possible(lambda tx: _next_delay(tx, busy))
 
     async def secrets(self, delivery: Delivery) -> list[str]:
-        """Those of its webhook, the newest first; none for a delivery that a job asked for."""
+        """The secrets of its webhook, newest first; none without a webhook."""
         return await self._store.transact_when_possible(lambda tx: _secrets(tx, delivery))
 
-    async def arrived(self, delivery: Delivery) -> None:
+    async def delivered(self, delivery: Delivery) -> None:
         await self._store.transact_when_possible(lambda tx: _end(tx, delivery, "webhook_delivered"))
 
     async def failed(self, delivery: Delivery, jitter: float) -> None:
-        """It is tried again later; a webhook whose events cannot be delivered for a day gets no more."""
+        """Schedules the next attempt; gives up after a day, which disables the webhook."""
         await self._store.transact_when_possible(lambda tx: _failed(tx, delivery, jitter))
 
 
 _NEXT = """
     SELECT * FROM delivery WHERE due <= ? AND uri NOT IN (SELECT value FROM json_each(?)) ORDER BY due LIMIT 1
 """
-_PAUSE = """
+_NEXT_DELAY = """
     SELECT due - ? AS seconds FROM delivery
     WHERE uri NOT IN (SELECT value FROM json_each(?)) ORDER BY due LIMIT 1
 """
@@ -71,12 +71,12 @@ def _next(tx: Transaction, busy: Collection[str]) -> Delivery | None:
     return tx.row(Delivery, _NEXT, tx.now, _text(busy))
 
 
-def _pause(tx: Transaction, busy: Collection[str]) -> float | None:
-    found = tx.row(_Pause, _PAUSE, tx.now, _text(busy))
-    return max(0.0, found.seconds) if found else None
+def _next_delay(tx: Transaction, busy: Collection[str]) -> float | None:
+    delay = tx.row(_Delay, _NEXT_DELAY, tx.now, _text(busy))
+    return max(0.0, delay.seconds) if delay else None
 
 
-class _Pause(Struct, frozen=True):
+class _Delay(Struct, frozen=True):
     seconds: float
 
 

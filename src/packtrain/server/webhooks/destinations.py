@@ -1,4 +1,4 @@
-"""Where events may go. A client names an address, and the service must not become its tool for calling others."""
+"""Allowed destinations of events. Clients name addresses, and must not use the service to reach other hosts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Destinations:
-    """The origins that the operator allows; without any, the addresses of this machine if ``loopback``."""
+    """The origins that the operator allows; without any, loopback addresses if ``loopback``."""
 
     def __init__(self, origins: Iterable[str] = (), *, loopback: bool = True) -> None:
-        """Raises InputError for what is not an origin, as in ``https://host:8443``."""
+        """Raises InputError for a malformed origin; one is ``https://host:8443``."""
         self._origins = frozenset(map(_origin, origins))
         self._loopback = loopback and not self._origins
 
@@ -32,32 +32,32 @@ class Destinations:
         return (scheme, host, port) in self._origins or (self._loopback and is_loopback(host))
 
     def check(self, uri: str) -> None:
-        """Raises Refusal 400."""
+        """Raises HttpError 400 for an address that is not allowed."""
         if not self.allow(uri):
             raise HttpError(
-                400, f"{uri[:200]}: no events are sent there; the operator names origins with --webhooks-to."
+                400, f"{uri[:200]} is not an allowed destination of events; allow origins with --webhooks-to."
             )
 
 
 def _origin(text: str) -> tuple[str, str, int]:
     try:
-        found = _split(text)
+        origin = _split(text)
     except ValueError as error:
         raise InputError(f"webhooks to {text!r}: {error}; give an origin, as in https://host:8443") from error
     if text.rstrip("/").count("/") != 2 or urlsplit(text).query:
         raise InputError(f"webhooks to {text!r}: give scheme, host and port alone, as in https://host:8443")
-    return found
+    return origin
 
 
 def _split(uri: str) -> tuple[str, str, int]:
-    """Scheme, host, port. Raises ValueError for what is no address, and for one with a user name or a fragment."""
+    """Scheme, host, port. Raises ValueError for a malformed URL, and for one with a user name or a fragment."""
     if len(uri) > MAX_URI or not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
-        raise ValueError("not an address")
+        raise ValueError("not a URL")
     parts = urlsplit(uri)
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
-        raise ValueError("not an address of a web server")
+        raise ValueError("not an http or https URL without user name and fragment")
     return parts.scheme, parts.hostname, parts.port if parts.port is not None else _PORTS[parts.scheme]
 
 
-#: This machine alone.
+#: Loopback addresses only.
 LOOPBACK = Destinations()

@@ -1,4 +1,4 @@
-"""What is told: an event for each end of a job, put up for delivery in the transaction that ends it."""
+"""Events: one for each finished job, queued for delivery in the transaction that ends the job."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from ..jobs import StoredJob
     from ..transactions import Transaction
 
-#: What a ping sends. The real service's word for it is not known.
+#: Event type of a ping. The real service's is unknown.
 PING = "ping"
 
 
 class JobWebhooks(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a job's maker asks for. With ``uris``, the registered webhooks do not hear of it."""
+    """Webhook configuration of a job. With ``uris``, registered webhooks get no event."""
 
     uris: list[str] = []
     user_metadata: Raw = Raw()
 
 
 class Target(Struct, frozen=True):
-    """A registered webhook, or without ``webhook`` an address that a job named."""
+    """The address of a registered webhook, or, without ``webhook``, one that a job named."""
 
     uri: str
     webhook: str | None = None
 
 
 def queue_job_events(tx: Transaction, job: StoredJob) -> None:
-    """Tells all who want to hear it that the job has ended."""
-    wish = msgspec.json.decode(job.webhooks, type=JobWebhooks) if job.webhooks else JobWebhooks()
-    event = _event(tx, job, wish.user_metadata)
-    targets = [Target(uri) for uri in wish.uris] or _subscribers(tx, event.type)
+    """Queues the event of a finished job for the addresses it named, or for all subscribers."""
+    config = msgspec.json.decode(job.webhooks, type=JobWebhooks) if job.webhooks else JobWebhooks()
+    event = _event(tx, job, config.user_metadata)
+    targets = [Target(uri) for uri in config.uris] or _subscribers(tx, event.type)
     for target in targets:
-        post(tx, target, event)
+        queue_event(tx, target, event)
 
 
-def ping(tx: Transaction, webhook: str, uri: str) -> None:
+def queue_ping(tx: Transaction, webhook: str, uri: str) -> None:
     event = Event(type=PING, version="v1", timestamp=encode_time(tx.now), data=EventData(id=webhook))
-    post(tx, Target(uri, webhook), event)
+    queue_event(tx, Target(uri, webhook), event)
 
 
-def post(tx: Transaction, target: Target, event: Event) -> None:
-    """Puts the event up. However often it is sent, its id stays the same."""
+def queue_event(tx: Transaction, target: Target, event: Event) -> None:
+    """Queues one event. Its id stays the same over all attempts."""
     delivery = f"msg_{make_id(27)}"
     tx.change(
         "INSERT INTO delivery (id, webhook, uri, body, created, due) VALUES (?, ?, ?, ?, ?, ?)",

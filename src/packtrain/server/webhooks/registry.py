@@ -1,4 +1,4 @@
-"""The registered webhooks: what the store knows of them, and the verbs that change it."""
+"""Registered webhooks: their rows in the store, and the operations on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ..._wire.gemini.webhooks import SECRET, WebhookState
 from ..files import make_id
-from .events import ping
+from .events import queue_ping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..transactions import Transaction
 
-#: Seconds for which a former secret may still be needed after a rotation.
+#: Seconds for which an old secret stays valid after a rotation.
 GRACE = 24 * 3600.0
 SECRET_BYTES = 32
 
@@ -50,13 +50,13 @@ class StoredWebhook(Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(self.events, type=list[str])
 
     def secrets_at(self, now: float) -> list[StoredSecret]:
-        """Those that are good then, the newest first."""
-        known = msgspec.json.decode(self.secrets, type=list[StoredSecret])
-        return [secret for secret in known if secret.expires is None or secret.expires > now]
+        """The secrets valid at ``now``, newest first."""
+        secrets = msgspec.json.decode(self.secrets, type=list[StoredSecret])
+        return [secret for secret in secrets if secret.expires is None or secret.expires > now]
 
 
 class WebhookChanges(Struct, frozen=True, kw_only=True, rename="camel"):
-    """None stays as it is."""
+    """None means unchanged."""
 
     name: str | None = None
     uri: str | None = None
@@ -65,7 +65,7 @@ class WebhookChanges(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class WebhookRegistry:
-    """The verbs."""
+    """Operations on webhooks."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -77,24 +77,24 @@ class WebhookRegistry:
         return await self._store.transact(lambda tx: find_webhook(tx, id))
 
     async def page(self, window: Window) -> list[StoredWebhook]:
-        """One more than the window takes, where there are more."""
+        """Up to one more than the window's size."""
         newest = "SELECT * FROM webhook WHERE seq < ? ORDER BY seq DESC LIMIT ?"
         return await self._store.transact(lambda tx: tx.rows(StoredWebhook, newest, window.before, window.size + 1))
 
     async def update(self, id: str, changes: WebhookChanges) -> StoredWebhook | None:
-        """None when there is no such webhook. What waits goes to the new address; once disabled, to nobody."""
+        """None when there is no such webhook. Pending events go to the new address; disabling drops them."""
         return await self._store.transact(lambda tx: _update(tx, id, changes))
 
     async def delete(self, id: str) -> bool:
-        """Also forgets what waits to be sent there; False when there is no such webhook."""
+        """Deletes the webhook and its pending events; False when there is no such webhook."""
         return await self._store.transact(lambda tx: bool(tx.change("DELETE FROM webhook WHERE id = ?", id)))
 
     async def ping(self, id: str) -> bool:
-        """Puts an event up for it; False when there is no such webhook."""
+        """Queues a ping event; False when there is no such webhook."""
         return await self._store.transact(lambda tx: _ping(tx, id))
 
     async def rotate(self, id: str, *, at_once: bool) -> str | None:
-        """A new secret; the former ones are void after a day, or ``at_once``. None when there is no such webhook."""
+        """A new secret; old ones expire after a day, or ``at_once``. None when there is no such webhook."""
         return await self._store.transact(lambda tx: _rotate(tx, id, at_once=at_once))
 
 
@@ -144,7 +144,7 @@ class _Waiting(Struct, frozen=True):
 
 
 def drop_waiting(tx: Transaction, webhook: str) -> None:
-    """What waits to be sent to it is not sent any more."""
+    """Drops the pending events of the webhook."""
     waiting = tx.rows(_Waiting, "SELECT id, failures FROM delivery WHERE webhook = ?", webhook)
     tx.change("DELETE FROM delivery WHERE webhook = ?", webhook)
     for delivery in waiting:
@@ -154,7 +154,7 @@ def drop_waiting(tx: Transaction, webhook: str) -> None:
 def _ping(tx: Transaction, id: str) -> bool:
     webhook = find_webhook(tx, id)
     if webhook:
-        ping(tx, webhook.id, webhook.uri)
+        queue_ping(tx, webhook.id, webhook.uri)
     return webhook is not None
 
 
@@ -163,13 +163,13 @@ def _rotate(tx: Transaction, id: str, *, at_once: bool) -> str | None:
     if webhook is None:
         return None
     new = _make_secret()
-    former = [] if at_once else [_ending(secret, tx.now + GRACE) for secret in webhook.secrets_at(tx.now)]
-    known = _text([StoredSecret(new), *former])
-    tx.change("UPDATE webhook SET secrets = ?, updated = ? WHERE id = ?", known, tx.now, id)
+    old = [] if at_once else [_expiring(secret, tx.now + GRACE) for secret in webhook.secrets_at(tx.now)]
+    stored = _text([StoredSecret(new), *old])
+    tx.change("UPDATE webhook SET secrets = ?, updated = ? WHERE id = ?", stored, tx.now, id)
     return new
 
 
-def _ending(secret: StoredSecret, end: float) -> StoredSecret:
+def _expiring(secret: StoredSecret, end: float) -> StoredSecret:
     return secret if secret.expires is not None else StoredSecret(secret.secret, end)
 
 

@@ -1,6 +1,6 @@
-"""Brings events to their receivers, beside everything else that the service does.
+"""Background sender of webhook events.
 
-To one address there is one call at a time, so that a receiver that is slow or gone holds up its own events alone.
+One call at a time per address, so that a slow or dead receiver delays only its own events.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Addresses that are called side by side.
+#: Addresses called concurrently.
 WORKERS = 8
-#: Seconds that a receiver may take for its answer.
+#: Seconds until a receiver must have responded.
 TIMEOUT = 10.0
-#: Seconds for which a signature is good, and by whom it is.
-LIFE = 300
+#: Seconds for which a signature is valid, and its issuer.
+SIGNATURE_LIFE = 300
 ISSUER = "packtrain"
 
 
 class WebhookSender:
-    """``run`` works beside the service."""
+    """``run`` is a background task of the service."""
 
     def __init__(self, store: Store, deliveries: Deliveries, keys: SigningKeys, destinations: Destinations) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class WebhookSender:
         self._busy: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled. What a former service left undelivered comes first."""
+        """Delivers until cancelled. Deliveries left by an earlier process come first."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with aiohttp.ClientSession(timeout=timeout) as session, anyio.create_task_group() as tasks:
             for _ in range(WORKERS):
@@ -57,8 +57,8 @@ class WebhookSender:
             changed = self._store.changed  # taken before the look, so that nothing is missed in between
             delivery = await self._claim()
             if delivery is None:
-                pause = await self._deliveries.pause(self._busy)
-                with anyio.move_on_after(math.inf if pause is None else pause):
+                delay = await self._deliveries.next_delay(self._busy)
+                with anyio.move_on_after(math.inf if delay is None else delay):
                     await changed.wait()
                 continue
             try:
@@ -76,22 +76,24 @@ class WebhookSender:
     async def _deliver(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
         problem = await self._send(session, delivery)
         if problem is None:
-            await self._deliveries.arrived(delivery)
+            await self._deliveries.delivered(delivery)
             return
         extra = {"action": "webhook_failed", "id": delivery.id}
-        _log.warning("event %s did not arrive, try %d: %s", delivery.id, delivery.failures + 1, problem, extra=extra)
+        _log.warning(
+            "event %s was not delivered, attempt %d: %s", delivery.id, delivery.failures + 1, problem, extra=extra
+        )
         await self._deliveries.failed(delivery, random.random())  # noqa: S311 - spreads waits, guards nothing
 
     async def _send(self, session: aiohttp.ClientSession, delivery: Delivery) -> str | None:
-        """What went wrong, if anything did. Redirects are not followed: nobody allowed where they lead."""
+        """The problem, or None on success. Redirects are not followed: their targets may not be allowed."""
         if not self._destinations.allow(delivery.uri):
-            return "the operator does not allow the address any more"
+            return "the address is not allowed any more"
         headers = await self._headers(delivery)
         try:
             async with session.post(
                 delivery.uri, data=delivery.body, headers=headers, allow_redirects=False
             ) as response:
-                return None if 200 <= response.status < 300 else f"the answer is {response.status}"
+                return None if 200 <= response.status < 300 else f"the response is {response.status}"
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
 
@@ -108,7 +110,14 @@ class WebhookSender:
     async def _signature(self, delivery: Delivery, now: int) -> str:
         if delivery.webhook is None:
             event = msgspec.json.decode(delivery.body, type=dict[str, msgspec.Raw])
-            claims = {"iss": ISSUER, "aud": delivery.uri, "iat": now, "exp": now + LIFE, "jti": delivery.id, **event}
+            claims = {
+                "iss": ISSUER,
+                "aud": delivery.uri,
+                "iat": now,
+                "exp": now + SIGNATURE_LIFE,
+                "jti": delivery.id,
+                **event,
+            }
             return await self._keys.sign(claims)
-        known = await self._deliveries.secrets(delivery)
-        return " ".join(sign(secret, id=delivery.id, timestamp=now, body=delivery.body) for secret in known)
+        secrets = await self._deliveries.secrets(delivery)
+        return " ".join(sign(secret, id=delivery.id, timestamp=now, body=delivery.body) for secret in secrets)

@@ -1,4 +1,4 @@
-"""The key pair that signs the events which jobs ask for: RS256, with the public half at /.well-known/jwks.json."""
+"""Key pair that signs the events of jobs: RS256, with the public key at /.well-known/jwks.json."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class StoredKey(Struct, frozen=True):
 
 
 class SigningKeys:
-    """The verbs. The key is made when it is first needed, and kept."""
+    """Operations on the key, which is created when first needed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def prepare(self) -> StoredKey:
-        """Raises Refusal 501 where the package for it is not installed."""
-        if known := await self._store.transact(_find):
-            return known
+        """The key, created if missing. Raises HttpError 501 without the optional package."""
+        if key := await self._store.transact(_find):
+            return key
         new = StoredKey(make_id(16), await to_thread.run_sync(_make))
         return await self._store.transact(lambda tx: _keep(tx, new))
 
     async def public(self) -> list[dict[str, str]]:
-        """As a list of JWKs."""
-        known = await self._store.transact(_find)
-        return [await to_thread.run_sync(_public, known)] if known else []
+        """Public keys as JWKs."""
+        key = await self._store.transact(_find)
+        return [await to_thread.run_sync(_public, key)] if key else []
 
     async def sign(self, claims: Mapping[str, object]) -> str:
-        """A JWT."""
+        """The claims as a signed JWT."""
         return await to_thread.run_sync(_sign, await self.prepare(), claims)
 
 
@@ -57,14 +57,14 @@ def _find(tx: Transaction) -> StoredKey | None:
 
 
 def _keep(tx: Transaction, new: StoredKey) -> StoredKey:
-    """The one that is kept: another call may have made one meanwhile."""
-    if known := _find(tx):
-        return known
+    """Stores the key, unless another call has stored one meanwhile; returns the stored one."""
+    if stored := _find(tx):
+        return stored
     tx.change("INSERT INTO signing_key (id, pem) VALUES (?, ?)", new.id, new.pem)
     return new
 
 
-# The package is an extra: imported where it is needed.
+# The package is an optional extra, so it is imported in functions.
 
 
 def _make() -> bytes:
@@ -72,7 +72,7 @@ def _make() -> bytes:
         from cryptography.hazmat.primitives.asymmetric import rsa
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     except ImportError as error:
-        message = "webhooks of single jobs need the extra packtrain[webhooks]; registered webhooks work without it."
+        message = "Webhooks of single jobs need the extra packtrain[webhooks]; registered webhooks work without it."
         raise HttpError(501, message) from error
     key = rsa.generate_private_key(EXPONENT, BITS)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -82,9 +82,9 @@ def _load(key: StoredKey) -> RSAPrivateKey:
     from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    found = load_pem_private_key(key.pem, None)
-    assert isinstance(found, rsa.RSAPrivateKey)
-    return found
+    private_key = load_pem_private_key(key.pem, None)
+    assert isinstance(private_key, rsa.RSAPrivateKey)
+    return private_key
 
 
 def _public(key: StoredKey) -> dict[str, str]:
@@ -103,5 +103,5 @@ def _sign(key: StoredKey, claims: Mapping[str, object]) -> str:
 
 
 def _base64(data: bytes) -> str:
-    """As JOSE has it: for addresses, and without the padding."""
+    """URL-safe base64 without padding, as in JOSE."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,1 +1,1 @@
-"""The Gemini wire of the service: v1, v1beta and v1alpha alike."""
+"""Gemini wire: v1, v1beta and v1alpha are served alike."""

@@ -35,7 +35,7 @@ from ...replies import HttpError, json_response
 from ...routing import Route
 from .files import send_blob
 from .json_body import VERSION, apply_update_mask, check_utf8, member, members, object_member, read_body, strict_json
-from .webhooks import read_wish
+from .webhooks import read_webhook_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ...webhooks.destinations import Destinations
     from ...webhooks.signing_keys import SigningKeys
 
-#: Of a create with inline requests, as the real service has it.
+#: Most bytes of a create with inline requests, as in the real service.
 MAX_CREATE_BYTES = 20 * MIB
 BATCH = r"/(batches/[^/:]+)"
 PACKAGE = "type.googleapis.com/google.ai.generativelanguage.v1main."
@@ -55,16 +55,16 @@ PACKAGE = "type.googleapis.com/google.ai.generativelanguage.v1main."
 _TASKS = {method: task for task, method in METHODS.items()}
 _UPDATES: dict[str, Task] = {f"update{TYPES[task]}": task for task in METHODS}
 CHANGEABLE = ("displayName", "priority")
-#: What an int64 holds.
+#: Of an int64.
 MAX_PRIORITY = 2**63 - 1
 
 
-#: Stands for the inside of a list of results. No JSON text has this byte.
+#: Placeholder for the inline results. This byte never occurs in JSON text.
 _RESULTS_MARK = b"\0"
 
 
 def operation(job: StoredJob, output: Output | None = None) -> Operation:
-    """``done`` and ``response`` are left out until the end; the output stands in the metadata as well."""
+    """The job as an Operation. ``done`` and ``response`` appear at the end; the metadata repeats the output."""
     ended = job.ended is not None
     kind = PACKAGE + TYPES[job.task]
     succeeded = job.state is JobState.SUCCEEDED
@@ -96,7 +96,7 @@ def _response(kind: str, output: Output) -> Wrapped:
 
 
 def operation_of(job: StoredJob) -> Operation:
-    """With its results file if it has one, but without inline results."""
+    """The job with its result file, without inline results."""
     return operation(job, Output(responses_file=job.result) if job.result and not job.inline else None)
 
 
@@ -114,7 +114,7 @@ def _count(number: int) -> str:
 
 
 class BatchRoutes:
-    """The handlers. ``wake`` tells the runner that there is work."""
+    """The handlers. ``wake`` announces a new job to the runner."""
 
     def __init__(
         self, jobs: Jobs, blobs: Blobs, wake: Callable[[], None], *, keys: SigningKeys, destinations: Destinations
@@ -140,26 +140,26 @@ class BatchRoutes:
         ]
 
     async def create(self, request: web.Request, model: str, method: str) -> web.Response:
-        order = await to_thread.run_sync(_read_create, await read_body(request, MAX_CREATE_BYTES))
-        webhooks = await self._webhooks(order.webhooks)
+        create = await to_thread.run_sync(_read_create, await read_body(request, MAX_CREATE_BYTES))
+        webhooks = await self._webhook_config(create.webhooks)
         new = NewJob(
             model=model,
             task=_TASKS[method],
-            display_name=order.display_name,
-            file=order.file,
+            display_name=create.display_name,
+            file=create.file,
             webhooks=webhooks,
-            priority=order.priority,
+            priority=create.priority,
         )
-        job = await (self._jobs.create(new) if new.file else self._jobs.create_inline(new, order.requests))
+        job = await (self._jobs.create(new) if new.file else self._jobs.create_inline(new, create.requests))
         self._wake()
         return json_response(operation_of(job))
 
-    async def _webhooks(self, config: Mapping[str, Raw]) -> str:
-        """As the job keeps them. Raises Refusal."""
-        wish = read_wish(config, self._destinations)
-        if wish.uris:
+    async def _webhook_config(self, config: Mapping[str, Raw]) -> str:
+        """The configuration as the job stores it. Raises HttpError."""
+        webhooks = read_webhook_config(config, self._destinations)
+        if webhooks.uris:
             await self._keys.prepare()
-        return msgspec.json.encode(wish).decode() if config else ""
+        return msgspec.json.encode(webhooks).decode() if config else ""
 
     async def get(self, request: web.Request, name: str) -> web.StreamResponse:
         job = await self._jobs.get(name)
@@ -170,7 +170,7 @@ class BatchRoutes:
             return json_response(operation_of(job))
         try:
             blob = await to_thread.run_sync(self._blobs.reader, results.blob)
-        except FileNotFoundError:  # deleted meanwhile, as a rule
+        except FileNotFoundError:  # usually deleted meanwhile
             if await self._jobs.results(job):
                 raise
             return await self.get(request, name)
@@ -178,7 +178,7 @@ class BatchRoutes:
             return await self._inlined(request, job, blob, results.bytes)
 
     async def _inlined(self, request: web.Request, job: StoredJob, blob: BinaryIO, length: int) -> web.StreamResponse:
-        """The results twice, as the real service has them, from the disk."""
+        """Streams the results from disk, twice, as the real service does."""
         inlined = Output(inlined_responses={"inlinedResponses": Raw(b"[%b]" % _RESULTS_MARK)})
         head, *rest = msgspec.json.encode(operation(job, inlined)).split(_RESULTS_MARK)
         size = length - len(SEPARATOR)
@@ -222,7 +222,7 @@ class BatchRoutes:
 
 
 class CreateRequest(Struct, frozen=True, kw_only=True):
-    """What a create asks for: a file, or requests as lines."""
+    """Decoded create call: a file name, or requests as lines."""
 
     display_name: str
     file: str
@@ -232,7 +232,7 @@ class CreateRequest(Struct, frozen=True, kw_only=True):
 
 
 def _read_create(body: bytes) -> CreateRequest:
-    """Raises Refusal 400."""
+    """Raises HttpError 400."""
     check_utf8(body)
     batch = object_member(members(strict_json(body)), "batch")
     config = object_member(batch, "inputConfig")
@@ -250,7 +250,7 @@ def _read_create(body: bytes) -> CreateRequest:
 
 
 def _read_priority(found: Mapping[str, Raw]) -> int:
-    """An int64, as a number or as text. Raises Refusal 400."""
+    """An int64, as a number or as text. Raises HttpError 400."""
     text = bytes(found.get("priority", b"0")).strip(b'"')
     if not re.fullmatch(b"-?[0-9]{1,19}", text) or abs(priority := int(text)) > MAX_PRIORITY:
         raise HttpError(400, "batch.priority is not an int64.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...files import Files, StoredFile
 
 FILE = r"/(files/[^/:]+)"
-#: The longest id that the real service deletes; it refuses the longer ones of its own outputs.
+#: Longest id that a delete accepts; the real service refuses the longer ids of result files.
 MAX_DELETE_ID = 40
 
 
@@ -98,7 +98,7 @@ class FileRoutes:
         try:
             return await to_thread.run_sync(self._blobs.reader, file.blob)
         except FileNotFoundError:
-            await self._known(file.name)  # deleted meanwhile, as a rule
+            await self._known(file.name)  # usually deleted meanwhile
             raise
 
     async def _known(self, name: str) -> StoredFile:
@@ -109,7 +109,7 @@ class FileRoutes:
 
 
 def _missing(name: str) -> HttpError:
-    """The real service doesn't tell what is gone from what belongs to others."""
+    """The real service does not distinguish missing files from those of other projects."""
     return HttpError(403, f"You do not have permission to access the File {name} or it may not exist.")
 
 
@@ -126,15 +126,15 @@ def _etag(file: StoredFile) -> str:
 
 
 def _range(request: web.Request, file: StoredFile) -> tuple[int, int, bool]:
-    """First byte, the byte after the last, and whether that is a part. Raises Refusal 416."""
+    """Start and end offset, and whether the response is partial. Raises HttpError 416."""
     if "Range" not in request.headers or request.headers.get("If-Range", _etag(file)) != _etag(file):
         return 0, file.bytes, False
     try:
-        asked = request.http_range
+        requested = request.http_range
     except ValueError:
-        # What we can't read counts as not asked, as HTTP has it.
+        # HTTP ignores a malformed Range header.
         return 0, file.bytes, False
-    start, stop, _ = asked.indices(file.bytes)
+    start, stop, _ = requested.indices(file.bytes)
     if start >= stop:
         headers = {"Content-Range": f"bytes */{file.bytes}"}
         raise HttpError(416, f"The range begins beyond the {file.bytes} bytes of the file.", headers=headers)
@@ -142,7 +142,7 @@ def _range(request: web.Request, file: StoredFile) -> tuple[int, int, bool]:
 
 
 async def send_blob(response: web.StreamResponse, blob: BinaryIO, start: int, stop: int) -> None:
-    """Raises ConnectionError when it cannot go on: with the head gone out, no other answer is left."""
+    """Sends a range of the blob. Raises ConnectionError on a read error: the response has already started."""
     try:
         await to_thread.run_sync(blob.seek, start)
         while start < stop:

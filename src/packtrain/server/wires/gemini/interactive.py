@@ -1,4 +1,4 @@
-"""The calls that are answered at once, by the same backend as the jobs."""
+"""Interactive calls, answered by the backend of the jobs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ...._model import Task
     from ...backends.backend import Backend
 
-#: Of one call, as the real service has it.
+#: Most bytes of one call, as in the real service.
 MAX_CALL_BYTES = 20 * MIB
-#: Texts of one call for several embeddings.
+#: Most requests in one batchEmbedContents call.
 MAX_EMBEDDINGS = 100
 
 
@@ -74,34 +74,34 @@ class ModelRoutes:
         if not 0 < len(requests) <= MAX_EMBEDDINGS:
             raise HttpError(400, f"requests: give 1 to {MAX_EMBEDDINGS}, not {len(requests)}.")
         answers = await self._answer(requests, "embed", model)
-        return json_response({"embeddings": [_embedding_in(found) for found in answers]})
+        return json_response({"embeddings": [_embedding_in(one) for one in answers]})
 
     async def count(self, request: web.Request, model: str) -> web.Response:
-        """An estimate: the models' own tokens are not known here."""
-        found = await _members(request)
-        inside = object_member(found, "generateContentRequest") or found
-        contents = member(inside, "contents", list[Content], [])
+        """An estimate: the models' tokenizers are not available here."""
+        body = await _members(request)
+        generate_request = object_member(body, "generateContentRequest") or body
+        contents = member(generate_request, "contents", list[Content], [])
         return json_response({"totalTokens": sum(count_tokens(content.text) for content in contents)})
 
     async def _one(self, request: web.Request, task: Task, model: str) -> web.Response:
         body = await _read(request)
-        (found,) = await self._answer([Raw(body)], task, model)
-        return json_response(Raw(found))
+        (response,) = await self._answer([Raw(body)], task, model)
+        return json_response(Raw(response))
 
     async def _answer(self, requests: Sequence[Raw], task: Task, model: str) -> list[bytes]:
-        """Raises Refusal for the first request that has no answer."""
-        return [_given(found) for found in await self._backend.answer(requests, task=task, model=model)]
+        """Raises HttpError for the first request that failed."""
+        return [_checked(one) for one in await self._backend.answer(requests, task=task, model=model)]
 
 
-def _given(found: bytes | RowError) -> bytes:
-    if isinstance(found, RowError):
-        raise HttpError(HTTP_STATUS.get(found.code or 0, 500), found.message or "The backend gave no reason.")
-    return found
+def _checked(answer: bytes | RowError) -> bytes:
+    if isinstance(answer, RowError):
+        raise HttpError(HTTP_STATUS.get(answer.code or 0, 500), answer.message or "The backend gave no reason.")
+    return answer
 
 
-def _embedding_in(found: bytes) -> Raw:
+def _embedding_in(answer: bytes) -> Raw:
     try:
-        return _embedding_of(found).embedding
+        return _embedding_of(answer).embedding
     except msgspec.DecodeError as error:
         raise HttpError(500, f"The backend's answer has no embedding: {error}.") from error
 

@@ -1,4 +1,4 @@
-"""Request bodies: every member in camelCase or snake_case, and what is not read stays raw."""
+"""JSON request bodies: members in camelCase or snake_case, undecoded until they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSION = r"/v1(?:beta|alpha)?"
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body. Raises Refusal 400 as soon as it is longer than ``limit``, 503 when there is no room for it."""
+    """The whole body. Raises HttpError 400 beyond ``limit`` bytes, 503 when the memory for bodies is full."""
     if (request.content_length or 0) > limit:
         raise HttpError(400, _EXCESS.format(limit))
     pieces: list[bytes] = []
@@ -39,21 +39,21 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
 
 def check_utf8(body: bytes) -> None:
-    """Raises Refusal 400. Members that stay raw are not decoded, so that nobody else would notice."""
+    """Raises HttpError 400 for invalid UTF-8, which undecoded members could contain."""
     try:
         str(body, "utf-8")
     except UnicodeDecodeError as error:
         raise HttpError(400, f"Invalid JSON payload: the body is not UTF-8: {error}.") from error
 
 
-#: A string in either kind of quotes; one that does not end goes to the end, so that the search stays linear.
+#: A string in single or double quotes. An unterminated one extends to the end, which keeps the search linear.
 _STRING = re.compile(rb"""\"(?:[^\"\\]|\\.)*+(?:\"|\\?\Z)|'((?:[^'\\]|\\.)*+)(?:'|\\?\Z)""", re.DOTALL)
 
 
 def strict_json(body: bytes) -> bytes:
-    """JSON with strings in single quotes, as the guide's samples for the command line have them, made strict.
+    """Converts single-quoted strings, as in the guide's curl samples, to JSON strings. Other text is unchanged.
 
-    The real service takes it. Other text comes back as it is.
+    The real service accepts them.
     """
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
@@ -62,15 +62,15 @@ def strict_json(body: bytes) -> bytes:
     return body
 
 
-def _requoted(found: re.Match[bytes]) -> bytes:
-    inside = found[1]
-    if inside is None:
-        return found[0]
-    return b'"%b"' % inside.replace(b"\\'", b"'").replace(b'\\"', b'"').replace(b'"', b'\\"')
+def _requoted(matched: re.Match[bytes]) -> bytes:
+    content = matched[1]
+    if content is None:
+        return matched[0]
+    return b'"%b"' % content.replace(b"\\'", b"'").replace(b'\\"', b'"').replace(b'"', b'\\"')
 
 
 def members(raw: bytes | msgspec.Raw) -> Mapping[str, msgspec.Raw]:
-    """The members of one object, by their names in camelCase. Raises Refusal 400."""
+    """The members of one object, by their names in camelCase. Raises HttpError 400."""
     found = _decode(raw, dict[str, msgspec.Raw], "the body")
     return {_camel(name): value for name, value in found.items()}
 
@@ -84,23 +84,23 @@ def object_member(found: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, m
 
 
 def decode_members(found: Mapping[str, msgspec.Raw], kind: type[T]) -> T:
-    """All members at once. Raises Refusal 400."""
+    """Decodes all members as one struct. Raises HttpError 400."""
     return _decode(msgspec.json.encode(found), kind, "the body")
 
 
 def apply_update_mask(
     found: Mapping[str, msgspec.Raw], query: Mapping[str, str], allowed: Collection[str]
 ) -> Mapping[str, msgspec.Raw]:
-    """What an update is to change: what ``updateMask`` names, or without one all there is that may be changed.
+    """The members that an update changes: those in ``updateMask``, or without one all allowed members of the body.
 
-    Raises Refusal 400 for a name that may not be changed, and for one that the body does not have.
+    Raises HttpError 400 for a name that is not allowed or not in the body.
     """
     mask = query.get("updateMask") or query.get("update_mask") or "*"
     names = {_camel(name.strip()) for name in mask.split(",")} if mask != "*" else set(found) & set(allowed)
     if not names <= set(allowed):
-        raise HttpError(400, f"updateMask: what can be changed is {', '.join(allowed)}.")
+        raise HttpError(400, f"updateMask: give some of {', '.join(allowed)}.")
     if not names <= set(found):
-        raise HttpError(400, f"updateMask names {', '.join(sorted(names - set(found)))}, which the body does not have.")
+        raise HttpError(400, f"updateMask names {', '.join(sorted(names - set(found)))}, not in the body.")
     return {name: found[name] for name in names}
 
 
@@ -112,4 +112,4 @@ def _decode(raw: bytes | msgspec.Raw, kind: type[T], what: str) -> T:
 
 
 def _camel(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+    return re.sub(r"_([a-z])", lambda matched: matched[1].upper(), name)

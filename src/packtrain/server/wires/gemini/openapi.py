@@ -1,6 +1,6 @@
-"""What the operations of this wire take and give. Every member is taken in camelCase and in snake_case.
+"""Operations table of the Gemini wire.
 
-The structs here say what handlers read member by member, in either spelling.
+The structs describe bodies that the handlers read member by member, in camelCase or snake_case.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Name = Annotated[str, Meta(max_length=MAX_NAME)]
 
 
 class WebhookConfig(Struct, frozen=True, rename="camel"):
-    """Who shall hear of a job's end. With ``uris``, the registered webhooks do not."""
+    """Receivers of a job's event. With ``uris``, registered webhooks get no event."""
 
     uris: Annotated[list[str], Meta(max_length=MAX_URIS)] | UnsetType = UNSET
     user_metadata: dict[str, Any] | UnsetType = UNSET
@@ -75,13 +75,13 @@ class UploadStart(Struct, frozen=True):
 
 
 class Received(Struct, frozen=True):
-    """The file, once it is whole."""
+    """The file, once it is complete."""
 
     file: FileBody | UnsetType = UNSET
 
 
 class InlineRequest(Struct, frozen=True):
-    """``metadata`` comes back with the answer."""
+    """``metadata`` is returned with the answer."""
 
     request: dict[str, Any]
     metadata: dict[str, Any] | UnsetType = UNSET
@@ -96,7 +96,7 @@ Priority = int | Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")]
 
 
 class JobInput(Struct, frozen=True, rename="camel"):
-    """One of the two."""
+    """Either of the two members."""
 
     file_name: str | UnsetType = UNSET
     requests: InlineRequests | UnsetType = UNSET
@@ -127,7 +127,7 @@ class Embeddings(Struct, frozen=True):
 
 
 class CountRequest(Struct, frozen=True, rename="camel"):
-    """Either; ``generateContentRequest`` counts for more."""
+    """Either member; ``generateContentRequest`` takes precedence."""
 
     contents: list[Content] = []
     generate_content_request: GenerateRequest | UnsetType = UNSET
@@ -143,7 +143,7 @@ PAGE = (
 )
 UPLOAD_ID = Parameter("upload_id", "query", TEXT, required=True)
 OFFSET = Parameter("X-Goog-Upload-Offset", "header", {"type": "integer", "minimum": 0})
-#: In this order.
+#: The parts in this order.
 WHOLE: Shape = {
     "type": "object",
     "required": ["description", "content"],
@@ -158,7 +158,7 @@ def _one_of(name: str, place: Any, *words: str) -> Parameter:
 OPERATIONS = {
     "upload.start": Operation(
         route="POST /upload/v1beta/files",
-        summary="Begin a resumable upload; the answer's headers say where its bytes go",
+        summary="Start a resumable upload; the response headers hold its URL",
         parameters=[_one_of("X-Goog-Upload-Command", "header", "start")],
         request_body=(JSON, UploadStart),
         response=NOTHING,
@@ -166,7 +166,7 @@ OPERATIONS = {
     ),
     "upload.data": Operation(
         route="POST /upload/v1beta/files#data",
-        summary="Send bytes of an upload, finish it, cancel it, or ask how far it is; the upload's id is the key",
+        summary="Send content, finish, cancel or query an upload; authorised by the upload id",
         parameters=[
             UPLOAD_ID,
             _one_of("X-Goog-Upload-Command", "header", "upload", "upload, finalize", "finalize", "query", "cancel"),
@@ -179,7 +179,7 @@ OPERATIONS = {
     ),
     "upload.raw": Operation(
         route="POST /upload/v1beta/files#raw",
-        summary="A file in one call, of the bytes alone",
+        summary="Upload a file in one call, content only",
         parameters=[
             _one_of("X-Goog-Upload-Protocol", "header", "raw"),
             Parameter("X-Goog-Upload-File-Name", "header", TEXT),
@@ -189,7 +189,7 @@ OPERATIONS = {
     ),
     "upload.multipart": Operation(
         route="POST /upload/v1beta/files#multipart",
-        summary="A file in one call, its description in JSON before the bytes",
+        summary="Upload a file in one call, JSON metadata before the content",
         parameters=[_one_of("X-Goog-Upload-Protocol", "header", "multipart")],
         request_body=("multipart/related", WHOLE),
         response=Uploaded,
@@ -200,16 +200,19 @@ OPERATIONS = {
     "files.get": Operation(route="GET /v1beta/files/{file}", summary="One file", response=FileBody),
     "files.delete": Operation(route="DELETE /v1beta/files/{file}", summary="Delete a file", response=NOTHING),
     "files.download": Operation(
-        route="GET /v1beta/files/{file}:download", summary="The bytes of a file", parameters=[RANGE], response=None
+        route="GET /v1beta/files/{file}:download", summary="Download a file", parameters=[RANGE], response=None
     ),
     "batches.create": Operation(
-        route="POST /v1beta/models/{model}:{method}", summary="Make a job", request_body=(JSON, NewBatch), response=Job
+        route="POST /v1beta/models/{model}:{method}",
+        summary="Create a job",
+        request_body=(JSON, NewBatch),
+        response=Job,
     ),
     "batches.list": Operation(
         route="GET /v1beta/batches", summary="Jobs, newest first", parameters=PAGE, response=OperationPage
     ),
     "batches.get": Operation(
-        route="GET /v1beta/batches/{batch}", summary="One job, with its inline results twice", response=Job
+        route="GET /v1beta/batches/{batch}", summary="One job, with its inline results repeated", response=Job
     ),
     "batches.update": Operation(
         route="PATCH /v1beta/batches/{batch}:updateGenerateContentBatch",
@@ -226,25 +229,25 @@ OPERATIONS = {
     ),
     "models.generateContent": Operation(
         route="POST /v1beta/models/{model}:generateContent",
-        summary="An answer at once; a backend gets the body as it came",
+        summary="Generate content; the backend gets the body unchanged",
         request_body=(JSON, GenerateRequest),
         response=GenerateResponse,
     ),
     "models.embedContent": Operation(
         route="POST /v1beta/models/{model}:embedContent",
-        summary="A vector at once",
+        summary="Embed one content",
         request_body=(JSON, EmbedRequest),
         response=EmbedResponse,
     ),
     "models.batchEmbedContents": Operation(
         route="POST /v1beta/models/{model}:batchEmbedContents",
-        summary="Several vectors at once",
+        summary="Embed several contents",
         request_body=(JSON, EmbedRequests),
         response=Embeddings,
     ),
     "models.countTokens": Operation(
         route="POST /v1beta/models/{model}:countTokens",
-        summary="An estimate of the tokens",
+        summary="Estimate the number of tokens",
         request_body=(JSON, CountRequest),
         response=TokenCount,
     ),
@@ -265,7 +268,7 @@ MASK = Parameter("update_mask", "query", TEXT, description=f"Some of {', '.join(
 WEBHOOK_OPERATIONS = {
     "webhooks.create": Operation(
         route="POST /v1beta/webhooks",
-        summary="Register a webhook; its secret is shown in this answer alone",
+        summary="Register a webhook; only this response shows the whole secret",
         request_body=(JSON, NewWebhook),
         response=Webhook,
     ),
@@ -281,18 +284,16 @@ WEBHOOK_OPERATIONS = {
         response=Webhook,
     ),
     "webhooks.delete": Operation(route=f"DELETE {WEBHOOK}", summary="Delete a webhook", response=NOTHING),
-    "webhooks.ping": Operation(
-        route=f"POST {WEBHOOK}:ping", summary="Send it an event of the type ping", response=NOTHING
-    ),
+    "webhooks.ping": Operation(route=f"POST {WEBHOOK}:ping", summary="Send a ping event", response=NOTHING),
     "webhooks.rotate": Operation(
         route=f"POST {WEBHOOK}:rotateSigningSecret",
-        summary="A new secret; the former ones sign for another day, or no more",
+        summary="Create a new secret; old ones stay valid for a day, or are revoked",
         request_body=(JSON, Rotation),
         response=NewSecret,
     ),
     "webhooks.keys": Operation(
         route="GET /.well-known/jwks.json",
-        summary="The keys that sign the events which jobs ask for",
+        summary="Public keys that sign the events of jobs",
         response=PublicKeys,
         keyless=True,
     ),
@@ -302,7 +303,7 @@ GEMINI = Wire(
     name="Gemini",
     operations=OPERATIONS | WEBHOOK_OPERATIONS,
     error=Envelope,
-    parts={
+    path_parameters={
         "file": {"type": "string", "pattern": "^[^/:]+$"},
         "batch": {"type": "string", "pattern": "^[^/:]+$"},
         "model": {"type": "string", "pattern": "^[^/:]+$"},

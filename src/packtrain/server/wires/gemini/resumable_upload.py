@@ -1,6 +1,6 @@
 """Resumable uploads, the ``X-Goog-Upload-*`` protocol.
 
-Refusals of data calls carry no status header: ``active`` on one would make the official SDK skip the chunk.
+Errors of data calls carry no status header: ``active`` would make the official SDK skip the chunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .json_body import VERSION, member, members, object_member, strict_json
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from ...files import Files, Session, StoredFile
+    from ...files import Files, StoredFile, UploadSession
     from ...uploads import ActiveUploads, UploadReceiver
 
 MAX_DISPLAY_NAME = 512
@@ -40,7 +40,7 @@ class UploadRoutes:
     def routes(self) -> list[Route]:
         path = re.compile(f"/upload{VERSION}/files")
         return [
-            # Authorised by the upload id, which nobody can guess: the SDKs send no key along.
+            # Authorised by the upload id, which cannot be guessed: the SDKs send no key.
             Route(
                 name="upload.data",
                 method="POST",
@@ -55,8 +55,10 @@ class UploadRoutes:
 
     async def start(self, request: web.Request) -> web.Response:
         if _commands(request) != {"start"}:
-            raise HttpError(400, "An upload begins with X-Goog-Upload-Protocol: resumable and command start.")
-        session = await self._files.start(read_wish(request, await request.read()))
+            raise HttpError(
+                400, "Start an upload with X-Goog-Upload-Protocol: resumable and X-Goog-Upload-Command: start."
+            )
+        session = await self._files.start(read_new_session(request, await request.read()))
         query = urlencode({"upload_id": session.id, "upload_protocol": "resumable"})
         url = f"{origin(request)}{request.path}?{query}"
         headers = {
@@ -84,10 +86,10 @@ class UploadRoutes:
                         await _receive(request, body, session, receiver, commands)
                     return await self._active(request, session, receiver, commands)
 
-    async def _final(self, request: web.Request, session: Session, commands: frozenset[str]) -> web.Response:
+    async def _final(self, request: web.Request, session: UploadSession, commands: frozenset[str]) -> web.Response:
         file = await self._files.get(session.name)
         if file is None:
-            raise HttpError(404, f"The file {session.name} of this upload is gone; start a new one.")
+            raise HttpError(404, f"The file {session.name} of this upload was deleted; start a new upload.")
         if commands == CANCEL:
             raise HttpError(400, "The upload is final; delete its file instead.")
         if "upload" in commands:
@@ -95,7 +97,7 @@ class UploadRoutes:
         return _done(request, file)
 
     async def _active(
-        self, request: web.Request, session: Session, receiver: UploadReceiver, commands: frozenset[str]
+        self, request: web.Request, session: UploadSession, receiver: UploadReceiver, commands: frozenset[str]
     ) -> web.Response:
         if commands == CANCEL:
             await self._uploads.cancel(session)
@@ -106,7 +108,7 @@ class UploadRoutes:
 
 
 async def _receive(
-    request: web.Request, body: BufferedBody, session: Session, receiver: UploadReceiver, commands: frozenset[str]
+    request: web.Request, body: BufferedBody, session: UploadSession, receiver: UploadReceiver, commands: frozenset[str]
 ) -> None:
     if _admit(request, await receiver.received(), session.size, commands) == "replay":
         return
@@ -153,8 +155,8 @@ def _number(request: web.Request, header: str) -> int | None:
     return int(text)
 
 
-def read_wish(request: web.Request, body: bytes) -> NewUploadSession:
-    """Raises Refusal 400 for a name, a size or a display name that the Files API does not take."""
+def read_new_session(request: web.Request, body: bytes) -> NewUploadSession:
+    """Decodes a start call. Raises HttpError 400 for a name, size or display name that the Files API refuses."""
     file = object_member(members(strict_json(body)), "file") if body.strip() else {}
     name = member(file, "name", str, "") or None
     if name and not CHOSEN_NAME.fullmatch(name):
@@ -166,20 +168,20 @@ def read_wish(request: web.Request, body: bytes) -> NewUploadSession:
     display_name = member(file, "displayName", str, "")
     if len(display_name) > MAX_DISPLAY_NAME:
         raise HttpError(400, f"displayName is longer than {MAX_DISPLAY_NAME} characters.")
-    told = replace_surrogates(request.headers.get("X-Goog-Upload-Header-Content-Type", ""))
-    mime_type = member(file, "mimeType", str, "") or told
+    header_type = replace_surrogates(request.headers.get("X-Goog-Upload-Header-Content-Type", ""))
+    mime_type = member(file, "mimeType", str, "") or header_type
     size = _size(_number(request, "X-Goog-Upload-Header-Content-Length"), bytes(file.get("sizeBytes", b"")))
     return NewUploadSession(name=name, display_name=display_name, mime_type=mime_type, size=size)
 
 
 def _size(header: int | None, member: bytes) -> int | None:
-    """From the header, from the member ``sizeBytes`` (a number or text), or both."""
+    """The declared size: from the header, from the member ``sizeBytes`` (number or string), or both."""
     if member and not re.fullmatch(rb'"?[0-9]{1,18}"?', member):
         raise HttpError(400, "sizeBytes is not a number of bytes.")
-    told = int(member.strip(b'"')) if member else None
-    if header is not None and told not in (None, header):
-        raise HttpError(400, f"The header declares {header} bytes, the body {told}.")
-    size = told if header is None else header
+    declared = int(member.strip(b'"')) if member else None
+    if header is not None and declared not in (None, header):
+        raise HttpError(400, f"The header declares {header} bytes, the body {declared}.")
+    size = declared if header is None else header
     if size is not None and size > MAX_FILE_BYTES:
         raise HttpError(400, f"A file has at most {MAX_FILE_BYTES} bytes, not {size}.")
     return size

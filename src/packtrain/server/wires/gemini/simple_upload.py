@@ -1,4 +1,4 @@
-"""Uploads in one call: the bytes alone (``raw``, ``uploadType=media``), or behind a description (``multipart``)."""
+"""Uploads in one call: content only (``raw``, ``uploadType=media``), or metadata and content (``multipart``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...routing import Route
 from ...uploads import MAX_FILE_BYTES
 from .files import file_body, origin
 from .json_body import VERSION
-from .resumable_upload import read_wish
+from .resumable_upload import read_new_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from ...request_body import ByteSource
     from ...uploads import ActiveUploads
 
-MAX_DESCRIPTION_BYTES = 1 * MIB
-#: The parser's own words for what it cannot read.
+MAX_METADATA_BYTES = 1 * MIB
+#: Errors of the multipart parser.
 _UNREADABLE = (ValueError, AssertionError, HttpProcessingError)
 
 
 class SimpleUploadRoutes:
-    """The handlers. A call that breaks off leaves nothing."""
+    """The handlers. An interrupted call leaves nothing behind."""
 
     def __init__(self, files: Files, uploads: ActiveUploads) -> None:
         self._files = files
@@ -59,10 +59,10 @@ class SimpleUploadRoutes:
     async def raw(self, request: web.Request) -> web.Response:
         _check_length(request)
         name = replace_surrogates(request.headers.get("X-Goog-Upload-File-Name", ""))
-        wish = NewUploadSession(
+        new = NewUploadSession(
             name=None, display_name=name, mime_type=request.content_type, size=request.content_length
         )
-        return _done(request, await self._store(wish, request.content))
+        return _done(request, await self._store(new, request.content))
 
     async def multipart(self, request: web.Request) -> web.Response:
         _check_length(request)
@@ -70,16 +70,16 @@ class SimpleUploadRoutes:
             if "Content-Type" not in request.headers:
                 raise ValueError("there is no Content-Type")
             parts = await request.multipart()
-            description = await _read(await _part(parts))
-        wish = read_wish(request, description)
+            metadata = await _read(await _part(parts))
+        new = read_new_session(request, metadata)
         with _parsing():
             content = await _part(parts)
-        mime_type = wish.mime_type or replace_surrogates(content.headers.get("Content-Type", ""))
-        wish = msgspec.structs.replace(wish, mime_type=mime_type)
-        return _done(request, await self._store(wish, _Content(content)))
+        mime_type = new.mime_type or replace_surrogates(content.headers.get("Content-Type", ""))
+        new = msgspec.structs.replace(new, mime_type=mime_type)
+        return _done(request, await self._store(new, _Content(content)))
 
-    async def _store(self, wish: NewUploadSession, source: ByteSource) -> StoredFile:
-        started = await self._files.start(wish)
+    async def _store(self, new: NewUploadSession, source: ByteSource) -> StoredFile:
+        started = await self._files.start(new)
         try:
             async with self._uploads.turn(started.id) as (session, receiver):
                 await receiver.append(BufferedBody(source))
@@ -91,7 +91,7 @@ class SimpleUploadRoutes:
 
 @contextmanager
 def _parsing() -> Iterator[None]:
-    """Raises Refusal 400 for what the parser cannot read."""
+    """Raises HttpError 400 for a malformed body."""
     try:
         yield
     except _UNREADABLE as error:
@@ -99,7 +99,7 @@ def _parsing() -> Iterator[None]:
 
 
 class _Content:
-    """A part as a stream."""
+    """A part as a ByteSource."""
 
     def __init__(self, part: BodyPartReader) -> None:
         self._part = part
@@ -112,7 +112,7 @@ class _Content:
 async def _part(parts: MultipartReader) -> BodyPartReader:
     part = await parts.next()
     if not isinstance(part, BodyPartReader):
-        raise ValueError("a description and the bytes are expected as two parts")
+        raise ValueError("metadata and content are expected as two parts")
     return part
 
 
@@ -120,8 +120,8 @@ async def _read(part: BodyPartReader) -> bytes:
     pieces: list[bytes] = []
     while piece := await part.read_chunk():
         pieces.append(piece)
-        if sum(map(len, pieces)) > MAX_DESCRIPTION_BYTES:
-            raise HttpError(400, f"The description has more than {MAX_DESCRIPTION_BYTES} bytes.")
+        if sum(map(len, pieces)) > MAX_METADATA_BYTES:
+            raise HttpError(400, f"The metadata has more than {MAX_METADATA_BYTES} bytes.")
     return b"".join(pieces)
 
 

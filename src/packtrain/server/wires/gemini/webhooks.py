@@ -1,4 +1,4 @@
-"""Registered webhooks: create, get, list, update, delete, ping, rotate the secret; and the keys that sign for jobs."""
+"""Registered webhooks: create, get, list, update, delete, ping, rotate the secret; and the public signing keys."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WEBHOOK = "/webhooks/([^/:]+)"
-#: As the real service pages them.
+#: Page sizes of the real service.
 DEFAULT_SIZE, MAX_SIZE = 50, 1000
-#: Our own: what one job may ask for, and how long a name may be.
+#: Limits of this service on one job's configuration and on names.
 MAX_URIS, MAX_METADATA_BYTES, MAX_NAME = 10, 16 * KIB, 512
 CHANGEABLE = ("name", "uri", "subscribedEvents", "state")
-#: So much of a secret is shown later on.
+#: Characters of a secret shown after its creation.
 SHOWN = len(SECRET) + 4
 
 _REVOCATIONS = {
@@ -44,7 +44,7 @@ _REVOCATIONS = {
 
 
 def webhook_body(webhook: StoredWebhook, *, new: str = "") -> Webhook:
-    """``new`` is the secret to show whole."""
+    """``new`` is the secret to show in full."""
     return Webhook(
         id=webhook.id,
         name=webhook.name,
@@ -72,7 +72,7 @@ class WebhookRoutes:
     def routes(self) -> list[Route]:
         one, many = re.compile(VERSION + WEBHOOK), re.compile(VERSION + "/webhooks")
         ping = re.compile(f"{VERSION}{WEBHOOK}:ping")
-        # The guide's samples for the command line have the second form, the official packages the first.
+        # The official packages use the first form, the guide's curl samples the second.
         rotate = re.compile(f"{VERSION}{WEBHOOK}(?::rotateSigningSecret|/rotate_secret)")
         keys = re.compile(r"/\.well-known/jwks\.json")
         return [
@@ -87,15 +87,15 @@ class WebhookRoutes:
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        wanted = self._read(await _members(request))
-        if wanted.uri is None or wanted.subscribed_events is None:
+        new = self._read(await _members(request))
+        if new.uri is None or new.subscribed_events is None:
             raise HttpError(400, "A webhook needs uri and subscribed_events.")
-        webhook = await self._webhooks.create(name=wanted.name or "", uri=wanted.uri, events=wanted.subscribed_events)
+        webhook = await self._webhooks.create(name=new.name or "", uri=new.uri, events=new.subscribed_events)
         (secret,) = webhook.secrets_at(webhook.created)
         return json_response(webhook_body(webhook, new=secret.secret))
 
     async def get(self, request: web.Request, id: str) -> web.Response:
-        return json_response(webhook_body(_known(await self._webhooks.get(id), id)))
+        return json_response(webhook_body(_existing(await self._webhooks.get(id), id)))
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query, default=DEFAULT_SIZE, most=MAX_SIZE)
@@ -105,14 +105,14 @@ class WebhookRoutes:
 
     async def update(self, request: web.Request, id: str) -> web.Response:
         changes = self._read(apply_update_mask(await _members(request), request.query, CHANGEABLE))
-        return json_response(webhook_body(_known(await self._webhooks.update(id, changes), id)))
+        return json_response(webhook_body(_existing(await self._webhooks.update(id, changes), id)))
 
     async def delete(self, request: web.Request, id: str) -> web.Response:
-        _known(await self._webhooks.delete(id) or None, id)
+        _existing(await self._webhooks.delete(id) or None, id)
         return json_response({})
 
     async def ping(self, request: web.Request, id: str) -> web.Response:
-        _known(await self._webhooks.ping(id) or None, id)
+        _existing(await self._webhooks.ping(id) or None, id)
         return json_response({})
 
     async def rotate(self, request: web.Request, id: str) -> web.Response:
@@ -121,37 +121,37 @@ class WebhookRoutes:
             raise HttpError(
                 400, f"revocation_behavior {word[:80]!r} is none of: {', '.join(filter(None, _REVOCATIONS))}."
             )
-        return json_response({"secret": _known(await self._webhooks.rotate(id, at_once=_REVOCATIONS[word]), id)})
+        return json_response({"secret": _existing(await self._webhooks.rotate(id, at_once=_REVOCATIONS[word]), id)})
 
     async def public_keys(self, request: web.Request) -> web.Response:
         return json_response({"keys": await self._keys.public()})
 
     def _read(self, found: Mapping[str, Raw]) -> WebhookChanges:
-        """Raises Refusal 400."""
-        wanted = decode_members(found, WebhookChanges)
-        if len(wanted.name or "") > MAX_NAME:
+        """Raises HttpError 400."""
+        changes = decode_members(found, WebhookChanges)
+        if len(changes.name or "") > MAX_NAME:
             raise HttpError(400, f"name is longer than {MAX_NAME} characters.")
-        if wanted.uri is not None:
-            self._destinations.check(wanted.uri)
-        events = wanted.subscribed_events
+        if changes.uri is not None:
+            self._destinations.check(changes.uri)
+        events = changes.subscribed_events
         if events is not None and not (events and set(events) <= set(EVENTS)):
             raise HttpError(400, f"subscribed_events: give some of {', '.join(EVENTS)}.")
-        return wanted
+        return changes
 
 
-def read_wish(config: Mapping[str, Raw], destinations: Destinations) -> JobWebhooks:
-    """The webhookConfig of a job. Raises Refusal 400."""
-    wish = decode_members(config, JobWebhooks)
-    if len(wish.uris) > MAX_URIS:
-        raise HttpError(400, f"webhookConfig.uris: there are at most {MAX_URIS}.")
-    for uri in wish.uris:
+def read_webhook_config(config: Mapping[str, Raw], destinations: Destinations) -> JobWebhooks:
+    """The webhookConfig of a job. Raises HttpError 400."""
+    webhooks = decode_members(config, JobWebhooks)
+    if len(webhooks.uris) > MAX_URIS:
+        raise HttpError(400, f"webhookConfig.uris: give at most {MAX_URIS}.")
+    for uri in webhooks.uris:
         destinations.check(uri)
-    metadata = bytes(wish.user_metadata)
+    metadata = bytes(webhooks.user_metadata)
     if metadata and not metadata.startswith(b"{"):
         raise HttpError(400, "webhookConfig.userMetadata is not an object.")
     if len(metadata) > MAX_METADATA_BYTES:
         raise HttpError(400, f"webhookConfig.userMetadata is longer than {MAX_METADATA_BYTES} bytes.")
-    return wish
+    return webhooks
 
 
 async def _members(request: web.Request) -> Mapping[str, Raw]:
@@ -160,7 +160,7 @@ async def _members(request: web.Request) -> Mapping[str, Raw]:
     return members(strict_json(body)) if body.strip() else {}
 
 
-def _known(found: T | None, id: str) -> T:
-    if found is None:
+def _existing(webhook: T | None, id: str) -> T:
+    if webhook is None:
         raise HttpError(404, f"The webhook {id} does not exist.")
-    return found
+    return webhook

@@ -1,4 +1,4 @@
-"""The lines of a batch's files: requests read in blocks, answers and errors written to a file each."""
+"""Lines of a batch: requests read in blocks, answers and errors written to one file each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _decode = msgspec.json.Decoder(RequestLine).decode
 
 
 class Line(Struct, frozen=True):
-    """``tag`` is the same whenever this line of this batch is asked."""
+    """``tag`` identifies the line of the batch, the same on every run."""
 
     tag: str
     custom_id: str
@@ -39,39 +39,39 @@ class Line(Struct, frozen=True):
 
 
 class BatchReader:
-    """The requests of a valid file."""
+    """Reads the requests of a validated file."""
 
     def __init__(self, file: BinaryIO, batch: StoredBatch) -> None:
         self._file = read_lines(file)
         self._batch = batch
 
     def block(self, most: int | None = None) -> list[Line]:
-        """The next lines, until they have ``most`` requests; none at the end of the file."""
+        """The next lines with up to about ``most`` requests; none at the end of the file."""
         lines: list[Line] = []
         size = requests = 0
         for number, line in self._file:
-            lines.append(found := self._line(number, line))
+            lines.append(decoded := self._line(number, line))
             size += len(line)
-            requests += len(found.translated.requests) if isinstance(found.translated, Translated) else 0
+            requests += len(decoded.translated.requests) if isinstance(decoded.translated, Translated) else 0
             if size >= BLOCK_BYTES or requests >= min(most or BLOCK_ROWS, BLOCK_ROWS):
                 break
         return lines
 
-    def rest(self) -> Iterator[tuple[str, str]]:
-        """Tag and custom_id of the lines that were not asked."""
+    def remaining(self) -> Iterator[tuple[str, str]]:
+        """Tag and custom_id of the lines that were not read."""
         for number, line in self._file:
             yield self._tag(number), _decode(line).custom_id
 
     def _line(self, number: int, line: bytes) -> Line:
-        found = _decode(line)
+        decoded = _decode(line)
         tag = self._tag(number)
-        return Line(tag, found.custom_id, _asked(self._batch.task, found.body, tag, int(self._batch.created)))
+        return Line(tag, decoded.custom_id, _translated(self._batch.task, decoded.body, tag, int(self._batch.created)))
 
     def _tag(self, number: int) -> str:
         return hashlib.blake2b(b"%b:%d" % (self._batch.name.encode(), number), digest_size=16).hexdigest()
 
 
-def _asked(task: Task, body: Raw, tag: str, created: int) -> Translated | RowError:
+def _translated(task: Task, body: Raw, tag: str, created: int) -> Translated | RowError:
     try:
         return translate(task, body, id=f"chatcmpl-{tag}", created=created)
     except (ValueError, RecursionError) as error:
@@ -85,7 +85,7 @@ def requests_of(block: Sequence[Line]) -> list[Raw]:
 
 
 class BatchWriter:
-    """The two files that grow; ``counts`` tells what is in them."""
+    """Appends to the output and the error file; ``counts`` covers the lines written."""
 
     def __init__(self, output: Appender, errors: Appender) -> None:
         self._output = output
@@ -93,34 +93,31 @@ class BatchWriter:
         self.counts = Counts()
 
     def write(self, block: Sequence[Line], answers: Sequence[Answer]) -> None:
-        """``answers`` belong to ``requests_of(block)``. Raises ProtocolError when they are not as many.
-
-        When it raises, nothing of them was written.
-        """
+        """Writes ``answers`` to ``requests_of(block)``, atomically. Raises ProtocolError for a different number."""
         if len(answers) != len(requests_of(block)):
             raise ProtocolError(f"the backend gave {len(answers)} answers to {len(requests_of(block))} requests")
-        given = iter(answers)
+        remaining = iter(answers)
         output, errors = list[bytes](), list[bytes]()
         for line in block:
-            answer = _answer(line, given)
+            answer = _answer(line, remaining)
             (errors if isinstance(answer, RowError) else output).append(_row(line, answer))
-        with self._output.whole():
+        with self._output.atomic():
             self._output.write_all(join_lines(output))
             self._errors.write_all(join_lines(errors))
         self.counts.succeeded += len(output)
         self.counts.failed += len(errors)
 
     def write_failures(self, lines: Sequence[tuple[str, str]], failure: RowFailure) -> None:
-        """These lines, by tag and custom_id, get the same reason. When it raises, nothing of them was written."""
+        """Writes the same failure for these lines (tag, custom_id), atomically."""
         rows = (ResultLine(id=f"batch_req_{tag}", custom_id=custom_id, error=failure) for tag, custom_id in lines)
         self._errors.write_all(join_lines(map(encode_row, rows)))
         self.counts.failed += len(lines)
 
 
-def _answer(line: Line, given: Iterator[Answer]) -> Answer:
+def _answer(line: Line, answers: Iterator[Answer]) -> Answer:
     if isinstance(line.translated, RowError):
         return line.translated
-    return combine(line.translated, [next(given) for _ in line.translated.requests])
+    return combine(line.translated, [next(answers) for _ in line.translated.requests])
 
 
 def _row(line: Line, answer: Answer) -> bytes:

@@ -1,6 +1,6 @@
-"""Runs batches: validates the input file, asks its lines block by block, and publishes what came of it.
+"""Runner of batches: validates the input file, answers it block by block, publishes the results.
 
-A batch cut off by a crash begins again from its input; what it had written goes with the next start.
+A batch interrupted by a crash starts again from its input; its partial results are removed at the next start.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .batch_lines import Line
     from .batch_store import OpenAIBatches, StoredBatch
 
-#: Why the rest of a batch was not asked.
+#: Errors of the lines that were not answered.
 _FAILURES = {
     "cancelled": RowFailure(code=CANCELLED, message="The batch was cancelled before this request was asked."),
     "expired": RowFailure(code=EXPIRED, message="The time of the batch was over before this request was asked."),
@@ -38,7 +38,7 @@ _FAILURES = {
 
 
 class BatchRunner:
-    """Serves the jobs that are batches of this wire."""
+    """Runs the jobs of the OpenAI wire."""
 
     def __init__(self, batches: OpenAIBatches, blobs: Blobs, backend: Backend) -> None:
         self._batches = batches
@@ -46,17 +46,17 @@ class BatchRunner:
         self._backend = backend
 
     async def serve(self, job: StoredJob) -> bool:
-        """False when the job is none. Raises what the backend raises."""
+        """False when the job belongs to the Gemini wire. Raises what the backend raises."""
         batch = await self._batches.get(job.name)
         if batch is None:
             return False
         with await to_thread.run_sync(self._blobs.reader, batch.blob) as file:
             size = await to_thread.run_sync(self._blobs.size, batch.blob)
-            found = await to_thread.run_sync(validate, file, size, batch.endpoint, self._batches.limits)
-            if found.errors:
-                await self._batches.reject(batch, found.errors)
-            elif await self._batches.begin(batch, found.model, found.requests):
-                await self._answer(batch, resource(found.model), file)
+            findings = await to_thread.run_sync(validate, file, size, batch.endpoint, self._batches.limits)
+            if findings.errors:
+                await self._batches.reject(batch, findings.errors)
+            elif await self._batches.begin(batch, findings.model, findings.requests):
+                await self._answer(batch, resource(findings.model), file)
         return True
 
     async def _answer(self, batch: StoredBatch, model: str, file: BinaryIO) -> None:
@@ -66,29 +66,29 @@ class BatchRunner:
                 await to_thread.run_sync(self._blobs.appender, errors, Digest()) as failures,
             ):
                 results = BatchWriter(answers, failures)
-                wish = await self._copy(batch, model, BatchReader(file, batch), results)
-            if wish != "gone":
+                directive = await self._copy(batch, model, BatchReader(file, batch), results)
+            if directive != "gone":
                 products = ResultBlob(output, answers.digest), ResultBlob(errors, failures.digest)
-                await self._batches.finish(batch, wish, results.counts, *products)
+                await self._batches.finish(batch, directive, results.counts, *products)
 
     async def _copy(
         self, batch: StoredBatch, model: str, lines: BatchReader, results: BatchWriter
-    ) -> Literal["go on", "cancelled", "expired", "gone"]:
-        """Until the end of the file, or until nobody wants the rest."""
+    ) -> Literal["continue", "cancelled", "expired", "gone"]:
+        """Answers until the end of the file, or until the batch is cancelled, expired or deleted."""
 
         async def wanted() -> bool:
-            return await self._batches.progress(batch, results.counts) == "go on"
+            return await self._batches.progress(batch, results.counts) == "continue"
 
         block: list[Line] = []
-        wish = await self._batches.progress(batch, results.counts)
-        while wish == "go on" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
+        directive = await self._batches.progress(batch, results.counts)
+        while directive == "continue" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
             answers = await answer_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
             if answers is not None:
                 await retry_until_space(partial(to_thread.run_sync, results.write, block, answers))
                 block = []
-            wish = await self._batches.progress(batch, results.counts)
-        if wish in _FAILURES:
-            left = chain(((line.tag, line.custom_id) for line in block), lines.rest())
-            while some := await to_thread.run_sync(list, islice(left, BLOCK_ROWS)):
-                await retry_until_space(partial(to_thread.run_sync, results.write_failures, some, _FAILURES[wish]))
-        return wish
+            directive = await self._batches.progress(batch, results.counts)
+        if directive in _FAILURES:
+            remaining = chain(((line.tag, line.custom_id) for line in block), lines.remaining())
+            while part := await to_thread.run_sync(list, islice(remaining, BLOCK_ROWS)):
+                await retry_until_space(partial(to_thread.run_sync, results.write_failures, part, _FAILURES[directive]))
+        return directive

@@ -1,4 +1,4 @@
-"""What the store knows of batches of this wire, which are jobs with some more to them."""
+"""Batches of the OpenAI wire in the store: jobs with additional columns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StoredBatch(StoredJob, frozen=True, kw_only=True):
 
 
 class NewBatchJob(Struct, frozen=True, kw_only=True):
-    """What a client asks for."""
+    """Decoded create call."""
 
     file: str
     endpoint: str
@@ -52,29 +52,29 @@ class NewBatchJob(Struct, frozen=True, kw_only=True):
 
 
 class ResultBlob(Struct, frozen=True):
-    """The bytes of a results file; there will be none when they are none."""
+    """Content of a result file, which is created only if it is not empty."""
 
     blob: str
     digest: Digest
 
 
-#: The real service's own words; the organization is ours.
+#: The real service's text, with a local organization.
 _TOKENS = (
     "Enqueued token limit reached for {} in organization org-local. Limit: {:,} enqueued tokens. "
     "Please try again once some in_progress batches have been completed."
 )
 
-Ending = Literal["go on", "cancelled", "expired"]
+Ending = Literal["continue", "cancelled", "expired"]
 
 _STATES: dict[Ending, JobState] = {
-    "go on": JobState.SUCCEEDED,
+    "continue": JobState.SUCCEEDED,
     "cancelled": JobState.CANCELLED,
     "expired": JobState.EXPIRED,
 }
 
 
 class OpenAIBatches:
-    """The verbs."""
+    """Operations on batches."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -84,11 +84,11 @@ class OpenAIBatches:
         return self._store.quotas.openai
 
     def temporary_blob(self) -> AbstractAsyncContextManager[str]:
-        """A blob for results."""
+        """A new blob for results."""
         return self._store.temporary_blob()
 
     async def create(self, plan: NewBatchJob) -> StoredBatch:
-        """Raises Denial 404 when the input file does not exist at the instant of the commit."""
+        """Raises OpenAIError 404 when the input file does not exist at the commit."""
         return await self._store.transact(lambda tx: _create(tx, plan))
 
     async def get(self, name: str) -> StoredBatch | None:
@@ -98,25 +98,25 @@ class OpenAIBatches:
         return await self._store.transact(lambda tx: fetch_page(tx, StoredBatch, "openai_batches", cursor))
 
     async def cancel(self, name: str) -> StoredBatch | None:
-        """Ends a waiting batch at once, a running one as Jobs.cancel does. Raises Denial 409 for one that has ended."""
+        """Cancels as Jobs.cancel does. Raises OpenAIError 409 for a batch that has ended."""
         return await self._store.transact(lambda tx: _cancel(tx, name))
 
     async def reject(self, batch: StoredBatch, errors: Sequence[BatchError]) -> None:
-        """Its file is not valid."""
+        """Fails the batch for its invalid file."""
         await self._store.transact_when_possible(lambda tx: _reject(tx, batch, errors))
 
     async def begin(self, batch: StoredBatch, model: str, requests: int) -> bool:
-        """Its file is valid; False when its model has too many tokens enqueued, which ends the batch."""
+        """Starts the batch; False when its model has too many enqueued tokens, which fails the batch."""
         return await self._store.transact_when_possible(lambda tx: _begin(tx, batch, model, requests))
 
     async def progress(self, batch: StoredBatch, counts: Counts) -> Directive | Literal["expired"]:
-        """Notes the counts, at most once a second, and says what is wanted of the batch."""
+        """Stores the counts, at most once a second; returns how to proceed."""
         return await self._store.transact_when_possible(lambda tx: _progress(tx, batch, counts))
 
     async def finish(
         self, batch: StoredBatch, ending: Ending, counts: Counts, output: ResultBlob, errors: ResultBlob
     ) -> None:
-        """The results become files, durably; nothing happens if the batch was deleted."""
+        """Publishes the results as files, durably; does nothing if the batch was deleted."""
         sql = "UPDATE openai_batch SET finalizing = ? WHERE name = ?"
         await self._store.transact_when_possible(lambda tx: tx.change(sql, tx.now, batch.name))
         await self._store.sync(output.blob)
@@ -128,7 +128,7 @@ def _find(tx: Transaction, name: str) -> StoredBatch | None:
     return tx.row(StoredBatch, "SELECT * FROM openai_batches WHERE name = ?", name)
 
 
-def _known(tx: Transaction, name: str) -> StoredBatch:
+def _existing(tx: Transaction, name: str) -> StoredBatch:
     batch = _find(tx, name)
     assert batch is not None, name
     return batch
@@ -146,7 +146,7 @@ def _create(tx: Transaction, plan: NewBatchJob) -> StoredBatch:
         plan.metadata,
         plan.life,
     )
-    return _known(tx, job.name)
+    return _existing(tx, job.name)
 
 
 def _cancel(tx: Transaction, name: str) -> StoredBatch | None:
@@ -154,16 +154,16 @@ def _cancel(tx: Transaction, name: str) -> StoredBatch | None:
     if batch is None:
         return None
     if batch.ended is not None:
-        # The SDK repeats a 409, unless told that it is no use.
+        # The SDK retries a 409 without this header.
         raise OpenAIError(409, "Cannot cancel a batch that has ended.", headers={"x-should-retry": "false"})
     cancel_job(tx, name)
     tx.change("UPDATE openai_batch SET cancelling_at = coalesce(cancelling_at, ?) WHERE name = ?", tx.now, name)
-    return _known(tx, name)
+    return _existing(tx, name)
 
 
 def _reject(tx: Transaction, batch: StoredBatch, errors: Sequence[BatchError]) -> None:
-    found = msgspec.json.encode(errors).decode()
-    tx.change("UPDATE openai_batch SET errors = ? WHERE name = ?", found, batch.name)
+    encoded = msgspec.json.encode(errors).decode()
+    tx.change("UPDATE openai_batch SET errors = ? WHERE name = ?", encoded, batch.name)
     end_job(tx, batch.name, JobState.FAILED, reason=errors[0].message)
 
 
@@ -179,8 +179,8 @@ def _begin(tx: Transaction, batch: StoredBatch, model: str, requests: int) -> bo
 
 
 def _progress(tx: Transaction, batch: StoredBatch, counts: Counts) -> Directive | Literal["expired"]:
-    wish = record_progress(tx, batch, counts)
-    return "expired" if wish == "go on" and tx.now >= batch.created + tx.quotas.openai.window else wish
+    directive = record_progress(tx, batch, counts)
+    return "expired" if directive == "continue" and tx.now >= batch.created + tx.quotas.openai.window else directive
 
 
 def _finish(

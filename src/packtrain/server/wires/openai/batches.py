@@ -98,7 +98,7 @@ def _end(batch: StoredBatch, state: JobState) -> int | None:
 
 
 class OpenAIBatchRoutes:
-    """The handlers. ``wake`` tells the runner that there is work."""
+    """The handlers. ``wake`` announces a new batch to the runner."""
 
     def __init__(self, batches: OpenAIBatches, wake: Callable[[], None]) -> None:
         self._batches = batches
@@ -130,7 +130,7 @@ class OpenAIBatchRoutes:
         return self._answer(batch)
 
     async def get(self, request: web.Request, name: str) -> web.Response:
-        return self._answer(_known(name, await self._batches.get(name)))
+        return self._answer(_existing(name, await self._batches.get(name)))
 
     async def page(self, request: web.Request) -> web.Response:
         page = await self._batches.page(read_cursor(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT))
@@ -138,24 +138,24 @@ class OpenAIBatchRoutes:
         return json_response(JobPage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 
     async def cancel(self, request: web.Request, name: str) -> web.Response:
-        return self._answer(_known(name, await self._batches.cancel(name)))
+        return self._answer(_existing(name, await self._batches.cancel(name)))
 
     def _answer(self, batch: StoredBatch) -> web.Response:
         return json_response(batch_object(batch, self._batches.limits))
 
 
-def _known(name: str, batch: StoredBatch | None) -> StoredBatch:
+def _existing(name: str, batch: StoredBatch | None) -> StoredBatch:
     if batch is None:
         raise OpenAIError(404, f"No batch found with id '{name}'.", param="id")
     return batch
 
 
 def _plan(new: NewBatch, limits: OpenAILimits) -> NewBatchJob:
-    """Raises Denial."""
+    """Raises OpenAIError."""
     if new.endpoint not in ENDPOINTS:
-        raise OpenAIError(400, f"endpoint: this service answers {' and '.join(ENDPOINTS)}.", param="endpoint")
+        raise OpenAIError(400, f"endpoint: give {' or '.join(ENDPOINTS)}.", param="endpoint")
     if new.completion_window != COMPLETION_WINDOW:
-        raise OpenAIError(400, f"completion_window: there is {COMPLETION_WINDOW}.", param="completion_window")
+        raise OpenAIError(400, f"completion_window: give {COMPLETION_WINDOW}.", param="completion_window")
     life = new.output_expires_after
     return NewBatchJob(
         file=new.input_file_id,
@@ -167,11 +167,11 @@ def _plan(new: NewBatch, limits: OpenAILimits) -> NewBatchJob:
 
 
 def _metadata(found: dict[str, str] | None, limits: OpenAILimits) -> str:
-    """As JSON. Raises Denial for more than OpenAI takes."""
+    """The metadata as JSON. Raises OpenAIError beyond OpenAI's limits."""
     for key, value in (found or {}).items():
         if len(key) > limits.metadata_key or len(value) > limits.metadata_value:
             longest = f"{limits.metadata_key} and {limits.metadata_value} characters"
             raise OpenAIError(400, f"metadata: a key and a value have at most {longest}.", param="metadata")
     if len(found or {}) > limits.metadata_pairs:
-        raise OpenAIError(400, f"metadata: there are at most {limits.metadata_pairs} pairs.", param="metadata")
+        raise OpenAIError(400, f"metadata: at most {limits.metadata_pairs} pairs are allowed.", param="metadata")
     return msgspec.json.encode(found).decode()

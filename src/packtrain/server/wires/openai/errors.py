@@ -1,4 +1,4 @@
-"""Refusals in OpenAI's form, and which clients are told so."""
+"""Errors in OpenAI's format, and detection of OpenAI clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The real service's own words.
+#: The real service's text.
 _EXCEEDED = (
     "You exceeded your current quota, please check your plan and billing details. For more information on this error, "
     "read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."
@@ -28,7 +28,7 @@ _GOOGLE = ("key", "pageSize", "page_size", "pageToken", "page_token")
 
 
 class OpenAIError(HttpError):
-    """A refusal that names the member at fault, or has a word for programs."""
+    """An error with the name of the wrong parameter, or with an error code."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class OpenAIError(HttpError):
 
 
 def openai_error_response(error: HttpError) -> web.Response:
-    """The answer for a refusal, whichever room of the service it comes from."""
+    """Encodes any HttpError in OpenAI's format."""
     status, message, param, code = error.status, error.message, None, None
     if isinstance(error, AuthError):
         status, code = 401, "invalid_api_key"
@@ -62,7 +62,7 @@ def openai_error_response(error: HttpError) -> web.Response:
 
 
 def openai_error_response_no_retry(error: HttpError) -> web.Response:
-    """For a call that must not be made twice: the SDK repeats it after a 500, and with it what was done already."""
+    """Errors of a call that must not be repeated: the SDK would retry it after a 5xx."""
     response = openai_error_response(error)
     if response.status >= 500:
         response.headers["x-should-retry"] = "false"
@@ -70,20 +70,20 @@ def openai_error_response_no_retry(error: HttpError) -> web.Response:
 
 
 def uses_bearer_key(request: web.Request) -> bool:
-    """Whether the client shows its key as OpenAI's do, and has nothing of Google's."""
+    """Whether the request has a Bearer key and no Google header or parameter."""
     scheme = request.headers.get("Authorization", "").partition(" ")[0]
     google = "x-goog-api-key" in request.headers or any(name in request.query for name in _GOOGLE)
     return scheme.lower() == "bearer" and not google
 
 
 def is_openai_path(request: web.Request) -> bool:
-    """For a path that nothing stands at: whether it looks like one of this wire."""
+    """Whether a request without a route looks like one of this wire."""
     return request.path.startswith("/v1beta/openai/") or (request.path.startswith("/v1/") and uses_bearer_key(request))
 
 
 def decode(body: bytes | Raw, kind: type[T]) -> T:
-    """Raises Denial 400 for a body that is not of that kind."""
+    """Decodes a JSON body. Raises OpenAIError 400."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OpenAIError(400, f"The body cannot be used: {error}.") from error
+        raise OpenAIError(400, f"Invalid body: {error}.") from error

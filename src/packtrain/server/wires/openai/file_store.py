@@ -1,4 +1,4 @@
-"""What the store knows of files on this wire: a purpose besides all the rest."""
+"""Files of the OpenAI wire in the store: files with a purpose."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NewFile(Struct, frozen=True, kw_only=True):
 
 
 class OpenAIFiles:
-    """The verbs."""
+    """Operations on files."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,20 +43,20 @@ class OpenAIFiles:
         return self._store.quotas.openai
 
     def temporary_blob(self) -> AbstractAsyncContextManager[str]:
-        """A blob for a new file."""
+        """A new blob for file content."""
         return self._store.temporary_blob()
 
     async def add(self, new: NewFile, blob: str, digest: Digest) -> OpenAIFile:
-        """The bytes become a file, durably. Raises Refusal 429 beyond a quota."""
+        """Turns the blob into a file, durably. Raises HttpError 429 beyond a quota."""
         await self._store.sync(blob)
         return await self._store.transact(lambda tx: add_file(tx, new, blob, digest))
 
     async def get(self, name: str) -> OpenAIFile | None:
-        """None when there is no such file, or its time is over."""
+        """None when there is no such file, or it has expired."""
         return await self._store.transact(lambda tx: find_openai_file(tx, name))
 
     async def page(self, cursor: Cursor, purpose: str) -> Page[OpenAIFile]:
-        """``purpose`` may be empty: any."""
+        """An empty ``purpose`` means any."""
         return await self._store.transact(lambda tx: fetch_page(tx, OpenAIFile, "openai_files", cursor, purpose))
 
     async def delete(self, name: str) -> bool:

@@ -41,7 +41,7 @@ def file_object(file: OpenAIFile) -> FileObject:
 
 
 class OpenAIFileRoutes:
-    """The handlers. ``downloads`` sends the bytes, as it does on the other wire."""
+    """The handlers. ``downloads`` sends file content, as on the Gemini wire."""
 
     def __init__(self, files: OpenAIFiles, blobs: Blobs, downloads: FileRoutes) -> None:
         self._files = files
@@ -67,7 +67,7 @@ class OpenAIFileRoutes:
             limits = self._files.limits
             form = await receive(request, name="file", blobs=self._blobs, blob=blob, limit=limits.file_bytes)
             assert form.digest
-            return json_response(file_object(await self._files.add(_wish(form, limits), blob, form.digest)))
+            return json_response(file_object(await self._files.add(_new_file(form, limits), blob, form.digest)))
 
     async def page(self, request: web.Request) -> web.Response:
         cursor = read_cursor(request.query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
@@ -76,7 +76,7 @@ class OpenAIFileRoutes:
         return json_response(FilePage(data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id))
 
     async def get(self, request: web.Request, name: str) -> web.Response:
-        return json_response(file_object(await self._known(name)))
+        return json_response(file_object(await self._existing(name)))
 
     async def delete(self, request: web.Request, name: str) -> web.Response:
         if not await self._files.delete(name):
@@ -84,10 +84,10 @@ class OpenAIFileRoutes:
         return json_response(Deleted(id=name))
 
     async def content(self, request: web.Request, name: str) -> web.StreamResponse:
-        await self._known(name)
+        await self._existing(name)
         return await self._downloads.download(request, name)
 
-    async def _known(self, name: str) -> OpenAIFile:
+    async def _existing(self, name: str) -> OpenAIFile:
         file = await self._files.get(name)
         if file is None:
             raise no_file(name)
@@ -99,21 +99,21 @@ def no_file(name: str, param: str = "id") -> OpenAIError:
 
 
 def check_purpose(purpose: str) -> str:
-    """Raises Denial."""
+    """Raises OpenAIError 400 for an unknown purpose."""
     if purpose not in PURPOSES:
         known = ", ".join(sorted(PURPOSES))
         raise OpenAIError(400, f"purpose {purpose[:40]!r} is none of: {known}.", param="purpose")
     return purpose
 
 
-def _wish(form: Form, limits: OpenAILimits) -> NewFile:
+def _new_file(form: Form, limits: OpenAILimits) -> NewFile:
     purpose = check_purpose(form.field("purpose"))
     life = read_life(form.fields.get("expires_after[anchor]"), form.fields.get("expires_after[seconds]"), limits)
     return NewFile(filename=form.filename, mime_type=form.mime_type, purpose=purpose, life=life)
 
 
 def read_life(anchor: str | None, seconds: str | None, limits: OpenAILimits) -> float:
-    """Seconds. Raises Denial when they are out of bounds, or not counted from the making of the file."""
+    """Life of a file in seconds. Raises OpenAIError for a number out of range, or another anchor than created_at."""
     if anchor is None and seconds is None:
         return limits.file_life
     if anchor != "created_at":

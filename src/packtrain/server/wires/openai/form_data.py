@@ -1,4 +1,4 @@
-"""Forms (``multipart/form-data``): fields kept as text, the one file streamed to disk."""
+"""``multipart/form-data``: fields decoded as text, the one file streamed to disk."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from ...blobs import Appender, Blobs
 
-#: One field of a form, and how many there may be.
+#: Most bytes of one field, most fields of a form.
 MAX_FIELD_BYTES = 64 * KIB
 MAX_FIELDS = 32
 
 
 class Form:
-    """What came. ``digest`` is None until the file was there."""
+    """A received form. ``digest`` is None until the file is received."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
@@ -35,7 +35,7 @@ class Form:
         self.digest: Digest | None = None
 
     def field(self, name: str) -> str:
-        """Raises Denial when it is missing."""
+        """The value of a field. Raises OpenAIError when it is missing."""
         value = self.fields.get(name, "")
         if not value:
             raise OpenAIError(400, f"The form has no field {name}.", param=name)
@@ -43,10 +43,9 @@ class Form:
 
 
 async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, limit: int) -> Form:
-    """Reads the form, in whatever order its parts come; the file in field ``name`` goes to ``blob``.
+    """Reads the form, parts in any order; the file in field ``name`` is written to ``blob``.
 
-    Raises Denial: 400 for a form that is not whole, 413 for a file above ``limit`` bytes, 408 for one that stops
-    coming.
+    Raises OpenAIError 400 for an incomplete form, 413 for a file above ``limit`` bytes, 408 on a timeout.
     """
     if request.content_type != "multipart/form-data":
         raise OpenAIError(400, "The body is not multipart/form-data.")
@@ -54,13 +53,13 @@ async def receive(request: web.Request, *, name: str, blobs: Blobs, blob: str, l
     try:
         async for part in _parts(await request.multipart()):
             if part.name == name:
-                await _keep(form, part, blobs, blob, limit)
+                await _store_file(form, part, blobs, blob, limit)
             else:
-                await _note(form, part)
+                await _read_field(form, part)
     except TimeoutError as error:
         raise OpenAIError(408, f"{error}.") from error
     except (ValueError, ConnectionError, ClientError, HttpProcessingError, web.RequestPayloadError) as error:
-        raise OpenAIError(400, f"The form is not whole: {error}.") from error
+        raise OpenAIError(400, f"The form is incomplete: {error}.") from error
     if form.digest is None:
         raise OpenAIError(400, f"The form has no file in its field {name}.", param=name)
     return form
@@ -72,12 +71,12 @@ async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
         if part is None:
             return
         if not isinstance(part, BodyPartReader):
-            raise OpenAIError(400, "A form inside a form is not taken.")
+            raise OpenAIError(400, "Nested forms are not supported.")
         yield part
     raise OpenAIError(400, f"The form has more than {MAX_FIELDS} fields.")
 
 
-async def _keep(form: Form, part: BodyPartReader, blobs: Blobs, blob: str, limit: int) -> None:
+async def _store_file(form: Form, part: BodyPartReader, blobs: Blobs, blob: str, limit: int) -> None:
     if form.digest:
         raise OpenAIError(400, "The form has more than one file.", param=part.name)
     digest = form.digest = Digest()
@@ -91,7 +90,7 @@ async def _keep(form: Form, part: BodyPartReader, blobs: Blobs, blob: str, limit
 
 
 async def _gather(part: BodyPartReader) -> list[bytes]:
-    """So much that a hop to a thread is worth it; nothing at the end."""
+    """Bytes enough to be worth a thread switch; empty at the end."""
     pieces: list[bytes] = []
     size = 0
     while size < PIECE_BYTES and not part.at_eof():
@@ -110,7 +109,7 @@ def _store(file: Appender, pieces: list[bytes]) -> None:
         raise OpenAIError(503, f"The bytes cannot be stored: {error.strerror}.") from error
 
 
-async def _note(form: Form, part: BodyPartReader) -> None:
+async def _read_field(form: Form, part: BodyPartReader) -> None:
     value = b""
     while not part.at_eof() and len(value) <= MAX_FIELD_BYTES:
         value += await part.read_chunk()

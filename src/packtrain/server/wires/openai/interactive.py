@@ -1,4 +1,4 @@
-"""Chat completions and embeddings that are answered at once, by the backend that answers the batches."""
+"""Interactive chat completions and embeddings, answered by the backend of the batches."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class InteractiveRoutes:
             translated = await to_thread.run_sync(lambda: translate(task, body, id=answer_id, created=now))
         except (ValueError, RecursionError) as error:
             raise OpenAIError(400, f"The request cannot be answered: {error}.") from error
-        found = combine(translated, await self._backend.answer(translated.requests, task=task, model=translated.model))
-        if isinstance(found, RowError):
-            raise OpenAIError(status_of(found.code), found.message or "The model gave no reason.")
-        return found
+        answer = combine(translated, await self._backend.answer(translated.requests, task=task, model=translated.model))
+        if isinstance(answer, RowError):
+            raise OpenAIError(status_of(answer.code), answer.message or "The model gave no reason.")
+        return answer

@@ -1,4 +1,4 @@
-"""Every limit of this wire, in one place. Sizes in bytes, times in seconds."""
+"""Limits of the OpenAI wire. Sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from ...._options import GB, MB, MIB
 
 
 class OpenAILimits(Struct, frozen=True, kw_only=True):
-    """OpenAI's own figures where nothing else is said."""
+    """OpenAI's figures unless noted."""
 
-    #: Lines of one batch, and texts of all its lines where these ask for embeddings.
+    #: Lines of one batch; for embeddings also the texts of all lines.
     requests: int = 50_000
-    #: The input file of a batch, as the real service's refusal names it.
+    #: Input file of a batch, as in the real service's error message.
     batch_bytes: int = 200 * MIB
-    #: A file sent in one piece; one put together from parts, which the other wire must be able to show (OpenAI's own
-    #: figure is 8 GB); and one part.
+    #: A file in one call; a file from parts, limited by the Gemini wire (OpenAI's figure is 8 GB); one part.
     file_bytes: int = 512 * MB
     upload_bytes: int = 2 * GB
     part_bytes: int = 64 * MIB
@@ -23,17 +22,17 @@ class OpenAILimits(Struct, frozen=True, kw_only=True):
     metadata_pairs: int = 16
     metadata_key: int = 64
     metadata_value: int = 512
-    #: Of an interactive call.
+    #: Body of an interactive call.
     body_bytes: int = 20 * MB
-    #: A batch that is not done by then ends with what it has.
+    #: A batch that takes longer ends with its partial results.
     window: float = 24 * 3600.0
-    #: Of a file, unless its maker asks for something between the other two.
+    #: Default life of a file, and the bounds of a requested one.
     file_life: float = 30 * 24 * 3600.0
     shortest_life: float = 3600.0
     longest_life: float = 30 * 24 * 3600.0
-    #: Of an upload that nobody completes.
+    #: Life of an unfinished upload.
     upload_life: float = 3600.0
-    #: Faults named in one failed validation.
+    #: Errors reported by one failed validation.
     errors: int = 100
 
 

@@ -1,4 +1,4 @@
-"""What the operations of this wire take and give."""
+"""Operations table of the OpenAI wire."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NEW_PART: Shape = {"type": "object", "required": ["data"], "properties": {"data"
 
 PAGE = (
     Parameter("limit", "query", {"type": "integer", "minimum": 1}),
-    Parameter("after", "query", TEXT, description="The last id of the page before."),
+    Parameter("after", "query", TEXT, description="The last id of the previous page."),
     Parameter("order", "query", {"type": "string", "enum": ["asc", "desc"]}),
 )
 PURPOSE = Parameter("purpose", "query", TEXT)
@@ -43,7 +43,7 @@ PURPOSE = Parameter("purpose", "query", TEXT)
 BASE = "/v1beta/openai"
 OPERATIONS = {
     "openai.files.create": Operation(
-        route=f"POST {BASE}/files", summary="Send a file", request_body=(FORM, NEW_FILE), response=FileObject
+        route=f"POST {BASE}/files", summary="Upload a file", request_body=(FORM, NEW_FILE), response=FileObject
     ),
     "openai.files.list": Operation(
         route=f"GET {BASE}/files", summary="Files, newest first", parameters=[*PAGE, PURPOSE], response=FilePage
@@ -51,11 +51,11 @@ OPERATIONS = {
     "openai.files.get": Operation(route=f"GET {BASE}/files/{{file}}", summary="One file", response=FileObject),
     "openai.files.delete": Operation(route=f"DELETE {BASE}/files/{{file}}", summary="Delete a file", response=Deleted),
     "openai.files.content": Operation(
-        route=f"GET {BASE}/files/{{file}}/content", summary="The bytes of a file", parameters=[RANGE], response=None
+        route=f"GET {BASE}/files/{{file}}/content", summary="Download a file", parameters=[RANGE], response=None
     ),
     "openai.uploads.create": Operation(
         route=f"POST {BASE}/uploads",
-        summary="Begin an upload in parts",
+        summary="Start an upload in parts",
         request_body=(JSON, NewUpload),
         response=Upload,
     ),
@@ -67,31 +67,31 @@ OPERATIONS = {
     ),
     "openai.uploads.complete": Operation(
         route=f"POST {BASE}/uploads/{{upload}}/complete",
-        summary="Make a file of the parts",
+        summary="Create the file from the parts",
         request_body=(JSON, Completion),
         response=Upload,
     ),
     "openai.uploads.cancel": Operation(
-        route=f"POST {BASE}/uploads/{{upload}}/cancel", summary="Forget an upload and its parts", response=Upload
+        route=f"POST {BASE}/uploads/{{upload}}/cancel", summary="Cancel an upload and delete its parts", response=Upload
     ),
     "openai.chat.completions": Operation(
         route=f"POST {BASE}/chat/completions",
-        summary="An answer at once",
+        summary="Chat completion",
         request_body=(JSON, ChatRequest),
         response=ChatCompletion,
     ),
     "openai.embeddings": Operation(
         route=f"POST {BASE}/embeddings",
-        summary="Vectors at once",
+        summary="Embeddings",
         request_body=(JSON, EmbeddingRequest),
         response=EmbeddingList,
     ),
     "openai.batches.create": Operation(
-        route=f"POST {BASE}/batches", summary="Make a batch", request_body=(JSON, NewBatch), response=Batch
+        route=f"POST {BASE}/batches", summary="Create a batch", request_body=(JSON, NewBatch), response=Batch
     ),
     "openai.batches.list": Operation(
         route=f"GET {BASE}/batches",
-        summary="Batches made on this wire, newest first",
+        summary="Batches of this wire, newest first",
         parameters=PAGE,
         response=JobPage,
     ),
@@ -105,7 +105,7 @@ OPENAI = Wire(
     name="OpenAI",
     operations=OPERATIONS,
     error=Envelope,
-    parts={
+    path_parameters={
         "file": {"type": "string", "pattern": "^files/[^/:]+$"},
         "batch": {"type": "string", "pattern": "^batches/[^/:]+$"},
         "upload": {"type": "string", "pattern": "^upload_[^/:]+$"},

@@ -1,4 +1,4 @@
-"""Pages of a list, as OpenAI has them: ``after`` is the id of the last item seen."""
+"""Pages of a list in OpenAI's format: ``after`` is the last id of the previous page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Item = TypeVar("Item", bound=Named)
 
 
 class Cursor(Struct, frozen=True, kw_only=True):
-    """What a client asks to see."""
+    """The requested page."""
 
     limit: int
     after: str | None
@@ -47,7 +47,7 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
 
 
 def read_cursor(query: Mapping[str, str], *, default: int, most: int) -> Cursor:
-    """Raises Denial."""
+    """Raises OpenAIError 400."""
     limit, order = query.get("limit", str(default)), query.get("order", "desc")
     if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= most):
         raise OpenAIError(400, f"limit {limit[:20]!r} is not a number from 1 to {most}.", param="limit")
@@ -57,24 +57,24 @@ def read_cursor(query: Mapping[str, str], *, default: int, most: int) -> Cursor:
 
 
 def fetch_page(tx: Transaction, kind: type[Item], table: str, cursor: Cursor, purpose: str = "") -> Page[Item]:
-    """``table`` is one of our own, with ``seq`` and ``name``. Raises Denial for an ``after`` that is not in it."""
+    """``table`` is a constant name; it has ``seq`` and ``name``. Raises OpenAIError for an unknown ``after``."""
     low, high = 0, 2**63 - 1
     if cursor.after is not None:
-        seq = _place(tx, table, cursor.after)
+        seq = _position(tx, table, cursor.after)
         low, high = (seq, high) if cursor.order == "asc" else (low, seq)
     test = "AND expires > ? AND ? IN ('', purpose)" if table == "openai_files" else ""
-    sql = f"SELECT * FROM {table} WHERE seq > ? AND seq < ? {test} ORDER BY seq {cursor.order} LIMIT ?"  # noqa: S608 - words of our own
+    sql = f"SELECT * FROM {table} WHERE seq > ? AND seq < ? {test} ORDER BY seq {cursor.order} LIMIT ?"  # noqa: S608 - constants
     tests = (tx.now, purpose) if test else ()
     found = tx.rows(kind, sql, low, high, *tests, cursor.limit + 1)
     return Page(items=found[: cursor.limit], has_more=len(found) > cursor.limit)
 
 
-class _Place(Struct, frozen=True):
+class _Position(Struct, frozen=True):
     seq: int
 
 
-def _place(tx: Transaction, table: str, name: str) -> int:
-    place = tx.row(_Place, f"SELECT seq FROM {table} WHERE name = ?", name)  # noqa: S608 - a word of our own
-    if place is None:
-        raise OpenAIError(400, f"There is no {name[:80]!r} to go on after; begin again without it.", param="after")
-    return place.seq
+def _position(tx: Transaction, table: str, name: str) -> int:
+    position = tx.row(_Position, f"SELECT seq FROM {table} WHERE name = ?", name)  # noqa: S608 - a constant
+    if position is None:
+        raise OpenAIError(400, f"after: there is no {name[:80]!r}; start again without it.", param="after")
+    return position.seq

@@ -1,4 +1,4 @@
-"""What a request of this wire asks of a backend, whose requests and answers are Gemini's."""
+"""Translation of OpenAI requests to backend requests, and of their answers back. Backends use Gemini's format."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ...._model import Task
     from ...backends.backend import Answer
 
-#: What the name of a model may look like; backends put it into addresses.
+#: Allowed model names; backends put them into URLs.
 _MODEL = re.compile(r"(?:[A-Za-z0-9][\w.:@-]*/)*[A-Za-z0-9][\w.:@-]*", re.ASCII)
 MAX_MODEL = 200
 
 
 class Translated(Struct, frozen=True):
-    """Requests for the backend, and what makes one answer of its answers."""
+    """Backend requests, and the function that combines their answers into one."""
 
     requests: list[Raw]
     model: str
@@ -31,28 +31,28 @@ class Translated(Struct, frozen=True):
 
 
 def translate(task: Task, body: bytes | Raw, *, id: str, created: int) -> Translated:
-    """``id`` and ``created`` go into the answer. Raises ValueError for a body that cannot be answered."""
+    """``id`` and ``created`` are those of the answer. Raises ValueError for an invalid body."""
     if task == "embed":
-        wanted = embeddings.decode_request(body)
-        return Translated(embeddings.to_gemini(wanted), resource(wanted.model), partial(embeddings.from_gemini, wanted))
+        texts = embeddings.decode_request(body)
+        return Translated(embeddings.to_gemini(texts), resource(texts.model), partial(embeddings.from_gemini, texts))
     request = chat.decode_request(body)
     finish = partial(chat.from_gemini, request, id=id, created=created)
     return Translated(chat.to_gemini(request), resource(request.model), finish)
 
 
 def resource(model: str) -> str:
-    """As the backends call it: ``models/m``. Raises ValueError."""
+    """The model name in the backends' format, ``models/m``. Raises ValueError."""
     if len(model) > MAX_MODEL or not _MODEL.fullmatch(model):
         raise ValueError(f"model {model[:40]!r} is not the name of a model")
     return model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
 
 
 def combine(translated: Translated, answers: Sequence[Answer]) -> Answer:
-    """One answer; the first error among several stands for all."""
-    given = [answer for answer in answers if not isinstance(answer, RowError)]
-    if len(given) < len(answers):
+    """One answer; the first of several errors."""
+    responses = [answer for answer in answers if not isinstance(answer, RowError)]
+    if len(responses) < len(answers):
         return next(answer for answer in answers if isinstance(answer, RowError))
     try:
-        return translated.finish(given)
+        return translated.finish(responses)
     except (ValueError, RecursionError) as error:
         return RowError(code=GRPC_INTERNAL, message=f"The model's answer cannot be read: {error}.")

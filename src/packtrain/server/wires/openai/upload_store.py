@@ -1,4 +1,4 @@
-"""What the store knows of uploads in parts. The parts are blobs of their own until the file is put together."""
+"""Uploads in parts in the store. Each part is a separate blob until the file is assembled."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StoredPart(Struct, frozen=True, kw_only=True):
 
 
 class OpenAIUploads:
-    """The verbs."""
+    """Operations on uploads and parts."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -61,40 +61,40 @@ class OpenAIUploads:
         return self._store.quotas.openai
 
     def temporary_blob(self) -> AbstractAsyncContextManager[str]:
-        """A blob for a part, or for the whole."""
+        """A new blob for a part or the assembled file."""
         return self._store.temporary_blob()
 
     async def sweep(self) -> None:
-        """Removes the parts of uploads whose time is over, and later on the uploads."""
+        """Removes the parts of expired uploads at once, and their rows later."""
         await self._store.sweep(_sweep)
 
     async def start(self, new: NewUpload) -> StoredUpload:
-        """Raises Refusal 429 beyond a quota."""
+        """Raises HttpError 429 beyond a quota."""
         return await self._store.transact(lambda tx: _start(tx, new))
 
     async def pending(self, upload_id: str) -> StoredUpload:
-        """Raises Denial: 404 when there is none of that id, 400 when it is over."""
+        """A pending upload. Raises OpenAIError 404 for an unknown id, 400 for one that has ended."""
         return await self._store.transact(lambda tx: _pending(tx, upload_id))
 
     async def add(self, upload_id: str, blob: str, digest: Digest) -> StoredPart:
-        """The bytes are a part, durably. Raises Denial as ``pending`` does, and for too many."""
+        """Adds a part, durably. Raises OpenAIError as ``pending`` does, and for too many parts."""
         await self._store.sync(blob)
         return await self._store.transact(lambda tx: _add(tx, upload_id, blob, digest))
 
     async def cancel(self, upload_id: str) -> StoredUpload:
-        """Raises Denial as ``pending`` does."""
+        """Raises OpenAIError as ``pending`` does."""
         return await self._store.transact(lambda tx: _cancel(tx, upload_id))
 
     async def completed(self, upload_id: str) -> tuple[StoredUpload, OpenAIFile] | None:
-        """An upload that is complete already, with its file: the SDK may ask twice."""
+        """A completed upload with its file, since the SDK may repeat the call; None for another one."""
         return await self._store.transact(lambda tx: _completed(tx, upload_id))
 
     async def parts(self, upload_id: str, ids: list[str]) -> list[StoredPart]:
-        """In the order of ``ids``. Raises Denial when one is not of this upload or is named twice."""
+        """The parts in the order of ``ids``. Raises OpenAIError for an unknown or repeated id."""
         return await self._store.transact(lambda tx: _parts(tx, upload_id, ids))
 
     async def complete(self, upload_id: str, blob: str, digest: Digest) -> tuple[StoredUpload, OpenAIFile]:
-        """The bytes become a file, durably."""
+        """Turns the blob into a file, durably."""
         await self._store.sync(blob)
         return await self._store.transact(lambda tx: _complete(tx, upload_id, blob, digest))
 
@@ -144,7 +144,7 @@ def _start(tx: Transaction, new: NewUpload) -> StoredUpload:
 
 
 def _sweep(tx: Transaction) -> bool:
-    """For some time the rows of the uploads tell their clients what happened."""
+    """The rows outlive the parts for some time, so that clients get the reason."""
     parts = tx.rows(StoredPart, _EXPIRED, tx.now, PORTION)
     for part in parts:
         tx.change("DELETE FROM openai_part WHERE id = ?", part.id)
@@ -197,13 +197,13 @@ def _parts(tx: Transaction, upload_id: str, ids: list[str]) -> list[StoredPart]:
         raise OpenAIError(400, "part_ids: each is a part of this upload, once.", param="part_ids")
     parts = [stored[part_id] for part_id in ids]
     if (size := sum(part.bytes for part in parts)) != upload.bytes:
-        raise OpenAIError(400, f"The parts have {size} bytes, {upload.bytes} were declared.", param="part_ids")
+        raise OpenAIError(400, f"The parts have {size} bytes, but {upload.bytes} were declared.", param="part_ids")
     return parts
 
 
 def _complete(tx: Transaction, upload_id: str, blob: str, digest: Digest) -> tuple[StoredUpload, OpenAIFile]:
-    if found := _completed(tx, upload_id):
-        return found
+    if completed := _completed(tx, upload_id):
+        return completed
     upload = _pending(tx, upload_id)
     life = tx.quotas.openai.file_life
     new = NewFile(filename=upload.filename, mime_type=upload.mime_type, purpose=upload.purpose, life=life)

@@ -77,14 +77,14 @@ class OpenAIUploadRoutes:
         return json_response(Part(id=part.id, created_at=int(part.created), upload_id=upload_id))
 
     async def complete(self, request: web.Request, upload_id: str) -> web.Response:
-        wanted = decode(await request.read(), Completion)
-        found = await self._uploads.completed(upload_id)
-        if found is None:
-            parts = await self._uploads.parts(upload_id, wanted.part_ids)
+        completion = decode(await request.read(), Completion)
+        completed = await self._uploads.completed(upload_id)
+        if completed is None:
+            parts = await self._uploads.parts(upload_id, completion.part_ids)
             async with self._uploads.temporary_blob() as blob:
-                digest = await to_thread.run_sync(_join, self._blobs, parts, blob, wanted.md5)
-                found = await self._uploads.complete(upload_id, blob, digest)
-        upload, file = found
+                digest = await to_thread.run_sync(_join, self._blobs, parts, blob, completion.md5)
+                completed = await self._uploads.complete(upload_id, blob, digest)
+        upload, file = completed
         return json_response(_object(upload, "completed", file_object(file)))
 
     async def cancel(self, request: web.Request, upload_id: str) -> web.Response:
@@ -109,7 +109,7 @@ def _object(
 
 
 def _join(blobs: Blobs, parts: Sequence[StoredPart], blob: str, md5: str | None) -> Digest:
-    """Blocks. Raises Denial when the MD5 is another, or when the upload was ended meanwhile."""
+    """Concatenates the parts; blocks. Raises OpenAIError for another MD5, or an upload that has ended meanwhile."""
     whole = hashlib.md5(usedforsecurity=False)
     try:
         with blobs.appender(blob, Digest()) as target:

@@ -1,4 +1,4 @@
-"""Looks a batch's input file through, before anything of it is asked."""
+"""Validation of a batch's input file, before it is answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Findings(Struct):
-    """``errors`` in the order of the lines; without any, ``model`` is that of all lines, as they wrote it."""
+    """``errors`` in line order; without errors, ``model`` is that of all lines, as written."""
 
     errors: list[BatchError]
     model: str = ""
@@ -31,7 +31,7 @@ class _Body(Struct):
     input: Raw = Raw()
 
 
-#: The real service's own words.
+#: The real service's texts.
 _SMALLER = "Please try again with a smaller batch."
 _NOT_JSON = "This line is not parseable as valid JSON."
 
@@ -41,7 +41,7 @@ _decode_texts = msgspec.json.Decoder(list[Raw]).decode
 
 
 def read_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers from 1, blank ones left out; of an overlong one the beginning, which is no JSON."""
+    """Numbered lines from 1, without blank ones; an overlong line is truncated, which makes it invalid JSON."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES):
         number += 1
@@ -53,10 +53,10 @@ def read_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def validate(file: BinaryIO, size: int, endpoint: str, limits: OpenAILimits) -> Findings:
-    """Blocks. The file is at its start again afterwards."""
+    """Validates the whole file; blocks. Rewinds the file."""
     if size > limits.batch_bytes:
         message = f"The batch input file is larger than the {limits.batch_bytes} maximum. {_SMALLER}"
-        return Findings([_whole("file_too_large", message)])
+        return Findings([_file_error("file_too_large", message)])
     check = _Check(endpoint, limits)
     for number, line in read_lines(file):
         check.line(number, line)
@@ -65,11 +65,11 @@ def validate(file: BinaryIO, size: int, endpoint: str, limits: OpenAILimits) -> 
     file.seek(0)
     del check.findings.errors[limits.errors :]  # the last line may have had several
     if not check.findings.requests and not check.findings.errors:
-        check.findings.errors.append(_whole("empty_file", "The file has no requests."))
+        check.findings.errors.append(_file_error("empty_file", "The file has no requests."))
     return check.findings
 
 
-def _whole(code: str, message: str) -> BatchError:
+def _file_error(code: str, message: str) -> BatchError:
     return BatchError(code=code, message=message)
 
 
@@ -87,14 +87,14 @@ class _Check:
     def line(self, number: int, line: bytes) -> None:
         try:
             str(line, "utf-8")
-            found = _decode_line(line)
-            body = _decode_body(found.body) if bytes(found.body) else None
+            decoded = _decode_line(line)
+            body = _decode_body(decoded.body) if bytes(decoded.body) else None
         except msgspec.ValidationError as error:
-            return self._wrong(number, "invalid_json_line", f"This line is not a request: {error}.")
+            return self._add_error(number, "invalid_json_line", f"This line is not a request: {error}.")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._wrong(number, "invalid_json_line", _NOT_JSON)
+            return self._add_error(number, "invalid_json_line", _NOT_JSON)
         self.findings.requests += 1
-        self._check_members(number, found)
+        self._check_members(number, decoded)
         if body is None:
             return self._missing(number, "body")
         self._check_model(number, body.model)
@@ -104,13 +104,15 @@ class _Check:
         if not line.custom_id:
             self._missing(number, "custom_id")
         elif line.custom_id in self._ids:
-            self._wrong(number, "duplicate_custom_id", f"The custom_id {line.custom_id[:80]!r} was there before.")
+            self._add_error(
+                number, "duplicate_custom_id", f"The custom_id {line.custom_id[:80]!r} occurs more than once."
+            )
         self._ids.add(line.custom_id)
         if line.method != "POST":
-            self._wrong(number, "invalid_method", "The method of a request is POST.", "method")
+            self._add_error(number, "invalid_method", "The method of a request is POST.", "method")
         if line.url != self._endpoint:
             message = f"The url {line.url[:80]!r} is not the batch's endpoint {self._endpoint}."
-            self._wrong(number, "url_mismatch", message, "url")
+            self._add_error(number, "url_mismatch", message, "url")
 
     def _check_model(self, number: int, model: str) -> None:
         if not model:
@@ -118,21 +120,21 @@ class _Check:
         try:
             resource(model)
         except ValueError as error:
-            return self._wrong(number, "invalid_model", f"{error}.", "body.model")
+            return self._add_error(number, "invalid_model", f"{error}.", "body.model")
         self.findings.model = self.findings.model or model
         if model != self.findings.model:
-            message = f"The model {model[:80]!r} is not {self.findings.model!r}, that of the lines before."
-            self._wrong(number, "model_mismatch", message, "body.model")
+            message = f"The model {model[:80]!r} is not {self.findings.model!r}, the model of earlier lines."
+            self._add_error(number, "model_mismatch", message, "body.model")
 
     def _count(self, number: int, body: _Body) -> None:
         several = ENDPOINTS[self._endpoint] == "embed" and bytes(body.input).startswith(b"[")
         self._texts += len(_decode_texts(body.input)) if several else 1
         if max(self.findings.requests, self._texts) > self._limits.requests:
             self.full = True
-            self._wrong(number, "too_many_tasks", f"A batch has at most {self._limits.requests} requests.")
+            self._add_error(number, "too_many_tasks", f"A batch has at most {self._limits.requests} requests.")
 
     def _missing(self, number: int, member: str) -> None:
-        self._wrong(number, "missing_required_parameter", f"There is no {member}.", member)
+        self._add_error(number, "missing_required_parameter", f"The member {member} is missing.", member)
 
-    def _wrong(self, number: int, code: str, message: str, param: str | None = None) -> None:
+    def _add_error(self, number: int, code: str, message: str, param: str | None = None) -> None:
         self.findings.errors.append(BatchError(code=code, message=message, line=number, param=param))
