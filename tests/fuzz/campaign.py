@@ -1,7 +1,7 @@
-"""Schemathesis against a running service, for so many examples or for so long.
+"""Schemathesis against a running service, for a number of examples or a time.
 
-``python -m tests.fuzz.fuzz --minutes 5`` is the long form: a service in a directory of its own, calls drawn from
-what it says of itself at /openapi.json, and the figures at the end.
+``python -m tests.fuzz.campaign --minutes 5`` is the long form: a service in a temporary directory, calls generated
+from its /openapi.json, and figures at the end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHECKS = (
 
 
 class Outcome(Struct, frozen=True):
-    """What came of it. ``tally``: calls by operation and status."""
+    """The result. ``tally``: calls by operation and status."""
 
     passed: bool
     output: str
@@ -49,12 +49,12 @@ class Outcome(Struct, frozen=True):
 
     @property
     def answered(self) -> set[str]:
-        """The operations that were done at least once, and not only refused."""
+        """The operations that succeeded at least once."""
         return {name for name, counts in self.tally.items() if counts.keys() & {200, 206}}
 
 
 async def fuzz(origin: str, root: Path, *, seed: int, options: Sequence[str]) -> Outcome:
-    """``options`` say how many examples, or how long. What schemathesis writes down goes below ``root``."""
+    """Runs schemathesis; ``options`` limit examples or time. It writes its files below ``root``."""
     tally = root / "tally.json"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{origin}/openapi.json", "--seed", str(seed)]
     command += ["--checks", ",".join(CHECKS), "--no-shrink", "--generation-database", "none", "--warnings", "off"]

@@ -1,7 +1,7 @@
-"""What schemathesis is told beyond the description: values that mean something, and how to write multipart/related.
+"""Hooks of schemathesis: meaningful values, and an encoder for multipart/related.
 
-Names that are drawn by chance name nothing, and a service that knows nothing by that name never gets to work. So every
-second call gets names of things that the service has told of. All calls are tallied, for whoever wants to know how
+Random names match nothing, so most operations would only return 404. So every second call gets names that occurred in
+earlier responses. All calls are counted by operation and status.
 far they came.
 """
 
@@ -90,7 +90,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
 
 
 def _name(path: dict[str, Any], *, whole: bool) -> None:
-    """The paths of the Gemini wire have the names of files and batches without their first half."""
+    """Paths of the Gemini wire contain names without their prefix."""
     for part in path:
         if known := _known[part]:
             name = _pick(known)
@@ -98,7 +98,7 @@ def _name(path: dict[str, Any], *, whole: bool) -> None:
 
 
 def _pick(known: list[str]) -> str:
-    """The one told of last as often as any other."""
+    """The newest name half of the time."""
     return known[-1] if _chance.random() < 0.5 else _chance.choice(known)
 
 
@@ -137,7 +137,7 @@ def _write_tally() -> None:
 
 @schemathesis.serializer("multipart/related")
 def multipart_related(context: SerializationContext, value: Any) -> bytes:
-    """A description and bytes; what is neither goes out as one part."""
+    """Metadata and content; any other value is one part."""
     members = dict(sorted(value.items(), reverse=True)) if isinstance(value, dict) else {"": value}
     return b"".join([_part(member) for member in members.values()]) + f"--{BOUNDARY}--\r\n".encode()
 

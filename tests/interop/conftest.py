@@ -1,4 +1,4 @@
-"""The service in a thread of its own, for clients that block and for clients that do not."""
+"""The service in a separate thread, for blocking and asynchronous clients."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Iterator[str]:
-    """The address of a service that keeps its things in ``tmp_path / "service"``."""
+    """The origin of a service in ``tmp_path / "service"``."""
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving(tmp_path / "service")) as found:
         yield found

@@ -1,4 +1,4 @@
-"""What the tests with google-genai share: clients as its users make them, and inputs."""
+"""Shared clients and inputs of the google-genai tests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _written(path: Path, member: str, value: Any, count: int) -> str:
 
 
 def big_file(path: Path) -> Path:
-    """Bytes that no compression and no repetition makes small."""
+    """Incompressible bytes."""
     path.write_bytes(os.urandom(BIG))
     return path
 
@@ -94,7 +94,7 @@ def is_over(job: types.BatchJob) -> bool:
 
 
 def state(job: types.BatchJob) -> str:
-    """In the words of newer versions; older ones pass some of the service's own on."""
+    """The state as newer versions report it; older ones pass some raw values on."""
     return named(job.state).replace("BATCH_", "JOB_")
 
 

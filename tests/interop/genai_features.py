@@ -1,7 +1,7 @@
-"""What google-genai has come to know since it has batches for the Gemini API, which is since 1.22.
+"""Features of google-genai by version, from 1.22 on, the first with batches for the Gemini API.
 
-The tests run with any version from there on. What the installed one lacks stands in FEATURES, and a test of its own
-holds that table against the package, so that nothing is left out that is there.
+The tests run with any version from there on. FEATURES lists what older ones lack, and a test
+compares that table with the package, so that no available feature goes untested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Version = tuple[int, int]
 
 
 def _deletes_jobs() -> bool:
-    """Before, the method was there and said that it is for another service alone."""
+    """Earlier versions had the method, but for Vertex AI only."""
     return "only supported in the Vertex AI client" not in inspect.getsource(batches.Batches.delete)
 
 
@@ -33,7 +33,7 @@ def _downloads_to_disk() -> bool:
 
 
 def _reads_row_errors() -> bool:
-    """Before, the error of an inline row lost all its members; there is nothing public to see it by."""
+    """Earlier versions dropped the members of an inline row's error; no public name shows it."""
     convert = getattr(batches, "_JobError_from_mldev", None)
     return convert is None or convert({"code": 3}, {}) == {"code": 3}
 

@@ -1,4 +1,4 @@
-"""The ``openai`` package on both of the paths where the service speaks its wire."""
+"""Clients of the ``openai`` package for both base paths of the OpenAI wire."""
 
 from __future__ import annotations
 

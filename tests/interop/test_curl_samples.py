@@ -1,4 +1,4 @@
-"""The steps of the guide's samples for the command line, through curl itself: quotes, headers and methods as there."""
+"""The steps of the guide's curl samples, through curl, with their quotes, headers and methods."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Shell:
         self._environment = {"ORIGIN": origin, "KEY": "any", "HEADERS": str(place / "headers")}
 
     def run(self, script: str, **variables: object) -> Any:
-        """What it printed, as JSON; None when that is nothing."""
+        """Its output as JSON; None for empty output."""
         environment = {**self._environment, "PATH": "/usr/local/bin:/usr/bin:/bin"}
         environment |= {name: str(value) for name, value in variables.items()}
         done = subprocess.run(["/bin/sh", "-eu", "-c", script], env=environment, capture_output=True, check=True)
@@ -86,7 +86,7 @@ def shell(origin: str, tmp_path: Path) -> Shell:
 
 
 def test_job_from_a_file(shell: Shell, tmp_path: Path) -> None:
-    """Upload, create, look until it is done, download by the path that only curl uses, delete."""
+    """Upload, create, poll, download by the path that only curl uses, delete."""
     file = shell.run(UPLOAD, INPUT=generate_file(tmp_path / "in.jsonl"))["file"]
     assert (file["displayName"], file["mimeType"]) == ("requests", "application/jsonl")
     made = shell.run(CREATE, FILE=file["name"], METHOD="batchGenerateContent")
@@ -114,7 +114,7 @@ def test_embeddings_from_a_file(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_inline_job(shell: Shell) -> None:
-    """The key in the query; the answers in the job, each with its metadata."""
+    """The key is in the query; the answers are in the job with their metadata."""
     done = shell.ended(shell.run(INLINE)["name"])
     rows = done["response"]["inlinedResponses"]["inlinedResponses"]
     assert [row["metadata"]["key"] for row in rows] == ["m-1", "m-2"]
@@ -123,7 +123,7 @@ def test_inline_job(shell: Shell) -> None:
 
 
 def test_list_and_cancel(shell: Shell, tmp_path: Path) -> None:
-    """Pages by their tokens; a cancel is a POST without a body, and {} its answer. A large upload asks first."""
+    """Pages by token; cancel is a POST without a body, answered by {}. A large upload sends Expect."""
     file = shell.run(UPLOAD, INPUT=generate_file(tmp_path / "in.jsonl", 20_000))["file"]
     assert int(file["sizeBytes"]) > 1_000_000
     made = [shell.run(CREATE, FILE=file["name"], METHOD="batchGenerateContent")["name"] for _ in range(3)]
@@ -134,8 +134,8 @@ def test_list_and_cancel(shell: Shell, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", [WRONG_CANCEL, WRONG_DELETE])
-def test_samples_that_are_wrong(shell: Shell, script: str) -> None:
-    """Samples that went about cancel and delete by GET; nothing happens, and the error names the call."""
+def test_wrong_samples_are_refused(shell: Shell, script: str) -> None:
+    """Samples that cancel and delete by GET: nothing happens, and the error names the call."""
     made = shell.run(INLINE)["name"]
     error = shell.run(script, NAME=made)["error"]
     assert error["code"] == 404

@@ -1,4 +1,4 @@
-"""The published google-genai package, unmodified, in its asynchronous form."""
+"""The published google-genai package: asynchronous client."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def upload(sdk: AsyncClient, path: str, name: str | None = None) -> types.
 
 
 async def test_job_from_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
-    """Upload, create, get until it ends, download: every key is answered."""
+    """Upload, create, poll, download: every key is answered."""
     file = await upload(sdk, generate_file(tmp_path / "in.jsonl"))
     assert (file.state, file.mime_type) == (types.FileState.ACTIVE, "jsonl")
     job = await sdk.batches.create(model=MODEL, src=named(file.name), config={"display_name": "job-1"})
@@ -80,14 +80,14 @@ async def test_job_from_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
 
 @needs("embeds in jobs")
 async def test_embedding_job_from_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
-    """The name of the file comes in snake_case here."""
+    """The file name is in snake_case here."""
     file = await upload(sdk, embed_file(tmp_path / "in.jsonl"))
     job = await sdk.batches.create_embeddings(model=EMBEDDER, src={"file_name": file.name})
     assert keys(await sdk.files.download(file=result_name(await ended(sdk, job)))) == ["k0", "k1", "k2"]
 
 
 async def test_inline_job(sdk: AsyncClient) -> None:
-    """Answers and errors come back inside the job, each with its metadata."""
+    """Answers and errors are in the job with their metadata."""
     job = await ended(sdk, await sdk.batches.create(model=MODEL, src=inline_requests()))
     assert texts(job) == ["one", "two", None]
     *_, failed = rows = inlined(job)
@@ -99,7 +99,7 @@ async def test_inline_job(sdk: AsyncClient) -> None:
 
 @needs("embeds in jobs")
 async def test_inline_embeddings(sdk: AsyncClient) -> None:
-    """One vector a text, of the asked dimension."""
+    """One vector of the requested dimension per text."""
     source = types.EmbeddingsBatchJobSource(
         inlined_requests=types.EmbedContentBatch(
             contents=["one", "two"], config=types.EmbedContentConfig(output_dimensionality=8)
@@ -112,7 +112,7 @@ async def test_inline_embeddings(sdk: AsyncClient) -> None:
 
 
 async def test_list_of_jobs_over_many_pages(sdk: AsyncClient, tmp_path: Path) -> None:
-    """Newest first, each once, whatever comes meanwhile."""
+    """Newest first, each once, while others are added."""
     file = await upload(sdk, generate_file(tmp_path / "in.jsonl"))
     made = [(await sdk.batches.create(model=MODEL, src=named(file.name))).name for _ in range(25)]
     pager = await sdk.batches.list(config={"page_size": 4})
@@ -123,7 +123,7 @@ async def test_list_of_jobs_over_many_pages(sdk: AsyncClient, tmp_path: Path) ->
 
 
 async def test_files_get_list_delete(sdk: AsyncClient, tmp_path: Path) -> None:
-    """A chosen name is kept; what is deleted is forbidden, not missing."""
+    """A chosen name is kept; a deleted file is forbidden, not missing."""
     path = generate_file(tmp_path / "in.jsonl")
     made = [named((await upload(sdk, path, name=f"mine-{at}")).name) for at in range(12)]
     assert made[0] == "files/mine-0"
@@ -136,7 +136,7 @@ async def test_files_get_list_delete(sdk: AsyncClient, tmp_path: Path) -> None:
 
 
 async def test_cancel(sdk: AsyncClient, tmp_path: Path) -> None:
-    """Before the job runs it ends as cancelled, later as one that succeeded."""
+    """Before the start it ends as cancelled, later as succeeded."""
     file = await upload(sdk, generate_file(tmp_path / "in.jsonl", 20_000))
     job = await sdk.batches.create(model=MODEL, src=named(file.name))
     await sdk.batches.cancel(name=named(job.name))
@@ -159,7 +159,7 @@ async def test_delete(sdk: AsyncClient, tmp_path: Path) -> None:
 
 
 async def test_results_as_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
-    """The results are a file like any other: found by name, in the list, and downloaded as an object."""
+    """The result file can be found by name, listed and downloaded as an object."""
     file = await upload(sdk, generate_file(tmp_path / "in.jsonl"))
     job = await ended(sdk, await sdk.batches.create(model=MODEL, src=named(file.name)))
     results = await sdk.files.get(name=result_name(job))
@@ -170,14 +170,14 @@ async def test_results_as_a_file(sdk: AsyncClient, tmp_path: Path) -> None:
 
 @needs("registers files")
 async def test_files_of_a_bucket(sdk: AsyncClient) -> None:
-    """The service reaches none; the package says so."""
+    """Not supported; the package refuses."""
     with pytest.raises(errors.ClientError) as refused:
         await sdk.files.register_files(auth=credentials(), uris=["gs://bucket/in.jsonl"])
     assert refused.value.code == 404
 
 
 async def test_100_megabytes_there_and_back(sdk: AsyncClient, tmp_path: Path) -> None:
-    """An upload in many chunks, byte for byte; streamed down to a destination where the version can."""
+    """An upload in many chunks; a streamed download where the version supports it."""
     path = await to_thread.run_sync(big_file, tmp_path / "big.jsonl")
     file = await upload(sdk, str(path))
     assert file.size_bytes == BIG
@@ -189,7 +189,7 @@ async def test_100_megabytes_there_and_back(sdk: AsyncClient, tmp_path: Path) ->
     assert await to_thread.run_sync(digest, copy) == await to_thread.run_sync(digest, path)
 
 
-async def test_calls_that_are_answered_at_once(sdk: AsyncClient) -> None:
+async def test_interactive_calls(sdk: AsyncClient) -> None:
     """Generate, embed, count."""
     assert (await sdk.models.generate_content(model=MODEL, contents="hello")).text == "hello"
     found = await sdk.models.embed_content(model=EMBEDDER, contents=["one", "two"], config={"output_dimensionality": 8})
@@ -199,14 +199,14 @@ async def test_calls_that_are_answered_at_once(sdk: AsyncClient) -> None:
 
 
 async def test_upload_of_nothing(sdk: AsyncClient, tmp_path: Path) -> None:
-    """A single call that finalises no bytes."""
+    """A single finalizing call without content."""
     path = tmp_path / "empty.jsonl"
     path.touch()
     assert (await upload(sdk, str(path))).state is types.FileState.ACTIVE
 
 
 async def test_errors_are_read(sdk: AsyncClient) -> None:
-    """Code, status and message arrive in the exception."""
+    """The exception has code, status and message."""
     with pytest.raises(errors.ClientError) as refused:
         await sdk.batches.create(model=MODEL, src="files/none")
     assert (refused.value.code, refused.value.status) == (404, "NOT_FOUND")
@@ -218,7 +218,7 @@ class Recipe(BaseModel):
 
 
 async def test_schema_in_an_inline_job_is_met(sdk: AsyncClient) -> None:
-    """A schema given as a class travels to the service; the answer validates against it."""
+    """A schema given as a class reaches the service; the answer is valid."""
     request: types.InlinedRequestDict = {
         "contents": "a cake",
         "config": {"response_mime_type": "application/json", "response_schema": list[Recipe]},

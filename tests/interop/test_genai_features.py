@@ -1,4 +1,4 @@
-"""The table of what versions of google-genai know."""
+"""The table of features by google-genai version."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .genai_features import FEATURES, FIRST, VERSION, has
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_no_test_is_left_out_for_what_the_package_has(feature: str) -> None:
-    """The installed package has what its version promises, and nothing that came later."""
+    """The installed package has the features of its version, and no later ones."""
     _, seen = FEATURES[feature]
     assert seen() is has(feature)
 
 
 def test_version_has_batches() -> None:
-    """Older ones know batches of another service alone."""
+    """Older ones have batches of Vertex AI only."""
     assert VERSION >= FIRST

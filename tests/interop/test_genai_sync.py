@@ -1,4 +1,4 @@
-"""The published google-genai package, unmodified, in its blocking form."""
+"""The published google-genai package: blocking client."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def upload(sdk: genai.Client, path: str, name: str | None = None) -> types.File:
 
 
 def test_job_from_a_file(sdk: genai.Client, tmp_path: Path) -> None:
-    """Upload, create, get until it ends, download: every key is answered."""
+    """Upload, create, poll, download: every key is answered."""
     file = upload(sdk, generate_file(tmp_path / "in.jsonl"))
     assert (file.state, file.mime_type) == (types.FileState.ACTIVE, "jsonl")
     job = sdk.batches.create(model=MODEL, src=named(file.name), config={"display_name": "job-1"})
@@ -77,14 +77,14 @@ def test_job_from_a_file(sdk: genai.Client, tmp_path: Path) -> None:
 
 @needs("embeds in jobs")
 def test_embedding_job_from_a_file(sdk: genai.Client, tmp_path: Path) -> None:
-    """The name of the file comes in snake_case here."""
+    """The file name is in snake_case here."""
     file = upload(sdk, embed_file(tmp_path / "in.jsonl"))
     job = sdk.batches.create_embeddings(model=EMBEDDER, src={"file_name": file.name}, config={"display_name": "e"})
     assert keys(sdk.files.download(file=result_name(ended(sdk, job)))) == ["k0", "k1", "k2"]
 
 
 def test_inline_job(sdk: genai.Client) -> None:
-    """Answers and errors come back inside the job, each with its metadata."""
+    """Answers and errors are in the job with their metadata."""
     job = ended(sdk, sdk.batches.create(model=MODEL, src=inline_requests()))
     assert texts(job) == ["one", "two", None]
     *_, failed = rows = inlined(job)
@@ -96,7 +96,7 @@ def test_inline_job(sdk: genai.Client) -> None:
 
 @needs("embeds in jobs")
 def test_inline_embeddings(sdk: genai.Client) -> None:
-    """One vector a text, of the asked dimension."""
+    """One vector of the requested dimension per text."""
     source = types.EmbeddingsBatchJobSource(
         inlined_requests=types.EmbedContentBatch(
             contents=["one", "two"], config=types.EmbedContentConfig(output_dimensionality=8)
@@ -109,7 +109,7 @@ def test_inline_embeddings(sdk: genai.Client) -> None:
 
 
 def test_list_of_jobs_over_many_pages(sdk: genai.Client, tmp_path: Path) -> None:
-    """Newest first, each once, whatever comes meanwhile."""
+    """Newest first, each once, while others are added."""
     file = upload(sdk, generate_file(tmp_path / "in.jsonl"))
     made = [sdk.batches.create(model=MODEL, src=named(file.name)).name for _ in range(25)]
     pager = sdk.batches.list(config={"page_size": 4})
@@ -120,7 +120,7 @@ def test_list_of_jobs_over_many_pages(sdk: genai.Client, tmp_path: Path) -> None
 
 
 def test_files_get_list_delete(sdk: genai.Client, tmp_path: Path) -> None:
-    """A chosen name is kept; what is deleted is forbidden, not missing."""
+    """A chosen name is kept; a deleted file is forbidden, not missing."""
     path = generate_file(tmp_path / "in.jsonl")
     made = [named(upload(sdk, path, name=f"mine-{at}").name) for at in range(12)]
     assert made[0] == "files/mine-0"
@@ -133,7 +133,7 @@ def test_files_get_list_delete(sdk: genai.Client, tmp_path: Path) -> None:
 
 
 def test_cancel(sdk: genai.Client, tmp_path: Path) -> None:
-    """Before the job runs it ends as cancelled, later as one that succeeded."""
+    """Before the start it ends as cancelled, later as succeeded."""
     file = upload(sdk, generate_file(tmp_path / "in.jsonl", 20_000))
     job = sdk.batches.create(model=MODEL, src=named(file.name))
     sdk.batches.cancel(name=named(job.name))
@@ -156,7 +156,7 @@ def test_delete(sdk: genai.Client, tmp_path: Path) -> None:
 
 
 def test_results_as_a_file(sdk: genai.Client, tmp_path: Path) -> None:
-    """The results are a file like any other: found by name, in the list, and downloaded as an object."""
+    """The result file can be found by name, listed and downloaded as an object."""
     file = upload(sdk, generate_file(tmp_path / "in.jsonl"))
     job = ended(sdk, sdk.batches.create(model=MODEL, src=named(file.name)))
     results = sdk.files.get(name=result_name(job))
@@ -167,14 +167,14 @@ def test_results_as_a_file(sdk: genai.Client, tmp_path: Path) -> None:
 
 @needs("registers files")
 def test_files_of_a_bucket(sdk: genai.Client) -> None:
-    """The service reaches none; the package says so."""
+    """Not supported; the package refuses."""
     with pytest.raises(errors.ClientError) as refused:
         sdk.files.register_files(auth=credentials(), uris=["gs://bucket/in.jsonl"])
     assert refused.value.code == 404
 
 
 def test_100_megabytes_there_and_back(sdk: genai.Client, tmp_path: Path) -> None:
-    """An upload in many chunks, byte for byte; streamed down to a destination where the version can."""
+    """An upload in many chunks; a streamed download where the version supports it."""
     path = big_file(tmp_path / "big.jsonl")
     file = upload(sdk, str(path))
     assert file.size_bytes == BIG
@@ -186,7 +186,7 @@ def test_100_megabytes_there_and_back(sdk: genai.Client, tmp_path: Path) -> None
     assert digest(copy) == digest(path)
 
 
-def test_calls_that_are_answered_at_once(sdk: genai.Client) -> None:
+def test_interactive_calls(sdk: genai.Client) -> None:
     """Generate, embed, count."""
     assert sdk.models.generate_content(model=MODEL, contents="hello").text == "hello"
     found = sdk.models.embed_content(model=EMBEDDER, contents=["one", "two"], config={"output_dimensionality": 8})
@@ -196,14 +196,14 @@ def test_calls_that_are_answered_at_once(sdk: genai.Client) -> None:
 
 
 def test_upload_of_nothing(sdk: genai.Client, tmp_path: Path) -> None:
-    """A single call that finalises no bytes."""
+    """A single finalizing call without content."""
     path = tmp_path / "empty.jsonl"
     path.touch()
     assert upload(sdk, str(path)).state is types.FileState.ACTIVE
 
 
 def test_errors_are_read(sdk: genai.Client) -> None:
-    """Code, status and message arrive in the exception."""
+    """The exception has code, status and message."""
     with pytest.raises(errors.ClientError) as refused:
         sdk.batches.create(model=MODEL, src="files/none")
     assert (refused.value.code, refused.value.status) == (404, "NOT_FOUND")
@@ -215,7 +215,7 @@ class Recipe(BaseModel):
 
 
 def test_schema_in_an_inline_job_is_met(sdk: genai.Client) -> None:
-    """A schema given as a class travels to the service; the answer validates against it."""
+    """A schema given as a class reaches the service; the answer is valid."""
     request: types.InlinedRequestDict = {
         "contents": "a cake",
         "config": {"response_mime_type": "application/json", "response_schema": list[Recipe]},

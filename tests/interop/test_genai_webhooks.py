@@ -23,7 +23,7 @@ pytestmark = [
 
 
 class Listener(HTTPServer):
-    """Keeps what is posted to it."""
+    """Keeps the bodies posted to it."""
 
     def __init__(self) -> None:
         self.events: Queue[Any] = Queue()
@@ -58,7 +58,7 @@ def listener() -> Iterator[Listener]:
 
 
 def test_a_job_with_a_webhook_of_its_own(origin: str, listener: Listener) -> None:
-    """The event leads back to the job."""
+    """The event names the job."""
     with client(origin) as sdk:
         webhook = types.WebhookConfig(uris=[listener.uri], user_metadata={"group": "night"})
         config = types.CreateBatchJobConfig(webhook_config=webhook)

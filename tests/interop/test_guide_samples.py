@@ -1,4 +1,4 @@
-"""The steps of the guide's samples in Python, with google-genai alone and together with openai."""
+"""The steps of the guide's Python samples, with google-genai alone and with openai."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sdk(origin: str) -> Iterator[genai.Client]:
 
 
 def waited_for(sdk: genai.Client, job: types.BatchJob) -> types.BatchJob:
-    """By the names of the states, as the guide does it."""
+    """Polls by state names, as the guide does."""
     deadline = time.monotonic() + 30
     while job.state is None or job.state.name not in COMPLETED:
         assert time.monotonic() < deadline
@@ -43,7 +43,7 @@ def waited_for(sdk: genai.Client, job: types.BatchJob) -> types.BatchJob:
 
 
 def test_results_of_a_file_decoded_in_memory(sdk: genai.Client, tmp_path: Path) -> None:
-    """Uploaded with a config object, created, waited for, downloaded whole, and read line by line."""
+    """Upload with a config object, create, poll, download, read line by line."""
     config = types.UploadFileConfig(display_name="requests", mime_type="jsonl")
     file = sdk.files.upload(file=generate_file(tmp_path / "in.jsonl"), config=config)
     job = waited_for(sdk, sdk.batches.create(model=MODEL, src=named(file.name), config={"display_name": "file job"}))
@@ -56,7 +56,7 @@ def test_results_of_a_file_decoded_in_memory(sdk: genai.Client, tmp_path: Path) 
 
 
 def test_upload_from_memory(sdk: genai.Client) -> None:
-    """Any reader will do, with a MIME type."""
+    """Any reader with a MIME type is accepted."""
     line = json.dumps({"key": "k", "request": {"contents": [{"parts": [{"text": "hi"}]}]}})
     file = sdk.files.upload(file=io.BytesIO(line.encode()), config={"mime_type": "application/jsonl"})
     job = waited_for(sdk, sdk.batches.create(model=f"models/{MODEL}", src=named(file.name)))
@@ -64,7 +64,7 @@ def test_upload_from_memory(sdk: genai.Client) -> None:
 
 
 def test_configured_inline_requests(sdk: genai.Client) -> None:
-    """Instructions, tools and temperature under ``config``; the job by its objects."""
+    """Instructions, tools and temperature under ``config``."""
     request = types.InlinedRequest(
         contents=[types.Content(role="user", parts=[types.Part(text="hi")])],
         config=types.GenerateContentConfig(
@@ -76,16 +76,16 @@ def test_configured_inline_requests(sdk: genai.Client) -> None:
 
 
 @pytest.mark.parametrize("extra", [{"system_instructions": "Be a cat."}, {"tools": [{"google_search": {}}]}])
-def test_configuration_beside_the_contents(sdk: genai.Client, extra: dict[str, Any]) -> None:
-    """Samples that have it there do not pass the package, and no job is made."""
+def test_configuration_next_to_the_contents(sdk: genai.Client, extra: dict[str, Any]) -> None:
+    """The package refuses such samples, and no job is created."""
     request: Any = {"contents": [{"parts": [{"text": "hi"}], "role": "user"}], **extra}
     with pytest.raises(ValidationError):
         sdk.batches.create(model=MODEL, src=[request])
     assert list(sdk.batches.list()) == []
 
 
-def test_what_the_samples_print_of_a_job_is_empty(sdk: genai.Client) -> None:
-    """Its error and its counts, which the package leaves out; a job all of whose rows failed has succeeded."""
+def test_sdk_leaves_out_error_and_counts_of_a_job(sdk: genai.Client) -> None:
+    """A job with only failed rows has succeeded."""
     job = waited_for(sdk, sdk.batches.create(model=MODEL, src=[inline_requests()[2]]))
     assert job.state is types.JobState.JOB_STATE_SUCCEEDED
     assert texts(job) == [None]
@@ -93,7 +93,7 @@ def test_what_the_samples_print_of_a_job_is_empty(sdk: genai.Client) -> None:
 
 
 def test_embeddings_with_one_config(sdk: genai.Client, tmp_path: Path) -> None:
-    """A file of requests with dimensions of their own."""
+    """A file of requests with different dimensions."""
     path = tmp_path / "in.jsonl"
     request = {"output_dimensionality": 8, "content": {"parts": [{"text": "a fox"}]}}
     path.write_text(json.dumps({"key": "request_1", "request": request}))

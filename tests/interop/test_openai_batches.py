@@ -39,7 +39,7 @@ Fault = tuple[str, int | None, str | None]
 
 @pytest.mark.parametrize("mount", MOUNTS)
 async def test_chat_batch(origin: str, mount: str, tmp_path: Path) -> None:
-    """Every line has its answer under its custom_id; times, counts and metadata are those of the API."""
+    """Every line has its answer under its custom_id; times, counts and metadata are as in the API."""
     async with client_of(origin, mount) as client:
         file = await put(client, chat_lines(50))
         made = await client.batches.create(
@@ -78,7 +78,7 @@ def _text(row: Any) -> object:
 
 
 async def test_embeddings_batch(origin: str) -> None:
-    """Lists of texts, dimensions, and texts alone: one vector for each text, in their order."""
+    """Lists of texts, dimensions, single texts: one vector per text, in order."""
     bodies = [
         {"model": "e", "input": ["a red fox", "a blue fox"], "dimensions": 8},
         {"model": "e", "input": "a red fox", "dimensions": 8},
@@ -93,7 +93,7 @@ async def test_embeddings_batch(origin: str) -> None:
 
 
 async def test_bad_lines_go_to_the_error_file(origin: str) -> None:
-    """A request that cannot be answered is its own line's fault, in the error file, with a status."""
+    """An invalid request is in the error file with a status."""
     bad = line("bad", CHAT, {"model": "m-1", "messages": []})
     image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]}
     other = line("image", CHAT, {"model": "m-1", "messages": [image]})
@@ -135,7 +135,7 @@ async def test_bad_lines_go_to_the_error_file(origin: str) -> None:
 async def test_file_that_is_not_valid(
     origin: str, data: bytes, expected: list[tuple[str, int | None, str | None]]
 ) -> None:
-    """The batch fails with the faults of its lines, and nothing is asked."""
+    """The batch fails with the errors of its lines, and no request is sent."""
     async with client_of(origin) as client:
         batch = await ended(client, await start(client, data))
     assert batch.status == "failed"
@@ -154,8 +154,8 @@ async def test_too_many_texts(origin: str) -> None:
     assert [(error.code, error.line) for error in batch.errors.data] == [("too_many_tasks", 26)]
 
 
-async def test_faults_named_in_one_answer_are_bounded(origin: str) -> None:
-    """A file of nothing but nonsense is not read to its end."""
+async def test_reported_errors_are_bounded(origin: str) -> None:
+    """A file of garbage is not read to its end."""
     async with client_of(origin) as client:
         batch = await ended(client, await start(client, b"nonsense\n" * 5000))
     assert batch.errors and batch.errors.data
@@ -163,7 +163,7 @@ async def test_faults_named_in_one_answer_are_bounded(origin: str) -> None:
 
 
 async def test_create_is_refused(origin: str) -> None:
-    """Unknown files, endpoints, windows and metadata: the member at fault is named."""
+    """Unknown files, endpoints, windows and metadata: the error names the member."""
     async with client_of(origin) as client:
         file = await put(client, chat_lines(1))
         good: dict[str, Any] = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
@@ -209,7 +209,7 @@ async def test_cancel_keeps_what_is_done(origin: str) -> None:
 
 @pytest.mark.parametrize("mount", MOUNTS)
 def test_sync_client(origin: str, mount: str) -> None:
-    """Made, waited for, listed over many pages and read through the sync client."""
+    """Create, poll, list over many pages and read through the sync client."""
     with OpenAI(base_url=origin + mount, api_key="any") as client:
         file = client.files.create(file=("in.jsonl", chat_lines(3)), purpose="batch")
         made = [client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h") for _ in range(5)]
@@ -223,7 +223,7 @@ def test_sync_client(origin: str, mount: str) -> None:
 
 
 async def test_one_store_two_wires(origin: str) -> None:
-    """A file of the Gemini wire is an input here, a batch made here is shown there; not the other way round."""
+    """A file of the Gemini wire is an input here, a batch created here is listed there; not vice versa."""
     async with client_of(origin, "/v1beta/openai") as client, ClientSession() as session:
         calls = Calls(session, origin)
         await calls.upload(chat_lines(2), name="files/mine")

@@ -1,4 +1,4 @@
-"""The calls of the ``openai`` package that no other test makes, sync and async."""
+"""Calls of the ``openai`` package not covered elsewhere, sync and async."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_100_megabytes_there_and_back(origin: str, tmp_path: Path) -> None:
-    """One form, streamed up from a file and down to another one."""
+    """One form, streamed from a file; a download streamed to a file."""
     path, copy = big_file(tmp_path / "big.jsonl"), tmp_path / "copy.jsonl"
     with OpenAI(base_url=f"{origin}/v1", api_key="any") as client:
         file = client.files.create(file=path, purpose="batch")
@@ -28,7 +28,7 @@ def test_100_megabytes_there_and_back(origin: str, tmp_path: Path) -> None:
 
 
 async def test_100_megabytes_in_parts(origin: str, tmp_path: Path) -> None:
-    """Two parts, sent by the package, and streamed down."""
+    """Two parts, sent by the package; a streamed download."""
     path, copy = await to_thread.run_sync(big_file, tmp_path / "big.jsonl"), tmp_path / "copy.jsonl"
     async with client_of(origin) as client:
         upload = await client.uploads.upload_file_chunked(file=path, mime_type="application/jsonl", purpose="batch")
@@ -39,8 +39,8 @@ async def test_100_megabytes_in_parts(origin: str, tmp_path: Path) -> None:
     assert await to_thread.run_sync(digest, copy) == await to_thread.run_sync(digest, path)
 
 
-async def test_waiting_for_a_file(origin: str) -> None:
-    """It is ready as soon as it is there."""
+async def test_file_is_ready_at_once(origin: str) -> None:
+    """It is processed as soon as it exists."""
     async with client_of(origin) as client:
         file = await put(client, b"x")
         assert (await client.files.wait_for_processing(file)).status == "processed"
@@ -80,7 +80,7 @@ def test_uploads_sync(origin: str) -> None:
 
 
 async def test_list_of_batches_over_pages(origin: str) -> None:
-    """Newest first, each once, while others are made."""
+    """Newest first, each once, while others are created."""
     async with client_of(origin) as client:
         file = await put(client, chat_lines(1))
 

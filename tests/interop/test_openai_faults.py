@@ -1,4 +1,4 @@
-"""Faults on demand on the OpenAI wire, as the ``openai`` package takes them."""
+"""Injected faults on the OpenAI wire, seen by the ``openai`` package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def client_of(directory: Path, *rules: Any, max_retries: int = 0) -> Async
 
 @pytest.mark.parametrize(("acted", "jobs"), [(False, 0), (True, 1)])
 async def test_a_create_is_dropped_before_or_after_it_is_acted_on(tmp_path: Path, acted: bool, jobs: int) -> None:
-    """The client sees the same; the log tells what happened."""
+    """The client sees the same; the log shows what happened."""
     async with client_of(tmp_path, Drop(route=CREATE, calls=(1,), acted=acted)) as client:
         with pytest.raises(openai.APIConnectionError):
             await start(client, chat_lines(1))
@@ -43,7 +43,7 @@ async def test_a_create_is_dropped_before_or_after_it_is_acted_on(tmp_path: Path
     assert (fault["do"], fault["route"]) == ("drop", CREATE)
 
 
-async def test_the_package_repeats_a_create_whose_answer_was_lost(tmp_path: Path) -> None:
+async def test_sdk_repeats_a_create_after_a_lost_response(tmp_path: Path) -> None:
     """By default: two batches for one call."""
     async with client_of(tmp_path, Drop(route=CREATE, calls=(1,), acted=True), max_retries=2) as client:
         batch = await start(client, chat_lines(1))
@@ -52,8 +52,8 @@ async def test_the_package_repeats_a_create_whose_answer_was_lost(tmp_path: Path
     assert made[1] == batch.id
 
 
-async def test_a_status_comes_in_the_form_of_this_wire(tmp_path: Path) -> None:
-    """So that the package reads its message."""
+async def test_status_has_the_format_of_this_wire(tmp_path: Path) -> None:
+    """The package reads its message."""
     async with client_of(tmp_path, Status(route="openai.*", status=429, message="Too much.", times=1)) as client:
         with pytest.raises(openai.RateLimitError) as error:
             await put(client, b"x")
@@ -62,7 +62,7 @@ async def test_a_status_comes_in_the_form_of_this_wire(tmp_path: Path) -> None:
 
 
 async def test_a_download_is_cut(tmp_path: Path) -> None:
-    """With its length the package notices, without it not."""
+    """The package notices it only with the length."""
     rules = [Truncate(route=CONTENT, at=3, calls=(1,)), Truncate(route=CONTENT, at=3, calls=(2,), length=False)]
     async with client_of(tmp_path, *rules) as client:
         file = await put(client, b"abcdef")
@@ -73,7 +73,7 @@ async def test_a_download_is_cut(tmp_path: Path) -> None:
 
 
 async def test_h8_metadata_does_not_come_back(tmp_path: Path) -> None:
-    """A member is left out of every answer about a batch."""
+    """A member is removed from every response with a batch."""
     async with client_of(tmp_path, Edit(route="openai.batches.*", member="metadata")) as client:
         file = await put(client, chat_lines(1))
         batch = await client.batches.create(
@@ -83,7 +83,7 @@ async def test_h8_metadata_does_not_come_back(tmp_path: Path) -> None:
 
 
 async def test_lists_are_empty_or_endless(tmp_path: Path) -> None:
-    """What there is does not show, and what is over seems to go on."""
+    """Items are missing, and pages do not end."""
     rules = [List(route="openai.batches.list", how="empty", calls=(1,)), List(route="openai.files.list", how="looping")]
     async with client_of(tmp_path, *rules) as client:
         batch = await start(client, chat_lines(1))
@@ -92,8 +92,8 @@ async def test_lists_are_empty_or_endless(tmp_path: Path) -> None:
         assert (await client.files.list()).has_more
 
 
-async def test_a_file_expires_before_the_create(tmp_path: Path) -> None:
-    """The batch is refused, as if its time had just run out."""
+async def test_file_expires_before_the_create(tmp_path: Path) -> None:
+    """The batch is refused."""
     async with client_of(tmp_path, Expire(route=CREATE)) as client:
         with pytest.raises(openai.NotFoundError):
             await start(client, chat_lines(1))
@@ -111,7 +111,7 @@ async def test_a_file_expires_before_the_create(tmp_path: Path) -> None:
     ],
 )
 async def test_results_are_changed_on_the_disk(tmp_path: Path, how: Any, ids: list[str]) -> None:
-    """The rows keep the form of this wire."""
+    """The rows keep the format of this wire."""
     async with client_of(tmp_path, Results(route=CONTENT, how=how)) as client:
         batch = await ended(client, await start(client, chat_lines(3)))
         found = await rows(client, batch.output_file_id)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-async def test_file_lives_and_dies(origin: str, tmp_path: Path, mount: str) -> None:
-    """Created, retrieved, read, streamed and deleted; its bytes leave the disk with it."""
+async def test_create_read_and_delete_a_file(origin: str, tmp_path: Path, mount: str) -> None:
+    """Create, retrieve, read, stream and delete; its blob is removed."""
     data = b"a line\n" * 300_000
     async with client_of(origin, mount) as client:
         made = await client.files.create(file=("my input.jsonl", data), purpose="batch")
@@ -86,8 +86,8 @@ async def test_listing_over_many_pages(origin: str, mount: str) -> None:
             await client.files.list(after="files/none")
 
 
-async def test_life_as_asked(origin: str) -> None:
-    """expires_after counts from the making; without it a file lives for 30 days."""
+async def test_expires_after(origin: str) -> None:
+    """expires_after counts from creation; the default is 30 days."""
     async with client_of(origin) as client:
         file = await client.files.create(
             file=b"x", purpose="batch", expires_after={"anchor": "created_at", "seconds": 7200}
@@ -101,7 +101,7 @@ async def test_life_as_asked(origin: str) -> None:
 
 
 async def test_refused_forms_leave_nothing(origin: str, tmp_path: Path) -> None:
-    """An unknown purpose, no file, no form: 400 in OpenAI's form, and no bytes kept."""
+    """An unknown purpose, no file, no form: 400 in OpenAI's format, and no bytes kept."""
     async with client_of(origin) as client:
         with pytest.raises(openai.BadRequestError) as error:
             await client.files.create(file=b"x" * 2_000_000, purpose="nonsense")  # type: ignore[arg-type]  # on purpose
@@ -120,7 +120,7 @@ async def test_refused_forms_leave_nothing(origin: str, tmp_path: Path) -> None:
 
 
 async def test_file_before_its_purpose(origin: str) -> None:
-    """The parts of a form come in any order."""
+    """The parts of a form may have any order."""
     async with ClientSession() as session:
         calls = Calls(session, origin)
         data = {"file": io.BytesIO(b"abc"), "purpose": "batch"}
@@ -132,7 +132,7 @@ async def test_file_before_its_purpose(origin: str) -> None:
 
 
 async def test_both_wires_on_the_paths_they_share(origin: str) -> None:
-    """``/v1/files`` is the list of the wire whose key is shown; single files differ by their path."""
+    """``/v1/files`` is the list of the wire whose key is sent; single files differ by path."""
     async with client_of(origin) as client, ClientSession() as session:
         calls = Calls(session, origin)
         uploaded = await calls.upload(b"abc", name="files/mine", displayName="shown")
@@ -153,7 +153,7 @@ async def test_both_wires_on_the_paths_they_share(origin: str) -> None:
 
 
 async def test_wrong_key(tmp_path: Path) -> None:
-    """401 with OpenAI's word, so that the SDK raises AuthenticationError; nothing is stored."""
+    """401 with OpenAI's code, so that the SDK raises AuthenticationError; nothing is stored."""
     async with serving(tmp_path / "service", key=Secret("k" * 32)) as origin:
         async with client_of(origin) as client:
             with pytest.raises(openai.AuthenticationError) as error:

@@ -13,7 +13,7 @@ from .openai_clients import MOUNTS, client_of
 
 @pytest.mark.parametrize("mount", MOUNTS)
 async def test_chat(origin: str, mount: str) -> None:
-    """Echo answers with the text of the last message, whichever form it has."""
+    """Echo answers with the text of the last message, in any format."""
     async with client_of(origin, mount) as client:
         answer = await client.chat.completions.create(
             model="m-1",
@@ -36,7 +36,7 @@ async def test_chat(origin: str, mount: str) -> None:
 
 @pytest.mark.parametrize("mount", MOUNTS)
 async def test_embeddings(origin: str, mount: str) -> None:
-    """One unit vector for each text in order, the same as floats and as the base64 that the SDK asks for."""
+    """One unit vector per text, in order, equal as floats and as base64."""
     async with client_of(origin, mount) as client:
         packed = await client.embeddings.create(model="e", input=["red fox", "blue whale"], dimensions=16)
         plain = await client.embeddings.create(
@@ -62,8 +62,8 @@ def test_sync_client(origin: str) -> None:
             assert len(response.parse().data[0].embedding) == 256
 
 
-async def test_requests_that_cannot_be_answered(origin: str) -> None:
-    """400 in OpenAI's form, so that the SDK raises BadRequestError."""
+async def test_invalid_requests(origin: str) -> None:
+    """400 in OpenAI's format, so that the SDK raises BadRequestError."""
     async with client_of(origin) as client:
         with pytest.raises(openai.BadRequestError) as error:
             await client.chat.completions.create(model="m", messages=[])

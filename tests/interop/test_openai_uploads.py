@@ -21,7 +21,7 @@ DATA = bytes(range(256)) * 12_000
 
 @pytest.mark.parametrize("mount", MOUNTS)
 def test_sdk_uploads_in_parts(origin: str, mount: str, tmp_path: Path) -> None:
-    """upload_file_chunked cuts, sends, and completes with the MD5 of the whole; the file has the same bytes."""
+    """upload_file_chunked splits, sends and completes with the MD5; the content is the same."""
     source = tmp_path / "data.bin"
     source.write_bytes(DATA)
     with OpenAI(base_url=origin + mount, api_key="any") as client:
@@ -40,8 +40,8 @@ def test_sdk_uploads_in_parts(origin: str, mount: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-async def test_parts_in_the_order_that_is_asked(origin: str, mount: str) -> None:
-    """part_ids gives the order, whenever the parts came; a completion that is repeated gives the same file."""
+async def test_parts_in_the_requested_order(origin: str, mount: str) -> None:
+    """part_ids gives the order; a repeated completion returns the same file."""
     async with client_of(origin, mount) as client:
         upload = await client.uploads.create(bytes=6, filename="f", mime_type="text/plain", purpose="user_data")
         assert upload.status == "pending"
@@ -57,7 +57,7 @@ async def test_parts_in_the_order_that_is_asked(origin: str, mount: str) -> None
 
 
 async def test_completions_that_are_refused(origin: str) -> None:
-    """Parts of others, parts twice, missing bytes, another MD5; after each the upload can still be completed."""
+    """Parts of other uploads, repeated parts, missing bytes, another MD5; the upload can still be completed."""
     async with client_of(origin) as client:
         upload = await client.uploads.create(bytes=6, filename="f", mime_type="text/plain", purpose="user_data")
         other = await client.uploads.create(bytes=6, filename="f", mime_type="text/plain", purpose="user_data")
@@ -76,7 +76,7 @@ async def test_completions_that_are_refused(origin: str) -> None:
 
 
 async def test_cancelled_upload(origin: str, tmp_path: Path) -> None:
-    """Its bytes leave the disk; nothing more can be done with it."""
+    """Its blobs are removed; further calls are refused."""
     async with client_of(origin) as client:
         upload = await client.uploads.create(bytes=3, filename="f", mime_type="text/plain", purpose="user_data")
         part = await client.uploads.parts.create(upload.id, data=b"abc")
@@ -94,7 +94,7 @@ async def test_cancelled_upload(origin: str, tmp_path: Path) -> None:
 
 
 async def test_batch_of_a_file_in_parts(origin: str) -> None:
-    """A batch takes it like any other."""
+    """A batch accepts it like any other file."""
     data = chat_lines(100)
     async with client_of(origin) as client:
         upload = await client.uploads.create(

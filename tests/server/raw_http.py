@@ -1,4 +1,4 @@
-"""Sockets without a client library: bytes as they are, at a time of our choice."""
+"""Raw HTTP over sockets: exact bytes, controlled timing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Wire:
         self._stream = stream
 
     async def send(self, data: bytes) -> bool:
-        """False when the other end is closed."""
+        """False when the server has closed the connection."""
         try:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -32,7 +32,7 @@ class Wire:
         return True
 
     async def trickle(self, data: bytes, period: float) -> None:
-        """Byte by byte, until the other end is closed."""
+        """Sends byte by byte until the server closes the connection."""
         for at in range(len(data)):
             if not await self.send(data[at : at + 1]):
                 return
@@ -40,14 +40,14 @@ class Wire:
         raise AssertionError("all of it was taken")
 
     async def some(self) -> bytes:
-        """What comes next; empty at the end of the connection, however it came."""
+        """The next bytes; empty at the end of the connection."""
         try:
             return await self._stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             return b""
 
     async def rest(self) -> bytes:
-        """All that comes until the other end is closed."""
+        """All bytes until the server closes the connection."""
         found = b""
         with anyio.fail_after(PATIENCE):
             while piece := await self.some():
@@ -64,7 +64,7 @@ async def wire(origin: str) -> AsyncIterator[Wire]:
 
 
 async def exchange(origin: str, data: bytes) -> bytes:
-    """All that is answered to ``data`` until the other end closes, which one of the requests has to ask for."""
+    """The responses to ``data`` until the server closes the connection."""
     async with wire(origin) as line:
         await line.send(data)
         return await line.rest()
@@ -76,10 +76,10 @@ def head(method: str, path: str, *fields: str) -> bytes:
 
 
 def statuses(answers: bytes) -> list[int]:
-    """Of one answer after the other."""
+    """The statuses of successive responses."""
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answers)]
 
 
 def error_of(answer: bytes) -> Any:
-    """The error in the body of an only answer."""
+    """The error in the body of a single response."""
     return json.loads(answer.partition(b"\r\n\r\n")[2])["error"]

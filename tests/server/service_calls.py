@@ -1,4 +1,4 @@
-"""A plain HTTP client of the service, written against the protocol and not against our own encoders."""
+"""A plain HTTP client, written against the protocol, independent of packtrain's encoders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ anyio.run(main)
 
 
 class Answer:
-    """A whole answer."""
+    """A complete response."""
 
     def __init__(self, response: ClientResponse, body: bytes) -> None:
         self.status = response.status
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def error(self) -> tuple[int, str]:
-        """Status and Google's word for it, both from the envelope."""
+        """HTTP status and Google's status name, both from the error body."""
         assert self.headers["Content-Type"].startswith("application/json"), self.headers
         error = self.json["error"]
         assert error["code"] == self.status
@@ -62,7 +62,7 @@ class Calls:
         self.origin = origin
 
     async def call(self, method: str, path: str, *, data: Any = None, **options: Any) -> Answer:
-        # aiohttp warns of large bodies that it is given as bytes.
+        # aiohttp warns of large bodies passed as bytes.
         options["data"] = io.BytesIO(data) if isinstance(data, bytes) else data
         url = path if path.startswith("http") else self.origin + path
         async with self.session.request(method, url, **options) as response:
@@ -83,7 +83,7 @@ class Calls:
         headers = {"X-Goog-Upload-Command": command}
         if offset is not None:
             headers["X-Goog-Upload-Offset"] = str(offset)
-        # aiohttp writes even an empty body in a task of its own, whose failure nobody would be told of.
+        # aiohttp writes even an empty body in a separate task, whose failure would go unnoticed.
         return await self.call("POST", url, headers=headers, data=data or None)
 
     async def received(self, url: str) -> int:
@@ -92,7 +92,7 @@ class Calls:
         return int(answer.headers["X-Goog-Upload-Size-Received"])
 
     async def upload(self, data: bytes, **file: object) -> Any:
-        """The finished file, as the service describes it."""
+        """The finished file, as in the response."""
         answer = await self.start(size=len(data), version="v1beta", **file)
         assert answer.status == 200, answer.body
         url = answer.headers["X-Goog-Upload-URL"]
@@ -111,7 +111,7 @@ class Calls:
         return str(answer.json["name"])
 
     async def ended(self, job: str) -> Any:
-        """The operation, once it is done."""
+        """The operation, once it has ended."""
         return await self.until(job, lambda operation: bool(operation.get("done")))
 
     async def until(self, job: str, reached: Any) -> Any:
@@ -152,7 +152,7 @@ def truth(directory: Path, what: str | None = None) -> list[Any]:
 
 
 class Child:
-    """The service in a process of its own, to be killed."""
+    """The service in a separate process, which tests kill."""
 
     def __init__(self, process: subprocess.Popen[str], origin: str) -> None:
         self._process = process

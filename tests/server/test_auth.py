@@ -1,4 +1,4 @@
-"""Who may come in, and where the service listens."""
+"""Authentication and listen addresses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY = "k" * 32
         ({}, f"?key={KEY}"),
     ],
 )
-async def test_key_is_taken_in_three_places(directory: Path, headers: dict[str, str], query: str) -> None:
+async def test_key_is_accepted_in_three_places(directory: Path, headers: dict[str, str], query: str) -> None:
     """As header, as bearer token, in the query."""
     async with serving(directory, key=Secret(KEY)) as origin, ClientSession() as session:
         calls = Calls(session, origin)
@@ -37,7 +37,7 @@ async def test_key_is_taken_in_three_places(directory: Path, headers: dict[str, 
 
 @pytest.mark.parametrize("wrong", ["x", KEY + "k", KEY[:-1], "\u00e9"])
 async def test_wrong_key_is_refused(directory: Path, wrong: str) -> None:
-    """400 as the real service says it; 403 without any; routes that don't exist are no exception to see."""
+    """400 as in the real service, 403 without a key, for unknown routes too."""
     async with serving(directory, key=Secret(KEY)) as origin, ClientSession() as session:
         calls = Calls(session, origin)
         answer = await calls.call("GET", "/v1beta/files", headers={"x-goog-api-key": wrong})
@@ -47,7 +47,7 @@ async def test_wrong_key_is_refused(directory: Path, wrong: str) -> None:
 
 
 async def test_data_calls_need_no_key(directory: Path) -> None:
-    """The SDKs send none: the upload URL alone is the authority."""
+    """The SDKs send none: the upload id authorises the call."""
     async with serving(directory, key=Secret(KEY)) as origin, ClientSession() as session:
         calls = Calls(session, origin)
         headers = {"x-goog-api-key": KEY, "X-Goog-Upload-Command": "start"}
@@ -56,21 +56,21 @@ async def test_data_calls_need_no_key(directory: Path) -> None:
         assert answer.status == 200
 
 
-async def test_any_key_is_good_without_one(calls: Calls) -> None:
-    """Clients that insist on sending a key are let in."""
+async def test_any_key_is_accepted_without_a_configured_one(calls: Calls) -> None:
+    """Clients that always send a key are accepted."""
     assert (await calls.call("GET", "/v1beta/files", headers={"x-goog-api-key": "any"})).status == 200
 
 
 @pytest.mark.parametrize("key", [None, Secret("k" * 31)])
-async def test_other_machines_are_let_in_with_a_good_key_only(directory: Path, key: Secret | None) -> None:
-    """Anything but loopback needs 32 bytes of key."""
+async def test_public_address_needs_a_long_key(directory: Path, key: Secret | None) -> None:
+    """Any address but loopback needs a key of 32 bytes."""
     with pytest.raises(InputError, match="at least 32 bytes"):
         async with serving(directory, host="0.0.0.0", key=key):  # noqa: S104 - refused is what we want to see
             pass
 
 
 async def test_port_in_use_is_an_input_error(directory: Path, tmp_path: Path) -> None:
-    """The error itself, in no group, saying which port."""
+    """The error itself, not in a group, naming the port."""
     async with serving(directory) as origin:
         port = int(origin.rpartition(":")[2])
         with pytest.raises(InputError, match=f"port {port}"):
@@ -90,7 +90,7 @@ def _exists(directory: Path) -> bool:
     return directory.exists()
 
 
-async def test_errors_of_the_caller_come_out_as_themselves(directory: Path) -> None:
+async def test_errors_of_the_caller_are_not_wrapped(directory: Path) -> None:
     """The task group inside shows in no traceback of a user's own exception type."""
     with pytest.raises(LookupError, match="mine"):
         async with serving(directory):

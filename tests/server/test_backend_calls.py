@@ -1,4 +1,4 @@
-"""Slow and dead backends: who asks for how long, and how soon a job that nobody wants lets go of them."""
+"""Slow and dead backends: retries, and prompt cancellation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AWAY = RowError(code=14, message="nobody there")
 
 
 class Stalling:
-    """Answers all but what contains "stall"; that never."""
+    """Never answers a block that contains "stall"."""
 
     rows = 4
 
@@ -42,7 +42,7 @@ class Stalling:
 
 
 class Told:
-    """Gives these answers, one call after the other, and then good ones."""
+    """Returns the scripted answers, one call after the other, then good ones."""
 
     rows = 8
 
@@ -66,7 +66,7 @@ class Dead:
 
 
 class VirtualClock:
-    """Waits that pass at once and are noted."""
+    """Sleeps return at once and are recorded."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -91,7 +91,7 @@ async def calls_of(directory: Path, backend: Backend) -> AsyncIterator[Calls]:
 
 
 async def stalled_job(calls: Calls, backend: Stalling) -> str:
-    """A job with one block answered, and one that is waited for."""
+    """A job with one block answered and one in flight."""
     job = await calls.job((await calls.upload(generate_lines(4) + generate_lines(8, "stall")))["name"])
     with anyio.fail_after(30):
         await backend.stalled.wait()
@@ -99,7 +99,7 @@ async def stalled_job(calls: Calls, backend: Stalling) -> str:
 
 
 async def test_cancel_does_not_wait_for_a_slow_backend(directory: Path) -> None:
-    """What was answered is delivered, the rest has code 1."""
+    """Answered lines are delivered, the rest has code 1."""
     backend = Stalling()
     async with calls_of(directory, backend) as calls:
         job = await stalled_job(calls, backend)
@@ -120,8 +120,8 @@ async def test_delete_does_not_wait_for_a_slow_backend(directory: Path) -> None:
         assert len(await calls.results(await calls.ended(next_job))) == 1
 
 
-async def test_job_whose_input_is_lost_fails_without_the_names_of_blobs(directory: Path) -> None:
-    """What a client hears of it is for people."""
+async def test_job_with_lost_input_fails_without_naming_blobs(directory: Path) -> None:
+    """The error message has no internal names."""
     backend = Stalling()
     async with calls_of(directory, backend) as calls:
         stalled = await stalled_job(calls, backend)
@@ -134,7 +134,7 @@ async def test_job_whose_input_is_lost_fails_without_the_names_of_blobs(director
     assert error["message"] == "The service cannot use what it keeps of this job: No such file or directory."
 
 
-async def test_cancelled_batch_of_the_other_wire_lists_the_block_that_was_waited_for(directory: Path) -> None:
+async def test_cancelled_openai_batch_lists_the_block_in_flight(directory: Path) -> None:
     """Each line is in one of the two files, once."""
     backend = Stalling()
     async with calls_of(directory, backend) as calls:
@@ -169,8 +169,8 @@ def chat_line(at: int, text: str) -> bytes:
     return b'{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":%b}\n' % (at, body)
 
 
-async def test_job_waits_for_a_backend_that_is_away(directory: Path) -> None:
-    """Its lines are not burnt as errors: it asks again until somebody answers."""
+async def test_job_waits_for_an_unavailable_backend(directory: Path) -> None:
+    """Its lines do not fail: requests are repeated until they are answered."""
     backend = Told([AWAY] * 3, [RowError(code=8), RowError(code=4), AWAY])
     async with calls_of(directory, backend) as calls:
         job = await calls.job((await calls.upload(generate_lines(3)))["name"])
@@ -180,7 +180,7 @@ async def test_job_waits_for_a_backend_that_is_away(directory: Path) -> None:
 
 
 async def test_job_that_waits_for_a_dead_backend_can_be_cancelled(directory: Path) -> None:
-    """Between two attempts as well."""
+    """Also between two attempts."""
     async with calls_of(directory, Dead()) as calls:
         job = await calls.job((await calls.upload(generate_line("a", "x")))["name"])
         await calls.until(job, lambda found: found["metadata"]["state"] == "BATCH_STATE_RUNNING")
@@ -198,8 +198,8 @@ async def asked(backend: Backend, count: int = 2, clock: VirtualClock | None = N
     )
 
 
-async def test_errors_stand_after_an_hour() -> None:
-    """Waits grow to a minute; then it may be that nobody survives these requests, and the job goes on."""
+async def test_errors_are_final_after_an_hour() -> None:
+    """Delays grow to a minute; after an hour the requests themselves may be the cause, and the job goes on."""
     clock = VirtualClock()
     assert await asked(Dead(), clock=clock) == [AWAY, AWAY]
     assert clock.waits[:3] == [0.5, 1.0, 2.0]
@@ -207,15 +207,15 @@ async def test_errors_stand_after_an_hour() -> None:
     assert OUTAGE_SECONDS <= sum(clock.waits) < OUTAGE_SECONDS + 60
 
 
-async def test_errors_of_a_backend_that_is_there_stand_at_once() -> None:
-    """It found fault with the requests."""
+async def test_errors_of_an_available_backend_are_final() -> None:
+    """The backend rejected the requests."""
     backend, told = Told([RowError(code=3), RowError(code=13)]), [RowError(code=3), RowError(code=13)]
     assert await asked(backend) == told
     assert backend.asked == 1
 
 
-async def test_lines_that_were_out_when_the_backend_went_away_are_asked_again() -> None:
-    """They alone, as often as it goes; what was answered stays, in its place, and each answer is a new beginning."""
+async def test_only_lines_that_failed_in_an_outage_are_repeated() -> None:
+    """Answers keep their place, and each answer resets the delays."""
     clock, other = VirtualClock(), RowError(code=13)
     backend = Told([b"1", AWAY, other, AWAY, AWAY], [AWAY, b"4", AWAY], [AWAY, AWAY], [b"2", b"5"])
     assert await asked(backend, 5, clock) == [b"1", b"2", other, b"4", b"5"]
@@ -223,17 +223,17 @@ async def test_lines_that_were_out_when_the_backend_went_away_are_asked_again() 
 
 
 async def test_backend_with_too_few_answers_fails_the_job() -> None:
-    """Nobody can tell whose they are."""
+    """The answers cannot be assigned to requests."""
     with pytest.raises(ProtocolError, match="1 answers to 2 requests"):
         await asked(Told([AWAY]))
 
 
 async def test_block_without_requests() -> None:
-    """Bad lines alone are nobody's outage."""
+    """A block of bad lines is no outage."""
     assert await asked(Told(), 0) == []
 
 
-async def test_failure_of_the_whole_job_comes_out_as_it_is() -> None:
-    """Not wrapped in a group."""
+async def test_failure_of_the_whole_job_is_not_wrapped() -> None:
+    """It is not in an exception group."""
     with pytest.raises(ApiError, match="no"):
         await asked(Told(ApiError("no", status=500)))

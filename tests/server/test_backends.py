@@ -1,4 +1,4 @@
-"""Backends: somebody's function, an interactive endpoint, and what they do wrong."""
+"""Backends: functions, interactive endpoints, and their errors."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 async def test_function_answers_each_row(directory: Path, module: str) -> None:
-    """A text, a vector or a whole response; an exception is the error of its row, without what it said."""
+    """A text, a vector or a whole response; an exception is the error of its row, without its message."""
     async with calls_of(directory, f"{module}:answer") as calls:
         lines = b"".join(
             generate_line(str(at), text) for at, text in enumerate(["good 0", "bad 1", "bad 2", "whole 3"])
@@ -99,8 +99,8 @@ async def test_function_answers_each_row(directory: Path, module: str) -> None:
         assert row["response"]["embedding"]["values"] == [0.5, 0.5]
 
 
-async def test_whatever_a_function_raises_is_the_error_of_its_line(directory: Path, module: str) -> None:
-    """Its own cancellation and its own exit too; the other lines of the block have their answers."""
+async def test_any_exception_of_a_function_is_the_error_of_its_line(directory: Path, module: str) -> None:
+    """Including CancelledError and SystemExit; the other lines of the block are answered."""
     texts = ["good", "exit", "cancel", "cancel itself", "good"] * 2
     async with calls_of(directory, f"{module}:answer") as calls:
         rows = await rows_of(calls, b"".join(generate_line(str(at), text) for at, text in enumerate(texts)))
@@ -109,7 +109,7 @@ async def test_whatever_a_function_raises_is_the_error_of_its_line(directory: Pa
 
 
 async def test_vectors_of_a_function_are_numbers(directory: Path, module: str) -> None:
-    """A line whose vector is none has an error; so has a call for several of them, in the form of its wire."""
+    """An invalid vector is an error of its line, or of an interactive call, in the format of its wire."""
     texts = ["text", "nan", "infinite", "empty", "said", "good"]
     requests = [{"content": {"parts": [{"text": text}]}} for text in texts]
     lines = "\n".join(json.dumps({"key": "k", "request": request}) for request in requests)
@@ -127,8 +127,8 @@ async def test_vectors_of_a_function_are_numbers(directory: Path, module: str) -
 @pytest.mark.parametrize(
     "name", ["nothing", "somebodys_model:none", "no_such_module:answer", "somebodys_model:blocking", "forward:here"]
 )
-async def test_backends_that_cannot_be_had(directory: Path, module: str, name: str) -> None:
-    """Said at the start, not with the first job."""
+async def test_unusable_backends_are_input_errors(directory: Path, module: str, name: str) -> None:
+    """The error is raised at the start, not with the first job."""
     with pytest.raises(InputError, match="backend"):
         async with serving(directory, backend=name):
             pass
@@ -149,7 +149,7 @@ class Falling:
         return [b"{}"] * len(requests)
 
 
-async def test_a_falling_backend_does_not_end_the_service(directory: Path) -> None:
+async def test_failing_backend_does_not_end_the_service(directory: Path) -> None:
     """Its rows have code 13; the job ends, and so does the next one."""
     async with calls_of(directory, Falling()) as calls:
         rows = await rows_of(calls, generate_lines(5))
@@ -158,7 +158,7 @@ async def test_a_falling_backend_does_not_end_the_service(directory: Path) -> No
 
 
 async def test_forward_to_a_gemini_endpoint(tmp_path: Path) -> None:
-    """The requests go out as they are; what the endpoint refuses is the error of that row alone."""
+    """Requests are sent unchanged; an error of the endpoint is the error of that row only."""
     key = Secret("k" * 40)
     async with (
         serving(tmp_path / "model", key=key) as endpoint,
@@ -174,7 +174,7 @@ async def test_forward_to_a_gemini_endpoint(tmp_path: Path) -> None:
 
 
 class Endpoint:
-    """A chat endpoint that answers as told, and remembers."""
+    """A chat endpoint with scripted answers, which records the calls."""
 
     def __init__(self, reply: Callable[[Any], Awaitable[web.Response]]) -> None:
         self.asked: list[Any] = []
@@ -207,7 +207,7 @@ def chat(text: str) -> web.Response:
 
 
 async def test_forward_to_an_openai_endpoint_with_bounded_concurrency(directory: Path) -> None:
-    """A slow endpoint never has more than 16 requests; the rows come in their order."""
+    """A slow endpoint never has more than 16 requests; the rows keep their order."""
 
     async def reply(asked: Any) -> web.Response:
         await anyio.sleep(0.01)
@@ -222,8 +222,8 @@ async def test_forward_to_an_openai_endpoint_with_bounded_concurrency(directory:
     assert endpoint.asked[0]["model"] == "m-1"
 
 
-async def test_what_has_no_counterpart_is_refused(directory: Path) -> None:
-    """Rather than dropped in silence; what has one is taken along."""
+async def test_fields_without_counterpart_are_refused(directory: Path) -> None:
+    """They are not dropped silently; fields with a counterpart are translated."""
 
     async def reply(asked: Any) -> web.Response:
         return chat("{}")
@@ -260,7 +260,7 @@ async def test_what_has_no_counterpart_is_refused(directory: Path) -> None:
 
 
 class QuickClock:
-    """Waits that are noted and not waited."""
+    """Sleeps return at once and are recorded."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -289,7 +289,7 @@ async def forwarded(endpoint: Endpoint, clock: QuickClock) -> bytes | RowError:
 
 
 async def test_retries_wait_as_long_as_the_endpoint_asks() -> None:
-    """Retry-After counts where it is longer than our own wait; then the answer is taken."""
+    """Retry-After applies where it is longer than the backoff; then the answer is used."""
 
     async def reply(asked: Any) -> web.Response:
         if len(endpoint.asked) > 2:
@@ -302,8 +302,8 @@ async def test_retries_wait_as_long_as_the_endpoint_asks() -> None:
 
 
 @pytest.mark.parametrize(("status", "code", "asked"), [(503, 14, TRIES), (429, 8, TRIES), (400, 3, 1), (302, 13, 1)])
-async def test_refusals_are_the_rows_own(status: int, code: int, asked: int) -> None:
-    """Some heal with time and are tried again, others not."""
+async def test_endpoint_errors_are_row_errors(status: int, code: int, asked: int) -> None:
+    """Transient errors are retried, others are not."""
 
     async def reply(asked: Any) -> web.Response:
         return web.json_response({"error": {"message": "no", "type": "x", "code": None}}, status=status)
@@ -316,8 +316,8 @@ async def test_refusals_are_the_rows_own(status: int, code: int, asked: int) -> 
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"choices": 1}', b"\xff"])
-async def test_garbled_answers_are_the_rows_own(body: bytes) -> None:
-    """200 alone is no answer."""
+async def test_malformed_endpoint_responses_are_row_errors(body: bytes) -> None:
+    """Status 200 is not enough."""
 
     async def reply(asked: Any) -> web.Response:
         return web.Response(body=body)
@@ -327,8 +327,8 @@ async def test_garbled_answers_are_the_rows_own(body: bytes) -> None:
     assert answer.code == 13
 
 
-async def test_nobody_there() -> None:
-    """Unavailable, after all tries."""
+async def test_dead_endpoint_is_unavailable() -> None:
+    """Code 14 after all attempts."""
     clock = QuickClock()
     async with ClientSession() as session:
         forward = Forward(session, "http://127.0.0.1:1/v1", OpenAIFormat(), clock=clock)

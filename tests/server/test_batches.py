@@ -21,7 +21,7 @@ MANY = 60_000
 
 
 async def test_generate_job_answers_each_line(calls: Calls, directory: Path) -> None:
-    """The output stands in the metadata and in the response; each line has its answer under its key."""
+    """The output is in the metadata and in the response; each line has its answer under its key."""
     file = await calls.upload(generate_lines(50), name="files/in")
     created = (await calls.create("files/in", name="tag-1")).json
     assert "done" not in created
@@ -48,7 +48,7 @@ def _text(row: dict[str, dict[str, list[dict[str, dict[str, list[dict[str, str]]
 
 
 async def test_embed_job_gives_vectors(calls: Calls) -> None:
-    """One request, one vector of the asked dimension, in either spelling."""
+    """One vector of the requested dimension per request, in either spelling."""
     camel = {"content": {"parts": [{"text": "a red fox"}]}, "outputDimensionality": 8}
     snake = {"content": {"parts": [{"text": "a red fox"}]}, "output_dimensionality": 8}
     lines = [json.dumps({"key": str(at), "request": request}) for at, request in enumerate([camel, snake])]
@@ -70,7 +70,7 @@ async def test_embed_job_gives_vectors(calls: Calls) -> None:
     ],
 )
 async def test_both_spellings_of_every_member(calls: Calls, batch: object) -> None:
-    """SDKs mix camelCase and snake_case; what is not read is no fault."""
+    """SDKs mix camelCase and snake_case; unknown members are ignored."""
     await calls.upload(generate_lines(1), name="files/in")
     answer = await calls.call("POST", "/v1/models/m:batchGenerateContent", json={"batch": batch})
     assert answer.status == 200
@@ -78,7 +78,7 @@ async def test_both_spellings_of_every_member(calls: Calls, batch: object) -> No
 
 
 async def test_job_without_a_display_name_on_a_tuned_model(calls: Calls) -> None:
-    """The SDK leaves the name out when there is none."""
+    """The SDK omits an empty name."""
     await calls.upload(generate_lines(1), name="files/in")
     body = {"batch": {"inputConfig": {"fileName": "files/in"}}}
     answer = await calls.call("POST", "/v1/tunedModels/t-1:batchGenerateContent", json=body)
@@ -87,7 +87,7 @@ async def test_job_without_a_display_name_on_a_tuned_model(calls: Calls) -> None
 
 
 async def test_create_without_the_file_is_refused_at_once(calls: Calls, directory: Path) -> None:
-    """Also right after its deletion: a job can be kept from coming to be by deleting its input."""
+    """Also right after its deletion: deleting the input prevents the job."""
     assert (await calls.create("files/none")).error == (404, "NOT_FOUND")
     await calls.upload(generate_lines(1), name="files/in")
     await calls.call("DELETE", "/v1beta/files/in")
@@ -110,13 +110,13 @@ async def test_create_without_the_file_is_refused_at_once(calls: Calls, director
     ],
 )
 async def test_bad_bodies_are_refused(calls: Calls, body: bytes) -> None:
-    """400 with the reason, in Google's form."""
+    """400 with the reason, in Google's format."""
     answer = await calls.call("POST", "/v1/models/m:batchGenerateContent", data=body)
     assert answer.error == (400, "INVALID_ARGUMENT")
 
 
 async def test_large_json_body_is_refused(calls: Calls) -> None:
-    """20 MiB is the most, in the words of the real service; also when the length is not told."""
+    """20 MiB is the limit, with the real service's text, also without a declared length."""
     path, body = "/v1/models/m:batchGenerateContent", b" " * (20 * 2**20 + 1)
     answer = await calls.call("POST", path, data=body)
     assert answer.error == (400, "INVALID_ARGUMENT")
@@ -129,8 +129,8 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[at : at + 2**20]
 
 
-async def test_bad_lines_stay_with_their_lines(calls: Calls) -> None:
-    """Each has an error of code 3 under its key if it has one; the others are answered; blank lines are none."""
+async def test_bad_lines_fail_alone(calls: Calls) -> None:
+    """Each has an error of code 3 under its key if it has one; the others are answered; blank lines are skipped."""
     good = generate_line("good", "x")
     bad = [
         b"nonsense\n",
@@ -155,7 +155,7 @@ async def test_bad_lines_stay_with_their_lines(calls: Calls) -> None:
 
 
 async def test_keys_come_back_byte_for_byte(calls: Calls) -> None:
-    """Escapes, newlines and quotes in keys: the JSON text of the key is copied, not written anew."""
+    """Escapes, newlines and quotes in keys: the JSON text of the key is copied, not re-encoded."""
     keys = [r'"\u00e9"', '"é"', r'"a\"b\n"', r'"\ud83d\ude00"', '""']
     request = b'"request": {"contents": [{"parts": [{"text": "x"}]}]}'
     await calls.upload(b"".join(b'{"key": %b, %b}\n' % (key.encode(), request) for key in keys), name="files/in")
@@ -166,7 +166,7 @@ async def test_keys_come_back_byte_for_byte(calls: Calls) -> None:
 
 
 async def test_list_newest_first_is_stable_while_jobs_are_added(calls: Calls) -> None:
-    """Pages of the asked size; each old job exactly once, although new ones arrive in between."""
+    """Pages of the requested size; each old job exactly once, although new ones are added."""
     await calls.upload(generate_lines(1), name="files/in")
     jobs = [await calls.job("files/in", name=f"tag-{number}") for number in range(25)]
     seen: list[str] = []
@@ -234,7 +234,7 @@ async def test_delete_removes_the_output_too(calls: Calls, directory: Path) -> N
 
 
 async def test_delete_stops_a_running_job(calls: Calls, directory: Path) -> None:
-    """No output comes to be, and its bytes are removed."""
+    """No output is created, and its bytes are removed."""
     await calls.upload(generate_lines(MANY, "x" * 200), name="files/in")
     job = await calls.job("files/in")
     await calls.until(job, lambda operation: operation["metadata"]["state"] == "BATCH_STATE_RUNNING")
@@ -246,7 +246,7 @@ async def test_delete_stops_a_running_job(calls: Calls, directory: Path) -> None
 
 
 async def test_live_job_keeps_its_input(directory: Path) -> None:
-    """Deleting the input file hides it; the job still reads it, even after a restart, then the bytes go."""
+    """Deleting the input file hides it; the job still reads it, even after a restart; then the bytes are removed."""
     async with ClientSession() as session:
         async with serving(directory, workers=0) as origin:
             calls = Calls(session, origin)
@@ -270,5 +270,5 @@ async def test_many_jobs_all_end(calls: Calls) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/v1beta", "/v2/batches", "/v1beta/batches/a/b", "/v1beta/models/m:generate"])
 async def test_unknown_routes_are_not_found(calls: Calls, path: str) -> None:
-    """In Google's form, too."""
+    """Also in Google's format."""
     assert (await calls.call("GET", path)).error == (404, "NOT_FOUND")

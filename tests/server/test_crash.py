@@ -1,4 +1,4 @@
-"""The service in a process of its own, killed with SIGKILL, and started again."""
+"""The service in a separate process, killed with SIGKILL and restarted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES = 40_000
 
 
 async def test_killed_during_an_upload(directory: Path) -> None:
-    """Whatever arrived is there after the restart; the upload goes on at any offset, and the bytes are right."""
+    """Bytes that arrived survive the restart; the upload continues at any offset, and the content is right."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     data = random.Random(seed).randbytes(20 * GRANULARITY + 17)
@@ -48,7 +48,7 @@ def _grown(directory: Path, size: int) -> None:
 
 
 async def _cut(calls: Calls, url: str, data: bytes) -> None:
-    """A chunk of which the last bytes never come."""
+    """A chunk without its last bytes."""
 
     async def body() -> object:
         yield data[GRANULARITY : 15 * GRANULARITY + 5]
@@ -64,7 +64,7 @@ async def _cut(calls: Calls, url: str, data: bytes) -> None:
 
 
 async def test_killed_during_jobs(directory: Path) -> None:
-    """The job runs again and each line stands in the output exactly once; nothing is left over."""
+    """The job runs again, and each line is in the output exactly once; no blobs are left over."""
     async with ClientSession() as session:
         async with child(directory) as process:
             calls = Calls(session, process.origin)
@@ -84,7 +84,7 @@ async def test_killed_during_jobs(directory: Path) -> None:
 
 
 async def test_interrupt_stops_within_seconds(directory: Path) -> None:
-    """Ctrl-C during a job: the process ends by itself, and the next one does the job anew."""
+    """Ctrl-C during a job: the process exits, and the next one runs the job again."""
     async with ClientSession() as session:
         async with child(directory) as process:
             calls = Calls(session, process.origin)

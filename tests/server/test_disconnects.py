@@ -1,4 +1,4 @@
-"""Interactive calls: what is left of one whose client has left, and how much memory all of them have."""
+"""Interactive calls: cancellation on disconnect, and the memory budget of bodies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHAT = ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "co
 
 
 class Hanging:
-    """Answers nobody whose request is long."""
+    """Never answers long requests."""
 
     rows = None
 
@@ -48,7 +48,7 @@ class Hanging:
 
     @asynccontextmanager
     async def asking(self, origin: str, path: str, body: object) -> AsyncIterator[None]:
-        """Inside, a client waits for its answer; then it leaves."""
+        """A client waits for its answer during the block, then disconnects."""
         text = json.dumps(body).encode()
         async with wire(origin) as line:
             fields = ("Authorization: Bearer any", f"Content-Length: {len(text)}")
@@ -59,8 +59,8 @@ class Hanging:
 
 
 @pytest.mark.parametrize(("path", "body"), [GENERATE, CHAT])
-async def test_call_of_a_client_that_left_is_called_off(directory: Path, path: str, body: object) -> None:
-    """The backend works for nobody who is gone, and its place is free."""
+async def test_call_is_cancelled_when_its_client_disconnects(directory: Path, path: str, body: object) -> None:
+    """The backend is cancelled, and its slot is free."""
     backend = Hanging()
     async with serving(directory, backend=backend) as origin:
         async with backend.asking(origin, path, body):
@@ -70,7 +70,7 @@ async def test_call_of_a_client_that_left_is_called_off(directory: Path, path: s
 
 
 async def test_bodies_of_all_calls_have_one_budget(directory: Path) -> None:
-    """503 for the one that is too much; there is room again as soon as another one is over."""
+    """503 beyond the budget; memory is released at the end of a call."""
     backend, limits = Hanging(), Limits(all_bodies=1000)
     async with serving(directory, backend=backend, limits=limits) as origin, ClientSession() as session:
         calls, path = Calls(session, origin), GENERATE[0]

@@ -50,8 +50,8 @@ async def test_generate_gives_back_the_last_content() -> None:
         ("embed", {"content": {"parts": [{"text": "x"}]}, "outputDimensionality": 100_000}),
     ],
 )
-async def test_unusable_request_is_an_error_of_its_row(task: Task, request_: object) -> None:
-    """Code 3 with a reason, never an exception."""
+async def test_invalid_request_is_an_error_of_its_row(task: Task, request_: object) -> None:
+    """Code 3 with the reason, never an exception."""
     found = await answer(task, request_)
     assert isinstance(found, RowError)
     assert found.code == 3
@@ -60,14 +60,14 @@ async def test_unusable_request_is_an_error_of_its_row(task: Task, request_: obj
 
 @pytest.mark.parametrize("dimensions", [1, 2, 8, 256, 3072])
 def test_vectors_have_length_one(dimensions: int) -> None:
-    """A unit vector of the asked dimension, whatever the text."""
+    """A unit vector of the requested dimension for any text."""
     for text in ("one", "the", "!?", "a quick brown fox " * 50, "ÄÖÜ naïve 数据", "x y"):
         vector = embed(text, dimensions)
         assert len(vector) == dimensions
         assert math.isclose(math.hypot(*vector), 1.0, abs_tol=1e-4)
 
 
-def test_nearness_follows_shared_words() -> None:
+def test_similarity_follows_shared_words() -> None:
     """Case, order, punctuation and stop words do not count; shared words do."""
     assert math.isclose(cosine("Open a file", "file: OPEN the"), 1.0, abs_tol=1e-4)
     near = cosine("read lines from a text file", "how to read a file line by line")
@@ -82,12 +82,12 @@ def test_repeated_words_weigh_less_than_in_proportion() -> None:
     assert math.isclose(weights[1] / weights[0], 1 + math.log(10), rel_tol=1e-3)
 
 
-def test_vectors_are_the_same_everywhere() -> None:
+def test_vectors_are_deterministic() -> None:
     """They depend on the text alone, not on the process: a golden value."""
     assert embed("hello world", 4) == [0.0, 0.707107, 0.0, -0.707107]
 
 
 def test_words_are_lower_case_and_without_stop_words() -> None:
-    """All that is not a letter or a digit parts them; a text of stop words alone keeps them."""
+    """Separated by anything but letters and digits; a text of only stop words keeps them."""
     assert words("The str.join() of Python_3, naïve") == ["str", "join", "python", "3", "naïve"]
     assert words("to be or not to be") == ["to", "be", "or", "not", "to", "be"]

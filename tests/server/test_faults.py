@@ -1,4 +1,4 @@
-"""Faults on demand, seen by a plain client."""
+"""Injected faults, seen by a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def faulty(directory: Path, *rules: Any, **plan: Any) -> AsyncIterator[Cal
 
 
 async def made(calls: Calls, count: int = 1) -> str:
-    """One file with so many requests."""
+    """A file with ``count`` requests."""
     return str((await calls.upload(generate_lines(count)))["name"])
 
 
@@ -63,8 +63,8 @@ async def results_file(calls: Calls) -> str:
 
 
 @pytest.mark.parametrize(("acted", "jobs"), [(False, 0), (True, 1)])
-async def test_a_call_is_dropped_before_or_after_it_is_acted_on(directory: Path, acted: bool, jobs: int) -> None:
-    """The client sees the same; the log tells what happened, and that it was on demand."""
+async def test_call_is_dropped_before_or_after_execution(directory: Path, acted: bool, jobs: int) -> None:
+    """The client sees the same; the log shows what happened and the injected fault."""
     async with faulty(directory, Drop(route=CREATE, calls=(1,), acted=acted)) as calls:
         file = await made(calls)
         with pytest.raises(ClientError):
@@ -75,8 +75,8 @@ async def test_a_call_is_dropped_before_or_after_it_is_acted_on(directory: Path,
     assert (fault["do"], fault["route"]) == ("drop", CREATE)
 
 
-async def test_a_late_call_is_acted_on_after_another_one(directory: Path) -> None:
-    """Its client hears nothing; a file that is gone by then makes no job."""
+async def test_late_call_is_executed_after_another_one(directory: Path) -> None:
+    """Its client gets no response; a file deleted by then makes no job."""
     async with faulty(directory, Late(route=CREATE, until="files.delete", times=1)) as calls:
         file = await made(calls)
         with pytest.raises(ClientError):
@@ -87,8 +87,8 @@ async def test_a_late_call_is_acted_on_after_another_one(directory: Path) -> Non
     assert truth(directory, "batch_created") == []
 
 
-async def test_a_late_download_does_no_harm(directory: Path) -> None:
-    """Its caller has left, so that there is nobody to stream to; the service goes on."""
+async def test_late_download_does_no_harm(directory: Path) -> None:
+    """The client has disconnected; the service goes on."""
     async with faulty(directory, Late(route="files.download", until="files.get")) as calls:
         await calls.upload(b"x" * 1000, name="files/in")
         with pytest.raises(ClientError):
@@ -97,8 +97,8 @@ async def test_a_late_download_does_no_harm(directory: Path) -> None:
             assert (await calls.call("GET", "/v1beta/files/in")).status == 200
 
 
-async def test_a_late_call_makes_a_job_that_nobody_heard_of(directory: Path) -> None:
-    """When its file is still there."""
+async def test_late_create_makes_a_job_unknown_to_its_client(directory: Path) -> None:
+    """If its file still exists."""
     async with faulty(directory, Late(route=CREATE, until="batches.get", times=1)) as calls:
         with pytest.raises(ClientError):
             await calls.create(await made(calls), name="ours")
@@ -108,8 +108,8 @@ async def test_a_late_call_makes_a_job_that_nobody_heard_of(directory: Path) -> 
     assert found[0]["metadata"]["displayName"] == "ours"
 
 
-async def test_a_delayed_call_waits_for_another_one(directory: Path) -> None:
-    """And is answered then."""
+async def test_delayed_call_waits_for_another_one(directory: Path) -> None:
+    """It is answered afterwards."""
     async with faulty(directory, Delay(route="files.get", until="files.list")) as calls:
         file = await made(calls)
         async with anyio.create_task_group() as tasks:
@@ -120,16 +120,16 @@ async def test_a_delayed_call_waits_for_another_one(directory: Path) -> None:
             await calls.call("GET", "/v1beta/files")
 
 
-async def test_a_call_that_is_delivered_twice_acts_twice(directory: Path) -> None:
-    """Its body included."""
+async def test_duplicated_call_is_executed_twice(directory: Path) -> None:
+    """With its body."""
     async with faulty(directory, Duplicate(route=CREATE)) as calls:
         assert (await calls.create(await made(calls), name="twin")).status == 200
     assert [entry["displayName"] for entry in truth(directory, "batch_created")] == ["twin", "twin"]
 
 
 @pytest.mark.parametrize("acted", [False, True])
-async def test_any_status_in_googles_form_or_not(directory: Path, acted: bool) -> None:
-    """With or without having made the job."""
+async def test_any_status_in_any_format(directory: Path, acted: bool) -> None:
+    """With or without creating the job."""
     rules = (
         Status(route=CREATE, calls=(1,), status=503, acted=acted, headers={"Retry-After": "7"}),
         Status(route=CREATE, calls=(2,), status=400, form="html", acted=acted),
@@ -143,8 +143,8 @@ async def test_any_status_in_googles_form_or_not(directory: Path, acted: bool) -
     assert len(truth(directory, "batch_created")) == (2 if acted else 0)
 
 
-async def test_an_answer_is_edited_garbled_and_stripped(directory: Path) -> None:
-    """Each where the plan says."""
+async def test_response_is_edited_garbled_and_stripped(directory: Path) -> None:
+    """As the plan says."""
     rules = (
         Edit(route="files.list", member="files.*.displayName", value="renamed"),
         Edit(route="files.list", member="files.*.state"),
@@ -162,8 +162,8 @@ async def test_an_answer_is_edited_garbled_and_stripped(directory: Path) -> None
 
 
 @pytest.mark.parametrize("route", ["files.get", "files.download"])
-async def test_a_body_is_cut_with_and_without_its_length(directory: Path, route: str) -> None:
-    """With it the client notices; without it the end looks like a good one."""
+async def test_body_is_truncated_with_and_without_its_length(directory: Path, route: str) -> None:
+    """With the length the client notices; without it the response looks complete."""
     rules = (Truncate(route=route, calls=(1,), at=10), Truncate(route=route, calls=(2,), at=10, length=False))
     async with faulty(directory, *rules) as calls:
         path = await results_file(calls)
@@ -178,8 +178,8 @@ async def test_a_body_is_cut_with_and_without_its_length(directory: Path, route:
     assert whole.body.startswith(cut.body) or route == "files.get"
 
 
-async def test_a_slow_peer_brings_little_at_a_time(directory: Path) -> None:
-    """Of 3 answers, some bytes to begin with."""
+async def test_slow_response_arrives_in_pieces(directory: Path) -> None:
+    """Few bytes at first."""
     async with faulty(directory, Slow(route="files.download", rate=200)) as calls:
         path = await results_file(calls)
         async with calls.session.get(calls.origin + path) as response:
@@ -201,8 +201,8 @@ async def test_lists_are_empty_doubled_or_endless(directory: Path) -> None:
     assert again["files"][0]["name"] in files
 
 
-async def test_what_is_new_is_not_seen_at_once(directory: Path) -> None:
-    """Jobs in the list, files by their name."""
+async def test_new_jobs_and_files_appear_after_a_lag(directory: Path) -> None:
+    """Jobs in the list, files by name."""
     async with faulty(directory, list_lag=3600.0, file_lag=3600.0) as calls:
         file = await made(calls)
         job = await calls.job(file)
@@ -211,8 +211,8 @@ async def test_what_is_new_is_not_seen_at_once(directory: Path) -> None:
         assert (await calls.call("GET", "/v1beta/batches")).json.get("operations", []) == []
 
 
-async def test_an_upload_rewinds_overruns_and_expires(directory: Path) -> None:
-    """The service really has lost the bytes; the client may take up the rest from there."""
+async def test_upload_rewinds_overruns_and_expires(directory: Path) -> None:
+    """The service has lost the bytes; the client continues from the new offset."""
     data = generate_lines(6_000)
     rules = (
         Rewind(route="upload.data", command="upload", calls=(2,), bytes=GRANULARITY),
@@ -230,7 +230,7 @@ async def test_an_upload_rewinds_overruns_and_expires(directory: Path) -> None:
 
 
 async def test_bytes_lost_in_the_middle_can_be_sent_again(directory: Path) -> None:
-    """The file is whole in the end."""
+    """The file is complete in the end."""
     data = generate_lines(6_000)
     rules = (Rewind(route="upload.data", command="upload", calls=(1,), bytes=1000),)
     async with faulty(directory, *rules) as calls:
@@ -242,8 +242,8 @@ async def test_bytes_lost_in_the_middle_can_be_sent_again(directory: Path) -> No
     assert digest_of(answer.json["file"]) == sha256(data)
 
 
-async def test_a_bit_flips(directory: Path) -> None:
-    """The hash tells of it, and so does the log."""
+async def test_flipped_bit_shows_in_the_hash(directory: Path) -> None:
+    """Both in the response and in the log."""
     data = generate_lines(2)
     async with faulty(directory, Flip(route="upload.data", bit=9)) as calls:
         file = await calls.upload(data)
@@ -251,14 +251,14 @@ async def test_a_bit_flips(directory: Path) -> None:
     assert digest_of(file) == sha256(flipped) == truth(directory, "file_changed")[0]["sha256"]
 
 
-async def test_a_file_expires_before_the_create(directory: Path) -> None:
-    """As if its time had just run out."""
+async def test_file_expires_before_the_create(directory: Path) -> None:
+    """The create is refused."""
     async with faulty(directory, Expire(route=CREATE)) as calls:
         assert (await calls.create(await made(calls))).status == 404
     assert truth(directory, "file_deleted")[0]["reason"] == "expired"
 
 
-async def test_a_lazy_service_takes_a_create_without_its_file(directory: Path) -> None:
+async def test_lazy_service_accepts_a_create_without_its_file(directory: Path) -> None:
     """The job fails when it runs."""
     async with faulty(directory, missing_input="lazy") as calls:
         operation = await calls.ended(await calls.job("files/never-there"))
@@ -268,7 +268,7 @@ async def test_a_lazy_service_takes_a_create_without_its_file(directory: Path) -
 
 
 async def test_chosen_names_and_ranges_may_be_ignored(directory: Path) -> None:
-    """As a service may that never promised them."""
+    """As in a service without these features."""
     async with faulty(directory, chosen_names=False, ranges=False) as calls:
         file = await calls.upload(generate_lines(1), name="files/mine")
         assert file["name"] != "files/mine"
@@ -278,8 +278,8 @@ async def test_chosen_names_and_ranges_may_be_ignored(directory: Path) -> None:
     assert len(answer.body.splitlines()) == 3
 
 
-async def test_a_script_tells_of_a_job_what_is_not_so(directory: Path) -> None:
-    """State by state, then the truth; of the other jobs always."""
+async def test_script_falsifies_the_states_of_a_job(directory: Path) -> None:
+    """State by state, then the real state; other jobs show the real state always."""
     steps = (Step(state="WHO_KNOWS"), Step(state="SUCCEEDED", looks=2), Step(state="JOB_STATE_EXPIRED"))
     async with faulty(directory, scripts=(Script(jobs=(2,), steps=steps),)) as calls:
         file = await made(calls)
@@ -309,7 +309,7 @@ async def test_a_script_tells_of_a_job_what_is_not_so(directory: Path) -> None:
     ],
 )
 async def test_results_are_changed_once_on_the_disk(directory: Path, how: Any, keys: list[str]) -> None:
-    """So that every download brings the same."""
+    """Every download returns the same bytes."""
     async with faulty(directory, Results(route="files.download", how=how)) as calls:
         path = await results_file(calls)
         bodies = {(await calls.call("GET", path)).body for _ in range(2)}
@@ -318,8 +318,8 @@ async def test_results_are_changed_once_on_the_disk(directory: Path, how: Any, k
     assert (b"\r\n" in body) == (how == "crlf")
 
 
-async def test_results_come_shuffled(directory: Path) -> None:
-    """All of them, in an order that the seed decides."""
+async def test_results_are_shuffled_by_the_seed(directory: Path) -> None:
+    """All lines, in an order that depends on the seed."""
     orders = []
     for number, seed in enumerate((7, 7, 8)):
         plan = FaultPlan(seed=seed, rules=(Results(route="files.download", how="shuffled"),))
@@ -333,8 +333,8 @@ async def test_results_come_shuffled(directory: Path) -> None:
     assert len({tuple(order) for order in (keys, orders[0], orders[2])}) == 3
 
 
-async def test_a_share_of_the_calls_is_the_same_with_the_same_seed(directory: Path) -> None:
-    """And no rule's luck rests on another's."""
+async def test_share_of_calls_depends_on_the_seed_only(directory: Path) -> None:
+    """Each rule has its own random numbers."""
     struck = []
     for number in range(2):
         rule = Status(route="files.list", status=500, share=0.5)
@@ -345,8 +345,8 @@ async def test_a_share_of_the_calls_is_the_same_with_the_same_seed(directory: Pa
     assert {200, 500} == set(struck[0])
 
 
-async def test_a_plan_about_a_route_that_is_not_there_is_refused(directory: Path) -> None:
-    """With the names that there are."""
+async def test_plan_with_an_unknown_route_is_refused(directory: Path) -> None:
+    """The error lists the known routes."""
     with pytest.raises(InputError, match=r"no route 'batches\.craete'.*batches\.create"):
         async with faulty(directory, Drop(route="batches.craete")):
             pass
@@ -385,8 +385,8 @@ def test_a_plan_is_read_from_toml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["rules = 1", "[[rules]]\ndo = 'dropp'\nroute = '*'", "= no", "sede = 1"])
-def test_what_is_no_plan_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
-    """A misspelt word must not pass for a quiet service."""
+def test_malformed_plan_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
+    """A misspelt word must not be ignored."""
     path = tmp_path / "plan.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=r"plan\.toml: not a plan of faults"):
@@ -408,22 +408,22 @@ def test_what_is_no_plan_is_refused_with_its_place(tmp_path: Path, text: str) ->
     ],
 )
 def test_values_out_of_range_are_refused_with_their_place(tmp_path: Path, text: str, place: str) -> None:
-    """Each would pass for a plan that does something, or end calls with 500."""
+    """Each would do nothing, or end calls with 500."""
     path = tmp_path / "plan.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=place):
         read_plan(path)
 
 
-def test_a_plan_that_is_not_there_is_no_bad_plan(tmp_path: Path) -> None:
-    """What is wrong is the path."""
+def test_missing_plan_file_is_reported_as_such(tmp_path: Path) -> None:
+    """The error names the path."""
     with pytest.raises(InputError, match=r"plan\.toml: the plan of faults cannot be read: No such file or directory$"):
         read_plan(tmp_path / "plan.toml")
 
 
 @pytest.mark.parametrize("rule", [Drop(route="batches.make"), Drop(route=CREATE, share=2.0)])
-async def test_a_start_that_is_refused_leaves_nothing_behind(directory: Path, rule: Drop) -> None:
-    """Plans made in Python are looked at as well."""
+async def test_refused_start_leaves_nothing_behind(directory: Path, rule: Drop) -> None:
+    """Plans made in Python are checked too."""
     with pytest.raises(InputError, match="plan of faults"):
         async with faulty(directory, rule):
             pass
@@ -432,7 +432,7 @@ async def test_a_start_that_is_refused_leaves_nothing_behind(directory: Path, ru
 
 @pytest.mark.parametrize("how", ["conflicting", "unknown"])
 def test_results_whose_first_line_has_no_key(how: str) -> None:
-    """The one that is made up is like the first that has one; where none has, nothing happens."""
+    """The added row copies the first row with a key; without one nothing changes."""
     bad, good = b'{"error":{"code":3}}\n', b'{"key":"k","response":{}}\n'
     assert rearrange(bad, how, Random(1)) == bad
     made_up, *others = rearrange(bad + good, how, Random(1)).splitlines(keepends=True)
@@ -441,6 +441,6 @@ def test_results_whose_first_line_has_no_key(how: str) -> None:
 
 
 def test_a_plan_survives_a_round_trip() -> None:
-    """Plans are data."""
+    """A plan can be encoded and decoded."""
     plan = FaultPlan(rules=(Flip(route="upload.data", bit=3), Expire(route="batches.create")))
     assert msgspec.json.decode(msgspec.json.encode(plan), type=FaultPlan) == plan

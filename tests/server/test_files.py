@@ -33,12 +33,12 @@ async def test_get_gives_the_bare_file(calls: Calls) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_missing_file_is_forbidden(calls: Calls, method: str) -> None:
-    """As the real service has it: what is gone is not told from what belongs to others."""
+    """As in the real service, which does not distinguish missing files from those of others."""
     assert (await calls.call(method, "/v1beta/files/none")).error == (403, "PERMISSION_DENIED")
 
 
 async def test_delete_removes_file_and_bytes(calls: Calls, directory: Path) -> None:
-    """A second delete is refused; the log knows of the first."""
+    """A second delete is refused; the log has the first."""
     await calls.upload(b"x", name="files/abc")
     assert (await calls.call("DELETE", "/v1beta/files/abc")).json == {}
     assert (await calls.call("DELETE", "/v1beta/files/abc")).error[0] == 403
@@ -48,12 +48,12 @@ async def test_delete_removes_file_and_bytes(calls: Calls, directory: Path) -> N
 
 
 async def test_empty_list_is_an_empty_object(calls: Calls) -> None:
-    """What is empty is left out."""
+    """Empty members are omitted."""
     assert (await calls.call("GET", "/v1beta/files")).json == {}
 
 
 async def test_list_in_pages_newest_first(calls: Calls) -> None:
-    """Ten on a page unless asked otherwise, and each file once although files come meanwhile."""
+    """Ten per page by default, and each file once although files are added."""
     for number in range(13):
         await calls.upload(b"x", name=f"files/f{number}")
     page = (await calls.call("GET", "/v1beta/files")).json
@@ -67,13 +67,13 @@ async def test_list_in_pages_newest_first(calls: Calls) -> None:
 
 @pytest.mark.parametrize("query", ["pageToken=x", "pageToken=YmVmb3JlOng=", "pageSize=-1", "pageSize=ten"])
 async def test_bad_page_query_is_refused(calls: Calls, query: str) -> None:
-    """A token is taken back as it was given, a size is a number."""
+    """A token must have been issued, a size must be a number."""
     assert (await calls.call("GET", f"/v1beta/files?{query}")).error == (400, "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/v1beta", "/v1alpha", "/download/v1", "/download/v1beta"])
 async def test_download_on_all_paths(calls: Calls, prefix: str) -> None:
-    """The SDK and the guide use different ones; length and ETag are given."""
+    """The SDK and the guide use different paths; length and ETag are sent."""
     await calls.upload(DATA, name="files/abc")
     answer = await calls.call("GET", f"{prefix}/files/abc:download?alt=media")
     assert (answer.status, answer.body) == (200, DATA)
@@ -95,7 +95,7 @@ async def test_range_gives_the_part(calls: Calls, asked: str, start: int, stop: 
 
 
 async def test_range_beyond_the_end_is_refused(calls: Calls) -> None:
-    """416 with the length, by which a client sees that it has everything."""
+    """416 with the length, so that a client sees that it has everything."""
     await calls.upload(b"12345", name="files/abc")
     answer = await calls.call("GET", "/v1beta/files/abc:download", headers={"Range": "bytes=5-"})
     assert answer.error == (416, "OUT_OF_RANGE")
@@ -103,7 +103,7 @@ async def test_range_beyond_the_end_is_refused(calls: Calls) -> None:
 
 
 async def test_if_range_decides_between_part_and_whole(calls: Calls) -> None:
-    """The part only if the file is still the one of that ETag."""
+    """The part only if the ETag is still valid."""
     await calls.upload(b"12345", name="files/abc")
     same = {"Range": "bytes=2-", "If-Range": f'"{sha256(b"12345")}"'}
     other = {"Range": "bytes=2-", "If-Range": '"other"'}
@@ -112,8 +112,8 @@ async def test_if_range_decides_between_part_and_whole(calls: Calls) -> None:
     assert (whole.status, whole.body) == (200, b"12345")
 
 
-async def test_unreadable_range_counts_as_not_asked(calls: Calls) -> None:
-    """As HTTP has it."""
+async def test_malformed_range_is_ignored(calls: Calls) -> None:
+    """As HTTP requires."""
     await calls.upload(b"12345", name="files/abc")
     answer = await calls.call("GET", "/v1beta/files/abc:download", headers={"Range": "lines=1-2"})
     assert (answer.status, answer.body) == (200, b"12345")
@@ -162,14 +162,14 @@ async def _finished(files: Files, data: bytes, digest_of_blob: object) -> None:
 
 
 async def test_hash_is_of_the_stored_bytes(calls: Calls) -> None:
-    """What is downloaded has the hash that the service tells."""
+    """The content has the reported hash."""
     file = await calls.upload(DATA, name="files/abc")
     got = await calls.call("GET", "/v1beta/files/abc:download")
     assert sha256(got.body) == digest_of(file)
 
 
-async def test_download_beside_a_delete_is_whole_or_refused(calls: Calls) -> None:
-    """Never an error of the service's own."""
+async def test_download_during_a_delete_is_complete_or_refused(calls: Calls) -> None:
+    """Never a 500."""
     statuses: Counter[int] = Counter()
 
     async def load(name: str) -> None:

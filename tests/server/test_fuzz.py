@@ -1,4 +1,4 @@
-"""Calls drawn from what the service says of itself. ``scripts/torture fuzz`` is the long form."""
+"""Calls generated from the OpenAPI document. ``scripts/torture fuzz`` is the long form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ EXAMPLES = 3
 
 
 @pytest.mark.timeout(300)
-async def test_whatever_is_sent_is_answered_as_described(directory: Path, tmp_path: Path) -> None:
-    """By every operation: no 5xx; statuses, media types, headers and bodies that the description has."""
+async def test_responses_conform_to_the_openapi_document(directory: Path, tmp_path: Path) -> None:
+    """Every operation: no 5xx; statuses, media types, headers and bodies as documented."""
     print(f"seed {SEED}")
     async with serving(directory) as origin:
         options = ["--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES)]

@@ -1,4 +1,4 @@
-"""What the guide's samples for the command line send: JSON in single quotes, and headers of curl's own."""
+"""Request bodies of the guide's curl samples: JSON in single quotes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from packtrain.server.wires.gemini.json_body import strict_json
 from .service_calls import Calls, generate_lines
 
 
-async def test_guide_in_single_quotes(calls: Calls) -> None:
+async def test_single_quoted_guide_samples_are_accepted(calls: Calls) -> None:
     """Upload, create and inline requests, as curl sends the samples."""
     lines = generate_lines(2)
     headers = {
@@ -50,10 +50,10 @@ async def test_guide_in_single_quotes(calls: Calls) -> None:
     ],
 )
 def test_single_quotes_become_double(given: bytes, strict: bytes) -> None:
-    """Quotes inside are kept as they are meant; strict JSON and nonsense stay as they are."""
+    """Inner quotes are escaped; strict JSON and garbage are unchanged."""
     assert strict_json(given) == strict
 
 
-def test_text_made_to_be_slow_is_not() -> None:
-    """Linear, however many strings begin and do not end."""
+def test_adversarial_text_takes_linear_time() -> None:
+    """Also with many unterminated strings."""
     assert strict_json(b"'\\" * 1_000_000)

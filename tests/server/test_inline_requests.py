@@ -1,4 +1,4 @@
-"""Jobs whose requests come inside the create, over real HTTP."""
+"""Jobs with inline requests, over real HTTP."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def ended(calls: Calls, requests: list[Any], method: str = GENERATE) -> An
     return await calls.ended(created.json["name"])
 
 
-async def test_results_stand_twice_in_the_job(calls: Calls, directory: Path) -> None:
-    """Nested twice, in metadata.output and in response; metadata comes back as it was; no file is to be seen."""
+async def test_results_appear_twice_in_the_job(calls: Calls, directory: Path) -> None:
+    """Nested, in metadata.output and in response; metadata is unchanged; no file is listed."""
     requests = [{"request": prompt("one"), "metadata": {"key": "m-1", "n": 1}}, {"request": prompt("zwei: \u00e4")}]
     operation = await ended(calls, requests)
     meta = operation["metadata"]
@@ -74,7 +74,7 @@ async def test_row_errors_have_no_details(calls: Calls) -> None:
 
 
 async def test_list_leaves_inline_results_out(calls: Calls) -> None:
-    """But names the file of the other jobs."""
+    """It names the result files of other jobs."""
     await ended(calls, [{"request": prompt("one")}])
     await calls.upload(generate_lines(1), name="files/in")
     await calls.ended(await calls.job("files/in"))
@@ -86,7 +86,7 @@ async def test_list_leaves_inline_results_out(calls: Calls) -> None:
 
 
 async def test_snake_case_and_text_over_several_lines(calls: Calls) -> None:
-    """Whatever its layout, a request is one request."""
+    """The layout of the JSON does not matter."""
     batch = {"batch": {"display_name": "d", "input_config": {"requests": {"requests": [{"request": prompt("a\nb")}]}}}}
     body = json.dumps(batch, indent=4).encode()
     created = await calls.call("POST", f"/v1/models/m:{GENERATE}", data=body)
@@ -99,8 +99,8 @@ async def test_snake_case_and_text_over_several_lines(calls: Calls) -> None:
     "requests",
     [[], [1], [{}], [{"request": 1}], [{"request": None}], [{"request": {}, "metadata": 1}]],
 )
-async def test_unusable_lists_are_refused(calls: Calls, directory: Path, requests: Any) -> None:
-    """At once and whole; no job comes to be, and no bytes stay behind."""
+async def test_invalid_request_lists_are_refused(calls: Calls, directory: Path, requests: Any) -> None:
+    """No job is created, and no bytes are left behind."""
     answer = await create(calls, [{"request": prompt("x")}, *requests] if requests else requests)
     assert answer.error == (400, "INVALID_ARGUMENT")
     assert (await calls.call("GET", "/v1beta/batches")).json == {}
@@ -115,7 +115,7 @@ async def test_deep_requests_are_refused(calls: Calls) -> None:
 
 
 async def test_file_and_requests_together_are_refused(calls: Calls) -> None:
-    """One of the two."""
+    """Only one of the two is allowed."""
     await calls.upload(generate_lines(1), name="files/in")
     config = {"fileName": "files/in", "requests": {"requests": [{"request": prompt("x")}]}}
     answer = await calls.call("POST", f"/v1/models/m:{GENERATE}", json={"batch": {"inputConfig": config}})
@@ -123,7 +123,7 @@ async def test_file_and_requests_together_are_refused(calls: Calls) -> None:
 
 
 async def test_nearly_20_megabytes_inline(calls: Calls) -> None:
-    """As many as fit come back, each once, all under their own metadata."""
+    """All come back once, with their metadata."""
     count = 19
     requests = [{"request": prompt("x" * 1_000_000), "metadata": {"key": str(at)}} for at in range(count)]
     operation = await ended(calls, requests)
@@ -132,7 +132,7 @@ async def test_nearly_20_megabytes_inline(calls: Calls) -> None:
 
 
 async def test_restart_and_delete(directory: Path) -> None:
-    """A waiting job is there again after a restart; its delete frees the bytes of input and output."""
+    """A pending job survives a restart; its delete removes input and output."""
     async with ClientSession() as session:
         async with serving(directory, workers=0) as origin:
             job = (await create(Calls(session, origin), [{"request": prompt("x")}])).json["name"]

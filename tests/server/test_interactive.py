@@ -1,4 +1,4 @@
-"""Calls that are answered at once."""
+"""Interactive calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def ask(calls: Calls, verb: str, body: object, version: str = "v1beta") ->
 
 
 async def test_generate_answers_as_a_job_does(calls: Calls) -> None:
-    """The same request, the same answer, at once or in a job; in every version."""
+    """The same request has the same answer, interactive or in a job, in every version."""
     await calls.upload(generate_line("k", "hello"), name="files/in")
     (row,) = await calls.results(await calls.ended(await calls.job("files/in")))
     for version in ("v1", "v1beta", "v1alpha"):
@@ -60,6 +60,6 @@ async def test_count_tokens(calls: Calls) -> None:
         ("countTokens", {"contents": "x"}),
     ],
 )
-async def test_unusable_calls_are_refused(calls: Calls, verb: str, body: object) -> None:
-    """What would be the error of a row is the error of the call."""
+async def test_invalid_calls_are_refused(calls: Calls, verb: str, body: object) -> None:
+    """The error of a row is the error of the call."""
     assert (await ask(calls, verb, body)).error == (400, "INVALID_ARGUMENT")

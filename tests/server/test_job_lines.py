@@ -1,4 +1,4 @@
-"""Blocks of a job: what of it stands in memory at a time, and how its answers are written."""
+"""Blocks of a job: memory bounds, and atomic writes of answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LINE = b'{"key":"k","request":{}}\n'
 
 @pytest.mark.parametrize("most", [None, BLOCK_ROWS + 1])
 def test_block_of_short_lines_is_bounded_by_their_number(most: int | None) -> None:
-    """A short text may have a long vector, so that bytes of input say nothing of those of the answers."""
+    """A short text may have a long vector, so input bytes do not bound the answers."""
     requests = RequestReader(io.BytesIO(LINE * (BLOCK_ROWS + 1)), FileFormat())
     assert [len(requests.block(most).rows) for _ in range(3)] == [BLOCK_ROWS, 1, 0]
 
 
 def test_answers_are_gathered_into_pieces() -> None:
-    """Not joined to one text beside themselves."""
+    """They are not joined into one text."""
     lines = [b"x" * (PIECE_BYTES // 2)] * 7
     pieces = list(join_lines(lines))
     assert b"".join(pieces) == b"".join(lines)
@@ -34,7 +34,7 @@ def test_answers_are_gathered_into_pieces() -> None:
 
 
 def test_pieces_are_written_all_or_none(tmp_path: Path) -> None:
-    """What a full disk took of them is gone again, from the file and from its digest."""
+    """A partial write is undone in the file and in its digest."""
 
     def pieces() -> Iterator[bytes]:
         yield b"new"

@@ -1,4 +1,4 @@
-"""Jobs that are changed while they wait: their names, and which of them comes first."""
+"""Updates of pending jobs: name and priority."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GENERATE, EMBED = "updateGenerateContentBatch", "updateEmbedContentBatch"
 
 @pytest.fixture
 async def waiting(directory: Path) -> AsyncIterator[Calls]:
-    """Jobs wait for ever."""
+    """Jobs stay pending."""
     async with serving(directory, workers=0) as origin, ClientSession() as session:
         found = Calls(session, origin)
         await found.upload(generate_lines(1), name="files/in")
@@ -35,7 +35,7 @@ async def make(calls: Calls, **batch: object) -> Any:
 
 
 async def test_jobs_run_by_priority_and_age(directory: Path) -> None:
-    """Higher ones first, equal ones in the order of their making; what is changed meanwhile counts."""
+    """Higher priority first, then older ones; updates apply."""
     async with ClientSession() as session:
         async with serving(directory, workers=0) as origin:
             calls = Calls(session, origin)
@@ -56,7 +56,7 @@ async def test_jobs_run_by_priority_and_age(directory: Path) -> None:
 
 
 async def test_an_update_changes_what_its_mask_names(waiting: Calls, directory: Path) -> None:
-    """Without a mask, all of the body that can be changed; the answer is the batch itself."""
+    """Without a mask, all members of the body; the response is the batch."""
     name = (await make(waiting, displayName="first", priority=1))["name"]
     body = {"display_name": "second", "priority": "2", "model": "models/other"}
     masked = await waiting.call("PATCH", f"/v1beta/{name}:{GENERATE}?update_mask=display_name", json=body)
@@ -82,16 +82,16 @@ async def test_an_update_changes_what_its_mask_names(waiting: Calls, directory: 
         ("", ["displayName"]),
     ],
 )
-async def test_an_update_that_cannot_be_is_refused(waiting: Calls, query: str, body: object) -> None:
-    """And changes nothing."""
+async def test_invalid_update_is_refused(waiting: Calls, query: str, body: object) -> None:
+    """Nothing changes."""
     made = await make(waiting, displayName="first")
     answer = await waiting.call("PATCH", f"/v1beta/{made['name']}:{GENERATE}{query}", json=body)
     assert answer.error == (400, "INVALID_ARGUMENT")
     assert (await waiting.call("GET", f"/v1beta/{made['name']}")).json == made
 
 
-async def test_only_a_job_of_the_kind_is_updated(waiting: Calls) -> None:
-    """There is no such batch of embeddings, and none of an unknown name."""
+async def test_only_a_job_of_the_same_task_is_updated(waiting: Calls) -> None:
+    """404 for another task and for an unknown name."""
     name = (await make(waiting))["name"]
     for path in (f"{name}:{EMBED}", f"batches/unknown:{GENERATE}"):
         assert (await waiting.call("PATCH", f"/v1beta/{path}", json={"priority": 1})).error == (404, "NOT_FOUND")

@@ -1,4 +1,4 @@
-"""What is no HTTP, too large, or means two things at once."""
+"""Malformed, oversized and ambiguous HTTP requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GET = b"GET /v1beta/files HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture
 async def origin(directory: Path) -> AsyncIterator[str]:
-    """Of a service that waits for nobody long."""
+    """The origin of a service with short time limits."""
     async with serving(directory, limits=Limits(header_time=0.3, idle_time=0.3, keep_alive=0.3)) as origin:
         yield origin
 
@@ -74,8 +74,8 @@ async def alive(origin: str) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + SMUGGLED,
     ],
 )
-async def test_what_may_be_read_in_two_ways_is_refused(origin: str, directory: Path, data: bytes) -> None:
-    """With 400 and the end of the connection: what follows is never executed."""
+async def test_ambiguous_framing_is_refused(origin: str, directory: Path, data: bytes) -> None:
+    """400, and the connection is closed: what follows is never executed."""
     answer = await exchange(origin, data)
     assert statuses(answer) == [400]
     assert error_of(answer)["status"] == "INVALID_ARGUMENT"
@@ -96,7 +96,7 @@ async def test_what_may_be_read_in_two_ways_is_refused(origin: str, directory: P
     ids=["value", "name", "count"],
 )
 async def test_a_header_beyond_the_limits_is_refused(origin: str, directory: Path, fields: list[str]) -> None:
-    """As soon as it is; one at the limit is not."""
+    """At once; one at the limit is accepted."""
     answer = await exchange(origin, head("GET", "/v1beta/files", *fields) + SMUGGLED)
     assert statuses(answer) == [400]
     assert truth(directory) == []
@@ -105,12 +105,12 @@ async def test_a_header_beyond_the_limits_is_refused(origin: str, directory: Pat
 
 
 async def test_a_line_beyond_the_limit_is_refused(origin: str) -> None:
-    """The request line, whose path is as long."""
+    """A request line with a long path."""
     assert statuses(await exchange(origin, head("GET", "/" + "x" * LIMITS.line_bytes, CLOSE))) == [400]
 
 
-async def test_a_header_that_grows_without_a_line_end_is_refused_before_its_end(origin: str) -> None:
-    """Nobody keeps more than the limit of it."""
+async def test_endless_header_is_refused_at_the_limit(origin: str) -> None:
+    """No more than the limit is buffered."""
     answer = await exchange(origin, head("GET", "/v1beta/files")[:-2] + b"X: " + b"x" * 100_000)
     assert statuses(answer) == [400]
 
@@ -128,10 +128,10 @@ LARGE = (
 
 
 @pytest.mark.parametrize(("path", "fields", "most"), LARGE)
-async def test_a_large_body_is_refused_before_it_comes(
+async def test_large_body_is_refused_by_its_declared_length(
     origin: str, path: str, fields: tuple[str, ...], most: int
 ) -> None:
-    """By its declared length, and what comes of it is no request."""
+    """Its bytes are not parsed as a request."""
     answer = await exchange(origin, head("POST", path, f"Content-Length: {most + 1}", *fields) + SMUGGLED)
     assert statuses(answer) == [400]
     assert str(most) in error_of(answer)["message"]
@@ -141,7 +141,7 @@ async def test_a_large_body_is_refused_before_it_comes(
 async def test_a_body_beyond_the_limit_is_refused(
     origin: str, directory: Path, path: str, fields: tuple[str, ...], most: int
 ) -> None:
-    """With the end of it, the connection is free for the next request."""
+    """The connection serves the next request after the end of the body."""
     body = b" " * (most + 1)
     behind = head("GET", "/v1beta/batches", CLOSE)
     answer = await exchange(origin, head("POST", path, f"Content-Length: {most + 1}", *fields) + body + behind)
@@ -153,7 +153,7 @@ async def test_a_body_beyond_the_limit_is_refused(
 async def test_a_chunked_body_beyond_the_limit_is_refused(
     origin: str, directory: Path, path: str, fields: tuple[str, ...], most: int
 ) -> None:
-    """In the middle of it, for it declares nothing; what comes behind it waits for the end of it."""
+    """In the middle, since no length is declared; the next request is served after its end."""
     piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     body = piece * (most // 0x10000 + 1)
     answer = await exchange(origin, head("POST", path, "Transfer-Encoding: chunked", *fields) + body + SMUGGLED)
@@ -167,15 +167,15 @@ async def test_a_chunked_body_beyond_the_limit_is_refused(
 async def test_the_body_of_a_refused_call_is_no_request(
     origin: str, directory: Path, method: str, path: str, status: int
 ) -> None:
-    """It is passed over; the request behind it is another one, and is served."""
+    """It is skipped; the request after it is served."""
     length = f"Content-Length: {len(SMUGGLED)}"
     behind = head("GET", "/v1beta/batches", CLOSE)
     assert statuses(await exchange(origin, head(method, path, length) + SMUGGLED + behind)) == [status, 200]
     assert truth(directory) == []
 
 
-async def test_a_body_shorter_than_declared_takes_the_next_request_for_its_own(origin: str, directory: Path) -> None:
-    """As HTTP has it; the lie hurts the liar alone."""
+async def test_short_body_consumes_the_next_request(origin: str, directory: Path) -> None:
+    """As HTTP requires; only the client itself is affected."""
     length = f"Content-Length: {len(SMUGGLED) + 1}"
     answer = await exchange(origin, head("POST", "/v1beta/models/m:generateContent", length) + b" " + SMUGGLED)
     assert statuses(answer) == [400]

@@ -1,4 +1,4 @@
-"""What only a stopped clock or a killed service shows of the OpenAI wire."""
+"""OpenAI wire: cases that need a manual clock or a killed service."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Clock:
 
 
 class Slow:
-    """Takes one request at a time, and so long that a batch's time is over after three."""
+    """Takes one request at a time, and advances the clock so that a batch expires after three."""
 
     rows = 1
 
@@ -105,7 +105,7 @@ async def run(store: Store, clock: Clock, data: bytes, late: float = 0.0) -> Sto
 
 
 async def test_expired_batch_keeps_what_is_done(directory: Path) -> None:
-    """After its window a batch asks no more: the rest is in the error file as batch_expired."""
+    """After its window a batch sends no more requests: the rest is in the error file as batch_expired."""
     clock = Clock()
     async with open_store(directory, clock=clock) as store:
         batch = await run(store, clock, chat_lines(5))
@@ -132,16 +132,16 @@ async def test_delete_removes_both_outputs(directory: Path) -> None:
         assert len(blobs(directory)) == 1
 
 
-async def test_batch_that_never_had_its_turn_expires(directory: Path) -> None:
-    """Nothing of it is asked."""
+async def test_pending_batch_expires(directory: Path) -> None:
+    """No request is sent."""
     clock = Clock()
     async with open_store(directory, clock=clock) as store:
         batch = await run(store, clock, chat_lines(2), late=LIMITS.window)
         assert (batch.state, batch.result, batch.failed) == ("expired", None, 2)
 
 
-async def test_upload_that_nobody_completes(directory: Path) -> None:
-    """After an hour it takes nothing more and its parts go; its client is told so for a week."""
+async def test_unfinished_upload_expires(directory: Path) -> None:
+    """After an hour it accepts nothing and its parts are removed; its status stays visible for a week."""
     clock = Clock()
     async with open_store(directory, clock=clock) as store:
         uploads = OpenAIUploads(store)
@@ -166,7 +166,7 @@ async def test_upload_that_nobody_completes(directory: Path) -> None:
 
 
 async def test_input_beyond_the_limit(directory: Path) -> None:
-    """A file of the other wire may be larger than a batch takes."""
+    """A file of the Gemini wire may be larger than a batch accepts."""
     clock = Clock()
     async with open_store(directory, clock=clock) as store:
         batch = await run(store, clock, b"\n" * (LIMITS.batch_bytes + 1))
@@ -174,8 +174,8 @@ async def test_input_beyond_the_limit(directory: Path) -> None:
         assert [error["code"] for error in msgspec.json.decode(batch.errors or "")] == ["file_too_large"]
 
 
-def test_create_that_fails_is_not_repeated() -> None:
-    """The SDK would make a second batch; of a refusal it knows itself."""
+def test_failed_create_is_not_retried_by_the_sdk() -> None:
+    """The SDK would create a second batch; it does not retry a 4xx."""
     assert openai_error_response_no_retry(HttpError(500, "down")).headers["x-should-retry"] == "false"
     assert "x-should-retry" not in openai_error_response_no_retry(HttpError(400, "no")).headers
     assert "x-should-retry" not in openai_error_response(HttpError(500, "down")).headers
@@ -208,15 +208,15 @@ async def test_killed_in_a_batch(directory: Path) -> None:
         b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n",
     ],
 )
-async def test_form_with_a_header_that_is_none_is_refused(calls: Calls, form: bytes) -> None:
-    """In the words of this wire."""
+async def test_form_with_a_malformed_header_is_refused(calls: Calls, form: bytes) -> None:
+    """In the format of this wire."""
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     answer = await calls.call("POST", "/v1/files", data=form, headers=headers)
     assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error")
 
 
-async def test_filename_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls: Calls) -> None:
-    """It comes from a header as bytes; it is stored and told as text."""
+async def test_invalid_utf8_in_a_filename_is_replaced(calls: Calls) -> None:
+    """Headers are bytes; they are stored and returned as text."""
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     form = _form(b"x").replace(b"in.jsonl", b"a\xff").replace(b"\r\n\r\nx", b"\r\nContent-Type: t/\xff\r\n\r\nx")
     answer = await calls.call("POST", "/v1/files", data=form, headers=headers)
@@ -225,7 +225,7 @@ async def test_filename_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls:
 
 @pytest.mark.parametrize("limit", ["0", "10001", "00000000010001", "000000001" + "0" * 5000])
 async def test_limit_out_of_bounds_is_refused(calls: Calls, limit: str) -> None:
-    """However many digits it is written with."""
+    """Also with many digits."""
     answer = await calls.call("GET", f"/v1beta/openai/files?limit={limit}")
     assert (answer.status, answer.json["error"]["param"]) == (400, "limit")
 

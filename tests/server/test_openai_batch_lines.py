@@ -1,4 +1,4 @@
-"""The two files of a batch's results grow together, or not at all."""
+"""Atomic writes to the two result files of a batch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ANSWERED = Line("1", "a", Translated([Raw(b"{}")], "m", lambda answers: answers[
 REFUSED = Line("2", "b", RowError(code=3, message="no"))
 
 
-def test_a_block_that_only_one_of_the_files_takes_is_in_neither(tmp_path: Path) -> None:
-    """So that it can be written once more when there is room; what was there before stays."""
+def test_block_is_in_both_files_or_in_neither(tmp_path: Path) -> None:
+    """It can be written again when there is space; earlier lines stay."""
     blobs = Blobs(tmp_path / "blobs")
     with (
         blobs.appender(blobs.create(), Digest()) as output,

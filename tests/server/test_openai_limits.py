@@ -1,4 +1,4 @@
-"""What the OpenAI wire takes at most, and how it refuses more."""
+"""Limits and quotas of the OpenAI wire."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def keep(calls: Calls, data: bytes) -> Reply:
 
 
 async def failed(calls: Calls, data: bytes) -> Any:
-    """The only fault of a batch of these lines, once it has failed."""
+    """The only error of a failed batch of these lines."""
     file = (await keep(calls, data)).json["id"]
     new = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
     batch = (await calls.call("POST", "/v1/batches", json=new)).json["id"]
@@ -63,7 +63,7 @@ async def failed(calls: Calls, data: bytes) -> Any:
 
 
 def is_over_quota(answer: Reply) -> bool:
-    """The real service's own words."""
+    """Checks for the real service's text."""
     message = (
         "You exceeded your current quota, please check your plan and billing details. For more information on this "
         "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."
@@ -73,7 +73,7 @@ def is_over_quota(answer: Reply) -> bool:
 
 
 async def test_one_store_for_both_wires(directory: Path) -> None:
-    """Files of either count; what goes beyond the quota is refused, and leaves nothing."""
+    """Files of both count; a file beyond the quota is refused and leaves nothing."""
     async with calls_with(directory, Quotas(stored_bytes=1000)) as calls:
         await calls.upload(b"x" * 600, name="files/a")
         assert is_over_quota(await keep(calls, b"y" * 401))
@@ -85,7 +85,7 @@ async def test_one_store_for_both_wires(directory: Path) -> None:
 
 
 async def test_an_upload_that_no_longer_fits(directory: Path) -> None:
-    """Others came first: it is refused at its end."""
+    """Other files used the quota: it is refused at its end."""
     async with calls_with(directory, Quotas(stored_bytes=10)) as calls:
         upload = {"bytes": 6, "filename": "f", "mime_type": "t", "purpose": "batch"}
         path = f"/v1/uploads/{(await calls.call('POST', '/v1/uploads', json=upload)).json['id']}"
@@ -100,7 +100,7 @@ async def test_an_upload_that_no_longer_fits(directory: Path) -> None:
 
 
 async def test_batches_beyond_the_quota(directory: Path) -> None:
-    """Of live jobs, whichever wire they came by."""
+    """Live jobs of both wires count."""
     async with calls_with(directory, Quotas(live_jobs=1), workers=0) as calls:
         await calls.job((await calls.upload(generate_lines(1)))["name"])
         file = (await keep(calls, chat_lines(1))).json["id"]
@@ -109,7 +109,7 @@ async def test_batches_beyond_the_quota(directory: Path) -> None:
 
 
 async def test_tokens_beyond_the_quota(directory: Path) -> None:
-    """The batch fails in the real service's words; whether or not its lines name the model with what stands before."""
+    """The batch fails with the real service's text, with or without the prefix of the model name."""
     tokens = len(chat_lines(10)) // 4
     quotas = Quotas(enqueued_tokens={"models/m-1": tokens - 1, "models/m-2": tokens})
     async with calls_with(directory, quotas) as calls:
@@ -135,7 +135,7 @@ class Endless:
 
 
 async def test_tokens_of_both_wires_are_counted_together(directory: Path) -> None:
-    """A batch that runs counts against the jobs of its model on the other wire."""
+    """A running batch counts towards the jobs of its model on the Gemini wire."""
     lines = chat_lines(10)
     quotas = Quotas(enqueued_tokens={"models/m-1": len(lines) // 4})
     async with serving(directory, quotas=quotas, backend=Endless()) as origin, ClientSession() as session:
@@ -148,7 +148,7 @@ async def test_tokens_of_both_wires_are_counted_together(directory: Path) -> Non
 
 
 async def test_limits_are_data(directory: Path) -> None:
-    """Each can be set to something else."""
+    """Each can be configured."""
     lines = chat_lines(3)
     limits = OpenAILimits(requests=2, batch_bytes=len(lines), file_bytes=2 * len(lines), window=60)
     async with calls_with(directory, Quotas(openai=limits)) as calls:
@@ -165,7 +165,7 @@ async def test_limits_are_data(directory: Path) -> None:
 
 
 async def test_a_file_has_at_most_two_gigabytes(directory: Path) -> None:
-    """However it is sent: the other wire shows it, too."""
+    """However it is sent, since the Gemini wire shows it too."""
     async with calls_with(directory, Quotas()) as calls:
         upload = {"bytes": 2 * 10**9, "filename": "f", "mime_type": "t", "purpose": "batch"}
         assert (await calls.call("POST", "/v1/uploads", json=upload)).status == 200
@@ -173,8 +173,8 @@ async def test_a_file_has_at_most_two_gigabytes(directory: Path) -> None:
         assert (refused.status, refused.json["error"]["param"]) == (400, "bytes")
 
 
-def test_faults_named_of_a_file_are_bounded() -> None:
-    """Also where the last line that is looked at has several."""
+def test_reported_errors_of_a_file_are_bounded() -> None:
+    """Also if the last line has several."""
     lines = b'{"custom_id":"","method":"GET","url":"/","body":{}}\n' * 3
     for most in (1, 4, 7):
         found = validate(io.BytesIO(lines), len(lines), CHAT, OpenAILimits(errors=most))

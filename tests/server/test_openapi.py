@@ -1,4 +1,4 @@
-"""What the service says of itself at /openapi.json."""
+"""The OpenAPI document at /openapi.json."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def routes(directory: Path) -> AsyncIterator[list[Route]]:
 
 
 def operations(description: Any) -> list[tuple[str, str, Any]]:
-    """Method, a path that fits, and what is said of the operation."""
+    """Method, example path and description of each operation."""
     return [
         (method.upper(), example(path, operation), operation)
         for path, item in description["paths"].items()
@@ -45,7 +45,7 @@ def operations(description: Any) -> list[tuple[str, str, Any]]:
 
 
 def example(path: str, operation: Any) -> str:
-    """Without a fragment, as clients send it."""
+    """The path without its fragment, as clients send it."""
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             schema = parameter["schema"]
@@ -55,20 +55,20 @@ def example(path: str, operation: Any) -> str:
 
 
 async def test_every_route_has_one_operation_and_every_operation_a_route(routes: list[Route]) -> None:
-    """Whoever adds a route describes it: an entry in the table of operations of its wire."""
+    """A new route needs an entry in its wire's operations table."""
     ids = [operation["operationId"] for _, _, operation in operations(build_document((GEMINI, OPENAI)))]
     assert sorted(ids) == sorted({route.name for route in routes})
 
 
-async def test_every_operation_stands_where_its_route_does(routes: list[Route]) -> None:
-    """Method and path are those that the route takes."""
+async def test_every_operation_has_the_path_of_its_route(routes: list[Route]) -> None:
+    """The route accepts the operation's method and path."""
     for method, path, operation in operations(build_document((GEMINI, OPENAI))):
         named = [route for route in routes if route.name == operation["operationId"]]
         assert any(route.method == method and route.pattern.fullmatch(path) for route in named), (method, path)
 
 
-async def test_the_description_is_given_to_everybody(directory: Path) -> None:
-    """It tells nothing but shapes, so it needs no key; and every schema that it speaks of is in it."""
+async def test_document_needs_no_key(directory: Path) -> None:
+    """It is served without a key, and every schema reference resolves."""
     async with serving(directory, key=Secret(KEY)) as origin, ClientSession() as session:
         answer = await Calls(session, origin).call("GET", "/openapi.json")
     assert answer.status == 200
@@ -79,8 +79,8 @@ async def test_the_description_is_given_to_everybody(directory: Path) -> None:
     assert spoken_of <= {name.encode() for name in answer.json["components"]["schemas"]}
 
 
-async def test_only_what_is_said_to_need_no_key_needs_none(directory: Path) -> None:
-    """Each operation but those with an empty list of keys is refused without one."""
+async def test_only_operations_without_security_need_no_key(directory: Path) -> None:
+    """Every other operation is refused without a key."""
     async with serving(directory, key=Secret(KEY)) as origin, ClientSession() as session:
         calls = Calls(session, origin)
         for method, path, operation in operations(build_document((GEMINI, OPENAI))):

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def calls_with(directory: Path, quotas: Quotas) -> AsyncIterator[Calls]:
-    """Jobs wait for ever."""
+    """Jobs stay pending."""
     async with serving(directory, quotas=quotas, workers=0) as origin, ClientSession() as session:
         yield Calls(session, origin)
 
 
 async def test_jobs_beyond_the_quota(directory: Path) -> None:
-    """Refused in the real service's words, and nothing is made; a cancelled job makes room."""
+    """Refused with the real service's text, and nothing is created; a cancelled job frees its slot."""
     async with calls_with(directory, Quotas(live_jobs=2)) as calls:
         await calls.upload(generate_lines(1), name="files/in")
         jobs = [await calls.job("files/in") for _ in range(2)]
@@ -61,7 +61,7 @@ async def test_tokens_beyond_the_quota(directory: Path) -> None:
 
 
 async def test_bytes_beyond_the_quota(directory: Path) -> None:
-    """At the start for what is declared, at the end for what came; deleting a file makes room."""
+    """At the start for the declared size, at the end for the received one; deleting a file frees space."""
     async with calls_with(directory, Quotas(stored_bytes=1000)) as calls:
         await calls.upload(b"x" * 600, name="files/a")
         assert (await calls.start(size=401)).error == (429, "RESOURCE_EXHAUSTED")
@@ -79,7 +79,7 @@ async def test_without_quotas_there_are_none(directory: Path) -> None:
 
 
 async def test_jobs_expire(directory: Path) -> None:
-    """After 48 hours, waiting or running, without results; a run that ends later changes nothing."""
+    """After 48 hours, pending or running, without results; a run that ends later changes nothing."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
         jobs = Jobs(store)
@@ -103,8 +103,8 @@ async def test_jobs_expire(directory: Path) -> None:
     assert len(blobs(directory)) == 1
 
 
-async def test_uploads_under_way_are_bounded_without_any_quota(directory: Path) -> None:
-    """Those of both wires together; one that has ended makes room."""
+async def test_unfinished_uploads_are_bounded_by_default(directory: Path) -> None:
+    """Both wires together; one that has ended frees its slot."""
     assert (Quotas().open_uploads or 0) <= 10_000
     kept = {"purpose": "batch", "filename": "f", "bytes": 1, "mime_type": "text/plain"}
     async with calls_with(directory, Quotas(open_uploads=2)) as calls:

@@ -1,4 +1,4 @@
-"""Large bodies, which are read past the HTTP parser, over real HTTP."""
+"""Large bodies, read directly from the socket, over real HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DATA = random.Random(3).randbytes(3 * SOCKET_BODY_BYTES + 11)
 
 
 async def test_large_body_arrives_whole_and_ends_its_connection(calls: Calls) -> None:
-    """The bytes are those that were sent; the client is told not to use the connection again, and may go on."""
+    """The content is right; the connection is closed and the client opens another one."""
     url = await calls.url(size=len(DATA))
     answer = await calls.command(url, "upload, finalize", offset=0, data=DATA)
     assert answer.headers["Connection"] == "close"
@@ -35,7 +35,7 @@ async def test_large_body_arrives_whole_and_ends_its_connection(calls: Calls) ->
 
 
 async def test_small_body_keeps_its_connection(calls: Calls) -> None:
-    """Only what is worth it costs a connection."""
+    """Only large bodies cost a connection."""
     url = await calls.url(size=GRANULARITY)
     answer = await calls.command(url, "upload, finalize", offset=0, data=DATA[:GRANULARITY])
     assert answer.headers.get("Connection") != "close"
@@ -43,7 +43,7 @@ async def test_small_body_keeps_its_connection(calls: Calls) -> None:
 
 @pytest.mark.parametrize("sent", [SOCKET_BODY_BYTES, 2 * SOCKET_BODY_BYTES + 5])
 async def test_newer_call_takes_over_from_a_large_body(calls: Calls, directory: Path, sent: int) -> None:
-    """What the older call brought is kept, and the newer one goes on from there."""
+    """Bytes of the older call are kept, and the newer one continues from there."""
     url = await calls.url(size=len(DATA))
     async with _sending(calls.origin, url, sent):
         await _stored(directory, sent)
@@ -54,7 +54,7 @@ async def test_newer_call_takes_over_from_a_large_body(calls: Calls, directory: 
 
 @pytest.mark.parametrize("sent", [SOCKET_BODY_BYTES, 2 * SOCKET_BODY_BYTES + 5])
 async def test_large_body_that_breaks_off_keeps_its_start(calls: Calls, directory: Path, sent: int) -> None:
-    """The client goes away in the middle; every byte that it sent counts."""
+    """The client disconnects in the middle; every byte that it sent counts."""
     url = await calls.url(size=len(DATA))
     async with _sending(calls.origin, url, sent):
         pass
@@ -64,10 +64,8 @@ async def test_large_body_that_breaks_off_keeps_its_start(calls: Calls, director
     assert digest_of(answer.json["file"]) == sha256(DATA)
 
 
-async def test_large_body_goes_on_right_after_a_disk_was_full_for_a_moment(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is stored behind the piece that found no room, so what is asked for next is what is missing."""
+async def test_large_body_continues_after_a_full_disk(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is stored after the piece that did not fit, so the offset is that of the missing bytes."""
     write, left = Appender.write, 2 * SOCKET_BODY_BYTES
 
     def stingy(self: Appender, piece: bytes | memoryview) -> None:
@@ -89,7 +87,7 @@ async def test_large_body_goes_on_right_after_a_disk_was_full_for_a_moment(
 
 
 async def test_third_call_ends_the_second_too(calls: Calls, directory: Path) -> None:
-    """Whoever waits for a turn behind an older call is older itself, once another comes."""
+    """A waiting call is itself superseded by a newer one."""
     url = await calls.url(size=len(DATA))
     async with _sending(calls.origin, url, SOCKET_BODY_BYTES), _sending(calls.origin, url, SOCKET_BODY_BYTES):
         await _stored(directory, SOCKET_BODY_BYTES)
@@ -106,7 +104,7 @@ async def _stored(directory: Path, size: int) -> None:
 
 @asynccontextmanager
 async def _sending(origin: str, url: str, sent: int) -> AsyncIterator[None]:
-    """A call that promises all of ``DATA`` and sends that much of it; closed at the end."""
+    """A call that declares all of ``DATA`` and sends ``count`` bytes; closed at the end."""
     host, port = origin.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     head = (

@@ -36,7 +36,7 @@ async def test_one_shot_upload_is_final_with_the_file(calls: Calls, directory: P
 
 @pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
 async def test_start_answers_with_an_absolute_url_from_the_host_header(calls: Calls, version: str) -> None:
-    """The SDK takes the URL as it stands, so it must lead back here; the granularity is announced."""
+    """The SDK uses the URL unchanged, so it must lead back here; the granularity is announced."""
     answer = await calls.start(size=10, version=version)
     assert answer.status == 200
     assert answer.headers["X-Goog-Upload-Status"] == "active"
@@ -55,7 +55,7 @@ async def test_start_goes_without_a_body(calls: Calls) -> None:
 
 
 async def test_chunks_query_and_finalize(calls: Calls) -> None:
-    """Each data answer tells how much is stored; ``finalize`` alone ends what is complete."""
+    """Each response has the stored size; ``finalize`` alone ends a complete upload."""
     url = await calls.url(size=len(DATA))
     for offset in range(0, len(DATA), GRANULARITY):
         chunk = DATA[offset : offset + GRANULARITY]
@@ -75,7 +75,7 @@ async def test_empty_file(calls: Calls) -> None:
 
 @pytest.mark.parametrize("offset", [1, GRANULARITY - 1, GRANULARITY + 1, 2 * GRANULARITY])
 async def test_wrong_offset_is_refused_without_a_status_header(calls: Calls, offset: int) -> None:
-    """400 in Google's form, nothing stored, and no ``active``, which would make the SDK skip the chunk."""
+    """400 in Google's format, nothing stored, and no ``active``, which would make the SDK skip the chunk."""
     url = await calls.url(size=len(DATA))
     await calls.command(url, "upload", offset=0, data=DATA[:GRANULARITY])
     answer = await calls.command(url, "upload", offset=offset, data=DATA[:GRANULARITY])
@@ -86,7 +86,7 @@ async def test_wrong_offset_is_refused_without_a_status_header(calls: Calls, off
 
 
 async def test_replay_of_a_stored_range_stores_nothing(calls: Calls) -> None:
-    """A chunk that is sent again after its answer was lost gets 200, and the bytes stay what they were."""
+    """A chunk that is repeated after a lost response gets 200, and the content is unchanged."""
     url = await calls.url(size=len(DATA))
     await calls.command(url, "upload", offset=0, data=DATA[: 2 * GRANULARITY])
     for offset in (0, GRANULARITY):
@@ -99,7 +99,7 @@ async def test_replay_of_a_stored_range_stores_nothing(calls: Calls) -> None:
 
 @pytest.mark.parametrize("command", ["query", "finalize", "upload, finalize"])
 async def test_finished_upload_gives_its_file_again(calls: Calls, command: str) -> None:
-    """A lost answer to the last call is healed by asking or by sending again, not by a second file."""
+    """After a lost response to the last call, a query or a repeat returns the file, not a second one."""
     url = await calls.url(size=len(DATA))
     await calls.command(url, "upload, finalize", offset=0, data=DATA)
     offset = 0 if "upload" in command else None
@@ -125,7 +125,7 @@ async def test_bytes_beyond_the_declared_size_are_refused(calls: Calls) -> None:
 
 
 async def test_finalize_needs_the_declared_size(calls: Calls) -> None:
-    """A file that is too short does not come to be; the upload goes on."""
+    """A short file is refused; the upload can continue."""
     url = await calls.url(size=len(DATA))
     answer = await calls.command(url, "upload, finalize", offset=0, data=DATA[:-1])
     assert answer.error == (400, "INVALID_ARGUMENT")
@@ -136,7 +136,7 @@ async def test_finalize_needs_the_declared_size(calls: Calls) -> None:
 
 @pytest.mark.parametrize("command", ["", "uplod", "query, finalize", "start"])
 async def test_unknown_commands_are_refused(calls: Calls, command: str) -> None:
-    """Only the commands of the protocol, and only the pair that has a meaning."""
+    """Only the commands of the protocol, and only the defined pair."""
     assert (await calls.command(await calls.url(size=1), command)).error == (400, "INVALID_ARGUMENT")
 
 
@@ -149,12 +149,12 @@ async def test_unreadable_offset_is_refused(calls: Calls, offset: str) -> None:
 
 
 async def test_unknown_upload_is_not_found(calls: Calls) -> None:
-    """The id is the authority; without the right one there is nothing."""
+    """404 for an unknown id."""
     assert (await calls.command("/upload/v1beta/files?upload_id=guess", "query")).error == (404, "NOT_FOUND")
 
 
 async def test_cancelled_upload_is_over(calls: Calls, directory: Path) -> None:
-    """``cancelled``, then 410 to a query and 400 to bytes; what was stored is removed."""
+    """``cancelled``, then 410 to a query and 400 to content; the stored bytes are removed."""
     url = await calls.url(size=len(DATA))
     await calls.command(url, "upload", offset=0, data=DATA)
     assert (await calls.command(url, "cancel")).headers["X-Goog-Upload-Status"] == "cancelled"
@@ -178,7 +178,7 @@ async def test_chosen_name_is_kept_and_taken_once(calls: Calls) -> None:
 
 
 async def test_name_taken_during_the_upload_ends_it(calls: Calls, directory: Path) -> None:
-    """Two uploads of one name: the second to finish gets 409 and ``final``, for it can never succeed."""
+    """Two uploads of one name: the second to finish gets 409 and ``final``, since it can never succeed."""
     first, second = [await calls.url(size=1, name="files/same") for _ in range(2)]
     assert (await calls.command(first, "upload, finalize", offset=0, data=b"1")).status == 200
     late = await calls.command(second, "upload, finalize", offset=0, data=b"2")
@@ -206,7 +206,7 @@ async def test_sizes_are_checked_at_the_start(calls: Calls) -> None:
 
 
 async def test_long_display_name_is_refused(calls: Calls) -> None:
-    """512 characters are the most."""
+    """512 characters are the limit."""
     assert (await calls.start(size=1, displayName="x" * 513)).error[0] == 400
     assert (await calls.start(size=1, displayName="x" * 512)).status == 200
 
@@ -223,7 +223,7 @@ async def test_cut_chunk_with_a_known_length_keeps_its_start(calls: Calls) -> No
 
 
 async def test_newer_call_ends_the_older(calls: Calls) -> None:
-    """A client that lost its connection unnoticed is not locked out by its own former call."""
+    """A client that lost its connection is not blocked by its own earlier call."""
     url = await calls.url(size=len(DATA))
     writer = await _send_part(calls.origin, url, DATA, 50_000, close=False)
     try:
@@ -254,7 +254,7 @@ async def _send_part(origin: str, url: str, data: bytes, length: int, *, close: 
 
 
 async def test_body_of_unknown_length_is_refused(calls: Calls) -> None:
-    """Without Content-Length a range cannot be judged before it is stored."""
+    """Without Content-Length a range cannot be checked before it is stored."""
     url = await calls.url(size=1)
 
     async def body() -> AsyncIterator[bytes]:
@@ -333,7 +333,7 @@ def _moved(url: str, origin: str) -> str:
     ],
 )
 def test_admission_table(received: int, offset: int, length: int, finalize: bool, expected: str | None) -> None:
-    """A stored range is a replay, the next range is appended, all else is refused."""
+    """A stored range is a replay, the next range is appended, others are refused."""
     declared = 1_000_000
     if expected is None:
         with pytest.raises(HttpError) as caught:

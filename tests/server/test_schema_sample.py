@@ -1,4 +1,4 @@
-"""Values made for a schema."""
+"""Sample values of schemas."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ TREE = {
     ],
 )
 def test_value_fits_its_schema(schema: Any, expected: object) -> None:
-    """As near to the text as the schema allows."""
+    """As close to the text as the schema allows."""
     assert sample(schema, "text") == expected
 
 
-def test_schema_that_contains_itself_comes_to_an_end() -> None:
-    """Lists get short when it is deep enough."""
+def test_recursive_schema_ends() -> None:
+    """Lists are shortened at depth."""
     node = sample(TREE, "text")
     depth = 0
     while node["children"]:
@@ -77,7 +77,7 @@ def test_schema_that_contains_itself_comes_to_an_end() -> None:
         5,
     ],
 )
-async def test_schemas_that_cannot_be_met_are_the_rows_own(schema: Any) -> None:
+async def test_unsatisfiable_schemas_are_row_errors(schema: Any) -> None:
     """Code 3 with the reason."""
     request = {"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"responseJsonSchema": schema}}
     (answer,) = await Echo().answer([Raw(json.encode(request))], task="generate", model="m")
@@ -88,7 +88,7 @@ async def test_schemas_that_cannot_be_met_are_the_rows_own(schema: Any) -> None:
 @pytest.mark.parametrize("config", ["generationConfig", "generation_config"])
 @pytest.mark.parametrize("member", ["responseSchema", "response_schema"])
 async def test_schema_in_the_dialect_of_the_api(config: str, member: str) -> None:
-    """Types in capitals, counts as text, in either spelling of every name."""
+    """Upper-case types, numbers as strings, either spelling of every name."""
     schema = {
         "type": "OBJECT",
         "properties": {"tags": {"type": "ARRAY", "items": {"type": "STRING"}, "min_items": "2"}},
@@ -120,7 +120,7 @@ def _inside(schema: Any, depth: int) -> Any:
     ],
 )
 def test_schema_that_asks_for_too_much_is_refused(schema: Any) -> None:
-    """Some hundred bytes of schema must not fill the memory."""
+    """A small schema must not exhaust the memory."""
     with pytest.raises(ValueError, match="more than is sent"):
         sample(schema, "text")
 
@@ -147,8 +147,8 @@ _SCHEMAS = st.dictionaries(
 
 @given(schema=_SCHEMAS, member=st.sampled_from(["responseSchema", "responseJsonSchema"]))
 @settings(max_examples=300, deadline=None)
-def test_whatever_stands_for_a_schema_gets_an_answer_or_a_refusal(schema: Any, member: str) -> None:
-    """Never an exception, which would be a failure of the service."""
+def test_any_json_as_schema_gives_a_value_or_an_error(schema: Any, member: str) -> None:
+    """Never an unexpected exception."""
     request = {"contents": [{"parts": [{"text": "text"}]}], "generationConfig": {member: schema}}
     (found,) = answer_all([Raw(json.encode(request))], "generate", "m")
     assert isinstance(found, bytes | RowError)

@@ -1,4 +1,4 @@
-"""What ``serving`` takes as its directory."""
+"""The directory argument of ``serving``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 async def test_a_directory_may_be_given_as_text(tmp_path: Path) -> None:
-    """As everywhere else in Python."""
+    """A str is accepted like a Path."""
     async with serving(str(tmp_path / "service")):
         assert (tmp_path / "service").is_dir()

@@ -26,7 +26,7 @@ RELATED = (
 
 @pytest.mark.parametrize("way", [{"headers": {"X-Goog-Upload-Protocol": "raw"}}, {"params": {"uploadType": "media"}}])
 async def test_bytes_alone(calls: Calls, way: dict[str, dict[str, str]]) -> None:
-    """The body is the file, its type that of the file."""
+    """The body is the file, its Content-Type that of the file."""
     headers = {"Content-Type": "text/plain", **way.get("headers", {})}
     answer = await calls.call("POST", "/upload/v1beta/files", data=DATA, params=way.get("params"), headers=headers)
     assert answer.status == 200
@@ -47,7 +47,7 @@ async def test_description_and_bytes(calls: Calls) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"nonsense", RELATED.partition(b"--b--")[0][:60], b"--b--\r\n", RELATED[:-9] % DATA]
 )
-async def test_what_is_no_multipart_is_refused(calls: Calls, directory: Path, body: bytes) -> None:
+async def test_malformed_multipart_is_refused(calls: Calls, directory: Path, body: bytes) -> None:
     """And leaves nothing behind."""
     headers = {"X-Goog-Upload-Protocol": "multipart", "Content-Type": "multipart/related; boundary=b"}
     answer = await calls.call("POST", "/upload/v1beta/files", data=body, headers=headers)
@@ -57,7 +57,7 @@ async def test_what_is_no_multipart_is_refused(calls: Calls, directory: Path, bo
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "multipart/related"])
 async def test_multipart_upload_without_a_boundary_is_refused(calls: Calls, kind: str | None) -> None:
-    """A Content-Type that says nothing of parts, and none at all."""
+    """Without a boundary, and without a Content-Type."""
     headers = {"X-Goog-Upload-Protocol": "multipart", **({"Content-Type": kind} if kind else {})}
     answer = await calls.call(
         "POST", "/upload/v1beta/files", data=RELATED % DATA, headers=headers, skip_auto_headers=["Content-Type"]
@@ -66,8 +66,8 @@ async def test_multipart_upload_without_a_boundary_is_refused(calls: Calls, kind
 
 
 @pytest.mark.parametrize("at", [0, 1])
-async def test_part_with_a_header_that_is_none_is_refused(calls: Calls, directory: Path, at: int) -> None:
-    """Whichever part it is; nothing is left behind."""
+async def test_part_with_a_malformed_header_is_refused(calls: Calls, directory: Path, at: int) -> None:
+    """In any part; nothing is left behind."""
     pieces = (RELATED % b"x").split(b"Content-Type: ")
     pieces[at] += b"X-Control: \x07\r\n"
     headers = {"X-Goog-Upload-Protocol": "multipart", "Content-Type": "multipart/related; boundary=b"}
@@ -77,8 +77,8 @@ async def test_part_with_a_header_that_is_none_is_refused(calls: Calls, director
     assert blobs(directory) == []
 
 
-async def test_header_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls: Calls) -> None:
-    """Names and types come from headers as bytes; they are stored and told as text."""
+async def test_invalid_utf8_in_a_header_is_replaced(calls: Calls) -> None:
+    """Headers are bytes; they are stored and returned as text."""
     close, one = "Connection: close", "Content-Length: 1"
     request = head("POST", PATH, "X-Goog-Upload-Protocol: raw", "X-Goog-Upload-File-Name: a?", one, close)
     answer = await exchange(calls.origin, request.replace(b"a?", b"a\xff") + b"x")
@@ -91,8 +91,8 @@ async def test_header_that_is_no_utf8_is_taken_as_far_as_it_can_be_read(calls: C
     assert done.json["file"]["mimeType"] == "t/\ufffd"
 
 
-async def test_fault_of_ours_is_not_blamed_on_the_body(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """400 is for what the parser cannot read; the rest is 500, and in the log."""
+async def test_internal_error_is_not_reported_as_bad_body(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 is for malformed bodies; other errors are 500, and logged."""
 
     async def finalise(*_: object) -> None:
         raise AssertionError("ours")

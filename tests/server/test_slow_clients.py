@@ -28,8 +28,8 @@ GET = head("GET", "/v1beta/files")
 START = ("X-Goog-Upload-Protocol: resumable", "X-Goog-Upload-Command: start")
 
 
-def test_limits_are_what_is_promised() -> None:
-    """Those of the tests above and below are shorter; these are what people get."""
+def test_default_limits_are_the_documented_ones() -> None:
+    """The other tests use shorter ones."""
     assert LIMITS.header_time * 1.25 <= 15, "the looks at a connection come in addition"
     assert LIMITS.idle_time <= 15
     assert LIMITS.rate >= 1000
@@ -40,16 +40,16 @@ def test_limits_are_what_is_promised() -> None:
     assert LIMITS.connections <= 500
 
 
-async def test_a_header_that_never_ends_is_cut(directory: Path) -> None:
-    """However steadily it grows."""
+async def test_endless_header_is_cut_off(directory: Path) -> None:
+    """Even if it grows steadily."""
     async with serving(directory, limits=FAST) as origin, wire(origin) as line:
         with anyio.fail_after(PATIENCE):
             await line.trickle(b"GET /v1beta/files HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 5000, 0.02)
         assert await line.rest() == b""
 
 
-async def test_a_header_has_its_time_in_every_request(directory: Path) -> None:
-    """The second of a connection, too, whose keep-alive would be long."""
+async def test_header_time_applies_to_every_request(directory: Path) -> None:
+    """Also to the second on a connection with a long keep-alive."""
     limits = Limits(header_time=0.4)
     async with serving(directory, limits=limits) as origin, wire(origin) as line:
         await line.send(GET)
@@ -60,7 +60,7 @@ async def test_a_header_has_its_time_in_every_request(directory: Path) -> None:
 
 @pytest.mark.parametrize("first", [b"", GET], ids=["new", "used"])
 async def test_a_silent_connection_is_closed(directory: Path, first: bytes) -> None:
-    """One that never asked, and one that has its answer."""
+    """Before the first request, and after a response."""
     async with serving(directory, limits=FAST) as origin:
         assert statuses(await exchange(origin, first)) == ([200] if first else [])
 
@@ -77,16 +77,16 @@ async def test_a_silent_connection_is_closed(directory: Path, first: bytes) -> N
         ("/upload/v1beta/files", ("X-Goog-Upload-Protocol: raw",)),
     ],
 )
-async def test_a_body_that_stops_is_given_up(directory: Path, path: str, fields: tuple[str, ...]) -> None:
-    """With 408, in the form of its wire, and the connection ends."""
+async def test_stalled_body_gets_408(directory: Path, path: str, fields: tuple[str, ...]) -> None:
+    """In the format of its wire, and the connection is closed."""
     async with serving(directory, limits=FAST) as origin:
         answer = await exchange(origin, head("POST", path, "Content-Length: 100", *fields) + b"{")
         assert statuses(answer) == [408]
         assert "No byte was received for 0.5 seconds" in error_of(answer)["message"]
 
 
-async def test_a_body_that_trickles_is_given_up(directory: Path) -> None:
-    """It is never silent, and never done."""
+async def test_trickling_body_gets_408(directory: Path) -> None:
+    """It is never idle, but never complete."""
     async with serving(directory, limits=FAST) as origin, wire(origin) as line, anyio.create_task_group() as tasks:
         await line.send(head("POST", "/v1beta/models/m:generateContent", "Content-Length: 5000"))
         tasks.start_soon(line.trickle, b" " * 5000, 0.02)
@@ -95,8 +95,8 @@ async def test_a_body_that_trickles_is_given_up(directory: Path) -> None:
         assert "1000 bytes a second" in error_of(answer)["message"]
 
 
-async def test_a_body_of_json_has_an_end_of_time_and_the_bytes_of_a_file_have_none(directory: Path) -> None:
-    """Both come fast enough, and both take longer than a call may."""
+async def test_total_time_limits_json_but_not_file_content(directory: Path) -> None:
+    """Both have the minimum rate, and both take longer than the time limit."""
     limits = Limits(idle_time=0.4, body_time=0.4, rate=10)
     async with serving(directory, limits=limits) as origin, ClientSession() as session:
         calls = Calls(session, origin)
@@ -121,8 +121,8 @@ async def test_a_body_of_json_has_an_end_of_time_and_the_bytes_of_a_file_have_no
         assert "0.4 seconds" in error_of(answer)["message"]
 
 
-async def test_an_upload_that_stops_keeps_what_came(directory: Path) -> None:
-    """The client goes on from there."""
+async def test_stalled_upload_keeps_what_arrived(directory: Path) -> None:
+    """The client continues from there."""
     async with serving(directory, limits=FAST) as origin, ClientSession() as session:
         calls = Calls(session, origin)
         url = await calls.url(size=2 * GRANULARITY)
@@ -134,7 +134,7 @@ async def test_an_upload_that_stops_keeps_what_came(directory: Path) -> None:
 
 @pytest.mark.parametrize("trickle", [False, True])
 async def test_a_large_upload_has_the_same_limits(directory: Path, trickle: bool) -> None:
-    """Although its bytes come another way."""
+    """Although it is read from the socket directly."""
     size = 64 * GRANULARITY
     async with serving(directory, limits=FAST) as origin, ClientSession() as session:
         calls = Calls(session, origin)
@@ -150,8 +150,8 @@ async def test_a_large_upload_has_the_same_limits(directory: Path, trickle: bool
         assert await calls.received(url) >= 2 * MIB
 
 
-async def test_who_does_not_take_the_answer_is_cut_off_and_costs_no_memory(directory: Path) -> None:
-    """A download of 64 MiB, of which nothing is read."""
+async def test_client_that_does_not_read_is_cut_off(directory: Path) -> None:
+    """A download of 64 MiB of which nothing is read, in bounded memory."""
     async with serving(directory) as origin, ClientSession() as session:
         file = await Calls(session, origin).upload(b"x" * (64 * MIB))
     async with serving(directory, limits=FAST) as origin:
@@ -172,8 +172,8 @@ async def test_who_does_not_take_the_answer_is_cut_off_and_costs_no_memory(direc
         assert taken < 64 * MIB
 
 
-async def test_a_connection_too_many_is_refused_in_words(directory: Path) -> None:
-    """Until another one ends; those that are open are served."""
+async def test_connection_beyond_the_limit_gets_503(directory: Path) -> None:
+    """Until another one closes; open connections are served."""
     async with serving(directory, limits=Limits(connections=3)) as origin, AsyncExitStack() as stack:
         lines = [await stack.enter_async_context(wire(origin)) for _ in range(3)]
         for line in lines:
@@ -189,8 +189,8 @@ async def test_a_connection_too_many_is_refused_in_words(directory: Path) -> Non
                 pass
 
 
-def test_the_rate_counts_over_the_last_stretch_only() -> None:
-    """Who was fast once may not be slow for ever."""
+def test_rate_is_judged_per_period() -> None:
+    """An early burst does not allow a slow rest."""
     pace = TransferRate(Limits(idle_time=10.0, rate=1000), now=0.0)
     pace.add(10**9, 1.0)
     assert pace.fault(9.0) == ""
@@ -201,8 +201,8 @@ def test_the_rate_counts_over_the_last_stretch_only() -> None:
     assert "1000 bytes a second" in pace.fault(20.0)
 
 
-def test_a_pace_at_the_limit_is_enough() -> None:
-    """And silence is seen at once when its time is over."""
+def test_rate_at_the_limit_is_enough() -> None:
+    """Idle time is noticed at its limit."""
     pace = TransferRate(Limits(idle_time=10.0, rate=1 * KIB), now=0.0)
     for now in range(1, 31):
         pace.add(KIB, float(now))

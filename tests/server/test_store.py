@@ -1,4 +1,4 @@
-"""The store: one owner, and a truth that agrees with it whatever was cut off when."""
+"""The store: one owner, and an audit log that agrees with it after any crash."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 async def upload(store: Store, name: str = "files/abc") -> str:
-    """Starts an upload; the first change of a store that leaves a fact."""
+    """Starts an upload, which adds a log entry."""
     wish = NewUploadSession(name=name, display_name="d", mime_type="m", size=None)
     return (await Files(store).start(wish)).id
 
 
 async def test_second_service_on_a_directory_is_refused(directory: Path) -> None:
-    """It says so when its patience is over, and the first one is not disturbed."""
+    """After its lock timeout; the first one is not disturbed."""
     async with open_store(directory) as store:
         with pytest.raises(ManifestError, match="another service"):
             async with open_store(directory, lock_timeout=0.1):
@@ -43,7 +43,7 @@ async def test_second_service_on_a_directory_is_refused(directory: Path) -> None
 
 
 async def test_directory_is_free_again_as_soon_as_its_owner_dies(directory: Path) -> None:
-    """A start waits for a service that is still dying."""
+    """A start waits for the exit of a killed service."""
     async with child(directory) as process, anyio.create_task_group() as tasks:
         tasks.start_soon(_opened, directory)
         await anyio.lowlevel.checkpoint()
@@ -62,7 +62,7 @@ def made(directory: Path) -> Path:
 
 
 async def test_symlinked_directory_is_refused(made: Path, tmp_path: Path) -> None:
-    """What is given must be the directory itself."""
+    """The path must be the directory itself."""
     (tmp_path / "link").symlink_to(made)
     with pytest.raises(ManifestError, match="symbolic link"):
         async with open_store(tmp_path / "link"):
@@ -70,7 +70,7 @@ async def test_symlinked_directory_is_refused(made: Path, tmp_path: Path) -> Non
 
 
 async def test_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
-    """In words, and it stays as it is."""
+    """With a message, and the file is unchanged."""
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(ManifestError, match=r"file: is a file; give a directory"):
         async with serving(tmp_path / "file"):
@@ -79,7 +79,7 @@ async def test_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None
 
 
 async def test_newer_store_is_refused(directory: Path) -> None:
-    """A store of a later version is left alone."""
+    """A store of a later version is not changed."""
     async with open_store(directory):
         pass
     with sqlite3.connect(directory / "service.db") as connection:
@@ -91,7 +91,7 @@ async def test_newer_store_is_refused(directory: Path) -> None:
 
 
 async def test_damaged_database_is_refused(made: Path) -> None:
-    """Not a traceback of SQLite's."""
+    """With a message, without a traceback."""
     (made / "service.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(ManifestError, match="cannot be used"):
         async with open_store(made):
@@ -99,7 +99,7 @@ async def test_damaged_database_is_refused(made: Path) -> None:
 
 
 async def test_everything_is_private(directory: Path) -> None:
-    """Nobody else reads the directory or a file in it."""
+    """Only the owner can read the directory and its files."""
     async with open_store(directory) as store:
         await upload(store)
         modes = _open_to_others(directory)
@@ -112,8 +112,8 @@ def _open_to_others(directory: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize("lost", [1, 10, 10_000])
-async def test_truth_is_healed_after_a_crash_between_row_and_line(directory: Path, lost: int) -> None:
-    """The row was committed, the line cut short or missing: the next start writes it again, once."""
+async def test_log_is_repaired_after_a_crash_between_row_and_line(directory: Path, lost: int) -> None:
+    """The row was committed, its line is truncated or missing: the next start writes it, once."""
     async with open_store(directory) as store:
         await upload(store, "files/one")
         before = (directory / "truth.jsonl").stat().st_size
@@ -125,8 +125,8 @@ async def test_truth_is_healed_after_a_crash_between_row_and_line(directory: Pat
         assert path.read_bytes() == whole
 
 
-async def test_truth_that_was_cut_is_noticed(directory: Path) -> None:
-    """Older lines than the last transaction's can't be had again: the service refuses to go on."""
+async def test_truncated_log_is_noticed(directory: Path) -> None:
+    """Lines before those of the last transaction cannot be restored: the service refuses to start."""
     async with open_store(directory) as store:
         for number in range(3):
             await upload(store, f"files/f{number}")
@@ -137,7 +137,7 @@ async def test_truth_that_was_cut_is_noticed(directory: Path) -> None:
 
 
 async def test_refused_change_leaves_no_trace(directory: Path) -> None:
-    """No row, no fact, no blob."""
+    """No row, no log entry, no blob."""
 
     def change(tx: Transaction) -> None:
         assert tx.change("DELETE FROM upload")
@@ -155,7 +155,7 @@ async def test_refused_change_leaves_no_trace(directory: Path) -> None:
 
 
 async def test_leftover_bytes_are_removed_at_the_start(directory: Path) -> None:
-    """Blobs that no row names are what a crash left behind."""
+    """Blobs that no row names are left over from a crash."""
     async with open_store(directory) as store:
         await upload(store)
     (directory / "blobs" / "leftover").write_bytes(b"x")
@@ -163,8 +163,8 @@ async def test_leftover_bytes_are_removed_at_the_start(directory: Path) -> None:
         assert len(blobs(directory)) == 1
 
 
-async def test_error_of_the_disk_ends_the_store(directory: Path) -> None:
-    """After a failed sync nobody knows what is on the disk, so nothing is tried again; ``watch`` says why."""
+async def test_disk_error_ends_the_store(directory: Path) -> None:
+    """After a failed sync the disk's content is unknown, so nothing is retried; ``watch`` raises the reason."""
     async with open_store(directory) as store:
         with pytest.raises(ManifestError, match="cannot be written safely"):
             await store.sync("there-is-no-such-blob")
@@ -174,8 +174,8 @@ async def test_error_of_the_disk_ends_the_store(directory: Path) -> None:
             await store.watch()
 
 
-async def test_a_change_that_fails_takes_nobody_along(directory: Path) -> None:
-    """Whatever it raises is its caller's; its neighbours in the same commit are done, and the store goes on."""
+async def test_failed_change_does_not_affect_its_neighbours(directory: Path) -> None:
+    """Its exception goes to its caller; the other changes of the commit succeed."""
 
     def too_large(tx: Transaction) -> None:
         tx.change("DELETE FROM file WHERE seq = ?", 10**30)
@@ -199,7 +199,7 @@ async def _fails(store: Store, change: Callable[[Transaction], None], error: typ
 
 
 async def test_sweep_takes_portions_and_leaves_nothing(directory: Path) -> None:
-    """Many that expire at once hold up nobody for long: each transaction takes some, until all are gone."""
+    """Each transaction removes a portion, until all expired rows are removed."""
     now = 1e9
     count = 2 * PORTION + 5
     async with open_store(directory, clock=lambda: now) as store:
@@ -219,8 +219,8 @@ async def _made(files: Files, name: str) -> None:
     await files.finalise(session, Digest())
 
 
-async def test_upload_whose_blob_never_reached_the_disk_is_over(directory: Path) -> None:
-    """As a power cut may leave it; its client is told so, and starts another."""
+async def test_upload_without_its_blob_is_cancelled(directory: Path) -> None:
+    """As after a power cut; its client gets an error and starts another one."""
     async with open_store(directory) as store:
         lost = await upload(store)
     for blob in blobs(directory):

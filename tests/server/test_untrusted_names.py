@@ -1,4 +1,4 @@
-"""Who asks, in which name, and for what: hosts, origins, keys, and names that would like to be paths."""
+"""Untrusted hosts, origins and names."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ ROUTES = (
 
 
 @pytest.mark.parametrize("local", ["localhost", "LOCALHOST:80", "127.0.0.1:8787", "127.1.2.3", "[::1]:1"])
-async def test_this_machine_is_served_by_its_own_names(calls: Calls, local: str) -> None:
-    """With any port, as Host and as Origin."""
+async def test_loopback_names_are_served(calls: Calls, local: str) -> None:
+    """With any port, in Host and Origin."""
     for fields in ((f"Host: {local}",), (f"Host: {local}", f"Origin: http://{local}")):
         data = "\r\n".join(["GET /v1beta/files HTTP/1.1", *fields, CLOSE, "", ""]).encode()
         assert statuses(await exchange(calls.origin, data)) == [200]
@@ -86,22 +86,22 @@ async def test_this_machine_is_served_by_its_own_names(calls: Calls, local: str)
     ],
 )
 @pytest.mark.parametrize("path", ["/v1beta/files", "/v1/batches", "/v1beta/openai/files"])
-async def test_a_page_of_another_site_is_not_served(calls: Calls, path: str, fields: tuple[str, ...]) -> None:
-    """Neither one whose name was bound to our address, nor one that has its visitors call us."""
+async def test_web_pages_of_other_sites_are_refused(calls: Calls, path: str, fields: tuple[str, ...]) -> None:
+    """By DNS rebinding (Host) and by cross-site calls (Origin)."""
     data = "\r\n".join([f"GET {path} HTTP/1.1", *fields, CLOSE, "", ""]).encode()
     answer = await exchange(calls.origin, data)
     assert statuses(answer) in ([403], [400])
     assert error_of(answer)["message"]
 
 
-async def test_two_hosts_are_none(calls: Calls) -> None:
-    """Whoever stands before us may believe the other one."""
+async def test_two_host_headers_are_refused(calls: Calls) -> None:
+    """A proxy may use the other one."""
     answer = await exchange(calls.origin, head("GET", "/v1beta/files", "Host: localhost", CLOSE))
     assert statuses(answer) in ([400], [403])
 
 
-async def test_a_service_for_others_is_known_by_any_name(directory: Path) -> None:
-    """What counts there is the key, which no page has."""
+async def test_public_service_accepts_any_host_name(directory: Path) -> None:
+    """The key, which no web page has, is the protection."""
     async with serving(directory, host="0.0.0.0", key=Secret(KEY)) as origin:  # noqa: S104 - with a key
         here = origin.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         request = "GET /v1beta/files HTTP/1.1\r\nHost: batch.example\r\nConnection: close\r\n"
@@ -111,7 +111,7 @@ async def test_a_service_for_others_is_known_by_any_name(directory: Path) -> Non
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_a_name_never_becomes_a_path(calls: Calls, directory: Path, method: str, path: str) -> None:
-    """Whatever it looks like, it is a name that there is not."""
+    """It is only a name without a file."""
     data = b"".join(
         head(method, path.format(name), "Content-Length: 2", *([CLOSE] if name is EVIL[-1] else [])) + b"{}"
         for name in EVIL
@@ -127,7 +127,7 @@ async def test_a_name_never_becomes_a_path(calls: Calls, directory: Path, method
 
 
 async def test_a_name_chosen_for_a_file_never_becomes_a_path(calls: Calls, directory: Path) -> None:
-    """What may not be a name is refused; what is only shown may be anything."""
+    """Invalid names are refused; display names may be anything."""
     for name in (
         "../x",
         "files/../x",
@@ -150,7 +150,7 @@ async def _entries(directory: Path) -> set[str]:
 
 
 async def test_what_the_service_names_cannot_be_guessed(calls: Calls) -> None:
-    """128 bits and more in every id that opens something."""
+    """At least 128 bits in every id that grants access."""
     file = await calls.upload(generate_line("k", "t"))
     job = await calls.job(file["name"])
     upload = (await calls.url(size=1)).partition("upload_id=")[2].partition("&")[0]
@@ -173,8 +173,8 @@ async def test_what_the_service_names_cannot_be_guessed(calls: Calls) -> None:
         (b"no HTTP\r\n\r\n", 400),
     ],
 )
-async def test_every_answer_is_for_its_client_alone(directory: Path, data: bytes, status: int) -> None:
-    """For no cache, no browser's guess and no other origin; and it does not tell what we are made of."""
+async def test_responses_have_security_headers(directory: Path, data: bytes, status: int) -> None:
+    """No caching, no sniffing, no CORS, no version of the server."""
     async with serving(directory, limits=Limits(idle_time=0.3)) as origin:
         answer = await exchange(origin, data)
     assert statuses(answer) == [status]
@@ -187,8 +187,8 @@ async def test_every_answer_is_for_its_client_alone(directory: Path, data: bytes
         assert banner not in answer
 
 
-async def test_downloads_are_labelled_too(calls: Calls) -> None:
-    """They do not pass where the other answers are made."""
+async def test_downloads_have_security_headers(calls: Calls) -> None:
+    """They take another code path."""
     file = await calls.upload(generate_line("k", "t"))
     async with ClientSession() as session:
         answer = await Calls(session, calls.origin).call("GET", f"/v1beta/{file['name']}:download?alt=media")

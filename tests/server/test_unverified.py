@@ -1,4 +1,4 @@
-"""What nobody has probed yet of the real service: the other answer to each question."""
+"""Unverified behaviours of the real service: the alternatives."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def deleted(calls: Calls, name: str = "files/mine") -> str:
     return name
 
 
-async def test_h1_a_blind_service_answers_what_was_deleted(directory: Path) -> None:
-    """The job succeeds, the file stays deleted; of a file that never was the job fails."""
+async def test_h1_blind_service_answers_a_deleted_input(directory: Path) -> None:
+    """The job succeeds, the file stays deleted; a job of an unknown file fails."""
     async with calls_of(directory, missing_input="blind") as calls:
         name = await deleted(calls)
         job = await calls.job(name)
@@ -52,7 +52,7 @@ async def test_h1_a_blind_service_answers_what_was_deleted(directory: Path) -> N
 
 
 class Held:
-    """Answers when it is let."""
+    """Answers once it is released."""
 
     rows = 8
 
@@ -66,7 +66,7 @@ class Held:
 
 @pytest.mark.parametrize(("answer", "state"), [("kept", "SUCCEEDED"), ("fails", "FAILED")])
 async def test_h3_a_job_keeps_its_deleted_input_or_fails(directory: Path, answer: str, state: str) -> None:
-    """As long as it has not ended; one that has is left alone."""
+    """While it is live; a finished job is unchanged."""
     backend = Held()
     async with calls_of(directory, backend, deleted_input=answer) as calls:
         file = (await calls.upload(DATA))["name"]
@@ -91,7 +91,7 @@ async def test_h4_a_repeated_create_makes_another_job_or_not(directory: Path, an
 
 
 async def test_h5_a_taken_name_is_ignored(directory: Path) -> None:
-    """The second file gets a name of the service's own, the first one keeps its bytes."""
+    """The second file gets a generated name, the first one keeps its content."""
     async with calls_of(directory, taken_names="ignored") as calls:
         first = await calls.upload(DATA, name="files/mine")
         second = await calls.upload(b"other", name="files/mine", displayName="d")
@@ -103,7 +103,7 @@ async def test_h5_a_taken_name_is_ignored(directory: Path) -> None:
 
 @pytest.mark.parametrize(("bound", "jobs"), [(False, 1), (True, 0)])
 async def test_h6_a_late_call_may_come_too_late(directory: Path, bound: bool, jobs: int) -> None:
-    """Its X-Server-Timeout is over when it comes."""
+    """After its X-Server-Timeout it is dropped."""
     async with calls_of(directory, rules=(Late(route=CREATE, until="files.list"),), server_timeout=bound) as calls:
         body = {"batch": {"inputConfig": {"fileName": (await calls.upload(DATA))["name"]}}}
         for seconds in ("0", "600"):
@@ -118,7 +118,7 @@ async def test_h6_a_late_call_may_come_too_late(directory: Path, bound: bool, jo
 
 
 async def test_h7_a_deleted_file_still_shows(directory: Path) -> None:
-    """For a while; it is gone all the same, and makes no job."""
+    """For a while, but it cannot be an input."""
     async with calls_of(directory, delete_lag=600.0) as calls:
         name = await deleted(calls)
         found = await calls.call("GET", f"/v1beta/{name}")

@@ -1,4 +1,4 @@
-"""Events of jobs that end: who gets them, signed how, and what becomes of those that do not arrive."""
+"""Webhook events: receivers, signatures, retries."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def file_job(calls: Calls) -> str:
 
 
 async def recorded(directory: Path, what: str, count: int) -> list[Any]:
-    """The log's lines of a kind, once there are so many."""
+    """The log entries of a kind, once there are ``count``."""
     with anyio.fail_after(30):
         while len(lines := truth(directory, what)) < count:
             await anyio.lowlevel.checkpoint()
@@ -72,8 +72,8 @@ async def recorded(directory: Path, what: str, count: int) -> list[Any]:
 # Registered webhooks
 
 
-async def test_a_registered_webhook_hears_of_the_end_of_a_job(calls: Calls, receiver: Receiver) -> None:
-    """With the id of the job, the name of its results, and a signature by the secret."""
+async def test_registered_webhook_gets_the_event_of_a_job(calls: Calls, receiver: Receiver) -> None:
+    """With the job's id, its result file and a signature by the secret."""
     webhook = await register(calls, f"{receiver.origin}/hook")
     job = await file_job(calls)
     operation = await calls.ended(job)
@@ -88,7 +88,7 @@ async def test_a_registered_webhook_hears_of_the_end_of_a_job(calls: Calls, rece
 
 
 async def test_only_subscribed_events_are_sent(calls: Calls, receiver: Receiver) -> None:
-    """Nobody is told of what he did not ask for, nor while his webhook is disabled."""
+    """No events without a subscription, nor to a disabled webhook."""
     failures = await register(calls, f"{receiver.origin}/failures", ["batch.failed"])
     disabled = await register(calls, f"{receiver.origin}/disabled")
     await calls.call("PATCH", f"/v1beta/webhooks/{disabled['id']}", json={"state": "disabled"})
@@ -103,7 +103,7 @@ async def test_only_subscribed_events_are_sent(calls: Calls, receiver: Receiver)
 
 
 class Hesitant:
-    """Answers no request of one model, and fails jobs of another."""
+    """Never answers one model, and fails jobs of another."""
 
     rows = None
 
@@ -113,8 +113,8 @@ class Hesitant:
         raise InputError("the backend is out of order")
 
 
-async def test_other_ends_have_events_of_their_own(directory: Path, receiver: Receiver) -> None:
-    """A job that failed says why; one that was cancelled before it ran says that."""
+async def test_failed_and_cancelled_jobs_have_their_own_events(directory: Path, receiver: Receiver) -> None:
+    """A failed job has its reason; one cancelled before it ran has its own type."""
     async with serving(directory, backend=Hesitant(), workers=1) as origin, ClientSession() as session:
         calls = Calls(session, origin)
         await register(calls, f"{receiver.origin}/hook")
@@ -131,7 +131,7 @@ async def test_other_ends_have_events_of_their_own(directory: Path, receiver: Re
 
 
 async def test_a_secret_is_shown_once(calls: Calls, receiver: Receiver) -> None:
-    """To its maker; afterwards its beginning alone."""
+    """By create; afterwards only its beginning."""
     made = await register(calls, f"{receiver.origin}/hook")
     secret = made.pop("new_signing_secret")
     assert len(secret) > 40
@@ -145,7 +145,7 @@ async def test_a_secret_is_shown_once(calls: Calls, receiver: Receiver) -> None:
 
 
 async def test_after_a_rotation_both_secrets_sign_for_a_day(directory: Path, receiver: Receiver) -> None:
-    """Or the new one alone, at once, where that is asked for."""
+    """Or only the new one, if requested."""
     async with serving(directory) as origin, ClientSession() as session:
         calls = Calls(session, origin)
         webhook = await register(calls, f"{receiver.origin}/hook")
@@ -162,7 +162,7 @@ async def test_after_a_rotation_both_secrets_sign_for_a_day(directory: Path, rec
 
 
 async def test_a_former_secret_ends_after_a_day(directory: Path) -> None:
-    """However often it is rotated meanwhile."""
+    """Also after further rotations."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
         webhooks = WebhookRegistry(store)
@@ -190,7 +190,7 @@ async def test_webhooks_are_listed_in_pages(calls: Calls) -> None:
 
 
 async def test_an_update_changes_what_its_mask_names(calls: Calls, receiver: Receiver) -> None:
-    """Without a mask, all that is there; in either spelling."""
+    """Without a mask, all members of the body, in either spelling."""
     webhook = await register(calls, f"{receiver.origin}/hook")
     path = f"/v1beta/webhooks/{webhook['id']}"
     body = {"name": "second", "subscribedEvents": SUCCEEDED, "uri": f"{receiver.origin}/second"}
@@ -204,7 +204,7 @@ async def test_an_update_changes_what_its_mask_names(calls: Calls, receiver: Rec
 
 
 async def test_a_deleted_webhook_is_gone(calls: Calls, receiver: Receiver) -> None:
-    """And with it what it was still to be told."""
+    """With its pending events."""
     receiver.answers["/hook"] = deque([500])
     webhook = await register(calls, f"{receiver.origin}/hook")
     await register(calls, f"{receiver.origin}/other", SUCCEEDED)
@@ -225,8 +225,8 @@ async def test_a_deleted_webhook_is_gone(calls: Calls, receiver: Receiver) -> No
     assert len([call for call in receiver.received if call.path == "/hook"]) == 1
 
 
-async def test_what_waits_follows_its_webhook(directory: Path) -> None:
-    """To a new address, and into nothing when it is deleted."""
+async def test_pending_events_follow_their_webhook(directory: Path) -> None:
+    """To a new address; they are dropped on delete."""
     async with open_store(directory) as store:
         webhooks, deliveries = WebhookRegistry(store), Deliveries(store)
         webhook = await webhooks.create(name="", uri="http://localhost/old", events=SUCCEEDED)
@@ -253,8 +253,8 @@ async def test_what_waits_follows_its_webhook(directory: Path) -> None:
         {"uri": "http://localhost/x", "subscribed_events": SUCCEEDED, "name": "n" * 513},
     ],
 )
-async def test_what_cannot_be_a_webhook_is_refused(calls: Calls, wrong: object) -> None:
-    """Nothing is made."""
+async def test_invalid_webhook_is_refused(calls: Calls, wrong: object) -> None:
+    """Nothing is created."""
     answer = await calls.call("POST", "/v1beta/webhooks", json=wrong)
     assert answer.error == (400, "INVALID_ARGUMENT")
     assert (await calls.call("GET", "/v1beta/webhooks")).json == {}
@@ -263,8 +263,8 @@ async def test_what_cannot_be_a_webhook_is_refused(calls: Calls, wrong: object) 
 # Webhooks of one job
 
 
-async def test_a_job_names_its_own_webhooks(calls: Calls, receiver: Receiver) -> None:
-    """The registered ones do not hear of it then; the event is signed by a key that the service publishes."""
+async def test_job_names_its_webhooks(calls: Calls, receiver: Receiver) -> None:
+    """Registered webhooks get no event then; the event is signed with the published key."""
     await register(calls, f"{receiver.origin}/registered")
     uris = [f"{receiver.origin}/hook", f"{receiver.origin}/second"]
     job = await inline_job(calls, {"uris": uris, "user_metadata": {"group": "night", "level": 2}})
@@ -284,7 +284,7 @@ async def test_a_job_names_its_own_webhooks(calls: Calls, receiver: Receiver) ->
 
 
 async def test_one_key_is_made_for_all(directory: Path) -> None:
-    """However many jobs ask for the first one at once; it is kept."""
+    """Also when several jobs need the first key at once; it is stored."""
     found = list[str]()
 
     async def prepare(keys: SigningKeys) -> None:
@@ -299,7 +299,7 @@ async def test_one_key_is_made_for_all(directory: Path) -> None:
 
 
 async def test_metadata_alone_goes_to_the_registered_webhooks(calls: Calls, receiver: Receiver) -> None:
-    """It is handed on as it came."""
+    """It is passed on unchanged."""
     webhook = await register(calls, f"{receiver.origin}/hook")
     await inline_job(calls, {"userMetadata": {"group": "day"}})
     (call,) = await receiver.until(1)
@@ -319,7 +319,7 @@ async def test_metadata_alone_goes_to_the_registered_webhooks(calls: Calls, rece
     ],
 )
 async def test_a_job_with_a_bad_webhook_is_not_made(calls: Calls, wrong: object) -> None:
-    """Better no job than one whose end nobody hears of."""
+    """No job is created."""
     request: dict[str, object] = {"request": {"contents": []}}
     batch = {"inputConfig": {"requests": {"requests": [request]}}, "webhookConfig": wrong}
     answer = await calls.call("POST", "/v1beta/models/m:batchGenerateContent", json={"batch": batch})
@@ -327,8 +327,8 @@ async def test_a_job_with_a_bad_webhook_is_not_made(calls: Calls, wrong: object)
     assert (await calls.call("GET", "/v1beta/batches")).json == {}
 
 
-async def test_without_the_extra_such_a_job_is_not_made(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal says what to install; registered webhooks need nothing."""
+async def test_job_webhooks_need_the_extra(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra; registered webhooks work without it."""
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)  # as if it were not there
     batch = {"inputConfig": {"requests": {"requests": [{"request": {}}]}}, "webhookConfig": {"uris": ["http://[::1]"]}}
     answer = await calls.call("POST", "/v1beta/models/m:batchGenerateContent", json={"batch": batch})
@@ -341,8 +341,8 @@ async def test_without_the_extra_such_a_job_is_not_made(calls: Calls, monkeypatc
 # Delivery
 
 
-async def test_what_does_not_arrive_is_sent_again(calls: Calls, receiver: Receiver, directory: Path) -> None:
-    """With the same id and body, until the receiver takes it; a redirect is not followed."""
+async def test_failed_delivery_is_repeated(calls: Calls, receiver: Receiver, directory: Path) -> None:
+    """With the same id and body, until the receiver accepts it; redirects are not followed."""
     receiver.answers["/hook"] = deque([500, 307])
     webhook = await register(calls, f"{receiver.origin}/hook")
     await inline_job(calls)
@@ -354,8 +354,8 @@ async def test_what_does_not_arrive_is_sent_again(calls: Calls, receiver: Receiv
     assert (delivered["id"], delivered["tries"]) == (found[0].id, 3)
 
 
-async def test_a_receiver_that_hangs_holds_nothing_up(calls: Calls, receiver: Receiver) -> None:
-    """Jobs run on, and others hear of them."""
+async def test_hanging_receiver_delays_nothing_else(calls: Calls, receiver: Receiver) -> None:
+    """Jobs run, and other receivers get their events."""
     receiver.answers["/hook"] = deque([HANG] * 9)
     await register(calls, f"{receiver.origin}/hook")
     await register(calls, f"{receiver.origin}/other")
@@ -366,7 +366,7 @@ async def test_a_receiver_that_hangs_holds_nothing_up(calls: Calls, receiver: Re
 
 
 async def test_killed_between_the_end_of_a_job_and_its_delivery(directory: Path, receiver: Receiver) -> None:
-    """The event arrives after the restart, under the id that it had before; nothing is delivered anew."""
+    """The event arrives after the restart with the same id; delivered events are not repeated."""
     receiver.answers["/hook"] = deque([503] * 1000)
     async with ClientSession() as session:
         async with child(directory) as process:
@@ -389,8 +389,8 @@ async def test_killed_between_the_end_of_a_job_and_its_delivery(directory: Path,
     assert truth(directory, "webhook_posted")[0]["id"] == before[0].id
 
 
-async def test_what_cannot_be_delivered_is_given_up_after_a_day(directory: Path) -> None:
-    """Waits grow to an hour; then the webhook gets no more, until its owner enables it."""
+async def test_delivery_is_given_up_after_a_day(directory: Path) -> None:
+    """Delays grow to an hour; then the webhook is disabled until its owner enables it."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
         webhooks, deliveries = WebhookRegistry(store), Deliveries(store)
@@ -413,8 +413,8 @@ async def test_what_cannot_be_delivered_is_given_up_after_a_day(directory: Path)
 
 
 @pytest.mark.parametrize("by", ["its owner", "its failures"])
-async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by: str) -> None:
-    """It was posted before; the events of others are."""
+async def test_pending_events_of_a_disabled_webhook_are_dropped(directory: Path, by: str) -> None:
+    """Events of other webhooks are sent."""
     now = [1_000_000.0]
     async with open_store(directory, clock=lambda: now[0]) as store:
         webhooks, deliveries = WebhookRegistry(store), Deliveries(store)
@@ -441,8 +441,8 @@ async def test_what_waits_for_a_disabled_webhook_is_not_sent(directory: Path, by
 # Destinations
 
 
-async def test_events_go_where_the_operator_allows(directory: Path, receiver: Receiver) -> None:
-    """His list stands in place of loopback; what waits for an address taken off it does not go there."""
+async def test_events_go_to_allowed_origins_only(directory: Path, receiver: Receiver) -> None:
+    """The list replaces loopback; pending events for a removed origin are not sent."""
     async with ClientSession() as session:
         receiver.answers["/hook"] = deque([503] * 1000)
         async with serving(directory, webhooks_to=[receiver.origin]) as origin:
@@ -488,19 +488,19 @@ async def test_events_go_where_the_operator_allows(directory: Path, receiver: Re
     ],
 )
 def test_destinations(uri: str, origins: tuple[str, ...], allowed: bool) -> None:
-    """An origin is scheme, host and port; without any, it is this machine alone."""
+    """An origin is scheme, host and port; without any, only loopback is allowed."""
     assert Destinations(origins).allow(uri) is allowed
 
 
-def test_a_service_for_others_sends_nothing_unasked() -> None:
-    """Its clients must not reach what listens on its loopback."""
+def test_public_service_sends_no_events_by_default() -> None:
+    """Clients must not reach services on its loopback."""
     assert not Destinations(loopback=False).allow("http://127.0.0.1/")
 
 
 @pytest.mark.parametrize(
     "origin", ["hooks.example", "https://hooks.example/path", "ftp://hooks.example", "https://u@h"]
 )
-def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
-    """A list with a mistake in it would allow something else."""
+def test_malformed_origin_is_refused_at_the_start(origin: str) -> None:
+    """A malformed list could allow another origin."""
     with pytest.raises(InputError, match="webhooks to"):
         Destinations([origin])

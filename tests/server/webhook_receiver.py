@@ -1,4 +1,4 @@
-"""A receiver of events over real HTTP, which checks signatures by the published rules and none of our own code."""
+"""A receiver of events over real HTTP, which checks signatures by the published rules, without packtrain's code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Received:
         return f"v1,{base64.b64encode(digest).decode()}" in self.headers["webhook-signature"].split(" ")
 
     def claims(self, jwks: Any) -> Any:
-        """What the JWT says, if the key that it names has signed it."""
+        """The claims of the JWT, after checking its signature."""
         head, payload, signature = self.headers["webhook-signature"].split(".")
         header = json.loads(_bytes(head))
         assert header["alg"] == "RS256"
@@ -58,7 +58,7 @@ def _bytes(text: str) -> bytes:
 
 
 class Receiver:
-    """Answers 200, or for a path what ``answers`` has in store for it first; HANG is no answer at all."""
+    """Answers 200, or the statuses in ``answers`` for a path first; HANG means no response."""
 
     def __init__(self) -> None:
         self.origin = ""
@@ -77,7 +77,7 @@ class Receiver:
         return web.Response(status=status, headers={"Location": "/elsewhere"} if 300 <= status < 400 else {})
 
     async def until(self, count: int, path: str = "/hook") -> Sequence[Received]:
-        """The calls to a path, once there are so many."""
+        """The calls to a path, once there are ``count``."""
         with anyio.fail_after(30):
             while len(found := [call for call in self.received if call.path == path]) < count:
                 await self._came.wait()

@@ -1,4 +1,4 @@
-"""The audit of a run finds each kind of damage, and nothing in a sound one."""
+"""The audit of a run finds each kind of damage, and nothing in an intact run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FAULTS = FaultPlan(
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with answered, failed and rejected lines, beside the service that it was made with."""
+    """A finished run with answered, failed and rejected lines, and its service directory."""
     root = tmp_path_factory.mktemp("lived")
     anyio.run(_live, root)
     return root
@@ -60,7 +60,7 @@ async def _live(root: Path) -> None:
 
 @pytest.fixture
 def root(lived: Path, tmp_path: Path) -> Path:
-    """A copy to be spoilt, times included."""
+    """A copy to damage, with file times."""
     copy = tmp_path / "lived"
     shutil.copytree(lived, copy)
     return copy
@@ -77,7 +77,7 @@ def findings(root: Path, exit_code: int = 1) -> list[str]:
 
 
 def test_a_sound_run_has_no_findings(root: Path) -> None:
-    """A byte order mark, blank and bad lines, a lost answer and missing rows: nothing of that is wrong."""
+    """A byte order mark, blank and bad lines, a lost response and missing rows are no findings."""
     assert findings(root) == []
     assert (root / "out.jsonl.failed.jsonl").stat().st_size
     assert (root / "out.jsonl.rejected.jsonl").stat().st_size
@@ -95,7 +95,7 @@ def test_an_audit_changes_nothing(root: Path) -> None:
 
 
 def _rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    """With the time that it had."""
+    """Keeps the file's time."""
     found = path.stat()
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
@@ -117,7 +117,7 @@ def _of(entries: list[dict[str, Any]], what: str) -> dict[str, Any]:
 
 
 def _first_create(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """That of shard 0; creates may come in any order."""
+    """The create of shard 0; creates may have any order."""
     return next(entry for entry in entries if ".0.0.1." in entry.get("displayName", "") and "created" in entry["what"])
 
 
@@ -182,7 +182,7 @@ def create_more_than_was_intended(root: Path) -> None:
 
 
 def create_again_what_was_withdrawn(root: Path) -> None:
-    """The first create was taken for refused, and had made a job all the same."""
+    """The first create was considered refused, but had created a job."""
     create_more_than_was_intended(root)
     _ask(
         root,
@@ -192,7 +192,7 @@ def create_again_what_was_withdrawn(root: Path) -> None:
 
 
 def create_in_a_second_attempt(root: Path, decision: str = "AttemptAbandoned") -> None:
-    """Both intended, both in an account: the first one adopted, the other one reported as too many."""
+    """Both have intents: the first job is adopted, the second one reported as a duplicate."""
 
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         made = _first_create(entries)
@@ -342,26 +342,26 @@ def adopt_what_never_was(root: Path) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_damage_is_found(root: Path, damage: Callable[[Path], None], words: str) -> None:
-    """Whatever was lost, changed, doubled or left over has a sentence of its own."""
+    """Lost, changed, duplicated and left-over data have a finding each."""
     damage(root)
     assert any(words in finding for finding in findings(root)), findings(root)
 
 
-def test_a_second_job_that_a_person_decided_for_is_none_too_many(root: Path) -> None:
-    """As with packtrain resolve --retry."""
+def test_second_job_by_decision_is_no_duplicate(root: Path) -> None:
+    """After packtrain resolve --retry."""
     create_in_a_second_attempt(root, "RetryDecided")
     assert not any(finding.startswith(("I2", "I4", "I5", "I18")) for finding in findings(root))
 
 
 def test_a_success_without_an_output_is_found(root: Path) -> None:
-    """An exit code of 0 promises one."""
+    """An exit code of 0 requires one."""
     never_publish(root)
     assert findings(root, exit_code=1) == []
     assert findings(root, exit_code=0) == ["I13 it ended with 0, and nothing is published"]
 
 
 def test_parts_compressed_input_and_later_generations_are_read(tmp_path: Path) -> None:
-    """As a run reads and writes them; rows that were missing at first are asked for again."""
+    """As a run reads and writes them; missing rows are requested again."""
     faults = FaultPlan(rules=(Results(route="files.download", how="missing", times=1),))
 
     async def live() -> None:
@@ -390,14 +390,14 @@ def test_parts_compressed_input_and_later_generations_are_read(tmp_path: Path) -
     assert any(finding.startswith("I7") for finding in look())
 
 
-def test_the_second_table_is_the_first(root: Path) -> None:
-    """The steps are written down twice, so that a change of one alone is seen."""
+def test_both_tables_of_steps_agree(root: Path) -> None:
+    """The table exists twice, so that a change of one copy is noticed."""
     table = {kind.__name__: (set(allowed), after or "") for kind, (allowed, after) in TABLE.items()}
     assert {name: (set(allowed.split()), after) for name, (allowed, after) in STEPS.items()} == table
 
 
 def test_the_findings_are_printed(root: Path) -> None:
-    """A line each; the program ends with 1 if there are any."""
+    """One line each; the exit code is 1 if there are any."""
     command = [sys.executable, "-m", "packtrain.testing.audit", "--input", str(root / "in.jsonl")]
     command += ["--out", str(root / "out.jsonl"), "--service", str(root / "service")]
     sound = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The audit of a service's directory finds each kind of damage, and nothing in a sound one."""
+"""The audit of a service directory finds each kind of damage, and nothing in an intact one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a service that has files, an ended job with its results, and things deleted."""
+    """The directory of a service with files, a finished job and deleted items."""
     directory = tmp_path_factory.mktemp("lived") / "service"
     anyio.run(_live, directory)
     return directory
@@ -44,14 +44,14 @@ async def _live(directory: Path) -> None:
 
 @pytest.fixture
 def directory(lived: Path, tmp_path: Path) -> Path:
-    """A copy to be spoilt."""
+    """A copy to damage."""
     copy = tmp_path / "service"
     shutil.copytree(lived, copy)
     return copy
 
 
 def test_a_sound_directory_has_no_findings(directory: Path) -> None:
-    """Deletions, names used again, results: nothing of that is wrong."""
+    """Deletions, reused names and results are no findings."""
     assert audit_service(directory) == []
 
 
@@ -149,6 +149,6 @@ def tear_the_last_line(directory: Path) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_damage_is_found(directory: Path, damage: Callable[[Path], None], word: str) -> None:
-    """Whatever was lost, changed, doubled or left over has a sentence of its own."""
+    """Lost, changed, duplicated and left-over data have a finding each."""
     damage(directory)
     assert any(word in finding for finding in audit_service(directory))
