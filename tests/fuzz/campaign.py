@@ -67,7 +67,7 @@ async def fuzz(origin: str, root: Path, *, seed: int, options: Sequence[str]) ->
     }
     done = await anyio.run_process(command, env=environment, cwd=root, stderr=subprocess.STDOUT, check=False)
     found = json.loads(tally.read_text()) if tally.exists() else {}
-    counts = {name: {int(status): calls for status, calls in told.items()} for name, told in found.items()}
+    counts = {name: {int(status): calls for status, calls in statuses.items()} for name, statuses in found.items()}
     return Outcome(done.returncode == 0 and bool(counts), done.stdout.decode(errors="replace"), counts)
 
 
@@ -79,8 +79,8 @@ async def campaign(minutes: float, seed: int) -> int:
     if not outcome.passed:
         print(outcome.output, file=sys.stderr)
     for name, counts in sorted(outcome.tally.items()):
-        told = (f"{status}: {calls}" for status, calls in sorted(counts.items()))
-        print(f"{name:30}", *told, sep="  ", file=sys.stderr)
+        columns = (f"{status}: {calls}" for status, calls in sorted(counts.items()))
+        print(f"{name:30}", *columns, sep="  ", file=sys.stderr)
     figures = {
         "passed": outcome.passed,
         "seed": seed,
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
     chosen = parser.parse_args(arguments)
-    logging.getLogger("packtrain").setLevel(logging.ERROR)  # events to nobody are told of as warnings
+    logging.getLogger("packtrain").setLevel(logging.ERROR)  # undeliverable events are warnings
     return anyio.run(partial(campaign, chosen.minutes, chosen.seed))
 
 

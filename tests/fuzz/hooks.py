@@ -22,14 +22,14 @@ import schemathesis
 if TYPE_CHECKING:
     from schemathesis import Case, HookContext, Response, SerializationContext
 
-#: Of each kind so many names are kept in mind, those told of last.
+#: Names kept per kind, the newest ones.
 KEPT = 8
-#: Bytes of every upload in parts that is begun with values from here, and of each of its parts: so one is enough.
+#: Declared bytes of uploads in parts, and bytes of each part: one part completes an upload.
 SIZE = 4
 BOUNDARY = "the-boundary-of-parts"
 
-#: How things are told of in answers.
-_TOLD = {
+#: Names in responses, by kind.
+_PATTERNS = {
     "file": re.compile(r"files/[a-z0-9-]+"),
     "batch": re.compile(r"batches/[a-z0-9]{36}"),
     "upload": re.compile(r"upload_[0-9a-f]{32}"),
@@ -38,7 +38,7 @@ _TOLD = {
     "webhook": re.compile(r'(?<="id":")[a-z0-9]{24}(?=")'),
     "page": re.compile(r'(?<="nextPageToken":")[^"]+'),
 }
-#: The parameters and members that take them.
+#: Parameters and members that take a name, by kind.
 _NAMES = {
     "fileName": "file",
     "input_file_id": "file",
@@ -121,12 +121,12 @@ def _fill(place: MutableMapping[str, Any]) -> None:
 def after_call(context: HookContext, case: Case[Any], response: Response) -> None:
     _tally[case.operation.definition.raw["operationId"]][response.status_code] += 1
     if response.status_code >= 400:
-        return  # refusals name what is gone
+        return  # errors name missing resources
     heads = (value for values in response.headers.values() for value in values)
-    told = "\n".join([response.content.decode("utf-8", "replace"), *heads])
-    for kind, shape in _TOLD.items():
-        told_of = list(dict.fromkeys(shape.findall(told)))
-        _known[kind] = [*(name for name in _known[kind] if name not in told_of), *told_of][-KEPT:]
+    text = "\n".join([response.content.decode("utf-8", "replace"), *heads])
+    for kind, shape in _PATTERNS.items():
+        names = list(dict.fromkeys(shape.findall(text)))
+        _known[kind] = [*(name for name in _known[kind] if name not in names), *names][-KEPT:]
 
 
 @atexit.register

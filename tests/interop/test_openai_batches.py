@@ -232,8 +232,8 @@ async def test_one_store_two_wires(origin: str) -> None:
         operation = (await calls.call("GET", f"/v1/{batch.id}")).json
         assert operation["response"]["responsesFile"] == batch.output_file_id
         assert operation["metadata"]["batchStats"]["successfulRequestCount"] == "2"
-        await calls.upload(generate_lines(1), name="files/theirs")
-        job = await calls.job("files/theirs")
+        await calls.upload(generate_lines(1), name="files/gemini-input")
+        job = await calls.job("files/gemini-input")
         assert [batch.id async for batch in client.batches.list()] == [batch.id]
         with pytest.raises(openai.NotFoundError):
             await client.batches.retrieve(job)

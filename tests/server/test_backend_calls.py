@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from packtrain.server.backends.backend import Answer, Backend
 
-AWAY = RowError(code=14, message="nobody there")
+UNAVAILABLE = RowError(code=14, message="connection refused")
 
 
 class Stalling:
@@ -41,28 +41,28 @@ class Stalling:
         return [b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}'] * len(requests)
 
 
-class Told:
+class Scripted:
     """Returns the scripted answers, one call after the other, then good ones."""
 
     rows = 8
 
-    def __init__(self, *told: Sequence[Answer] | ApiError) -> None:
-        self._told = list(told)
-        self.asked = 0
+    def __init__(self, *answers: Sequence[Answer] | ApiError) -> None:
+        self._answers = list(answers)
+        self.calls = 0
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
-        self.asked += 1
-        found = self._told.pop(0) if self._told else [b"{}"] * len(requests)
-        if isinstance(found, ApiError):
-            raise found
-        return found
+        self.calls += 1
+        answers = self._answers.pop(0) if self._answers else [b"{}"] * len(requests)
+        if isinstance(answers, ApiError):
+            raise answers
+        return answers
 
 
 class Dead:
     rows = 8
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
-        return [AWAY] * len(requests)
+        return [UNAVAILABLE] * len(requests)
 
 
 class VirtualClock:
@@ -131,7 +131,7 @@ async def test_job_with_lost_input_fails_without_naming_blobs(directory: Path) -
             blob.unlink()
         assert (await calls.call("DELETE", f"/v1beta/{stalled}")).status == 200
         error = (await calls.ended(job))["error"]
-    assert error["message"] == "The service cannot use what it keeps of this job: No such file or directory."
+    assert error["message"] == "The service cannot use the stored data of this job: No such file or directory."
 
 
 async def test_cancelled_openai_batch_lists_the_block_in_flight(directory: Path) -> None:
@@ -171,12 +171,12 @@ def chat_line(at: int, text: str) -> bytes:
 
 async def test_job_waits_for_an_unavailable_backend(directory: Path) -> None:
     """Its lines do not fail: requests are repeated until they are answered."""
-    backend = Told([AWAY] * 3, [RowError(code=8), RowError(code=4), AWAY])
+    backend = Scripted([UNAVAILABLE] * 3, [RowError(code=8), RowError(code=4), UNAVAILABLE])
     async with calls_of(directory, backend) as calls:
         job = await calls.job((await calls.upload(generate_lines(3)))["name"])
         rows = await calls.results(await calls.ended(job))
     assert [set(row) for row in rows] == [{"key", "response"}] * 3
-    assert backend.asked == 3
+    assert backend.calls == 3
 
 
 async def test_job_that_waits_for_a_dead_backend_can_be_cancelled(directory: Path) -> None:
@@ -189,7 +189,7 @@ async def test_job_that_waits_for_a_dead_backend_can_be_cancelled(directory: Pat
     assert row["error"] == {"code": 1}
 
 
-async def asked(backend: Backend, count: int = 2, clock: VirtualClock | None = None) -> Any:
+async def answers_of(backend: Backend, count: int = 2, clock: VirtualClock | None = None) -> Any:
     async def wanted() -> bool:
         return True
 
@@ -201,7 +201,7 @@ async def asked(backend: Backend, count: int = 2, clock: VirtualClock | None = N
 async def test_errors_are_final_after_an_hour() -> None:
     """Delays grow to a minute; after an hour the requests themselves may be the cause, and the job goes on."""
     clock = VirtualClock()
-    assert await asked(Dead(), clock=clock) == [AWAY, AWAY]
+    assert await answers_of(Dead(), clock=clock) == [UNAVAILABLE, UNAVAILABLE]
     assert clock.waits[:3] == [0.5, 1.0, 2.0]
     assert max(clock.waits) == 60.0
     assert OUTAGE_SECONDS <= sum(clock.waits) < OUTAGE_SECONDS + 60
@@ -209,31 +209,37 @@ async def test_errors_are_final_after_an_hour() -> None:
 
 async def test_errors_of_an_available_backend_are_final() -> None:
     """The backend rejected the requests."""
-    backend, told = Told([RowError(code=3), RowError(code=13)]), [RowError(code=3), RowError(code=13)]
-    assert await asked(backend) == told
-    assert backend.asked == 1
+    errors = [RowError(code=3), RowError(code=13)]
+    backend = Scripted(errors)
+    assert await answers_of(backend) == errors
+    assert backend.calls == 1
 
 
 async def test_only_lines_that_failed_in_an_outage_are_repeated() -> None:
     """Answers keep their place, and each answer resets the delays."""
     clock, other = VirtualClock(), RowError(code=13)
-    backend = Told([b"1", AWAY, other, AWAY, AWAY], [AWAY, b"4", AWAY], [AWAY, AWAY], [b"2", b"5"])
-    assert await asked(backend, 5, clock) == [b"1", b"2", other, b"4", b"5"]
-    assert (backend.asked, clock.waits) == (4, [0.5, 0.5, 1.0])
+    backend = Scripted(
+        [b"1", UNAVAILABLE, other, UNAVAILABLE, UNAVAILABLE],
+        [UNAVAILABLE, b"4", UNAVAILABLE],
+        [UNAVAILABLE, UNAVAILABLE],
+        [b"2", b"5"],
+    )
+    assert await answers_of(backend, 5, clock) == [b"1", b"2", other, b"4", b"5"]
+    assert (backend.calls, clock.waits) == (4, [0.5, 0.5, 1.0])
 
 
 async def test_backend_with_too_few_answers_fails_the_job() -> None:
     """The answers cannot be assigned to requests."""
     with pytest.raises(ProtocolError, match="1 answers to 2 requests"):
-        await asked(Told([AWAY]))
+        await answers_of(Scripted([UNAVAILABLE]))
 
 
 async def test_block_without_requests() -> None:
     """A block of bad lines is no outage."""
-    assert await asked(Told(), 0) == []
+    assert await answers_of(Scripted(), 0) == []
 
 
 async def test_failure_of_the_whole_job_is_not_wrapped() -> None:
     """It is not in an exception group."""
     with pytest.raises(ApiError, match="no"):
-        await asked(Told(ApiError("no", status=500)))
+        await answers_of(Scripted(ApiError("no", status=500)))

@@ -284,17 +284,17 @@ async def test_script_falsifies_the_states_of_a_job(directory: Path) -> None:
     async with faulty(directory, scripts=(Script(jobs=(2,), steps=steps),)) as calls:
         file = await made(calls)
         first, second = await calls.job(file), await calls.job(file)
-        told = [(await calls.call("GET", f"/v1beta/{second}")).json for _ in range(4)]
+        reports = [(await calls.call("GET", f"/v1beta/{second}")).json for _ in range(4)]
         assert (await calls.ended(first))["metadata"]["state"] == "BATCH_STATE_SUCCEEDED"
         assert (await calls.results(await calls.ended(second)))[0]["key"] == "k0"
-    assert [job["metadata"]["state"] for job in told] == [
+    assert [job["metadata"]["state"] for job in reports] == [
         "BATCH_STATE_WHO_KNOWS",
         "BATCH_STATE_SUCCEEDED",
         "BATCH_STATE_SUCCEEDED",
         "JOB_STATE_EXPIRED",
     ]
-    assert [job.get("done", False) for job in told] == [False, True, True, True]
-    assert not any("response" in job or "output" in job["metadata"] for job in told)
+    assert [job.get("done", False) for job in reports] == [False, True, True, True]
+    assert not any("response" in job or "output" in job["metadata"] for job in reports)
 
 
 @pytest.mark.parametrize(

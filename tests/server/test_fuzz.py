@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 20261122
-#: Examples of each operation, beside those that schemathesis makes to cover the schemas.
+#: Random examples per operation, in addition to the schema coverage phase.
 EXAMPLES = 3
 
 

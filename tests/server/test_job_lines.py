@@ -38,13 +38,13 @@ def test_pieces_are_written_all_or_none(tmp_path: Path) -> None:
 
     def pieces() -> Iterator[bytes]:
         yield b"new"
-        raise OSError("no room")
+        raise OSError("no space")
 
     blobs = Blobs(tmp_path / "blobs")
     name = blobs.create()
     with blobs.appender(name, Digest()) as file:
         file.write(b"old")
-        with pytest.raises(OSError, match="no room"):
+        with pytest.raises(OSError, match="no space"):
             file.write_all(pieces())
         file.write(b"er")
         assert (file.digest.bytes, file.digest.sha256) == (blobs.digest(name).bytes, blobs.digest(name).sha256)

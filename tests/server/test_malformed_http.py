@@ -21,7 +21,7 @@ pytestmark = pytest.mark.both_loops
 
 CLOSE = "Connection: close"
 START = ("X-Goog-Upload-Protocol: resumable", "X-Goog-Upload-Command: start")
-#: A request that nobody sent: were it executed, the log would tell of an upload.
+#: A smuggled request: if it were executed, the log would have an upload.
 SMUGGLED = head("POST", "/upload/v1beta/files", *START, "Content-Length: 0", CLOSE)
 POST = b"POST /v1beta/models/m:generateContent HTTP/1.1\r\nHost: localhost\r\n"
 GET = b"GET /v1beta/files HTTP/1.1\r\nHost: localhost\r\n"

@@ -30,8 +30,10 @@ async def test_one_shot_upload_is_final_with_the_file(calls: Calls, directory: P
     assert file["sizeBytes"] == str(len(DATA))
     assert digest_of(file) == sha256(DATA)
     assert (file["displayName"], file["mimeType"], file["state"]) == ("shard", "application/jsonl", "ACTIVE")
-    told = truth(directory, "file_finalised")
-    assert [(line["name"], line["bytes"], line["sha256"]) for line in told] == [(file["name"], len(DATA), sha256(DATA))]
+    entries = truth(directory, "file_finalised")
+    assert [(line["name"], line["bytes"], line["sha256"]) for line in entries] == [
+        (file["name"], len(DATA), sha256(DATA))
+    ]
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])

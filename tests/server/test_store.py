@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 async def upload(store: Store, name: str = "files/abc") -> str:
     """Starts an upload, which adds a log entry."""
-    wish = NewUploadSession(name=name, display_name="d", mime_type="m", size=None)
-    return (await Files(store).start(wish)).id
+    new = NewUploadSession(name=name, display_name="d", mime_type="m", size=None)
+    return (await Files(store).start(new)).id
 
 
 async def test_second_service_on_a_directory_is_refused(directory: Path) -> None:

@@ -181,7 +181,7 @@ def create_more_than_was_intended(root: Path) -> None:
     _retell(root, change)
 
 
-def create_again_what_was_withdrawn(root: Path) -> None:
+def create_again_after_revocation(root: Path) -> None:
     """The first create was considered refused, but had created a job."""
     create_more_than_was_intended(root)
     _ask(
@@ -218,7 +218,7 @@ def change_a_file_at_the_service(root: Path) -> None:
     _retell(root, change)
 
 
-def make_a_job_of_other_content(root: Path) -> None:
+def create_with_other_content(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         made = _first_create(entries)
         made["displayName"] = made["displayName"].rsplit(".", 1)[0] + ".4"
@@ -227,7 +227,7 @@ def make_a_job_of_other_content(root: Path) -> None:
     _retell(root, change)
 
 
-def make_a_job_of_no_shard(root: Path) -> None:
+def create_without_a_shard(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         made = _first_create(entries)
         made["displayName"] = made["displayName"].replace(".0.0.1.", ".7.0.1.")
@@ -259,7 +259,7 @@ def leave_a_draft(root: Path) -> None:
     (root / "out.jsonl.tmp").touch()
 
 
-def take_a_step_that_there_is_not(root: Path) -> None:
+def take_an_undefined_step(root: Path) -> None:
     _ask(root, "UPDATE events SET event = 'Revoked' WHERE event = 'FileReady'")
 
 
@@ -271,7 +271,7 @@ def go_back_an_attempt(root: Path) -> None:
     _ask(root, "UPDATE events SET attempt = 2 WHERE event = 'FileReady'")
 
 
-def publish_what_waits(root: Path) -> None:
+def publish_a_quarantined_run(root: Path) -> None:
     _ask(root, "UPDATE jobs SET state = 'quarantined' WHERE shard = 1")
 
 
@@ -291,7 +291,7 @@ def create_after_the_end(root: Path) -> None:
     os.utime(root / "out.jsonl", (0, 0))
 
 
-def keep_a_job_secret(root: Path) -> None:
+def drop_a_job_from_the_report(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         made = _first_create(entries)
         ended = next(entry for entry in entries if entry["what"] == "batch_finished" and entry["name"] == made["name"])
@@ -310,7 +310,7 @@ def adopt_what_never_was(root: Path) -> None:
         (lose_an_answer, "I1 1 lines are neither"),
         (answer_twice, "I1 1 answers or failures too many"),
         (change_the_order, "I1 the answers are not in the order"),
-        (put_an_error_among_the_answers, "is no answer"),
+        (put_an_error_among_the_answers, "is not an answer"),
         (forget_a_failure, "I1 1 lines are neither"),
         (reject_twice, "listed as rejected more than once"),
         (reject_in_silence, "not listed as rejected"),
@@ -319,24 +319,24 @@ def adopt_what_never_was(root: Path) -> None:
         (intend_afterwards, "I4 "),
         (forget_an_intent, "I4 "),
         (create_more_than_was_intended, "I5 2 jobs were created"),
-        (create_again_what_was_withdrawn, "I5 2 jobs were created"),
+        (create_again_after_revocation, "I5 2 jobs were created"),
         (create_in_a_second_attempt, "both made for shard 0.0"),
         (change_a_file_at_the_service, "has not the bytes that were sealed"),
-        (make_a_job_of_other_content, "I6 "),
-        (make_a_job_of_no_shard, "I6 "),
+        (create_with_other_content, "I6 "),
+        (create_without_a_shard, "I6 "),
         (tear_the_output, "ends in the middle of a line"),
         (change_a_byte_of_the_output, "are not those that were verified"),
         (lose_the_output, "I7 "),
-        (change_a_shard, "is not what was sealed"),
+        (change_a_shard, "differs from the sealed shard"),
         (leave_a_draft, "I16 "),
-        (take_a_step_that_there_is_not, "I8 "),
+        (take_an_undefined_step, "I8 "),
         (stand_elsewhere, "its history ends as closed"),
         (go_back_an_attempt, "back from attempt 2"),
-        (publish_what_waits, "I13 published"),
+        (publish_a_quarantined_run, "I13 published"),
         (touch_the_input, "I15 "),
         (change_the_input, "was not sealed from the lines"),
         (create_after_the_end, "I17 "),
-        (keep_a_job_secret, "in no account"),
+        (drop_a_job_from_the_report, "neither adopted nor reported"),
         (adopt_what_never_was, "adopted, and never created"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -357,7 +357,7 @@ def test_a_success_without_an_output_is_found(root: Path) -> None:
     """An exit code of 0 requires one."""
     never_publish(root)
     assert findings(root, exit_code=1) == []
-    assert findings(root, exit_code=0) == ["I13 it ended with 0, and nothing is published"]
+    assert findings(root, exit_code=0) == ["I13 exit code 0, but nothing is published"]
 
 
 def test_parts_compressed_input_and_later_generations_are_read(tmp_path: Path) -> None:
@@ -403,6 +403,6 @@ def test_the_findings_are_printed(root: Path) -> None:
     sound = subprocess.run(command, capture_output=True, text=True)
     assert (sound.returncode, sound.stdout) == (0, ""), sound.stderr
     lose_an_answer(root)
-    spoilt = subprocess.run(command, capture_output=True, text=True)
-    assert spoilt.returncode == 1
-    assert "I1 1 lines are neither answered nor failed" in spoilt.stdout
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "I1 1 lines are neither answered nor failed" in process.stdout

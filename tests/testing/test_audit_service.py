@@ -65,12 +65,12 @@ def _ask(directory: Path, sql: str, *values: object) -> list[tuple[object, ...]]
         return database.execute(sql, values).fetchall()
 
 
-def _retell(directory: Path, change: Callable[[list[str]], list[str]]) -> None:
+def _rewrite_log(directory: Path, change: Callable[[list[str]], list[str]]) -> None:
     path = directory / "truth.jsonl"
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
 
 
-def _told(line: str) -> str:
+def _kind(line: str) -> str:
     what = json.loads(line)["what"]
     assert isinstance(what, str)
     return what
@@ -100,7 +100,7 @@ def forget_the_end(directory: Path) -> None:
 
 
 def leave_garbage(directory: Path) -> None:
-    (directory / "blobs" / ("0" * 32)).write_bytes(b"of nobody")
+    (directory / "blobs" / ("0" * 32)).write_bytes(b"unreferenced")
 
 
 def answer_a_line_twice(directory: Path) -> None:
@@ -113,16 +113,16 @@ def drop_an_answer(directory: Path) -> None:
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
 
 
-def tell_of_a_job_twice(directory: Path) -> None:
-    _retell(directory, lambda lines: [*lines, *(line for line in lines if _told(line) == "batch_created")])
+def log_a_job_twice(directory: Path) -> None:
+    _rewrite_log(directory, lambda lines: [*lines, *(line for line in lines if _kind(line) == "batch_created")])
 
 
-def tell_of_a_file_twice(directory: Path) -> None:
-    _retell(directory, lambda lines: [*lines, *(line for line in lines if _told(line) == "file_finalised")])
+def log_a_file_twice(directory: Path) -> None:
+    _rewrite_log(directory, lambda lines: [*lines, *(line for line in lines if _kind(line) == "file_finalised")])
 
 
-def never_tell_of_jobs(directory: Path) -> None:
-    _retell(directory, lambda lines: [line for line in lines if _told(line) != "batch_created"])
+def log_no_jobs(directory: Path) -> None:
+    _rewrite_log(directory, lambda lines: [line for line in lines if _kind(line) != "batch_created"])
 
 
 def tear_the_last_line(directory: Path) -> None:
@@ -133,17 +133,17 @@ def tear_the_last_line(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
-        (lose_bytes, "not those that were finished"),
-        (flip_a_bit, "not those that were finished"),
+        (lose_bytes, "not that of the finished file"),
+        (flip_a_bit, "not that of the finished file"),
         (lose_a_row, "lost"),
         (lose_a_job, "lost"),
         (forget_the_end, "stored as running"),
-        (leave_garbage, "needed by nobody"),
+        (leave_garbage, "unreferenced"),
         (answer_a_line_twice, "answers too many"),
         (drop_an_answer, "without an answer"),
-        (tell_of_a_job_twice, "created twice"),
-        (tell_of_a_file_twice, "a second time"),
-        (never_tell_of_jobs, "never created"),
+        (log_a_job_twice, "created twice"),
+        (log_a_file_twice, "a second time"),
+        (log_no_jobs, "never created"),
         (tear_the_last_line, "torn"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from .._errors import ManifestError
+from .._io.clock import SystemClock
 from .auth import Authenticator
 from .connections import RESPONSE_HEADERS, BodyTimeoutError, Connection
 from .files import Files
 from .jobs import Jobs
-from .limits import BODY_MEMORY, LIMITS, LIMITS_KEY, BodyMemory, release_memory
+from .limits import BODY_MEMORY, CLOCK, LIMITS, LIMITS_KEY, BodyMemory, release_memory
 from .openapi_document import OpenAPIRoutes
 from .replies import HttpError, error_response
 from .request_body import CONNECTION_SPENT
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from .._io.clock import Clock
     from .._model import Secret
     from .backends.backend import Backend
     from .faults.injector import FaultInjector
@@ -65,6 +67,7 @@ def create_app(
     key: Secret | None = None,
     injector: FaultInjector | None = None,
     limits: Limits = LIMITS,
+    clock: Clock | None = None,
     local: bool = True,
     destinations: Destinations = LOOPBACK,
 ) -> web.Application:
@@ -90,6 +93,7 @@ def create_app(
 
     app = web.Application(client_max_size=limits.body_bytes, middlewares=[_track_request, _close_spent])
     app[LIMITS_KEY] = limits
+    app[CLOCK] = clock or SystemClock()
     app[BODY_MEMORY] = BodyMemory(limits.all_bodies)
     app.on_response_prepare.append(_add_headers)
     app.router.add_route("*", "/{path:.*}", dispatch)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.web_request import BaseRequest
 
+    from .._io.clock import Clock
     from .limits import Limits
 
 _log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Connection(web.RequestHandler):
     __slots__ = (
         "_body",
         "_busy",
+        "_clock",
         "_deadline",
         "_header_since",
         "_incoming",
@@ -58,7 +59,7 @@ class Connection(web.RequestHandler):
         "_unsent",
     )
 
-    def __init__(self, server: web.Server, limits: Limits) -> None:
+    def __init__(self, server: web.Server, limits: Limits, clock: Clock) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -72,8 +73,9 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # file content is stored as received
         )
         self._limits = limits
+        self._clock = clock
         self._busy = False
-        self._header_since: float | None = time.monotonic()
+        self._header_since: float | None = self._clock.monotonic()
         self._body: StreamReader | None = None
         self._deadline: float | None = None
         self._incoming = self._outgoing = TransferRate(limits, 0.0)
@@ -83,7 +85,7 @@ class Connection(web.RequestHandler):
     @contextmanager
     def track_request(self, request: web.Request) -> Iterator[None]:
         """Applies the body limits while the block serves ``request``."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._busy, self._header_since = True, None
         self._body, self._incoming = request.content, TransferRate(self._limits, now)
         self._deadline = now + self._limits.body_time
@@ -144,9 +146,9 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         if self._busy:
-            self._incoming.add(len(data), time.monotonic())
+            self._incoming.add(len(data), self._clock.monotonic())
         elif data and self._header_since is None:
-            self._header_since = time.monotonic()
+            self._header_since = self._clock.monotonic()
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -158,7 +160,7 @@ class Connection(web.RequestHandler):
         super().pause_writing()
         assert self.transport is not None
         self._unsent = self.transport.get_write_buffer_size()
-        self._outgoing = TransferRate(self._limits, time.monotonic())
+        self._outgoing = TransferRate(self._limits, self._clock.monotonic())
 
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -184,29 +186,29 @@ class OverloadedConnection(asyncio.Protocol):
 
 
 def _overloaded_response() -> bytes:
-    error = error_response(HttpError(503, "The service has all the connections that it can serve; try again later."))
-    assert isinstance(error.body, bytes)
+    response = error_response(HttpError(503, "The service has all the connections that it can serve; try again later."))
+    assert isinstance(response.body, bytes)
     fields = RESPONSE_HEADERS | {
         "Content-Type": "application/json",
-        "Content-Length": str(len(error.body)),
+        "Content-Length": str(len(response.body)),
         "Retry-After": "1",
         "Connection": "close",
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head.encode(), error.body)
+    return b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head.encode(), response.body)
 
 
-def accept(server: web.Server, limits: Limits) -> asyncio.Protocol:
+def accept(server: web.Server, limits: Limits, clock: Clock) -> asyncio.Protocol:
     """Protocol for one more connection."""
-    return Connection(server, limits) if len(server.connections) < limits.connections else OverloadedConnection()
+    return Connection(server, limits, clock) if len(server.connections) < limits.connections else OverloadedConnection()
 
 
-async def watch_connections(server: web.Server, limits: Limits) -> None:
+async def watch_connections(server: web.Server, limits: Limits, clock: Clock) -> None:
     """Checks every connection periodically, until cancelled."""
     period = min(limits.header_time, limits.idle_time, limits.body_time) / CHECKS_PER_LIMIT
     while True:
-        await anyio.sleep(period)
-        now = time.monotonic()
+        await clock.sleep(period)
+        now = clock.monotonic()
         for connection in server.connections:
             if isinstance(connection, Connection):
                 connection.check_progress(now)

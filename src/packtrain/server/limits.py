@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec import Struct
 
+from .._io.clock import Clock
 from .._options import KB, MIB
 from .replies import HttpError
 
@@ -40,8 +41,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 LIMITS = Limits()
-#: The limits of an application.
+#: The limits of an application, and the clock that they are measured with.
 LIMITS_KEY: web.AppKey[Limits] = web.AppKey("limits", Limits)
+CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
 
 
 class TransferRate:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from select import POLLIN, poll
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,7 @@ import anyio
 from aiohttp import ClientError, web
 
 from .._options import KIB, MIB, PIECE_BYTES
-from .limits import LIMITS_KEY, TransferRate
+from .limits import CLOCK, LIMITS_KEY, TransferRate
 from .replies import HttpError
 
 if TYPE_CHECKING:
@@ -96,7 +95,8 @@ class SocketBody:
         # A duplicate: the event loop already watches the transport's own descriptor.
         self._socket = socket.socket(fileno=os.dup(request.transport.get_extra_info("socket").fileno()))
         self._limits = request.app[LIMITS_KEY]
-        self._rate_check = TransferRate(self._limits, time.monotonic())
+        self._clock = request.app[CLOCK]
+        self._rate_check = TransferRate(self._limits, self._clock.monotonic())
         self.broken: HttpError | None = None
 
     def __enter__(self) -> SocketBody:
@@ -109,12 +109,18 @@ class SocketBody:
         """Waits for bytes; False when there is nothing to write."""
         if self._head or not self._left or self.broken:
             return bool(self._head)
-        with anyio.move_on_after(self._limits.idle_time):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_idle, tasks.cancel_scope)
             await anyio.wait_readable(self._socket)
-            self._rate_check.add(1, time.monotonic())
-        if fault := self._rate_check.fault(time.monotonic()):
+            self._rate_check.add(1, self._clock.monotonic())
+            tasks.cancel_scope.cancel()
+        if fault := self._rate_check.fault(self._clock.monotonic()):
             self.broken = body_timeout(fault)
         return not self.broken
+
+    async def _cancel_when_idle(self, scope: anyio.CancelScope) -> None:
+        await self._clock.sleep(self._limits.idle_time)
+        scope.cancel()
 
     def write_to(self, write: Callable[[bytes | memoryview], None]) -> None:
         """Passes bytes to ``write`` until the socket is empty, the call's share is reached or the body ends; blocks."""
@@ -122,17 +128,17 @@ class SocketBody:
         for piece in head:
             write(piece)
         buffer = memoryview(bytearray(RECEIVE_BYTES))
-        replace_surrogates = poll()
-        replace_surrogates.register(self._socket, POLLIN)
+        readable = poll()
+        readable.register(self._socket, POLLIN)
         end = max(0, self._left - MAX_WRITE_BYTES)
         try:
-            while self._left > end and replace_surrogates.poll(POLL_MILLISECONDS):
+            while self._left > end and readable.poll(POLL_MILLISECONDS):
                 count = self._socket.recv_into(buffer[: self._left])
                 if not count:
                     raise ConnectionResetError("closed by the client")
                 self._left -= count
                 write(buffer[:count])
-                self._rate_check.add(count, time.monotonic())
+                self._rate_check.add(count, self._clock.monotonic())
         except ConnectionError as error:
             self.broken = connection_broken(error)
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from anyio import CancelScope
 
 from .._errors import InputError, ManifestError
+from .._io.clock import SystemClock
 from .._providers.service import is_loopback
 from .app import create_app
 from .auth import check_listen_address
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
+    from .._io.clock import Clock
     from .._model import Secret
     from .backends.backend import Backend
     from .faults.plan import FaultPlan
@@ -72,6 +74,7 @@ async def serving(
     faults: FaultPlan | None = None,
     limits: Limits = LIMITS,
     webhooks_to: Sequence[str] = (),
+    clock: Clock | None = None,
 ) -> AsyncIterator[str]:
     """Serves the store in ``directory`` and yields the origin, as in ``http://127.0.0.1:8787``.
 
@@ -79,13 +82,14 @@ async def serving(
     ``backend`` is a name (``echo``, ``forward:URL``, ``module:function``) or a Backend, ``backend_key`` the API key of
     the URL's endpoint; ``faults`` is a plan of injected faults; ``webhooks_to`` are the origins that events may be sent
     to, as in ``https://host:8443``. Without any, a service on loopback sends events to loopback addresses, another one
-    sends none.
+    sends none. ``clock`` measures ``limits``, the system's by default.
 
     Raises InputError for an address that is in use, or reachable from other machines without a key; for an unknown
     backend; for a fault plan with unknown routes or values out of range; and for a malformed origin. Raises
     ManifestError for a directory that cannot be used.
     """
     check_listen_address(host, key)
+    clock = clock or SystemClock()
     directory = Path(directory)
     local = is_loopback(host)
     destinations = Destinations(webhooks_to, loopback=local)
@@ -96,7 +100,7 @@ async def serving(
     servers: list[web.Server] = []
     async with (
         open_backend(backend, backend_key) as answerer,
-        _bind(host, port, lambda: accept(servers[0], limits)) as listener,
+        _bind(host, port, lambda: accept(servers[0], limits, clock)) as listener,
         open_store(directory, quotas=quotas) as store,
         _unwrap_groups(),
         anyio.create_task_group() as tasks,
@@ -115,12 +119,13 @@ async def serving(
             key=key,
             injector=injector,
             limits=limits,
+            clock=clock,
             local=local,
             destinations=destinations,
         )
         if injector:
             tasks.start_soon(injector.run)
-        async with _serve_http(listener, app, servers, limits):
+        async with _serve_http(listener, app, servers, limits, clock):
             # Two processes may bind one address until one of them listens.
             with _translate_bind_errors(host, port):
                 await listener.start_serving()
@@ -170,7 +175,7 @@ async def _bind(host: str, port: int, factory: Callable[[], asyncio.Protocol]) -
 
 @asynccontextmanager
 async def _serve_http(
-    listener: asyncio.Server, app: web.Application, servers: list[web.Server], limits: Limits
+    listener: asyncio.Server, app: web.Application, servers: list[web.Server], limits: Limits, clock: Clock
 ) -> AsyncIterator[None]:
     runner = web.AppRunner(app, shutdown_timeout=DRAIN_SECONDS)
     try:
@@ -178,7 +183,7 @@ async def _serve_http(
         assert runner.server is not None
         servers.append(runner.server)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_connections, runner.server, limits)
+            tasks.start_soon(watch_connections, runner.server, limits, clock)
             yield
             tasks.cancel_scope.cancel()
     finally:

@@ -1,5 +1,5 @@
-"""Independent checks of what a service or a run left behind: they read files and believe nobody.
+"""Independent audits of a finished run and of a service directory.
 
-Nothing of the code that wrote those files is used here. An audit returns what is wrong, a sentence each; no
-sentence means that nothing was found.
+They read files only and share no code with the writers of those files. An audit returns its findings, one sentence
+each; an empty list means that nothing is wrong.
 """

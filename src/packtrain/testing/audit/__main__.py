@@ -1,4 +1,4 @@
-"""``python -m packtrain.testing.audit``: the findings of an audit, a line each; ends with 1 if there are any."""
+"""``python -m packtrain.testing.audit``: prints the findings, one per line; exits with 1 if there are any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output and the lists beside it, held against the input line by line. All keys are kept in memory."""
+"""Audit of the output and the lists of failed and rejected lines against the input. Keeps all keys in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def answers(records: Records, inputs: Sequence[Path], out: Path) -> Iterator[str]:
-    """What is wrong with a published output."""
+    """Findings about a published output."""
     lists = {kind: out.with_name(f"{out.name}.{kind}.jsonl") for kind in ("failed", "rejected", "unknown")}
     parts = sorted(out.glob("part-*.jsonl")) if out.is_dir() else [out]
     torn = [path for path in (*parts, *lists.values()) if path.exists() and not _ends_well(path)]
@@ -46,7 +46,7 @@ def answers(records: Records, inputs: Sequence[Path], out: Path) -> Iterator[str
 
 
 def _inputs(records: Records, inputs: Sequence[Path]) -> Iterator[str]:
-    """I15: the input is what it was."""
+    """I15: the input is unchanged."""
     if len(inputs) != len(records.sources):
         yield f"I15 the run has {len(records.sources)} inputs, {len(inputs)} were given"
     for source, path in zip(records.sources, inputs, strict=False):
@@ -56,7 +56,7 @@ def _inputs(records: Records, inputs: Sequence[Path]) -> Iterator[str]:
 
 
 class _Valid:
-    """The valid lines of the input, gone through by ``shards``."""
+    """The valid lines of the input, read by ``shards``."""
 
     def __init__(self, records: Records, inputs: Sequence[Path], rejected: set[tuple[str, int]]) -> None:
         self.keys: list[str] = []
@@ -67,7 +67,7 @@ class _Valid:
         self._rejected = rejected
 
     def shards(self) -> Iterator[str]:
-        """I15, I6: each shard was sealed from these very lines."""
+        """I15, I6: each shard was sealed from these lines."""
         lines = self._lines()
         cut = sorted((place, shard) for place, shard in self._records.shards.items() if not place[1])
         for (index, _), shard in cut:
@@ -76,7 +76,7 @@ class _Valid:
                 digest.update(line)
                 size += len(line)
             if (size, digest.hexdigest()) != (shard.bytes, shard.sha256):
-                yield f"I15 shard {index}: was not sealed from the lines that stand in the input now"
+                yield f"I15 shard {index}: was not sealed from the present lines of the input"
         if beyond := sum(1 for _ in lines):
             yield f"I1 {beyond} valid lines are in no shard"
 
@@ -97,7 +97,7 @@ class _Valid:
         try:
             self.keys.append(str(json.loads(text)["key"]))
         except (ValueError, KeyError, TypeError) as error:
-            self.problems.append(f"I1 {at[0]}:{at[1]}: is no request ({error}), and not listed as rejected")
+            self.problems.append(f"I1 {at[0]}:{at[1]}: not a request ({error}), but not listed as rejected")
         yield line.rstrip(b"\r\n") + b"\n"
 
 
@@ -110,28 +110,28 @@ def _sums(lines: int, answered: int, failed: int, rejected: list[tuple[str, int]
 
 def _each_once(valid: list[str], answered: list[str], failed: list[str]) -> Iterator[str]:
     """I1: every valid line is in the output once, or among the failed once, both in input order."""
-    asked, found = Counter(valid), Counter(itertools.chain(answered, failed))
-    if lost := asked - found:
+    requested, finished = Counter(valid), Counter(itertools.chain(answered, failed))
+    if lost := requested - finished:
         yield f"I1 {lost.total()} lines are neither answered nor failed, one has the key {next(iter(lost))!r}"
-    if duplicate := found - asked:
+    if duplicate := finished - requested:
         yield f"I1 {duplicate.total()} answers or failures too many, one has the key {next(iter(duplicate))!r}"
     for what, keys in (("answers", answered), ("failed keys", failed)):
-        there = set(keys)
-        if not (lost or duplicate) and [key for key in valid if key in there] != keys:
+        present = set(keys)
+        if not (lost or duplicate) and [key for key in valid if key in present] != keys:
             yield f"I1 the {what} are not in the order of the input"
 
 
 def _errors(parts: Iterable[Path]) -> Iterator[str]:
-    """I1: what stands in the output is an answer."""
+    """I1: every line of the output is an answer."""
     for part in parts:
         for row in _rows(part):
             if row.get("response") is None or row.get("error") is not None:
-                yield f"I1 {part}: the line of key {row['key']!r} is no answer"
+                yield f"I1 {part}: the line of key {row['key']!r} is not an answer"
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The lines of an input, compressed or not, as its first bytes say."""
+    """An input file, decompressed if its first bytes say so."""
     with path.open("rb") as file:
         magic = file.read(4)
         file.seek(0)

@@ -1,4 +1,4 @@
-"""What a service's truth.jsonl tells, and whether it can be true."""
+"""History of a service from its truth.jsonl, with the contradictions in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Entry(Struct, frozen=True, rename={"display_name": "displayName"}):
-    """One line of truth.jsonl. ``at`` in Unix seconds; the other members belong to some kinds only."""
+    """One line of truth.jsonl. ``at`` is in Unix seconds; the other members belong to some kinds only."""
 
     at: float
     what: str
@@ -28,35 +28,35 @@ class Entry(Struct, frozen=True, rename={"display_name": "displayName"}):
 
 
 class Content(Struct, frozen=True):
-    """The bytes of a file, by length and digest."""
+    """Content of a file, by length and digest."""
 
     bytes: int
     sha256: str
 
 
 class Life(Struct, kw_only=True):
-    """A job from its creation on."""
+    """The life of a job."""
 
     name: str
     display_name: str
     model: str
     file: str
-    #: What the file held when the job was created; None when it was gone by then.
+    #: Content of the input file at the creation; None when it had been deleted.
     content: Content | None
     created: float
     cancelled: float | None = None
-    #: When it ended by itself, and how.
+    #: Time and state of its end.
     ended: float | None = None
     state: str | None = None
     deleted: float | None = None
 
 
 class History(Struct):
-    """The files there are and the jobs there ever were; ``impossible`` names what contradicts itself."""
+    """Existing files, and all jobs ever created; ``impossible`` lists contradictions."""
 
     files: dict[str, Content] = field(default_factory=dict)
     jobs: dict[str, Life] = field(default_factory=dict)
-    #: How often a file of each display name was finished.
+    #: Number of finished files per display name.
     finished: dict[str, int] = field(default_factory=dict)
     impossible: list[str] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ class History(Struct):
 
     def _file(self, entry: Entry, name: str) -> None:
         if name in self.files:
-            self.impossible.append(f"{name}: finished a second time, and not deleted in between")
+            self.impossible.append(f"{name}: finished a second time without a delete in between")
         self.files[name] = Content(entry.bytes or 0, entry.sha256 or "")
 
     def _gone(self, entry: Entry, name: str) -> None:
@@ -125,7 +125,7 @@ class History(Struct):
 
 
 def read_history(directory: Path) -> History:
-    """Of the service in ``directory``. A line that is torn or no JSON stands among what is impossible."""
+    """History of the service in ``directory``. Torn lines and invalid JSON are listed in ``impossible``."""
     history = History()
     decoder = msgspec.json.Decoder(Entry)
     for number, line in enumerate(_read_lines(directory / "truth.jsonl"), 1):
@@ -139,7 +139,7 @@ def read_history(directory: Path) -> History:
 
 
 def _read_lines(path: Path) -> list[bytes]:
-    """All lines; a service that is at work may be in the middle of its last one, which is then waited for."""
+    """All lines. Reads again while a running service completes its last line."""
     data = path.read_bytes()
     while not data.endswith(b"\n") and (longer := path.read_bytes()) != data:
         data = longer

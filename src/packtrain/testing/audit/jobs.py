@@ -1,4 +1,4 @@
-"""The jobs that the service's own record tells of, held against what the manifest says of them."""
+"""Audit of jobs: compares the service's log with the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAG = re.compile(r"pt1\.([a-z2-7]{26})\.(\d+)\.(\d+)\.(\d+)\.([0-9a-f]{16})\.(\
 
 
 def jobs(records: Records, history: History) -> Iterator[str]:
-    """What is wrong with the jobs of one run."""
+    """Findings about the jobs of one run."""
     lives = [life for life in history.jobs.values() if life.display_name.startswith(f"pt1.{records.token}.")]
     yield from _live_at_once(lives)
     yield from _made_again(records, lives)
@@ -29,23 +29,23 @@ def jobs(records: Records, history: History) -> Iterator[str]:
 
 
 def created_after(records: Records, history: History, at: float) -> Iterator[str]:
-    """I17: a run that is finished asks the service for nothing more."""
+    """I17: a finished run creates no more jobs."""
     for life in history.jobs.values():
         if life.display_name.startswith(f"pt1.{records.token}.") and life.created > at:
             yield f"I17 {life.name}: created after the output was published"
 
 
 def _live_at_once(lives: list[Life]) -> Iterator[str]:
-    """I2: never two of one shard and generation."""
+    """I2: never two live jobs for one shard and generation."""
     for one, other in itertools.combinations(sorted(lives, key=lambda life: life.created), 2):
         if _place(one) == _place(other) and other.created < _end(one):
             yield f"I2 {one.name} and {other.name}: live at once, both of shard {one.display_name.split('.')[2]}"
 
 
 def _made_again(records: Records, lives: list[Life]) -> Iterator[str]:
-    """I2: nor a second one later, unless a person has decided so; what fails is asked again as a next generation."""
+    """I2: no second job later either, unless a person decided so; failed lines are repeated as a new generation."""
     if records.recovered:
-        return  # its manifest is known to have forgotten decisions, too
+        return  # a recovered manifest lacks earlier decisions
     for one, other in itertools.combinations(sorted(lives, key=lambda life: life.created), 2):
         place = _place(one)
         if place is None or place != _place(other):
@@ -53,7 +53,7 @@ def _made_again(records: Records, lives: list[Life]) -> Iterator[str]:
         decided = [event.at for event in records.events.get(place, []) if event.event == "RetryDecided"]
         if not any(one.created < at <= other.created for at in decided):
             shard = f"{place[0]}.{place[1]}"
-            yield f"I2 {one.name} and {other.name}: both made for shard {shard}, and nobody had decided so"
+            yield f"I2 {one.name} and {other.name}: both created for shard {shard} without a decision"
 
 
 def _end(life: Life) -> float:
@@ -62,17 +62,17 @@ def _end(life: Life) -> float:
 
 
 def _place(life: Life) -> Place | None:
-    found = _TAG.fullmatch(life.display_name)
-    return (int(found[2]), int(found[3])) if found else None
+    tag = _TAG.fullmatch(life.display_name)
+    return (int(tag[2]), int(tag[3])) if tag else None
 
 
 def _intents(records: Records, lives: list[Life]) -> Iterator[str]:
-    """I4: each create was recorded before it was sent. I5: and of all under one tag, one alone has made a job.
+    """I4: each create was recorded before it was sent. I5: at most one create per tag has created a job.
 
-    A second create under a tag is sent only after the first one was withdrawn, because it had made none.
+    A second create with the same tag is sent only after the first one was revoked without having created a job.
     """
     if records.recovered:
-        return  # its manifest is known to have forgotten
+        return  # a recovered manifest lacks earlier intents
     intents: dict[str, list[float]] = {}
     for event in itertools.chain.from_iterable(records.events.values()):
         if event.event == "CreateIntended" and event.tag:
@@ -80,27 +80,27 @@ def _intents(records: Records, lives: list[Life]) -> Iterator[str]:
     made = Counter(life.display_name for life in lives)
     for life in lives:
         if not any(at <= life.created for at in intents.get(life.display_name, [])):
-            yield f"I4 {life.name}: created without an intent before, as {life.display_name}"
+            yield f"I4 {life.name}: created as {life.display_name} without an earlier intent"
     for tag, count in made.items():
         if count > min(1, len(intents.get(tag, []))):
             yield f"I5 {count} jobs were created as {tag}, by {len(intents.get(tag, []))} intended creates"
 
 
 def _contents(records: Records, lives: list[Life]) -> Iterator[str]:
-    """I6: what a job was made of is what was sealed."""
+    """I6: the input of a job is the sealed shard."""
     for life in lives:
-        found, place = _TAG.fullmatch(life.display_name), _place(life)
+        tag, place = _TAG.fullmatch(life.display_name), _place(life)
         shard = records.shards.get(place) if place else None
-        if shard is None or found is None:
-            yield f"I6 {life.name}: is called {life.display_name}, and there is no such shard"
-        elif (found[5], int(found[6])) != (shard.sha256[:16], shard.lines):
-            yield f"I6 {life.name}: is called {life.display_name}, which is of other content than the shard's"
+        if shard is None or tag is None:
+            yield f"I6 {life.name}: is called {life.display_name}, but there is no such shard"
+        elif (tag[5], int(tag[6])) != (shard.sha256[:16], shard.lines):
+            yield f"I6 {life.name}: is called {life.display_name}, but the shard has other content"
         elif life.content and (life.content.bytes, life.content.sha256) != (shard.bytes, shard.sha256):
-            yield f"I6 {life.name}: its file {life.file} has not the bytes that were sealed"
+            yield f"I6 {life.name}: its file {life.file} differs from the sealed shard"
 
 
 def _adoptions(records: Records) -> Iterator[str]:
-    """I2: never more than one for a shard and generation, unless a person has decided in between."""
+    """I2: at most one adopted job per shard and generation, unless a person decided in between."""
     for (shard, generation), events in records.events.items():
         adopted: set[str] = set()
         for event in events:
@@ -113,11 +113,10 @@ def _adoptions(records: Records) -> Iterator[str]:
 
 
 def _accounts(records: Records, lives: list[Life]) -> Iterator[str]:
-    """I18: each job that was created was adopted, or is reported as one too many."""
+    """I18: each created job was adopted, or is reported as a duplicate."""
     events = itertools.chain.from_iterable(records.events.values())
     adopted = {event.job for event in events if event.event == "JobAdopted" and event.job}
     made = {life.name for life in lives}
-    yield from (
-        f"I18 {name}: created, and in no account" for name in sorted(made - adopted - records.duplicate_jobs.keys())
-    )
-    yield from (f"I18 {name}: adopted, and never created" for name in sorted(adopted - made))
+    unreported = made - adopted - records.duplicate_jobs.keys()
+    yield from (f"I18 {name}: created, but neither adopted nor reported" for name in sorted(unreported))
+    yield from (f"I18 {name}: adopted, but never created" for name in sorted(adopted - made))

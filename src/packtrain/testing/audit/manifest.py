@@ -1,4 +1,4 @@
-"""A run's manifest as plain rows, read from a copy: even reading would change the evidence."""
+"""Manifest of a run as plain rows, read from a copy, since even reading would change the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = tuple[int, int]
 
 
 class Source(Struct, frozen=True):
-    """An input as it was when the run began; -1 for what is no file."""
+    """An input at the start of the run; -1 for other sources than files."""
 
     name: str
     size: int
@@ -37,7 +37,7 @@ class Shard(Struct, frozen=True):
 
 
 class Tally(Struct, frozen=True):
-    """What the answers of a shard come to."""
+    """Totals of a shard's results."""
 
     answered: int
     failed: int
@@ -46,7 +46,7 @@ class Tally(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """Where a shard stands."""
+    """State row of a shard."""
 
     state: str
     attempt: int
@@ -55,20 +55,20 @@ class Row(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """One line of the history."""
+    """One event of a shard."""
 
     at: float
     attempt: int
     event: str
     before: str
     after: str
-    #: The members of ``detail`` that name things at the service.
+    #: From ``detail``: names at the service.
     tag: str | None = None
     job: str | None = None
 
 
 class Records(Struct, kw_only=True):
-    """All that the manifest says of one run."""
+    """Rows of one run."""
 
     token: str
     recovered: bool
@@ -77,7 +77,7 @@ class Records(Struct, kw_only=True):
     shards: dict[Place, Shard]
     rows: dict[Place, Row]
     events: dict[Place, list[Event]]
-    #: Jobs too many, by name, each with its state.
+    #: State of each duplicate job, by name.
     duplicate_jobs: dict[str, str]
 
     def latest(self) -> list[tuple[Place, Row]]:
@@ -96,23 +96,23 @@ def read_records(state: Path, run: str) -> Records:
 
 
 def _records(database: sqlite3.Connection, run: str) -> Records:
-    found = database.execute("SELECT token, recovered, sha256 FROM runs WHERE id = ?", (run,)).fetchone()
-    if found is None:
-        raise LookupError(f"the manifest knows no run {run!r}")
+    run_row = database.execute("SELECT token, recovered, sha256 FROM runs WHERE id = ?", (run,)).fetchone()
+    if run_row is None:
+        raise LookupError(f"the manifest has no run {run!r}")
 
     def rows(query: str) -> list[tuple[int, int, list[object]]]:
         return [(shard, generation, rest) for shard, generation, *rest in database.execute(query, (run,))]
 
     events: dict[Place, list[Event]] = {}
     for shard, generation, (*values, detail) in rows(_EVENTS):
-        said = msgspec.json.decode(str(detail) or "{}", type=dict[str, object])
-        event = _struct([*values, said.get("tag"), said.get("job")], Event)
+        details = msgspec.json.decode(str(detail) or "{}", type=dict[str, object])
+        event = _struct([*values, details.get("tag"), details.get("job")], Event)
         events.setdefault((shard, generation), []).append(event)
     sources = database.execute("SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position", (run,))
     return Records(
-        token=found[0],
-        recovered=bool(found[1]),
-        published=found[2],
+        token=run_row[0],
+        recovered=bool(run_row[1]),
+        published=run_row[2],
         sources=[Source(fsdecode(name), size, mtime_ns) for name, size, mtime_ns in sources],
         shards={(shard, generation): _struct(rest, Shard) for shard, generation, rest in rows(_SHARDS)},
         rows={(shard, generation): _row(*rest) for shard, generation, rest in rows(_ROWS)},

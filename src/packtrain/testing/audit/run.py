@@ -1,4 +1,4 @@
-"""Whether a run has kept its promises, by its input, its output, its manifest and the service's own record.
+"""Audit of a run: its input, output and manifest, and the service's log.
 
 Each finding begins with the number of the invariant that is broken, as docs/internals/exactly-once.md lists them.
 """
@@ -30,10 +30,10 @@ def audit_run(
     run: str = "main",
     exit_code: int | None = None,
 ) -> list[str]:
-    """What is wrong with a run that nobody drives now; nothing is changed.
+    """Findings about a run without a driver; changes nothing.
 
-    ``inputs`` are its files, one by one and in order. Without ``service``, the directory of a local one, its jobs are
-    not looked at; without ``exit_code``, that of the last start, it is not compared.
+    ``inputs`` are its files, one by one and in order. ``service`` is the directory of the local service, without which
+    jobs are not audited; ``exit_code`` is that of the last start, compared if given.
     """
     records = read_records(state, run)
     findings = [*steps(records), *_code(records, exit_code), *_shards(records, state)]
@@ -51,26 +51,26 @@ def audit_run(
 
 
 def _code(records: Records, code: int | None) -> Iterator[str]:
-    """I13: a success says that all is published and nothing waits for a person."""
+    """I13: success means that the output is published and nothing is quarantined."""
     waiting = [place for place, row in records.rows.items() if row.state == "quarantined"]
     if records.published is not None and waiting:
         yield f"I13 published, although {len(waiting)} shards wait for a person"
     if code == 0 and records.published is None:
-        yield "I13 it ended with 0, and nothing is published"
+        yield "I13 exit code 0, but nothing is published"
 
 
 def _shards(records: Records, state: Path) -> Iterator[str]:
-    """I7: a file of a shard holds what was sealed."""
+    """I7: a shard file has the sealed content."""
     for (index, generation), shard in records.shards.items():
         path = state / "shards" / records.token / f"{index:05d}-{generation}.jsonl"
         if path.exists() and _digest(path, 0, None) != shard.sha256:
-            yield f"I7 {path}: is not what was sealed"
+            yield f"I7 {path}: differs from the sealed shard"
 
 
 def _published(records: Records, out: Path) -> Iterator[str]:
-    """I7: the output is whole, made of what each shard has come to."""
+    """I7: the output is complete, and consists of the verified results of each shard."""
     if _missing(out):
-        yield f"I7 {out}: is not there, or not whole, although it was published"
+        yield f"I7 {out}: missing or incomplete, although it was published"
         return
     at = 0
     for (shard, _), row in records.latest():
@@ -86,7 +86,7 @@ def _published(records: Records, out: Path) -> Iterator[str]:
 
 
 def _leftovers(out: Path, state: Path) -> Iterator[str]:
-    """I16: what was needed only on the way is gone."""
+    """I16: intermediate files are removed."""
     left = [*state.glob("shards/*/*"), *state.glob("results/*/*.part"), *state.glob("*/*/*.tmp")]
     left += out.parent.glob(f"{out.name}*.tmp")
     yield from (f"I16 {path}: left behind" for path in left)

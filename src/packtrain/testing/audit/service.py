@@ -1,6 +1,6 @@
-"""Whether the directory of a local service holds what its truth.jsonl says, all of it and nothing else.
+"""Audit of a local service's directory against its truth.jsonl.
 
-The service must have stopped after a clean start: one that was killed leaves a last line and garbage to be healed.
+The service must have stopped after a clean start: a killed one leaves repairs to its next start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def audit_service(directory: Path) -> list[str]:
-    """What is wrong in ``directory``, every byte of it read; nothing is changed there."""
+    """Findings about ``directory``. Reads every byte, changes nothing."""
     history = read_history(directory)
     with _database(directory) as database:
         return [
@@ -38,7 +38,7 @@ def audit_service(directory: Path) -> list[str]:
 
 @contextmanager
 def _database(directory: Path) -> Iterator[sqlite3.Connection]:
-    """A copy: even reading would change the evidence."""
+    """Opens a copy, since even reading would change the files."""
     with tempfile.TemporaryDirectory() as copy:
         for path in directory.glob("service.db*"):
             shutil.copy(path, copy)
@@ -49,43 +49,43 @@ def _database(directory: Path) -> Iterator[sqlite3.Connection]:
 def _files(history: History, database: sqlite3.Connection, blobs: Path) -> Iterator[str]:
     rows = {name: (blob, Content(size, sha256)) for name, blob, size, sha256 in database.execute(_FILES)}
     for name in history.files.keys() | rows.keys():
-        told, (blob, stored) = history.files.get(name), rows.get(name, ("", None))
+        logged, (blob, stored) = history.files.get(name), rows.get(name, ("", None))
         if stored is None:
             yield f"{name}: lost, finished and never deleted"
-        elif told is None:
+        elif logged is None:
             yield f"{name}: stored, but never finished, or deleted"
-        elif told != stored:
-            yield f"{name}: stored as {stored}, finished as {told}"
-        elif _content(blobs / blob) != told:
-            yield f"{name}: its bytes in {blob} are not those that were finished"
+        elif logged != stored:
+            yield f"{name}: stored as {stored}, finished as {logged}"
+        elif _content(blobs / blob) != logged:
+            yield f"{name}: the content of {blob} is not that of the finished file"
 
 
 def _jobs(history: History, database: sqlite3.Connection) -> Iterator[str]:
     rows = {name: (state, ended) for name, state, ended in database.execute(_JOBS)}
-    there = {name: life for name, life in history.jobs.items() if life.deleted is None}
-    for name in there.keys() | rows.keys():
+    logged = {name: life for name, life in history.jobs.items() if life.deleted is None}
+    for name in logged.keys() | rows.keys():
         if name not in rows:
             yield f"{name}: lost, created and never deleted"
             continue
         state, ended = rows[name]
-        if name not in there:
+        if name not in logged:
             yield f"{name}: stored, but never created, or deleted"
-        elif (ended is None) != (there[name].ended is None) or (ended is not None and there[name].state != state):
-            yield f"{name}: stored as {state}, told as {there[name].state or 'not ended'}"
+        elif (ended is None) != (logged[name].ended is None) or (ended is not None and logged[name].state != state):
+            yield f"{name}: stored as {state}, logged as {logged[name].state or 'not ended'}"
 
 
 def _left_over(database: sqlite3.Connection, blobs: Path) -> Iterator[str]:
     held = {blob for (blob,) in database.execute("SELECT blob FROM held")}
-    there = {path.name for path in blobs.iterdir()}
-    yield from (f"blobs/{blob}: needed, and not there" for blob in held - there)
-    yield from (f"blobs/{blob}: there, and needed by nobody" for blob in there - held)
+    present = {path.name for path in blobs.iterdir()}
+    yield from (f"blobs/{blob}: missing" for blob in held - present)
+    yield from (f"blobs/{blob}: unreferenced" for blob in present - held)
 
 
 def _answers(database: sqlite3.Connection, blobs: Path) -> Iterator[str]:
-    """Each line of an input that is still there has one answer, under its key."""
+    """Each line of an existing input has one answer under its key."""
     for name, asked, answered in database.execute(_ANSWERED):
         if not ((blobs / asked).is_file() and (blobs / answered).is_file()):
-            continue  # said already
+            continue  # reported by _left_over
         questions, answers = _keys(blobs / asked), _keys(blobs / answered)
         if missing := questions - answers:
             yield f"{name}: {missing.total()} lines without an answer, one has the key {next(iter(missing))!r}"

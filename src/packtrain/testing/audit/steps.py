@@ -1,4 +1,4 @@
-"""Whether each shard has gone only by steps that there are. The table stands here a second time, on purpose."""
+"""Audit of state transitions. The table is a deliberate second copy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from .manifest import Records
 
-#: For each event the states in which it may occur, and the one that it leads to; none stays.
+#: For each event, the states in which it may occur, and the next state; empty for the same.
 STEPS = {
     "UploadIntended": ("sealed", "uploading"),
     "UploadOpened": ("uploading finalizing", ""),
@@ -44,7 +44,7 @@ STEPS = {
 
 
 def steps(records: Records) -> Iterator[str]:
-    """I8: from SEALED to where the row stands, along the table only."""
+    """I8: every shard went from SEALED to its state along the table."""
     for (shard, generation), row in records.rows.items():
         state, attempt = "sealed", 0
         for event in records.events.get((shard, generation), []):
@@ -55,4 +55,4 @@ def steps(records: Records) -> Iterator[str]:
                 yield f"I8 shard {shard}.{generation}: back from attempt {attempt} to {event.attempt}"
             state, attempt = event.after, event.attempt
         if state != row.state:
-            yield f"I8 shard {shard}.{generation}: stands as {row.state}, its history ends as {state}"
+            yield f"I8 shard {shard}.{generation}: is {row.state}, but its history ends as {state}"
