@@ -174,7 +174,7 @@ def forget_an_intent(root: Path) -> None:
     _ask(root, "DELETE FROM events WHERE event = 'CreateIntended' AND shard = 1")
 
 
-def create_more_than_was_intended(root: Path) -> None:
+def create_more_than_intended(root: Path) -> None:
     def change(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [*entries, _first_create(entries) | {"name": "batches/late", "at": 1e10}]
 
@@ -183,7 +183,7 @@ def create_more_than_was_intended(root: Path) -> None:
 
 def create_again_after_revocation(root: Path) -> None:
     """The first create was considered refused, but had created a job."""
-    create_more_than_was_intended(root)
+    create_more_than_intended(root)
     _ask(
         root,
         "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) SELECT run, shard, "
@@ -263,7 +263,7 @@ def take_an_undefined_step(root: Path) -> None:
     _ask(root, "UPDATE events SET event = 'Revoked' WHERE event = 'FileReady'")
 
 
-def stand_elsewhere(root: Path) -> None:
+def change_the_state(root: Path) -> None:
     _ask(root, "UPDATE jobs SET state = 'landed' WHERE shard = 1")
 
 
@@ -300,7 +300,7 @@ def drop_a_job_from_the_report(root: Path) -> None:
     _retell(root, change)
 
 
-def adopt_what_never_was(root: Path) -> None:
+def adopt_an_unknown_job(root: Path) -> None:
     _ask(root, "UPDATE events SET detail = json_object('job', 'batches/none') WHERE event = 'JobAdopted' AND shard = 1")
 
 
@@ -318,10 +318,10 @@ def adopt_what_never_was(root: Path) -> None:
         (two_adopted, "I2 shard 0.0: adopted"),
         (intend_afterwards, "I4 "),
         (forget_an_intent, "I4 "),
-        (create_more_than_was_intended, "I5 2 jobs were created"),
+        (create_more_than_intended, "I5 2 jobs were created"),
         (create_again_after_revocation, "I5 2 jobs were created"),
-        (create_in_a_second_attempt, "both made for shard 0.0"),
-        (change_a_file_at_the_service, "has not the bytes that were sealed"),
+        (create_in_a_second_attempt, "both created for shard 0.0"),
+        (change_a_file_at_the_service, "differs from the sealed shard"),
         (create_with_other_content, "I6 "),
         (create_without_a_shard, "I6 "),
         (tear_the_output, "ends in the middle of a line"),
@@ -330,14 +330,14 @@ def adopt_what_never_was(root: Path) -> None:
         (change_a_shard, "differs from the sealed shard"),
         (leave_a_draft, "I16 "),
         (take_an_undefined_step, "I8 "),
-        (stand_elsewhere, "its history ends as closed"),
+        (change_the_state, "its history ends as closed"),
         (go_back_an_attempt, "back from attempt 2"),
         (publish_a_quarantined_run, "I13 published"),
         (touch_the_input, "I15 "),
-        (change_the_input, "was not sealed from the lines"),
+        (change_the_input, "was not sealed from the present lines"),
         (create_after_the_end, "I17 "),
         (drop_a_job_from_the_report, "neither adopted nor reported"),
-        (adopt_what_never_was, "adopted, and never created"),
+        (adopt_an_unknown_job, "adopted, but never created"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
