@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from packtrain._manifest.base import Change
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import State
 from packtrain.testing.lives import RUN, life, sealed
@@ -59,7 +60,7 @@ async def measure(path: Path, count: int) -> dict[str, float]:
 
 async def _live_half(manifest: Manifest, count: int) -> int:
     """Bring half of the jobs to where they live at the service, many side by side; returns the records."""
-    jobs = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=count // 2)
+    jobs = await manifest.claim(RUN.id, {State.SEALED}, limit=count // 2)
     pending = iter(jobs)
     done = 0
 
@@ -69,9 +70,9 @@ async def _live_half(manifest: Manifest, count: int) -> int:
             for event in life(job.shard):
                 if job.state is State.SUBMITTED:
                     break
-                job = await manifest.record(job, event)
+                job = await manifest.write(Change(job, event))
                 done += 1
-            await manifest.release(job)
+            await manifest.write(Change(job, release=True))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(TASKS):
@@ -82,7 +83,7 @@ async def _live_half(manifest: Manifest, count: int) -> int:
 async def _calls(manifest: Manifest) -> dict[str, float]:
     return {
         "statistics ms": await _median(lambda: manifest.statistics(RUN.id)),
-        "claim ms": await _median(lambda: manifest.claim(RUN.id, {State.SEALED}, now=0.0)),
+        "claim ms": await _median(lambda: manifest.claim(RUN.id, {State.SEALED})),
         "live ms": await _median(lambda: manifest.rows(RUN.id, {State.SUBMITTED})),
     }
 

@@ -17,6 +17,10 @@ Task = Literal["generate", "embed"]
 #: What a person can decide about a quarantined shard: a job at the service is its own (``adopt``), one more attempt is
 #: made (``retry``), or all its lines fail (``drop``).
 Decision = Literal["adopt", "retry", "drop"]
+#: Why a generation was made of the lines of another: they failed for a passing reason (``retry``), the service refused
+#: the shard for its size (``capacity``), the job expired with answers for some lines only (``expiry``), or one of the
+#: lines spoils the whole job (``bisect``).
+Cause = Literal["retry", "capacity", "expiry", "bisect"]
 
 
 class Request(Struct, frozen=True):
@@ -124,9 +128,12 @@ class Shard(Struct, frozen=True, kw_only=True):
 
     run: str
     index: int
-    #: 0 as cut from the input; one more for what of it is asked again. ``parent`` is the shard that it was part of.
+    #: 0 as cut from the input; 1, 2, 3 in the order in which its descendants were made.
     generation: int = 0
+    #: The generation whose lines are asked again here, why, and the number of generations above; None and 0 as cut.
     parent: int | None = None
+    cause: Cause | None = None
+    depth: int = 0
     bytes: int
     lines: int
     #: In hex; empty for a file that was not cut here, whose digest is taken while it is sent.
@@ -276,12 +283,23 @@ class ShardRow(Struct, frozen=True, kw_only=True):
     run: str
     shard: int
     generation: int = 0
+    #: Those of the shard.
+    parent: int | None = None
+    cause: Cause | None = None
+    depth: int = 0
     state: State = State.SEALED
     #: Attempts begun, each with an input file of its own.
     attempt: int = 0
-    #: Grows with every claim; a write with an older one changes nothing.
+    #: The number of events recorded for it.
+    version: int = 0
+    #: The node that has claimed it; None while it is free.
+    owner: int | None = None
+    #: The fencing token: grows with every claim and takeover; a write with an older one changes nothing.
     fence: int = 0
+    #: Not claimed before this time, by the manifest's clock.
     due: float = 0.0
+    #: How often the database has lost commits; a part of remote names once it is not 0.
+    epoch: int = 0
     file: str | None = None
     file_expires_at: float | None = None
     upload: Upload | None = None
@@ -332,6 +350,42 @@ class Entry(Struct, frozen=True, kw_only=True):
     before: State
     after: State
     detail: str = ""
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """A node that may claim rows until ``until``, by the manifest's clock."""
+
+    node: int
+    until: float
+
+
+class ListPass(Struct, frozen=True, kw_only=True):
+    """One complete reading of the service's list of jobs, by the manifest's clock."""
+
+    began_at: float
+    ended_at: float
+    #: Every page was readable, and the jobs that are known to exist were on it.
+    valid: bool
+    #: When the latest of those known jobs was made, by the service's clock; None without one.
+    control_at: float | None = None
+
+
+class Reservation(Struct, frozen=True, kw_only=True):
+    """A part of a service's quota, held by a row from its create intent on until its job has ended."""
+
+    service: str
+    #: Such as ``jobs``, ``tokens``, ``bytes``.
+    what: str
+    amount: int
+
+
+class Quota(Struct, frozen=True, kw_only=True):
+    """What a service lets us hold of something, and how much of it is reserved."""
+
+    service: str
+    what: str
+    used: int
+    most: int
 
 
 class Statistics(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from packtrain._errors import ApiError, PacktrainError, ProtocolError
 from packtrain._flow.reconciler import Watcher
 from packtrain._flow.run import Changes, ClientContext, RunContext
 from packtrain._io.spool import Spool
+from packtrain._manifest.base import Change
 from packtrain._manifest.memory import open_memory
 from packtrain._model import DuplicateState, FileState, JobPage, JobState, RemoteFile, RemoteJob, State
 from packtrain._options import Options
@@ -135,8 +136,8 @@ async def test_21_after_a_day_of_void_passes_a_person_must_decide() -> None:
     async with open_memory() as manifest:
         await sealed(manifest, 1)
         row = await live(manifest, await claimed(manifest), State.UPLOADED)
-        row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
-        await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer"))
+        row = await manifest.write(Change(row, CreateIntended(tag=OWN.display_name, intent_at=NOW)))
+        await manifest.write(Change(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer")))
         watcher = Watcher(context(manifest, provider, clock))
         while clock.time < NOW + 25 * 3600:
             (row,) = await manifest.rows(RUN.id)
@@ -155,8 +156,8 @@ async def test_24_a_revocation_counts_when_the_file_is_seen_to_be_gone() -> None
     async with open_memory() as manifest:
         await sealed(manifest, 1)
         row = await live(manifest, await claimed(manifest), State.UPLOADED)
-        row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
-        await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer"))
+        row = await manifest.write(Change(row, CreateIntended(tag=OWN.display_name, intent_at=NOW)))
+        await manifest.write(Change(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer")))
         watcher = Watcher(context(manifest, provider, clock))
         while row.state is not State.REVOKED:
             assert clock.time < NOW + 7200
@@ -179,12 +180,12 @@ async def test_33_a_job_that_does_not_end_in_three_days_is_for_a_person_whoever_
     async with open_memory() as manifest:
         await sealed(manifest, 1)
         row = await live(manifest, await claimed(manifest), State.UPLOADED)
-        row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
-        await manifest.record(row, JobAdopted(job=OWN.name, submitted_at=NOW))
+        row = await manifest.write(Change(row, CreateIntended(tag=OWN.display_name, intent_at=NOW)))
+        await manifest.write(Change(row, JobAdopted(job=OWN.name, submitted_at=NOW)))
         assert await state_after(71) is State.SUBMITTED
         assert await state_after(73) is State.QUARANTINED
         (row,) = await manifest.rows(RUN.id)
-        await manifest.record(row, JobKept(submitted_at=clock.now(), reason="kept"))
+        await manifest.write(Change(row, JobKept(submitted_at=clock.now(), reason="kept")))
         assert await state_after(73 + 71) is State.SUBMITTED
         assert await state_after(73 + 73) is State.QUARANTINED
 
@@ -242,7 +243,7 @@ async def test_a_pass_that_hides_one_of_ours_is_void() -> None:
     async with open_memory() as manifest:
         await sealed(manifest, 2)
         row = await live(manifest, await claimed(manifest), State.CREATE_INTENT)
-        await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer"))
+        await manifest.write(Change(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer")))
         await live(manifest, await claimed(manifest), State.SUBMITTED)
         watcher = Watcher(context(manifest, provider, clock))
         while clock.time < NOW + 2 * 3600:
@@ -260,9 +261,9 @@ async def test_22_a_job_found_late_is_no_younger_for_that() -> None:
     async with open_memory() as manifest:
         await sealed(manifest, 1)
         row = await live(manifest, await claimed(manifest), State.UPLOADED)
-        row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
+        row = await manifest.write(Change(row, CreateIntended(tag=OWN.display_name, intent_at=NOW)))
         ctx = context(manifest, provider, clock)
-        row = await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW - 300, reason="no answer"))
+        row = await manifest.write(Change(row, CreateAmbiguous(ambiguous_at=NOW - 300, reason="no answer")))
         await Watcher(ctx).look()
         (row,) = await manifest.rows(RUN.id)
         assert (row.state, row.job) == (State.SUBMITTED, OWN.name)
@@ -273,8 +274,8 @@ async def ambiguous(manifest: Manifest) -> ShardRow:
     """A shard whose create got no answer."""
     await sealed(manifest, 1)
     row = await live(manifest, await claimed(manifest), State.UPLOADED)
-    row = await manifest.record(row, CreateIntended(tag=OWN.display_name, intent_at=NOW))
-    return await manifest.record(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer"))
+    row = await manifest.write(Change(row, CreateIntended(tag=OWN.display_name, intent_at=NOW)))
+    return await manifest.write(Change(row, CreateAmbiguous(ambiguous_at=NOW, reason="no answer")))
 
 
 @pytest.mark.parametrize(("requests", "state"), [(LINES, State.SUBMITTED), (LINES + 1, State.QUARANTINED)])

@@ -9,6 +9,7 @@ import pytest
 
 import packtrain
 from packtrain import Decision, IncompleteRun, InputError, ManifestError, Options, Service, State
+from packtrain._manifest.base import Change
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import DuplicateState
 from packtrain._rules.lifecycle import Quarantined
@@ -125,7 +126,7 @@ async def test_adopt_goes_on_with_the_job_that_the_shard_had(place: Place) -> No
     await decide(place, "adopt", job)
     async with open_sqlite(place.state / "manifest.db") as manifest:
         (row,) = await manifest.rows("main")
-        await manifest.record(row, Quarantined(reason="it is too old"))
+        await manifest.write(Change(row, Quarantined(reason="it is too old")))
     assert (await decide(place, "adopt", job)).job == job
     summary = await run(place, POLICY)
     assert (summary.answered, summary.jobs_created, summary.duplicates_healed) == (3, 1, 0)

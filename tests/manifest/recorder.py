@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from packtrain._errors import PacktrainError
+from packtrain._manifest.base import Change
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import Cursor
 from packtrain.testing.lives import RUN, claimed, life, shard
@@ -32,9 +33,9 @@ async def drive(manifest: Manifest, first: int) -> None:
         print(index, "seal", flush=True)
         row = await claimed(manifest)
         for event in life(row.shard):
-            row = await manifest.record(row, event)
+            row = await manifest.write(Change(row, event))
             print(row.shard, type(event).__name__, flush=True)
-        await manifest.release(row)
+        await manifest.write(Change(row, release=True))
         index += TASKS
 
 

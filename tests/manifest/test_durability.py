@@ -14,8 +14,9 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from packtrain._errors import IncompleteRun, ManifestError
+from packtrain._errors import DiskFull, ManifestDamaged, ManifestError, NewerSchema
 from packtrain._manifest import database
+from packtrain._manifest.base import Change
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import Cursor, ShardRow, State
 from packtrain._rules import lifecycle
@@ -76,11 +77,11 @@ async def test_kill_keeps_what_was_acknowledged(path: Path, acks: int) -> None:
 
 @pytest.mark.parametrize("limit", [200_000, 600_000])
 async def test_full_disk_ends_the_handle(path: Path, limit: int) -> None:
-    """When the disk takes no more, callers get the error; what was acknowledged is there afterwards."""
+    """When the disk takes no more, callers get the reason; what was acknowledged is there afterwards."""
     async with await recorder(path, str(limit)) as process:
         printed = await lines(process, sys.maxsize)
     assert printed[-1].startswith("error")
-    assert "disk" in printed[-1]
+    assert "full disk" in printed[-1]
     await check_acknowledged(path, printed)
     async with open_sqlite(path) as manifest:
         index = max(row.shard for row in await manifest.rows(RUN.id)) + 1
@@ -97,7 +98,7 @@ async def test_failed_commit_fails_everybody(path: Path) -> None:
     refused: list[str] = []
 
     async def expect_refusal() -> None:
-        with pytest.raises(IncompleteRun, match="disk") as caught:
+        with pytest.raises(DiskFull, match="the disk is full") as caught:
             await manifest.publish(RUN.id, "ab")
         refused.append(str(caught.value))
 
@@ -106,7 +107,7 @@ async def test_failed_commit_fails_everybody(path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(expect_refusal)
-            with pytest.raises(IncompleteRun, match="the disk is full"):
+            with pytest.raises(DiskFull, match="the disk is full"):
                 await manifest._run(full)  # type: ignore[attr-defined]  # no verb can be made to fail like this
         await expect_refusal()
     assert len(refused) == 6
@@ -118,18 +119,18 @@ async def test_failing_operation_goes_alone(path: Path) -> None:
     """In one group, an operation that is refused does not take its neighbours along."""
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 20)
-        rows = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=20)
+        rows = await manifest.claim(RUN.id, {State.SEALED}, limit=20)
         refused: list[int] = []
 
         async def record(index: int) -> None:
             taken = index if index % 2 else 0
             event = lifecycle.CreateIntended(tag="x", intent_at=1.0) if index == 4 else life(taken)[0]
             try:
-                await manifest.record(rows[index], event)
+                await manifest.write(Change(rows[index], event))
             except ManifestError:
                 refused.append(index)
 
-        await manifest.record(rows[0], life(0)[0])
+        await manifest.write(Change(rows[0], life(0)[0]))
         async with anyio.create_task_group() as tasks:
             for index in range(1, 20):
                 tasks.start_soon(record, index)
@@ -145,10 +146,10 @@ async def test_cancelled_callers_leave_no_doubt(path: Path) -> None:
 
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 50)
-        rows = await manifest.claim(RUN.id, {State.SEALED}, now=0.0, limit=50)
+        rows = await manifest.claim(RUN.id, {State.SEALED}, limit=50)
 
         async def record(row: ShardRow) -> None:
-            await manifest.record(row, life(row.shard)[0])
+            await manifest.write(Change(row, life(row.shard)[0]))
             known.add(row.shard)
 
         async def cancel(scope: anyio.CancelScope) -> None:
@@ -227,7 +228,7 @@ async def test_damaged_file_is_refused(path: Path, how: str) -> None:
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 200)
     broken = damage(path, how)
-    with pytest.raises(ManifestError, match="damaged"):
+    with pytest.raises(ManifestDamaged):
         async with open_sqlite(path):
             pass
     assert await anyio.Path(path).read_bytes() == broken
@@ -239,7 +240,7 @@ async def test_lost_file_beside_its_log_is_refused(path: Path) -> None:
         await lines(process, 5)
         process.kill()
     await anyio.Path(path).unlink()
-    with pytest.raises(ManifestError, match="damaged"):
+    with pytest.raises(ManifestDamaged):
         async with open_sqlite(path):
             pass
 
@@ -262,7 +263,7 @@ async def test_newer_schema_is_refused(path: Path) -> None:
         pass
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(ManifestError, match=r"newer packtrain \(schema 99"):
+    with pytest.raises(NewerSchema, match=r"newer packtrain \(schema 99"):
         async with open_sqlite(path):
             pass
 
@@ -308,6 +309,6 @@ async def test_settings(path: Path) -> None:
 
 def test_schema_knows_every_state() -> None:
     """The CHECK on states lists exactly those of the model."""
-    script = Path(database.__file__).with_name("sql") / "0006_words.sql"
+    script = Path(database.__file__).with_name("sql") / "migrations" / "0006_words.sql"
     text = script.read_text("utf-8").partition("state IN (")[2].partition(")")[0]
     assert {word.strip(" '\n") for word in text.split(",")} == {state.value for state in State}

@@ -12,6 +12,7 @@ import pytest
 
 from packtrain._errors import ManifestError
 from packtrain._manifest import identity
+from packtrain._manifest.base import Change
 from packtrain._manifest.database import open_database
 from packtrain._manifest.guard import take_over
 from packtrain._manifest.sqlite import open_sqlite
@@ -48,7 +49,9 @@ def send(path: Path) -> None:
 
     async def work() -> None:
         async with open_sqlite(path) as manifest:
-            await manifest.record(await claimed(manifest, State.UPLOADED), CreateIntended(tag="tag", intent_at=1.0))
+            await manifest.write(
+                Change(await claimed(manifest, State.UPLOADED), CreateIntended(tag="tag", intent_at=1.0))
+            )
 
     anyio.run(work)
 
@@ -77,7 +80,7 @@ def copied(path: Path, to: Path) -> Path:
 
 
 def refused(path: Path, why: str) -> None:
-    """And nothing is changed by it."""
+    """Nothing is changed by it."""
     before = {file: file.read_bytes() for file in path.parent.iterdir() if file.name != "lock"}
     with pytest.raises(ManifestError, match=why):
         start(path)
@@ -138,7 +141,9 @@ def test_log_that_was_cut_is_refused(path: Path, part: float) -> None:
 
     async def work() -> tuple[bytes, bytes]:
         async with open_sqlite(path) as manifest:
-            await manifest.record(await claimed(manifest, State.UPLOADED), CreateIntended(tag="tag", intent_at=1.0))
+            await manifest.write(
+                Change(await claimed(manifest, State.UPLOADED), CreateIntended(tag="tag", intent_at=1.0))
+            )
             return await anyio.Path(path).read_bytes(), await anyio.Path(log).read_bytes()
 
     whole, written = anyio.run(work)
@@ -155,7 +160,7 @@ def test_missing_witness_is_refused(path: Path, content: bytes | None) -> None:
     witness_of(path).unlink()
     if content is not None:
         witness_of(path).write_bytes(content)
-    refused(path, "its witness, the file beside it, is gone or damaged")
+    refused(path, "its witness file is gone or damaged")
 
 
 def test_witness_of_another_manifest_is_refused(path: Path) -> None:
@@ -186,10 +191,10 @@ def test_first_start_that_was_cut_short_goes_on(path: Path) -> None:
 
 
 def test_lost_manifest_is_no_new_run(path: Path) -> None:
-    """Refused; nothing is made in its place."""
+    """Refused, with what it takes to recover; nothing is made in its place."""
     lived(path, State.SUBMITTED)
     path.unlink()
-    refused(path, "is gone")
+    refused(path, "is gone, and with it")
     assert [token.run for token in read_tokens(path)] == [RUN.token]
     tokens_of(path).unlink()
     start(path)

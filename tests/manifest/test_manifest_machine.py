@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from packtrain._errors import ManifestError
+from packtrain._manifest.base import Change
 from packtrain._manifest.memory import Storage, open_memory
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import Cursor, Entry, ShardRow, State
@@ -53,9 +54,9 @@ class Machine(RuleBasedStateMachine):
         self.portal = self.stack.enter_context(start_blocking_portal())
         self.open = type(self).storage(self.stack)
         self.handle = ExitStack()
+        self.now = 0.0
         self.manifest = self._opened()
         self.portal.call(self.manifest.open_run, RUN)
-        self.now = 0.0
         self.names = count()
         #: The account: rows, who is claimed, rows that were overtaken, and every event.
         self.rows: dict[int, ShardRow] = {}
@@ -64,7 +65,7 @@ class Machine(RuleBasedStateMachine):
         self.told: list[tuple[int, str, State, State]] = []
 
     def _opened(self) -> Manifest:
-        return self.handle.enter_context(self.portal.wrap_async_context_manager(self.open()))
+        return self.handle.enter_context(self.portal.wrap_async_context_manager(self.open(clock=lambda: self.now)))
 
     def teardown(self) -> None:
         self.handle.close()
@@ -72,8 +73,8 @@ class Machine(RuleBasedStateMachine):
 
     def _write(self, row: ShardRow, event: Event) -> None:
         self.overtaken.append(self.rows[row.shard])
-        self.rows[row.shard] = self.portal.call(self.manifest.record, row, event)
-        assert self.rows[row.shard] == advance(row, event)
+        self.rows[row.shard] = self.portal.call(self.manifest.write, Change(row, event))
+        assert self.rows[row.shard] == msgspec.structs.replace(advance(row, event), version=row.version + 1)
         self.told.append((row.shard, type(event).__name__, row.state, self.rows[row.shard].state))
 
     def _event(self, kind: type[Event], row: ShardRow) -> Event:
@@ -108,8 +109,8 @@ class Machine(RuleBasedStateMachine):
             for row in self.rows.values()
             if row.state in states and row.shard not in self.claimed and row.due <= self.now
         ]
-        expected = [msgspec.structs.replace(row, fence=row.fence + 1) for row in due[:limit]]
-        got = self.portal.call(partial(self.manifest.claim, RUN.id, states, now=self.now, limit=limit))
+        expected = [msgspec.structs.replace(row, owner=0, fence=row.fence + 1) for row in due[:limit]]
+        got = self.portal.call(partial(self.manifest.claim, RUN.id, states, limit=limit))
         assert got == expected
         for row in got:
             self.overtaken.append(self.rows[row.shard])
@@ -136,7 +137,7 @@ class Machine(RuleBasedStateMachine):
         row = data.draw(st.sampled_from(sorted(self.rows.values(), key=lambda row: row.shard)), "job")
         if row.state not in TABLE[kind][0]:
             with pytest.raises(ManifestError, match="cannot follow"):
-                self.portal.call(self.manifest.record, row, self._event(kind, row))
+                self.portal.call(self.manifest.write, Change(row, self._event(kind, row)))
 
     @precondition(lambda self: self.overtaken)
     @rule(data=st.data())
@@ -149,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         kinds = [kind for kind in KINDS if row.state in TABLE[kind][0]]
         if kinds and (row.state, row.attempt, row.fence) != (now.state, now.attempt, now.fence):
             with pytest.raises(ManifestError, match="nothing was written"):
-                self.portal.call(self.manifest.record, row, self._event(data.draw(st.sampled_from(kinds)), row))
+                self.portal.call(self.manifest.write, Change(row, self._event(data.draw(st.sampled_from(kinds)), row)))
 
     @precondition(lambda self: len(self.rows) > 1)
     @rule(data=st.data())
@@ -160,17 +161,16 @@ class Machine(RuleBasedStateMachine):
         if adopted and takers:
             event = lifecycle.JobAdopted(job=data.draw(st.sampled_from(adopted)), submitted_at=self.now)
             with pytest.raises(ManifestError, match="another shard"):
-                self.portal.call(self.manifest.record, takers[0], event)
+                self.portal.call(self.manifest.write, Change(takers[0], event))
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), wait=st.sampled_from([None, 5.0, 100.0]))
     def release(self, data: st.DataObject, wait: float | None) -> None:
         index = data.draw(st.sampled_from(sorted(self.claimed)), "shard")
-        due = None if wait is None else self.now + wait
-        self.portal.call(partial(self.manifest.release, self.rows[index], due=due))
+        change = Change(self.rows[index], release=True, wait=wait)
+        self.rows[index] = self.portal.call(self.manifest.write, change)
+        assert self.rows[index] == change.applied(self.now)
         self.claimed.remove(index)
-        if due is not None:
-            self.rows[index] = msgspec.structs.replace(self.rows[index], due=due)
 
     # What happens to it
 
@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
     def restart(self) -> None:
         """All that was written is there, and nobody holds a claim."""
         self.handle.close()
-        self.claimed.clear()
+        self._free()
         self.manifest = self._opened()
 
     @rule()
@@ -193,7 +193,14 @@ class Machine(RuleBasedStateMachine):
                 pass
         else:
             self.manifest = self._opened()
-            self.claimed.clear()
+            self._free()
+
+    def _free(self) -> None:
+        """The next handle takes over what this one held."""
+        for index in self.claimed:
+            self.overtaken.append(self.rows[index])
+            self.rows[index] = msgspec.structs.replace(self.rows[index], owner=None, fence=self.rows[index].fence + 1)
+        self.claimed.clear()
 
     # What is always true
 

@@ -88,11 +88,11 @@ class Lanes:
             self._failures = 0
         except PacktrainError as error:
             due = self._ctx.clock.now() + self._setback(error)
-        await self._ctx.manifest.release(row, due=due)
+        await self._ctx.release(row, due)
         self._ctx.changes.notify()
 
     async def _claim(self, states: set[State] | frozenset[State]) -> list[ShardRow]:
-        return await self._ctx.manifest.claim(self._ctx.run.id, states, now=self._ctx.clock.now(), limit=1)
+        return await self._ctx.manifest.claim(self._ctx.run.id, states, limit=1)
 
     def _until_due(self, states: frozenset[State]) -> float:
         """Seconds until a job of these states is due; whatever changes before wakes the lane."""

@@ -142,7 +142,8 @@ class Simulation:
     # Processes
 
     def _start(self) -> None:
-        process = Process(VirtualManifest(self.ledger, RUN, self._maybe_crash))
+        clock = VirtualClock(self._time, self._random)
+        process = Process(VirtualManifest(self.ledger, RUN, clock, self._maybe_crash))
         self._processes.append(process)
         self.lives += 1
         provider = VirtualRemote(self.service, self._time, self._random, self.schedule.weather, self._later)
@@ -154,7 +155,7 @@ class Simulation:
             # Both have the verbs that create and reconcile use, and no others.
             manifest=cast("Manifest", process.manifest),
             provider=self._wrap(cast("Provider", provider)),
-            clock=VirtualClock(self._time, self._random),
+            clock=clock,
             changes=Quiet(lambda: self._wake(process)),
         ).context(RUN)
         lanes = Lanes(context, self.ledger, self.service)

@@ -18,8 +18,10 @@ from packtrain._rules.lifecycle import SETTLED, Event, JobAdopted, advance
 from packtrain._rules.retry import is_due
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator
     from random import Random
+
+    from packtrain._manifest.base import Change
 
 #: When every schedule begins.
 START = 1e9
@@ -102,7 +104,8 @@ class VirtualManifest:
 
     instance = "0123abcd"
 
-    def __init__(self, ledger: Ledger, run: Run, crash: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, run: Run, clock: VirtualClock, crash: Callable[[], None]) -> None:
+        self._clock = clock
         self._ledger = ledger
         self._run = run
         self._crash = crash
@@ -114,8 +117,8 @@ class VirtualManifest:
     async def rows(self, _: str, states: Collection[State] | None = None) -> list[ShardRow]:
         return [row for row in self._ledger.rows.values() if states is None or row.state in states]
 
-    async def claim(self, _: str, states: Collection[State], *, now: float, limit: int = 1) -> list[ShardRow]:
-        ledger = self._ledger
+    async def claim(self, _: str, states: Collection[State], *, limit: int = 1) -> list[ShardRow]:
+        ledger, now = self._ledger, self._clock.now()
         free = [key for key, row in ledger.rows.items() if row.state in states and key not in ledger.claimed]
         due = [key for key in free if is_due(ledger.rows[key].due, now)][:limit]
         for key in due:
@@ -128,16 +131,15 @@ class VirtualManifest:
         claimed = self._ledger.claimed
         self._ledger.claimed = {key: holder for key, holder in claimed.items() if holder is not self}
 
-    async def record(
-        self,
-        row: ShardRow,
-        event: Event,
-        child: Shard | None = None,
-        *_: Event,
-        duplicate_jobs: Sequence[DuplicateJob] = (),
-    ) -> ShardRow:
-        assert child is None, "next generations are made of results, which are taken as done"
-        assert not duplicate_jobs, "no person decides here"
+    async def write(self, change: Change) -> ShardRow:
+        assert not change.children, "next generations are made of results, which are taken as done"
+        assert not change.duplicate_jobs, "no person decides here"
+        row = change.row
+        if change.event is None:
+            return self._release(change)
+        change = change.stamped(self._clock.now())
+        event = change.event
+        assert event is not None
         self._crash()
         await pause(0.01)
         after = advance(row, event)
@@ -158,13 +160,15 @@ class VirtualManifest:
     async def duplicate_jobs(self, _: str) -> list[DuplicateJob]:
         return list(self._ledger.duplicate_jobs.values())
 
-    async def release(self, row: ShardRow, *, due: float | None = None) -> None:
-        stored = self._ledger.rows[_key(row)]
+    def _release(self, change: Change) -> ShardRow:
+        row, stored = change.row, self._ledger.rows[_key(change.row)]
         if stored.fence != row.fence:
             raise ManifestError(f"shard {row.shard}: the claim was lost")
         self._ledger.claimed.pop(_key(row), None)
-        if due is not None:
-            self._ledger.rows[_key(row)] = msgspec.structs.replace(stored, due=due)
+        if change.wait is not None:
+            stored = msgspec.structs.replace(stored, due=self._clock.now() + change.wait)
+            self._ledger.rows[_key(row)] = stored
+        return stored
 
     async def statistics(self, run: str) -> Statistics:
         states = [row.state for row in self._ledger.rows.values()]

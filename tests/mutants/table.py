@@ -435,15 +435,15 @@ MUTANTS = (
     Mutant(
         "a create goes out before its witness is written",
         "_manifest/sqlite.py",
-        "if isinstance(event, CreateIntended):",
+        "if isinstance(change.event, CreateIntended):",
         "if number < 0:",
         ("tests/manifest/test_identity.py",),
     ),
     Mutant(
-        "the row of a job is changed by whoever comes",
-        "_manifest/queries.py",
-        "\n    AND state = :before AND attempt = :attempt_before AND fence = :fence\n",
-        "\n",
+        "the row of a shard is changed without its guard",
+        "_manifest/sql/queries.sql",
+        "\n    AND state = :before AND attempt = :attempt_before AND fence = :fence",
+        "\n    AND true",
         ("tests/manifest/test_sqlite.py",),
     ),
     Mutant(
@@ -457,7 +457,7 @@ MUTANTS = (
     Mutant(
         "the address of an upload session outlives the upload",
         "_manifest/queries.py",
-        "        connection.execute(DROP_SESSION, key(row))\n",
+        '        connection.execute(_SQL["drop_session"], key(row))\n',
         "        pass\n",
         ("tests/manifest/test_durability.py",),
     ),

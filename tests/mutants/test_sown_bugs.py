@@ -12,8 +12,10 @@ from tests.mutants.table import MUTANTS, Mutant
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_bug_has_one_place_and_tests_to_catch_it(mutant: Mutant) -> None:
-    """Its text stands once, what comes instead is Python, and each test is there."""
-    ast.parse(mutated(mutant, place_of(mutant).read_text()))
+    """Its text is there once, what replaces it is Python or SQL, and each test is there."""
+    text = mutated(mutant, place_of(mutant).read_text())
+    if mutant.file.endswith(".py"):
+        ast.parse(text)
     for test in mutant.tests:
         file, _, function = test.partition("::")
         text = (ROOT / file).read_text()

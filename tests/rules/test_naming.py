@@ -49,13 +49,21 @@ def test_the_prefix_of_one_shard_is_not_that_of_another() -> None:
     assert naming.shard_prefix(TOKEN, 1, 0).startswith(naming.run_prefix(TOKEN))
 
 
-@given(st.integers(0, 10**6), st.integers(0, 9), st.integers(1, 9))
+@given(st.integers(0, 10**18 - 1), st.integers(0, 9), st.integers(1, 9))
 def test_a_tag_says_again_what_it_was_made_of(index: int, generation: int, attempt: int) -> None:
     """So that a job found at the service is known for what it is."""
     made = shard(index, generation)
     assert naming.read_tag(TOKEN, naming.job_tag(TOKEN, made, attempt)) == naming.Tag(
         index, generation, attempt, made.sha256[:16], made.lines
     )
+
+
+def test_a_tag_takes_18_digits_for_the_shard_and_no_more() -> None:
+    """Cut times a million plus the place in the cut; the longest file tag stays under 128 characters."""
+    last = shard(10**18 - 1, 10**3)
+    assert naming.read_tag(TOKEN, naming.job_tag(TOKEN, last, 8)) is not None
+    assert len(naming.file_tag(naming.job_tag(TOKEN, last, 10**3), "0123abcd")) < 128
+    assert naming.read_tag(TOKEN, naming.job_tag(TOKEN, shard(10**18), 1)) is None
 
 
 def test_other_names_are_no_tags() -> None:

@@ -14,7 +14,7 @@ from .._io.result_file import PartialDownload
 from .._io.retry import persist
 from .._io.spool import digest_of, land
 from .._model import ShardRow, State, Tally
-from .._rules.generations import absence, asks_again
+from .._rules.generations import Tree, absence, asks_again
 from .._rules.lifecycle import Closed, Landed, Quarantined
 from .._rules.submission import missing_results
 from .publisher import publish_part
@@ -117,22 +117,24 @@ def downloads(ctx: RunContext, row: ShardRow) -> list[tuple[str, Path]]:
 
 
 class Landing:
-    """The results of one generation on their way into durable files; ``parent`` is the generation before.
+    """The results of one generation on their way into durable files; ``tree`` is that of its shard.
 
     ``following`` is the tag of a job that the service has of the generation after it, though the manifest forgot it.
     """
 
     def __init__(
-        self, ctx: RunContext, row: ShardRow, shard: Shard, first: int, parent: ShardRow | None, following: Tag | None
+        self, ctx: RunContext, row: ShardRow, shard: Shard, first: int, tree: Tree, following: Tag | None
     ) -> None:
+        parent = tree.continued(row)
         self.downloads = downloads(ctx, row)
         self._ctx = ctx
         self._job = row
         self._shard = shard
         self._kept = ctx.files.kept(row)
-        self._child = ctx.files.shard(row.shard, row.generation + 1)
+        self._generation = tree.next_generation(row.shard)
+        self._child = ctx.files.shard(row.shard, self._generation)
         self._following = following
-        self._again = following is not None or asks_again(row, parent, ctx.options.retries)
+        self._again = following is not None or asks_again(row, tree.above(row), ctx.options.retries)
         self._asked = Asked(
             requests=ctx.files.shard(row.shard, row.generation),
             lines=shard.lines,
@@ -185,7 +187,7 @@ class Landing:
 
     def _seal_child(self, picked: Picked) -> Shard:
         digest = land([draft(self._child)], [self._child], what="shard")
-        return picked.shard(self._job, self._child.stat().st_size, digest)
+        return picked.shard(self._job, self._generation, self._child.stat().st_size, digest)
 
 
 async def collect(ctx: RunContext, row: ShardRow, output: Output | None = None) -> ShardRow:
@@ -232,19 +234,18 @@ async def _missed(ctx: RunContext, row: ShardRow, error: ApiError) -> ShardRow:
 
 async def _landing(ctx: RunContext, row: ShardRow) -> Landing:
     shard, following = await ctx.manifest.shard(row), await next_generation(ctx, row)
-    if not row.generation:
-        return Landing(ctx, row, shard, shard.first, None, following)
-    lineage = {other.generation: other for other in await ctx.manifest.rows(row.run) if other.shard == row.shard}
-    first = (await ctx.manifest.shard(lineage[0])).first
-    return Landing(ctx, row, shard, first, lineage[row.generation - 1], following)
+    tree = Tree(await ctx.manifest.rows(row.run, shard=row.shard) if row.generation else [row])
+    origin = row
+    while (before := tree.continued(origin)) is not None:
+        origin = before
+    return Landing(ctx, row, shard, (await ctx.manifest.shard(origin)).first, tree, following)
 
 
 async def _close(ctx: RunContext, row: ShardRow) -> ShardRow:
     """What is no longer needed goes, after the row that says so."""
     parts = dict.fromkeys([ctx.files.part(row), *(part for _, part in downloads(ctx, row))])
     useless = [*(("part", part) for part in parts), ("shard", ctx.files.shard(row.shard, row.generation))]
-    if row.generation:
-        parent = msgspec.structs.replace(row, generation=row.generation - 1)
+    if row.generation and (parent := Tree(await ctx.manifest.rows(row.run, shard=row.shard)).continued(row)):
         useless += [("results", path) for path in ctx.files.kept(parent).all]
     for what, path in useless:
         await anyio.to_thread.run_sync(remove, what, path)

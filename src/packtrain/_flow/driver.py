@@ -140,7 +140,7 @@ class Driver:
         finally:
             lane.busy -= 1
             with anyio.CancelScope(shield=True):
-                await self._ctx.manifest.release(row, due=due)
+                await self._ctx.release(row, due)
             self._ctx.changes.notify()
 
     async def _watch(self) -> None:
@@ -208,7 +208,7 @@ class Driver:
     async def _claim(self, states: set[State] | frozenset[State], limit: int) -> list[ShardRow]:
         if limit <= 0:
             return []
-        return await self._ctx.manifest.claim(self._ctx.run.id, states, now=self._ctx.clock.now(), limit=limit)
+        return await self._ctx.manifest.claim(self._ctx.run.id, states, limit=limit)
 
     async def _statistics(self) -> Statistics:
         return await self._ctx.manifest.statistics(self._ctx.run.id)

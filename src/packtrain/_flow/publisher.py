@@ -17,9 +17,10 @@ from .._io.disk import disk_errors, draft, make_directory, remove
 from .._io.generation_files import pick
 from .._io.inputs import named_files
 from .._io.spool import land, publish_file, restore, touch
+from .._manifest.base import Child, Manifest
 from .._model import State, Tally
 from .._rules.completion import settled
-from .._rules.generations import latest, reopened
+from .._rules.generations import Tree, latest, reopened
 from .._rules.submission import candidate, plight
 from .._snapshots import Summary
 from .._validation import check_out, counted
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from .._io.inputs import Inputs
     from .._io.spool import RunSpool
-    from .._manifest.base import Manifest
     from .._model import Run, Shard, ShardRow, Statistics
     from .run import RunContext
 
@@ -248,8 +248,9 @@ async def reopen(ctx: RunContext, output: Output, *, everything: bool) -> bool:
     Until the one transaction at its end the run stays published, and all of it can be done again. Raises
     ManifestError when the output is no longer what was published.
     """
-    rows = latest(await ctx.manifest.rows(ctx.run.id))
-    children = [await anyio.to_thread.run_sync(partial(_child, ctx, row, everything=everything)) for row in rows]
+    tree = Tree(await ctx.manifest.rows(ctx.run.id))
+    rows = tree.holders()
+    children = [await anyio.to_thread.run_sync(partial(_child, ctx, tree, row, everything=everything)) for row in rows]
     if not any(children):
         return False
     offset = 0
@@ -258,7 +259,7 @@ async def reopen(ctx: RunContext, output: Output, *, everything: bool) -> bool:
             source, start = (output.part(row), 0) if output.parts else (output.path, offset)
             await anyio.to_thread.run_sync(_restore, ctx, row, source, start)
         offset += row.tally.bytes if row.tally else 0
-    entering = [(child, await suspect(ctx, child)) for child in children if child is not None]
+    entering = [Child(child, tuple(await suspect(ctx, child))) for child in children if child is not None]
     await ctx.manifest.reopen(ctx.run.id, entering)
     ctx.changes.notify()
     if output.parts:
@@ -266,11 +267,12 @@ async def reopen(ctx: RunContext, output: Output, *, everything: bool) -> bool:
     return True
 
 
-def _child(ctx: RunContext, row: ShardRow, *, everything: bool) -> Shard | None:
-    """Blocking. The next generation of a shard, durable; None when nothing of it is to be asked again."""
-    if row.tally is None or not row.tally.failed:
+def _child(ctx: RunContext, tree: Tree, row: ShardRow, *, everything: bool) -> Shard | None:
+    """Blocking. The child of a generation without one, durable; None when nothing of it is to be asked again."""
+    if row.tally is None or not row.tally.failed or tree.children(row):
         return None
-    path, kept = ctx.files.shard(row.shard, row.generation + 1), ctx.files.kept(row)
+    generation = tree.next_generation(row.shard)
+    path, kept = ctx.files.shard(row.shard, generation), ctx.files.kept(row)
     for needed in (kept.failed, kept.requests):
         ctx.files.require(needed)
     picked = pick(kept, draft(path), everything=everything, shape=ctx.provider.capabilities.lines)
@@ -278,7 +280,7 @@ def _child(ctx: RunContext, row: ShardRow, *, everything: bool) -> Shard | None:
         remove("shard", draft(path))
         return None
     digest = land([draft(path)], [path], what="shard")
-    return picked.shard(row, path.stat().st_size, digest)
+    return picked.shard(row, generation, path.stat().st_size, digest)
 
 
 def _restore(ctx: RunContext, row: ShardRow, source: Path, offset: int) -> None:

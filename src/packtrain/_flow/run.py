@@ -17,11 +17,12 @@ import msgspec
 
 from .._errors import InputError, InputUnfinished, OutputUnknown, UnknownRun
 from .._io.inputs import compare_inputs as compare_named
+from .._manifest.base import Change, Child
 from .._model import Limits, Run, Task
 from .._options import Policy
 from .._providers.service import GEMINI_LIMITS, Local, Service
 from .._rules import naming
-from .._rules.lifecycle import detail
+from .._rules.lifecycle import CreateDeferred, JobNeverStarted, detail
 from .._rules.submission import Sightings
 from .._validation import check_model
 from .remote_names import translated
@@ -186,14 +187,30 @@ class RunContext(ClientContext):
         *events: Event,
         duplicate_jobs: Sequence[DuplicateJob] = (),
     ) -> ShardRow:
-        """Record the event, log it, and wake whoever waits for changes. The only way into the manifest from here."""
-        after = await self.manifest.record(row, event, child, *events, duplicate_jobs=duplicate_jobs)
-        name = type(event).__name__
+        """Record the event, log it, and notify waiters. Everything that happens to a row is written here.
+
+        ``events`` have happened to ``child`` already. A ``due`` of the event is kept as a wait from now on, because the
+        manifest goes by its own clock.
+        """
+        due = event.due if isinstance(event, CreateDeferred | JobNeverStarted) else None
+        change = Change(
+            row,
+            event,
+            children=() if child is None else (Child(child, events),),
+            duplicate_jobs=tuple(duplicate_jobs),
+            wait=None if due is None else max(0.0, due - self.clock.now()),
+        )
+        after, name = await self.manifest.write(change), change.name
         log.info(
             "shard %d: %s -> %s %s", row.shard, name, after.state, detail(event), extra={"action": name, "run": row.run}
         )
         self.changes.notify()
         return after
+
+    async def release(self, row: ShardRow, due: float | None = None) -> None:
+        """Give a claimed row back, as any of its versions since the claim; not to be claimed before ``due``."""
+        wait = None if due is None or due <= self.clock.now() else due - self.clock.now()
+        await self.manifest.write(Change(row, release=True, wait=wait))
 
 
 #: The run of a state directory that holds but one.

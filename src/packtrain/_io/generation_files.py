@@ -57,13 +57,15 @@ class Picked(Struct, frozen=True):
     first: int
     last: int
 
-    def shard(self, row: ShardRow, size: int, sha256: str) -> Shard:
-        """As the shard that follows this generation, in a file of so many bytes."""
+    def shard(self, row: ShardRow, generation: int, size: int, sha256: str) -> Shard:
+        """As the only child of this generation, with this number, in a file of so many bytes."""
         return Shard(
             run=row.run,
             index=row.shard,
-            generation=row.generation + 1,
-            parent=row.shard,
+            generation=generation,
+            parent=row.generation,
+            cause="retry",
+            depth=row.depth + 1,
             bytes=size,
             lines=self.lines,
             sha256=sha256,

@@ -1,4 +1,4 @@
-"""One driver at a time: a state directory is held by an flock, which the kernel frees when its holder dies."""
+"""Lock of a state directory: an flock, which the kernel frees when the process ends."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOUNTS = Path("/proc/self/mountinfo")
-#: On these, locks and syncs do not promise what SQLite needs; those of FUSE are told by their prefix.
+#: On these, locks and syncs do not promise what SQLite needs; those of FUSE are known by their prefix.
 NETWORK = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
     | {"orangefs", "smb3", "smbfs"}
 )
-#: Whoever asks for the holder takes the lock for an instant, which is no reason to refuse a driver.
+#: A process that asks for the holder takes the lock for an instant, which is no reason to refuse a driver.
 TRIES, PAUSE = 20, 0.01
 
 
 class Holder(Struct, frozen=True, kw_only=True):
-    """Who holds a state directory; written into its lock file for the message to everybody else."""
+    """The process that holds a state directory; written into its lock file for the messages of others."""
 
     pid: int
     host: str
@@ -44,11 +44,11 @@ class Holder(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def hold(directory: Path, *, mounts: Path = MOUNTS) -> Iterator[None]:
-    """Hold the state directory, made with mode 0700 if it is missing, until the block ends.
+    """Hold the state directory, created with mode 0700 if it is missing, until the block ends.
 
     Blocks on nothing but the disk. Raises InUse at once if another process, or another handle of this one, holds it,
-    and UnsafeDirectory for a directory that is not safe: a symlink, of another user, open to writes of others, or on a
-    network file system.
+    and UnsafeDirectory for a symlink, a directory of another user, open to writes of others, or on a network file
+    system.
     """
     try:
         make_directory("state", directory, 0o700)
@@ -64,7 +64,7 @@ def hold(directory: Path, *, mounts: Path = MOUNTS) -> Iterator[None]:
 
 
 def holder(directory: Path) -> str | None:
-    """Who holds the state directory, in words; None when nobody does. Blocks on nothing but the disk."""
+    """The process that holds the state directory, in words; None for none. Blocks on nothing but the disk."""
     try:
         lock = os.open(directory / "lock", os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def file_system(device: int, mountinfo: str) -> str | None:
 def _inspect(directory: Path, mounts: Path) -> None:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise UnsafeDirectory(f"{directory}: the state directory must be a directory, and not a link", path=directory)
+        raise UnsafeDirectory(f"{directory}: the state directory is a link, or no directory", path=directory)
     if found.st_uid != os.geteuid():
         raise UnsafeDirectory(f"{directory}: belongs to another user", path=directory)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -102,7 +102,7 @@ def _inspect(directory: Path, mounts: Path) -> None:
     kind = file_system(found.st_dev, mounts.read_text("utf-8", "replace")) if mounts.exists() else None
     if kind is not None and (kind in NETWORK or kind == "fuse" or kind.startswith("fuse.")):
         raise UnsafeDirectory(
-            f"{directory}: lies on a network file system ({kind}), where a manifest is not safe", path=directory
+            f"{directory}: is on a network file system ({kind}), where a manifest is not safe", path=directory
         )
 
 

@@ -1,4 +1,4 @@
-"""Rows to nouns and back. Columns have the names of the fields; small nested values are JSON in one column."""
+"""Conversion between rows and structs. Columns have the names of the fields; nested values are JSON in one column."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Value = str | bytes | int | float | None
 
 #: Made once: a decoder made for every row would take most of the time.
 CURSOR = msgspec.json.Decoder(Cursor)
-KEY_MARK = msgspec.json.Decoder(Credential)
+CREDENTIAL = msgspec.json.Decoder(Credential)
 NESTED: dict[str, msgspec.json.Decoder[Struct]] = {
     "limits": msgspec.json.Decoder(Limits),
     "upload": msgspec.json.Decoder(Upload),
@@ -49,16 +49,23 @@ def structs(cursor: sqlite3.Cursor, kind: type[T]) -> list[T]:
 
 
 def rows(cursor: sqlite3.Cursor) -> list[ShardRow]:
-    return _convert([_opened(row, "upload", "tally") for row in dicts(cursor)], ShardRow)
+    return _convert([_with_nested(row, "upload", "tally") for row in dicts(cursor)], ShardRow)
 
 
 def runs(cursor: sqlite3.Cursor) -> list[Run]:
     flags = ("join", "recovered")
-    return _convert([_opened(row, "limits") | {name: row[name] == 1 for name in flags} for row in dicts(cursor)], Run)
+    return _convert(
+        [_with_nested(row, "limits") | {name: row[name] == 1 for name in flags} for row in dicts(cursor)], Run
+    )
 
 
-def guard_values(row: ShardRow) -> dict[str, Value]:
-    """What a row must still have to be changed by who holds this job."""
+def flagged(cursor: sqlite3.Cursor, kind: type[T], *flags: str) -> list[T]:
+    """The result set as structs with these columns as booleans."""
+    return _convert([row | {name: row[name] == 1 for name in flags} for row in dicts(cursor)], kind)
+
+
+def guard_values(row: ShardRow, node: int) -> dict[str, Value]:
+    """What a row must still have to be changed; ``node`` is the one that changes it."""
     return {
         "run": row.run,
         "shard": row.shard,
@@ -66,20 +73,22 @@ def guard_values(row: ShardRow) -> dict[str, Value]:
         "before": row.state.value,
         "attempt_before": row.attempt,
         "fence": row.fence,
+        "owner": node,
     }
 
 
-def event_values(row: ShardRow, after: ShardRow, event: Event) -> dict[str, Value]:
-    """An event of a job, as parameters of its update and of its line in the history."""
+def event_values(row: ShardRow, after: ShardRow, event: Event, node: int) -> dict[str, Value]:
+    """An event of a row, as parameters of its update and of its line in the history."""
     values: dict[str, Value] = msgspec.structs.asdict(event)
     values.pop("upload", None)
     if after.tally is not None:
         values["tally"] = to_json(after.tally)
-    values |= guard_values(row)
+    values |= guard_values(row, node)
     values["state"] = values["after"] = after.state.value
     values["attempt_after"] = after.attempt
     values["event"] = type(event).__name__
     values["detail"] = detail(event)
+    values["node"] = node
     return values
 
 
@@ -87,7 +96,7 @@ def run_values(run: Run) -> dict[str, Value]:
     return msgspec.structs.asdict(run) | {"limits": to_json(run.limits), "cursor": to_json(Cursor())}
 
 
-def _opened(row: dict[str, object], *columns: str) -> dict[str, object]:
+def _with_nested(row: dict[str, object], *columns: str) -> dict[str, object]:
     for column in columns:
         text = row[column]
         if isinstance(text, str):
@@ -95,9 +104,9 @@ def _opened(row: dict[str, object], *columns: str) -> dict[str, object]:
     return row
 
 
-def _convert(found: list[dict[str, object]], kind: type[T]) -> list[T]:
+def _convert(rows: list[dict[str, object]], kind: type[T]) -> list[T]:
     try:
-        return msgspec.convert(found, list[kind])  # type: ignore[valid-type]  # a list of what the caller names
+        return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]  # a list of what the caller names
     except msgspec.ValidationError as error:
         raise _unreadable(error) from error
 

@@ -1,29 +1,22 @@
-"""The database file: made whole or not at all, checked at every start, migrated, held by one connection."""
+"""The database file of the manifest: created whole or not at all, checked at every start, migrated, one connection."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing, contextmanager
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from .._errors import (
-    DiskFailed,
-    DiskFull,
-    InUse,
-    ManifestDamaged,
-    ManifestError,
-    ManifestGone,
-    NewerSchema,
-    PacktrainError,
-)
+from .._errors import DiskFailed, DiskFull, InUse, ManifestError, PacktrainError
 from .._io.disk import disk_errors, disk_trouble, open_private, remove, rename, sync_directory
 from .._io.effects import effect
 from .._io.lock import hold
-from .guard import admit
+from .._io.sqlite_writer import migrate, schema_version
+from . import queries
+from .guard import admit, damaged, refuse_lost
 from .identity import identify
-from .witness import read_tokens, tokens_of
+from .statements import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,22 +41,19 @@ PRAGMA secure_delete = ON;
 """
 
 
-def log_of(path: Path) -> Path:
-    """Commits that are not in the database file yet; SQLite plays it into whatever stands there under that name."""
-    return path.with_name(f"{path.name}-wal")
-
-
 @contextmanager
-def open_database(path: Path, admission: Admission = admit) -> Iterator[sqlite3.Connection]:
-    """The one connection to the manifest at ``path``, made if missing; blocks, so it belongs in a thread.
+def open_database(
+    path: Path, admission: Admission = admit, clock: Callable[[], float] = time.time
+) -> Iterator[sqlite3.Connection]:
+    """The one connection to the manifest at ``path``, created if missing; blocks, so it belongs in a thread.
 
-    It holds the directory of ``path``; ``admission`` may refuse a manifest that is whole. Every sqlite3.Error in the
-    block leaves it as a ManifestError, or as DiskFull or DiskFailed when it is the disk that refuses.
+    Holds the directory of ``path``; ``admission`` may refuse a manifest that is whole. Every sqlite3.Error in the
+    block is raised as a ManifestError, or as an IncompleteRun when the disk refuses.
     """
     try:
         with disk_errors(path), hold(path.parent):
             if sqlite3.sqlite_version_info < OLDEST:
-                raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
+                raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old, 3.37 is needed")
             _create_missing(path)
             identity = identify(path)
             with closing(_connect(path)) as connection:
@@ -74,7 +64,7 @@ def open_database(path: Path, admission: Admission = admit) -> Iterator[sqlite3.
                 _migrate(path, connection)
                 admission(path, identity, connection)
                 with effect("manifest.claims"):
-                    connection.execute("UPDATE jobs SET claimed = 0 WHERE claimed = 1")
+                    queries.void_claims(clock(), connection)
                 yield connection
     except sqlite3.Error as error:
         raise _trouble(path, error) from error
@@ -94,10 +84,7 @@ def _create_missing(path: Path) -> None:
 
 def _create(path: Path) -> None:
     """Under another name first, so that a file with the right name was complete once."""
-    if log_of(path).exists():
-        raise _damaged(path, "it is gone, its log is not")
-    if tokens_of(path).exists():
-        raise _lost(path)
+    refuse_lost(path)
     draft = path.with_name(f"{path.name}.new")
     remove("manifest", draft)
     remove("manifest", draft.with_name(f"{draft.name}-journal"))
@@ -111,51 +98,30 @@ def _create(path: Path) -> None:
 def _check(path: Path, connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise _damaged(path, verdict.splitlines()[-1])
-    if _version(connection) == 0:
-        raise _damaged(path, "it holds no manifest")
+        raise damaged(path, verdict.splitlines()[-1])
+    if schema_version(connection) == 0:
+        raise damaged(path, "it holds no manifest")
+
+
+def flaws(connection: sqlite3.Connection) -> list[str]:
+    """What a thorough check finds: damaged pages and indexes, and references that lead nowhere."""
+    verdicts = [row[0] for row in connection.execute("PRAGMA integrity_check(100)")]
+    strays = connection.execute("PRAGMA foreign_key_check").fetchall()
+    found = [] if verdicts == ["ok"] else verdicts
+    return found + [f"a row of {table} belongs to none of {parent}" for table, _, parent, _ in strays]
 
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
-    scripts = sorted(files(__package__).joinpath("sql").iterdir(), key=lambda script: script.name)
-    version = _version(connection)
-    if version > len(scripts):
-        raise NewerSchema(
-            f"{path}: was written by a newer packtrain (schema {version}, this one knows {len(scripts)})", path=path
-        )
-    if version == len(scripts):
-        return
-    # A script may rebuild a table that others refer to; SQLite takes this setting only outside a transaction.
-    connection.execute("PRAGMA foreign_keys = OFF")
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        with effect("manifest.migrate"):
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;"
-            )
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
-def _damaged(path: Path, how: str) -> ManifestDamaged:
-    return ManifestDamaged(f"{path}: damaged ({how})", path=path)
-
-
-def _lost(path: Path) -> ManifestGone:
-    return ManifestGone(
-        f"{path}: is gone, and with it the knowledge of jobs that may still run and cost money",
-        path=path,
-        runs=[(token.run, token.model) for token in read_tokens(path)],
-    )
+    try:
+        migrate(path, connection, migrations(), "manifest")
+    except sqlite3.IntegrityError as error:
+        raise damaged(path, str(error)) from error
 
 
 def _trouble(path: Path, error: sqlite3.Error) -> PacktrainError:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return _damaged(path, str(error))
+        return damaged(path, str(error))
     if name.startswith("SQLITE_BUSY"):
         return InUse(f"{path}: another program has it open", path=path)
     if name.startswith("SQLITE_FULL"):

@@ -9,7 +9,23 @@ from .._errors import Conflict, OtherSettings, UnknownRun
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._model import Run, Shard, ShardRow
+    from .._model import Quota, Reservation, Run, Shard, ShardRow
+
+
+class QuotaFull(Conflict):
+    """A reservation does not fit; nothing was written."""
+
+    quota: Quota
+    amount: int
+
+
+def quota_full(quota: Quota, amount: int) -> QuotaFull:
+    return QuotaFull(
+        f"{quota.service} takes {quota.most} {quota.what} at once and {quota.used} are reserved, so {amount} more do "
+        "not fit, nothing was written",
+        quota=quota,
+        amount=amount,
+    )
 
 
 def unknown_run(run: str) -> UnknownRun:
@@ -20,19 +36,23 @@ def unknown_shard(row: ShardRow) -> Conflict:
     return Conflict(f"run {row.run!r} has no shard {row.shard}, generation {row.generation}")
 
 
+def unknown_quota(reservation: Reservation) -> Conflict:
+    return Conflict(f"no quota of {reservation.what} is known for {reservation.service}, nothing was written")
+
+
 def other_fingerprint(then: Run, now: Run, rows: Iterable[ShardRow]) -> OtherSettings:
-    """``jobs`` are those of the run: when none was ever sent, its directory names nothing that may cost money."""
+    """``rows`` are those of the run: when none was ever sent, its directory names nothing that may cost money."""
     settings = list(zip(_settings(then), _settings(now), strict=True))
-    differ = [f"{name} {was} then and {given} now" for (name, was), (_, given) in settings if was != given]
-    told = "; ".join(differ) or "out: a file then and a directory of parts now, or the other way round"
+    differ = [f"{name} {was} then and {value} now" for (name, was), (_, value) in settings if was != value]
+    difference = "; ".join(differ) or "out: a file then and a directory of parts now, or the other way round"
     sent = then.recovered or any(row.tag or row.attempt > 1 for row in rows)
     return OtherSettings(
-        f"the run in this state directory was started with other settings: {told}", run=then.id, sent=sent
+        f"the run in this state directory was started with other settings: {difference}", run=then.id, sent=sent
     )
 
 
 def _settings(run: Run) -> list[tuple[str, object]]:
-    """What the fingerprint covers, but for whether the answers go to a directory, which nothing else tells of."""
+    """What the fingerprint covers, except whether the output is a directory, which no other field says."""
     return [
         ("model", run.model),
         ("task", run.task),
@@ -54,6 +74,12 @@ def sealed_already(shard: Shard) -> Conflict:
     return Conflict(f"run {shard.run!r}: shard {shard.index}, generation {shard.generation} is in the manifest already")
 
 
+def no_tally(row: ShardRow) -> Conflict:
+    return Conflict(
+        f"run {row.run!r}, shard {row.shard}: children are sealed with the tally of their parent, nothing was written"
+    )
+
+
 def stale(row: ShardRow) -> Conflict:
     return Conflict(
         f"run {row.run!r}, shard {row.shard}: no longer {row.state} in attempt {row.attempt} under claim "
@@ -67,3 +93,7 @@ def claim_lost(row: ShardRow) -> Conflict:
 
 def name_taken(row: ShardRow) -> Conflict:
     return Conflict(f"run {row.run!r}, shard {row.shard}: another shard has the same file or job, nothing was written")
+
+
+def lease_lost(node: int) -> Conflict:
+    return Conflict(f"node {node} has no lease, or another node has taken over its rows")

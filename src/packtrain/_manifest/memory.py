@@ -1,4 +1,4 @@
-"""The manifest in memory, for tests and for runs that may be lost. The same verbs, the same errors."""
+"""The manifest in memory, for tests and for stages that need none afterwards. The same verbs, the same errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .._errors import IncompleteRun, ManifestError
+from .._io.effects import effect
 from .._model import (
     Credential,
     Cursor,
     DuplicateJob,
     DuplicateState,
     Entry,
+    Lease,
+    ListPass,
+    Quota,
+    Reservation,
     Run,
     Shard,
     ShardRow,
@@ -25,10 +31,11 @@ from .._model import (
     Statistics,
     Tally,
 )
-from .._rules.generations import latest
-from .._rules.lifecycle import SPOOLED, STORED, Event, advance, detail
+from .._rules.generations import total
+from .._rules.lifecycle import SPOOLED, STORED, Event, detail
 from .._rules.retry import is_due
 from . import errors
+from .base import Change, Child, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -36,19 +43,21 @@ if TYPE_CHECKING:
     from .base import Manifest
 
 Key = tuple[int, int]
-TALLIED = [name for name in Tally.__struct_fields__ if name != "sha256"]
+#: The node of a handle itself.
+OWN = 0
 
 
 @dataclass
 class _Memory:
     run: Run
     cursor: Cursor = field(default_factory=Cursor)
-    marks: list[SourceIdentity] = field(default_factory=list)
+    sources: list[SourceIdentity] = field(default_factory=list)
     shards: dict[Key, Shard] = field(default_factory=dict)
     rows: dict[Key, ShardRow] = field(default_factory=dict)
-    claimed: set[Key] = field(default_factory=set)
-    entries: list[Entry] = field(default_factory=list)
+    #: Each with the fencing token under which it was written.
+    entries: list[tuple[Entry, int]] = field(default_factory=list)
     duplicate_jobs: dict[str, DuplicateJob] = field(default_factory=dict)
+    passes: list[ListPass] = field(default_factory=list)
     sha256: str | None = None
 
     def sizes(self, states: Collection[State]) -> int:
@@ -56,7 +65,16 @@ class _Memory:
 
     def reached(self, event: str) -> list[Shard]:
         """The shard for each time that the event happened to it."""
-        return [self.shards[entry.shard, entry.generation] for entry in self.entries if entry.event == event]
+        return [self.shards[entry.shard, entry.generation] for entry, _ in self.entries if entry.event == event]
+
+    def tally(self) -> Tally:
+        return total(self.rows.values(), {key: shard.lines for key, shard in self.shards.items()})
+
+
+@dataclass
+class _Node:
+    until: float
+    gone: bool = False
 
 
 @dataclass
@@ -66,6 +84,25 @@ class Storage:
     instance: str = field(default_factory=lambda: secrets.token_hex(4))
     runs: dict[str, _Memory] = field(default_factory=dict)
     credential: Credential | None = None
+    nodes: dict[int, _Node] = field(default_factory=dict)
+    #: By service and what.
+    most: dict[tuple[str, str], int] = field(default_factory=dict)
+    reserved: dict[tuple[str, int, int], list[Reservation]] = field(default_factory=dict)
+
+    def free(self, freed: Collection[int] | None) -> int:
+        """Free the rows of these nodes, or of all."""
+        count = 0
+        for memory in self.runs.values():
+            for key, row in memory.rows.items():
+                if row.owner is not None and (freed is None or row.owner in freed):
+                    memory.rows[key] = msgspec.structs.replace(row, owner=None, fence=row.fence + 1)
+                    count += 1
+        return count
+
+    def quota(self, service: str, what: str) -> Quota:
+        held = (reservation for some in self.reserved.values() for reservation in some)
+        used = sum(each.amount for each in held if (each.service, each.what) == (service, what))
+        return Quota(service=service, what=what, used=used, most=self.most[service, what])
 
 
 @asynccontextmanager
@@ -83,19 +120,17 @@ class MemoryManifest:
     def __init__(self, storage: Storage, clock: Callable[[], float]) -> None:
         self._storage = storage
         self._clock = clock
-        for memory in storage.runs.values():
-            memory.claimed.clear()
+        storage.free(None)
+        for node in storage.nodes.values():
+            node.gone = True
 
     @property
     def instance(self) -> str:
         return self._storage.instance
 
-    async def credential(self) -> Credential | None:
-        return self._storage.credential
-
-    async def set_credential(self, mark: Credential) -> None:
+    async def set_credential(self, credential: Credential) -> None:
         await checkpoint_if_cancelled()
-        self._storage.credential = mark
+        self._storage.credential = credential
 
     async def open_run(self, run: Run) -> Run:
         await checkpoint_if_cancelled()
@@ -108,6 +143,151 @@ class MemoryManifest:
             raise errors.other_fingerprint(stored.run, run, stored.rows.values())
         return stored.run
 
+    async def keep_sources(self, run: str, sources: Sequence[SourceIdentity]) -> list[SourceIdentity]:
+        await checkpoint_if_cancelled()
+        memory = self._memory(run)
+        if not memory.cursor.shards:
+            memory.sources = list(sources)
+        return list(memory.sources)
+
+    async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
+        await checkpoint_if_cancelled()
+        memory = self._memory(shard.run)
+        self._enter(memory, Child(shard, events))
+        memory.cursor = cursor
+
+    async def move(self, run: str, cursor: Cursor) -> None:
+        await checkpoint_if_cancelled()
+        self._memory(run).cursor = cursor
+
+    async def claim(
+        self, run: str, states: Collection[State], *, limit: int = 1, node: int | None = None
+    ) -> list[ShardRow]:
+        await checkpoint_if_cancelled()
+        owner = OWN if node is None else node
+        if owner != OWN:
+            self._require_node(owner)
+        memory, now = self._storage.runs.get(run), self._clock()
+        if memory is None:
+            return []
+        free = [row for row in await self.rows(run, states) if row.owner is None and is_due(row.due, now)]
+        taken = [msgspec.structs.replace(row, owner=owner, fence=row.fence + 1) for row in free[:limit]]
+        memory.rows |= {_key(row): row for row in taken}
+        return taken
+
+    async def write(self, change: Change) -> ShardRow:
+        if not change.release:
+            await checkpoint_if_cancelled()
+        try:
+            with effect(f"manifest.{change.name}"):
+                return self._write(change)
+        except OSError as error:
+            raise IncompleteRun(f"the answer of a write was lost ({error})") from error
+
+    def _write(self, change: Change) -> ShardRow:
+        now = self._clock()
+        change = change.stamped(now)
+        after, row = change.applied(now), change.row
+        memory, stored = self._held(row, change.event)
+        if change.event is None:
+            due = stored.due if change.wait is None else after.due
+            after = msgspec.structs.replace(stored, owner=None if change.release else stored.owner, due=due)
+        elif not change.release:
+            after = msgspec.structs.replace(after, owner=stored.owner)
+        for child in change.children:
+            self._refuse_present(memory, child.shard)
+        self._refuse_taken(row, after)
+        self._reserve(row, change)
+        for child in change.children:
+            self._enter(memory, child)
+        memory.rows[_key(row)] = after
+        memory.duplicate_jobs |= {duplicate.job: duplicate for duplicate in change.duplicate_jobs}
+        if change.event is not None:
+            memory.entries.append((_entry(row, after, change.event, now), row.fence))
+        return after
+
+    def _reserve(self, row: ShardRow, change: Change) -> None:
+        place, reserved = (row.run, row.shard, row.generation), self._storage.reserved
+        before = reserved.get(place, [])
+        reserved[place] = [] if change.free else list(before)
+        for each in change.reserve:
+            try:
+                self._require_room(each)
+            except ManifestError:
+                reserved[place] = before
+                raise
+            reserved[place].append(each)
+
+    def _require_room(self, reservation: Reservation) -> None:
+        if (reservation.service, reservation.what) not in self._storage.most:
+            raise errors.unknown_quota(reservation)
+        quota = self._storage.quota(reservation.service, reservation.what)
+        if quota.used + reservation.amount > quota.most:
+            raise errors.quota_full(quota, reservation.amount)
+
+    def _enter(self, memory: _Memory, child: Child) -> None:
+        shard = child.shard
+        self._refuse_present(memory, shard)
+        place = (shard.index, shard.generation)
+        memory.shards[place] = shard
+        row = memory.rows[place] = ShardRow(
+            run=shard.run,
+            shard=shard.index,
+            generation=shard.generation,
+            parent=shard.parent,
+            cause=shard.cause,
+            depth=shard.depth,
+        )
+        for event in child.events:
+            row = self._write(Change(row, event))
+
+    async def note(self, run: str, duplicate: DuplicateJob) -> None:
+        await checkpoint_if_cancelled()
+        self._memory(run).duplicate_jobs[duplicate.job] = duplicate
+
+    async def publish(self, run: str, sha256: str) -> None:
+        await checkpoint_if_cancelled()
+        self._memory(run).sha256 = sha256
+
+    async def reopen(self, run: str, children: Sequence[Child]) -> None:
+        await checkpoint_if_cancelled()
+        memory = self._memory(run)
+        if memory.sha256 is None:
+            raise errors.not_published(run)
+        for child in children:
+            self._refuse_present(memory, child.shard)
+        for child in children:
+            self._enter(memory, child)
+        memory.sha256 = None
+
+    async def lease(self, seconds: float, *, node: int | None = None, name: str = "") -> Lease:
+        await checkpoint_if_cancelled()
+        until = self._clock() + seconds
+        if node is None:
+            node = len(self._storage.nodes) + 1
+            self._storage.nodes[node] = _Node(until)
+        self._require_node(node).until = until
+        return Lease(node=node, until=until)
+
+    async def take_over(self) -> int:
+        await checkpoint_if_cancelled()
+        now = self._clock()
+        dead = {number: node for number, node in self._storage.nodes.items() if not node.gone and node.until < now}
+        for node in dead.values():
+            node.gone = True
+        return self._storage.free(dead)
+
+    async def note_pass(self, run: str, done: ListPass) -> None:
+        await checkpoint_if_cancelled()
+        self._memory(run).passes.append(done)
+
+    async def set_quota(self, service: str, what: str, most: int) -> None:
+        await checkpoint_if_cancelled()
+        self._storage.most[service, what] = most
+
+    async def credential(self) -> Credential | None:
+        return self._storage.credential
+
     async def find_run(self, run: str) -> Run | None:
         return self._storage.runs[run].run if run in self._storage.runs else None
 
@@ -117,22 +297,8 @@ class MemoryManifest:
     async def cursor(self, run: str) -> Cursor:
         return self._memory(run).cursor
 
-    async def keep_sources(self, run: str, marks: Sequence[SourceIdentity]) -> list[SourceIdentity]:
-        await checkpoint_if_cancelled()
-        memory = self._memory(run)
-        if not memory.cursor.shards:
-            memory.marks = list(marks)
-        return list(memory.marks)
-
-    async def seal(self, shard: Shard, cursor: Cursor, *events: Event) -> None:
-        await checkpoint_if_cancelled()
-        memory = self._memory(shard.run)
-        self._enter(memory, shard, events)
-        memory.cursor = cursor
-
-    async def move(self, run: str, cursor: Cursor) -> None:
-        await checkpoint_if_cancelled()
-        self._memory(run).cursor = cursor
+    async def published(self, run: str) -> str | None:
+        return self._memory(run).sha256
 
     async def shard(self, row: ShardRow) -> Shard:
         try:
@@ -140,96 +306,29 @@ class MemoryManifest:
         except KeyError:
             raise errors.unknown_shard(row) from None
 
-    async def claim(self, run: str, states: Collection[State], *, now: float, limit: int = 1) -> list[ShardRow]:
-        await checkpoint_if_cancelled()
+    async def rows(
+        self, run: str, states: Collection[State] | None = None, *, shard: int | None = None
+    ) -> list[ShardRow]:
         memory = self._storage.runs.get(run)
-        if memory is None:
-            return []
-        free = [row for row in await self.rows(run, states) if _key(row) not in memory.claimed]
-        due = [row for row in free if is_due(row.due, now)]
-        taken = [msgspec.structs.replace(row, fence=row.fence + 1) for row in due[:limit]]
-        memory.rows |= {_key(row): row for row in taken}
-        memory.claimed |= {_key(row) for row in taken}
-        return taken
-
-    async def record(
-        self,
-        row: ShardRow,
-        event: Event,
-        child: Shard | None = None,
-        *events: Event,
-        duplicate_jobs: Sequence[DuplicateJob] = (),
-    ) -> ShardRow:
-        await checkpoint_if_cancelled()
-        advance(row, event)
-        memory = self._held(row)
-        if child is not None:
-            self._enter(memory, child, events)
-        after = self._apply(memory, row, event)
-        memory.duplicate_jobs |= {duplicate.job: duplicate for duplicate in duplicate_jobs}
-        return after
-
-    def _enter(self, memory: _Memory, shard: Shard, events: Sequence[Event]) -> None:
-        if (shard.index, shard.generation) in memory.shards:
-            raise errors.sealed_already(shard)
-        memory.shards[shard.index, shard.generation] = shard
-        row = ShardRow(run=shard.run, shard=shard.index, generation=shard.generation)
-        memory.rows[_key(row)] = row
-        for event in events:
-            row = self._apply(memory, row, event)
-
-    def _apply(self, memory: _Memory, row: ShardRow, event: Event) -> ShardRow:
-        after = advance(row, event)
-        self._refuse_taken(row, after)
-        memory.rows[_key(row)] = after
-        memory.entries.append(
-            Entry(
-                at=self._clock(),
-                shard=row.shard,
-                generation=row.generation,
-                attempt=after.attempt,
-                event=type(event).__name__,
-                before=row.state,
-                after=after.state,
-                detail=detail(event),
-            )
-        )
-        return after
-
-    async def release(self, row: ShardRow, *, due: float | None = None) -> None:
-        memory = self._storage.runs.get(row.run)
-        stored = memory and memory.rows.get(_key(row))
-        if not memory or not stored or stored.fence != row.fence:
-            raise errors.claim_lost(row)
-        memory.claimed.discard(_key(row))
-        if due is not None:
-            memory.rows[_key(row)] = msgspec.structs.replace(stored, due=due)
-
-    async def rows(self, run: str, states: Collection[State] | None = None) -> list[ShardRow]:
-        memory = self._storage.runs.get(run)
-        found = memory.rows.values() if memory else []
-        return sorted((row for row in found if states is None or row.state in states), key=_key)
-
-    async def note(self, run: str, duplicate: DuplicateJob) -> None:
-        await checkpoint_if_cancelled()
-        self._memory(run).duplicate_jobs[duplicate.job] = duplicate
+        rows = [row for row in (memory.rows.values() if memory else ()) if shard is None or row.shard == shard]
+        return sorted((row for row in rows if states is None or row.state in states), key=_key)
 
     async def duplicate_jobs(self, run: str) -> list[DuplicateJob]:
         memory = self._storage.runs.get(run)
         if memory is None:
             return []
         adopted = {row.job for other in self._storage.runs.values() for row in other.rows.values()}
-        found = (duplicate for duplicate in memory.duplicate_jobs.values() if duplicate.job not in adopted)
-        return sorted(found, key=lambda duplicate: (duplicate.shard, duplicate.generation, duplicate.job))
+        duplicates = (duplicate for duplicate in memory.duplicate_jobs.values() if duplicate.job not in adopted)
+        return sorted(duplicates, key=lambda duplicate: (duplicate.shard, duplicate.generation, duplicate.job))
 
     async def history(self, run: str, shard: int | None = None) -> list[Entry]:
         memory = self._storage.runs.get(run)
-        return [entry for entry in (memory.entries if memory else []) if shard is None or entry.shard == shard]
+        return [entry for entry, _ in (memory.entries if memory else []) if shard is None or entry.shard == shard]
 
     async def statistics(self, run: str) -> Statistics:
         memory = self._memory(run)
         states = [row.state for row in memory.rows.values()]
-        tallies = [row.tally for row in latest(row for row in memory.rows.values() if row.tally) if row.tally]
+        duplicates = [duplicate.state for duplicate in await self.duplicate_jobs(run)]
         return Statistics(
             run=run,
             cursor=memory.cursor,
@@ -238,49 +337,57 @@ class MemoryManifest:
             stored_bytes=memory.sizes(STORED),
             uploaded_bytes=sum(shard.bytes for shard in memory.reached("FileReady")),
             jobs_created=len(memory.reached("JobAdopted")),
-            duplicates_healed=sum(
-                duplicate.state is not DuplicateState.SEEN for duplicate in await self.duplicate_jobs(run)
-            ),
-            duplicates_live=sum(
-                duplicate.state is DuplicateState.CANCELLING for duplicate in await self.duplicate_jobs(run)
-            ),
-            retried=sum(shard.lines for shard in memory.shards.values() if shard.generation),
+            duplicates_healed=len(duplicates) - duplicates.count(DuplicateState.SEEN),
+            duplicates_live=duplicates.count(DuplicateState.CANCELLING),
+            retried=sum(shard.lines for shard in memory.shards.values() if shard.cause not in (None, "capacity")),
             lost=sum(shard.lines for shard in memory.reached("ResultLost")),
-            tally=msgspec.convert({name: sum(getattr(t, name) for t in tallies) for name in TALLIED}, Tally),
+            tally=memory.tally(),
             merged=memory.sha256 is not None,
         )
 
-    async def publish(self, run: str, sha256: str) -> None:
-        await checkpoint_if_cancelled()
-        self._memory(run).sha256 = sha256
+    async def passes(self, run: str, since: float) -> list[ListPass]:
+        memory = self._storage.runs.get(run)
+        return [done for done in (memory.passes if memory else []) if done.began_at > since]
 
-    async def reopen(self, run: str, children: Sequence[tuple[Shard, Sequence[Event]]]) -> None:
-        await checkpoint_if_cancelled()
-        memory = self._memory(run)
-        if memory.sha256 is None:
-            raise errors.not_published(run)
-        for child, _ in children:
-            if (child.index, child.generation) in memory.shards:
-                raise errors.sealed_already(child)
-        for child, events in children:
-            self._enter(memory, child, events)
-        memory.sha256 = None
+    async def quotas(self, service: str) -> list[Quota]:
+        return [self._storage.quota(*place) for place in sorted(self._storage.most) if place[0] == service]
 
-    async def published(self, run: str) -> str | None:
-        return self._memory(run).sha256
+    async def outcome(self, change: Change) -> Outcome:
+        row = change.row
+        memory = self._storage.runs.get(row.run)
+        stored = memory.rows.get(_key(row)) if memory else None
+        if memory is None or stored is None or change.event is None:
+            released = stored is not None and (stored.fence, stored.owner) == (row.fence, None)
+            return Outcome.WRITTEN if released else Outcome.NOT_WRITTEN
+        own = [line for line in memory.entries if (line[0].shard, line[0].generation) == _key(row)]
+        found = [(entry.event, entry.before, fence) for entry, fence in own[row.version : row.version + 1]]
+        return Outcome.WRITTEN if found == [(change.name, row.state, row.fence)] else Outcome.NOT_WRITTEN
 
     def _memory(self, run: str) -> _Memory:
         if run not in self._storage.runs:
             raise errors.unknown_run(run)
         return self._storage.runs[run]
 
-    def _held(self, row: ShardRow) -> _Memory:
-        """The run of a job that is still in its row's state, attempt and fence."""
+    def _require_node(self, number: int) -> _Node:
+        node = self._storage.nodes.get(number)
+        if node is None or node.gone:
+            raise errors.lease_lost(number)
+        return node
+
+    def _held(self, row: ShardRow, event: Event | None) -> tuple[_Memory, ShardRow]:
+        """The run and the stored row, if it is still as it was read."""
         memory = self._storage.runs.get(row.run)
-        stored = memory and memory.rows.get(_key(row))
-        if not memory or not stored or _guard(stored) != _guard(row):
+        stored = memory.rows.get(_key(row)) if memory else None
+        same = stored is not None and stored.fence == row.fence and stored.owner in (None, row.owner or OWN)
+        if memory is None or stored is None or not same:
+            raise errors.claim_lost(row) if event is None else errors.stale(row)
+        if event is not None and (stored.state, stored.attempt) != (row.state, row.attempt):
             raise errors.stale(row)
-        return memory
+        return memory, stored
+
+    def _refuse_present(self, memory: _Memory, shard: Shard) -> None:
+        if (shard.index, shard.generation) in memory.shards:
+            raise errors.sealed_already(shard)
 
     def _refuse_taken(self, row: ShardRow, after: ShardRow) -> None:
         if (after.file, after.job) == (row.file, row.job):
@@ -292,9 +399,18 @@ class MemoryManifest:
                 raise errors.name_taken(after)
 
 
+def _entry(row: ShardRow, after: ShardRow, event: Event, now: float) -> Entry:
+    return Entry(
+        at=now,
+        shard=row.shard,
+        generation=row.generation,
+        attempt=after.attempt,
+        event=type(event).__name__,
+        before=row.state,
+        after=after.state,
+        detail=detail(event),
+    )
+
+
 def _key(row: ShardRow) -> Key:
     return row.shard, row.generation
-
-
-def _guard(row: ShardRow) -> tuple[State, int, int]:
-    return row.state, row.attempt, row.fence

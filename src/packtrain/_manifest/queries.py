@@ -1,7 +1,8 @@
-"""The operations on the database, each within a transaction of the caller. SQL by parameters only."""
+"""The operations on the database, each within a transaction of the caller; the SQL is in ``sql/queries.sql``."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from os import fsdecode, fsencode
 from sqlite3 import Connection, IntegrityError
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ from .._model import (
     DuplicateJob,
     DuplicateState,
     Entry,
+    Lease,
+    ListPass,
+    Quota,
+    Reservation,
     Run,
     Shard,
     ShardRow,
@@ -23,293 +28,265 @@ from .._model import (
     Tally,
 )
 from .._options import LONGEST_WAIT
-from .._rules.lifecycle import SPOOLED, STORED, TABLE, CreateSuspected, Event, advance
+from .._rules.lifecycle import SPOOLED, STORED, TABLE, CreateSuspected, Event
 from .._rules.submission import suspicion
 from . import codec, errors
-from .codec import from_json, to_json
+from .base import Change, Child, Outcome
+from .codec import Value, from_json, to_json
+from .statements import STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 Key = tuple[str, int, int]
 
-INSERT_RUN = """
-INSERT INTO runs (id, token, fingerprint, model, task, limits, joined, recovered, cursor)
-VALUES (:id, :token, :fingerprint, :model, :task, :limits, :join, :recovered, :cursor)
-"""
-SELECT_RUNS = """
-SELECT id, token, fingerprint, model, task, limits, joined AS "join", recovered FROM runs
-WHERE ?1 IS NULL OR id = ?1 ORDER BY number
-"""
-INSERT_SHARD = """
-INSERT INTO shards (run, shard, generation, parent, bytes, lines, sha256, first, last)
-VALUES (:run, :index, :generation, :parent, :bytes, :lines, :sha256, :first, :last)
-ON CONFLICT DO NOTHING
-"""
-SELECT_SHARD = """
-SELECT run, shard AS "index", generation, parent, bytes, lines, sha256, first, last FROM shards
-WHERE run = ? AND shard = ? AND generation = ?
-"""
-INSERT_JOB = "INSERT INTO jobs (run, shard, generation, state) VALUES (:run, :index, :generation, :state)"
-SELECT_JOBS = """
-SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
-WHERE run = ? ORDER BY shard, generation
-"""
-SELECT_JOBS_IN = """
-SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
-WHERE run = ? AND state IN (SELECT value FROM json_each(?)) ORDER BY shard, generation
-"""
-SELECT_JOB = """
-SELECT jobs.*, upload FROM jobs LEFT JOIN sessions USING (run, shard, generation)
-WHERE run = ? AND shard = ? AND generation = ?
-"""
-SELECT_DUE = """
-SELECT run, shard, generation FROM jobs INDEXED BY jobs_by_state
-WHERE run = ?1 AND state = ?2 AND claimed = 0 AND NOT (due > ?3 AND due <= ?4)
-ORDER BY shard, generation LIMIT ?5
-"""
-CLAIM = "UPDATE jobs SET claimed = 1, fence = fence + 1 WHERE run = ? AND shard = ? AND generation = ?"
-RECORD = """
-UPDATE jobs SET {columns} WHERE run = :run AND shard = :shard AND generation = :generation
-    AND state = :before AND attempt = :attempt_before AND fence = :fence
-"""
-RELEASE = """
-UPDATE jobs SET claimed = 0, due = ifnull(:due, due)
-WHERE run = :run AND shard = :shard AND generation = :generation AND fence = :fence
-"""
-INSERT_EVENT = """
-INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail)
-VALUES (:run, :shard, :generation, :at, :attempt_after, :event, :before, :after, :detail)
-"""
-SAVE_SESSION = """
-INSERT INTO sessions (run, shard, generation, upload) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET upload = excluded.upload
-"""
-DROP_SESSION = "DELETE FROM sessions WHERE run = ? AND shard = ? AND generation = ?"
-SELECT_EVENTS = """
-SELECT at, shard, generation, attempt, event, before, after, detail FROM events
-WHERE run = ?1 AND shard BETWEEN ifnull(?2, 0) AND ifnull(?2, 9223372036854775807) ORDER BY number
-"""
-SELECT_TOTALS = "SELECT what, count, bytes, lines FROM totals WHERE run = ?"
-SELECT_TALLIES = "SELECT what, count FROM tallies WHERE run = ?"
-NOTE_DUPLICATE = """
-INSERT INTO duplicate_jobs (run, job, shard, generation, attempt, state)
-VALUES (:run, :job, :shard, :generation, :attempt, :state) ON CONFLICT DO UPDATE SET state = excluded.state
-"""
-SELECT_DUPLICATES = """
-SELECT job, shard, generation, attempt, state FROM duplicate_jobs
-WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.job = duplicate_jobs.job) ORDER BY shard, generation, job
-"""
-COUNT_DUPLICATES = f"SELECT state, count(*) FROM ({SELECT_DUPLICATES}) GROUP BY state"  # noqa: S608 - a statement of ours
-TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
-INSERT_SOURCE = "INSERT INTO sources (run, position, name, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
-SELECT_SOURCES = "SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position"
-
-
-def _recording(kind: type[Event]) -> str:
-    """The statement that sets what an event sets, and so leaves the other columns and their indexes alone."""
-    fields = ["state", *(name for name in kind.__struct_fields__ if name != "upload")]
-    return RECORD.format(columns=", ".join(f"{name} = :{name}" for name in fields))
-
-
-RECORDS = {kind: _recording(kind) for kind in TABLE}
+#: The node of the process that holds the file: its lease is the lock.
+OWN = 0
+_TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
+_SQL = STATEMENTS
 
 
 def instance(connection: Connection) -> str:
-    name: str = connection.execute("SELECT instance FROM meta").fetchone()[0]
+    name: str = connection.execute(_SQL["instance"]).fetchone()[0]
     return name
 
 
 def last_event(connection: Connection) -> int:
-    number: int = connection.execute("SELECT ifnull(max(number), 0) FROM events").fetchone()[0]
+    number: int = connection.execute(_SQL["last_event"]).fetchone()[0]
     return number
 
 
+def identity(connection: Connection) -> str | None:
+    text: str | None = connection.execute(_SQL["identity"]).fetchone()[0]
+    return text
+
+
+def set_identity(text: str, connection: Connection) -> None:
+    connection.execute(_SQL["set_identity"], (text,))
+
+
 def credential(connection: Connection) -> Credential | None:
-    text = connection.execute("SELECT credential FROM meta").fetchone()[0]
-    return None if text is None else from_json(text, codec.KEY_MARK)
+    text = connection.execute(_SQL["credential"]).fetchone()[0]
+    return None if text is None else from_json(text, codec.CREDENTIAL)
 
 
-def set_credential(mark: Credential, connection: Connection) -> None:
-    connection.execute("UPDATE meta SET credential = ?", (to_json(mark),))
+def set_credential(credential: Credential, connection: Connection) -> None:
+    connection.execute(_SQL["set_credential"], (to_json(credential),))
 
 
-def leave_instance(successor: str, at: float, connection: Connection) -> None:
+def leave_instance(successor: str, now: float, connection: Connection) -> None:
     """Go on as another manifest: of any key, and in doubt about every shard that is still to be sealed."""
-    connection.execute("INSERT INTO ancestors (instance, left_at) SELECT instance, ? FROM meta", (at,))
-    connection.execute("UPDATE meta SET instance = ?, credential = NULL", (successor,))
-    connection.execute("UPDATE runs SET recovered = 1")
+    connection.execute(_SQL["insert_ancestor"], (now,))
+    connection.execute(_SQL["leave_instance"], (successor,))
+    connection.execute(_SQL["doubt_runs"])
 
 
-def doubt_unsent(at: float, connection: Connection) -> None:
+def doubt_unsent(now: float, connection: Connection) -> None:
     """Put every shard of which no create is known in doubt."""
     for run in runs(connection):
-        for row in rows(run.id, TABLE[CreateSuspected][0], connection):
-            event = suspicion(run.token, shard(row, connection), max(row.attempt, 1), at)
-            record(row, advance(row, event), event, at, connection)
+        for row in rows(run.id, TABLE[CreateSuspected][0], None, connection):
+            event = suspicion(run.token, shard(row, connection), max(row.attempt, 1), now)
+            write(Change(row, event), OWN, now, connection)
 
 
 def open_run(run: Run, connection: Connection) -> Run:
     stored = find_run(run.id, connection)
     if stored is None:
         try:
-            connection.execute(INSERT_RUN, codec.run_values(run))
+            connection.execute(_SQL["insert_run"], codec.run_values(run))
         except IntegrityError as error:
             raise errors.token_taken(run.id) from error
         return run
     if stored.fingerprint != run.fingerprint:
-        raise errors.other_fingerprint(stored, run, rows(run.id, None, connection))
+        raise errors.other_fingerprint(stored, run, rows(run.id, None, None, connection))
     return stored
 
 
 def find_run(run: str, connection: Connection) -> Run | None:
-    return next(iter(codec.runs(connection.execute(SELECT_RUNS, (run,)))), None)
+    return next(iter(codec.runs(connection.execute(_SQL["runs"], (run,)))), None)
 
 
 def runs(connection: Connection) -> list[Run]:
-    return codec.runs(connection.execute(SELECT_RUNS, (None,)))
+    return codec.runs(connection.execute(_SQL["runs"], (None,)))
 
 
 def cursor(run: str, connection: Connection) -> Cursor:
-    return from_json(_column("SELECT cursor FROM runs WHERE id = ?", run, connection) or "", codec.CURSOR)
+    return from_json(_column("cursor", run, connection) or "", codec.CURSOR)
 
 
 def published(run: str, connection: Connection) -> str | None:
-    return _column("SELECT sha256 FROM runs WHERE id = ?", run, connection)
+    return _column("published", run, connection)
 
 
 def move(run: str, to: Cursor, connection: Connection) -> None:
-    _set("UPDATE runs SET cursor = ? WHERE id = ?", run, to_json(to), connection)
+    _set("set_cursor", run, to_json(to), connection)
 
 
-def publish(run: str, sha256: str, connection: Connection) -> None:
-    _set("UPDATE runs SET sha256 = ? WHERE id = ?", run, sha256, connection)
+def publish(run: str, sha256: str | None, connection: Connection) -> None:
+    _set("set_published", run, sha256, connection)
 
 
-def reopen(run: str, children: Sequence[tuple[Shard, Sequence[Event]]], at: float, connection: Connection) -> None:
+def reopen(run: str, children: Sequence[Child], now: float, connection: Connection) -> None:
     if published(run, connection) is None:
         raise errors.not_published(run)
-    connection.execute("UPDATE runs SET sha256 = NULL WHERE id = ?", (run,))
-    for child, events in children:
-        enter(child, events, at, connection)
+    publish(run, None, connection)
+    for child in children:
+        enter(child, OWN, now, connection)
 
 
-def keep_sources(run: str, marks: Sequence[SourceIdentity], connection: Connection) -> list[SourceIdentity]:
+def keep_sources(run: str, sources: Sequence[SourceIdentity], connection: Connection) -> list[SourceIdentity]:
     if cursor(run, connection).shards:
-        stored = connection.execute(SELECT_SOURCES, (run,)).fetchall()
+        stored = connection.execute(_SQL["sources"], (run,)).fetchall()
         return [SourceIdentity(fsdecode(name), size, mtime_ns) for name, size, mtime_ns in stored]
-    values = [(run, at, fsencode(mark.name), mark.size, mark.mtime_ns) for at, mark in enumerate(marks)]
-    connection.execute("DELETE FROM sources WHERE run = ?", (run,))
-    connection.executemany(INSERT_SOURCE, values)
-    return list(marks)
+    values = [(run, at, fsencode(source.name), source.size, source.mtime_ns) for at, source in enumerate(sources)]
+    connection.execute(_SQL["delete_sources"], (run,))
+    connection.executemany(_SQL["insert_source"], values)
+    return list(sources)
 
 
-def seal(shard: Shard, reached: Cursor, events: Sequence[Event], at: float, connection: Connection) -> None:
+def seal(shard: Shard, reached: Cursor, events: tuple[Event, ...], now: float, connection: Connection) -> None:
     move(shard.run, reached, connection)
-    enter(shard, events, at, connection)
+    enter(Child(shard, events), OWN, now, connection)
 
 
-def enter(shard: Shard, events: Sequence[Event], at: float, connection: Connection) -> None:
+def enter(child: Child, node: int, now: float, connection: Connection) -> None:
+    shard = child.shard
     values = msgspec.structs.asdict(shard) | {"state": State.SEALED.value}
-    if connection.execute(INSERT_SHARD, values).rowcount != 1:
+    if connection.execute(_SQL["insert_shard"], values).rowcount != 1:
         raise errors.sealed_already(shard)
-    connection.execute(INSERT_JOB, values)
+    connection.execute(_SQL["insert_job"], values)
     row = ShardRow(run=shard.run, shard=shard.index, generation=shard.generation)
-    for event in events:
-        after = advance(row, event)
-        record(row, after, event, at, connection)
-        row = after
+    for event in child.events:
+        row, _ = write(Change(row, event), node, now, connection)
 
 
 def shard(row: ShardRow, connection: Connection) -> Shard:
-    found = codec.structs(connection.execute(SELECT_SHARD, key(row)), Shard)
+    found = codec.structs(connection.execute(_SQL["shard"], key(row)), Shard)
     if not found:
         raise errors.unknown_shard(row)
     return found[0]
 
 
-def rows(run: str, states: Collection[State] | None, connection: Connection) -> list[ShardRow]:
+def rows(run: str, states: Collection[State] | None, shard: int | None, connection: Connection) -> list[ShardRow]:
+    if shard is not None:
+        found = codec.rows(connection.execute(_SQL["rows_of_shard"], (run, shard)))
+        return [row for row in found if states is None or row.state in states]
     if states is None:
-        return codec.rows(connection.execute(SELECT_JOBS, (run,)))
+        return codec.rows(connection.execute(_SQL["rows"], (run,)))
     names = msgspec.json.encode(list(states)).decode()
-    return codec.rows(connection.execute(SELECT_JOBS_IN, (run, names)))
+    return codec.rows(connection.execute(_SQL["rows_in"], (run, names)))
 
 
-def claim(run: str, states: Collection[State], now: float, limit: int, connection: Connection) -> list[ShardRow]:
+def claim(
+    run: str, states: Collection[State], now: float, limit: int, node: int, connection: Connection
+) -> list[ShardRow]:
+    if node != OWN and connection.execute(_SQL["node"], (node,)).fetchone() is None:
+        raise errors.lease_lost(node)
     due: list[Key] = []
     for state in frozenset(states):
         # State by state, so that each look is a short walk along the index.
-        due += connection.execute(SELECT_DUE, (run, state.value, now, now + LONGEST_WAIT, limit)).fetchall()
-    return [_take(found, connection) for found in sorted(due)[:limit]]
+        due += connection.execute(_SQL["due"], (run, state.value, now, now + LONGEST_WAIT, limit)).fetchall()
+    return [_take(found, node, connection) for found in sorted(due)[:limit]]
 
 
-def record(row: ShardRow, after: ShardRow, event: Event, at: float, connection: Connection) -> int:
-    """The number of the event."""
-    values = codec.event_values(row, after, event)
+def write(change: Change, node: int, now: float, connection: Connection) -> tuple[ShardRow, int]:
+    """Apply a change as ``node``, or as the owner that its row names. Returns the row, and the number of the event."""
+    change = change.stamped(now)
+    after, row = change.applied(now), change.row
+    node = node if row.owner is None else row.owner
+    for duplicate in change.duplicate_jobs:
+        note(row.run, duplicate, connection)
+    for child in change.children:
+        enter(child, node, now, connection)
+    if change.event is None:
+        _release(change, after, node, connection)
+        number = 0
+    else:
+        after, number = _record(change, change.event, after, node, now, connection)
+    if change.free:
+        connection.execute(_SQL["free"], _place(row))
+    for reservation in change.reserve:
+        _reserve(row, reservation, connection)
+    return after, number
+
+
+def _record(
+    change: Change, event: Event, after: ShardRow, node: int, now: float, connection: Connection
+) -> tuple[ShardRow, int]:
+    row = change.row
+    values = codec.event_values(row, after, event, node) | {"due": after.due, "at": now}
+    statement = _recording(type(event), change.release, change.wait is not None)
     try:
-        changed = connection.execute(RECORDS[type(event)], values).rowcount
+        stored = connection.execute(statement, values).fetchone()
     except IntegrityError as error:
         raise errors.name_taken(after) from error
-    if changed != 1:
+    if stored is None:
         raise errors.stale(row)
-    number = connection.execute(INSERT_EVENT, values | {"at": at}).lastrowid
+    number = connection.execute(_SQL["insert_event"], values).lastrowid
     if after.upload is not row.upload:
         _save_session(after, connection)
-    return number or 0
+    version, owner, due = stored
+    return msgspec.structs.replace(after, version=version, owner=owner, due=due), number or 0
 
 
-def decide(
-    row: ShardRow,
-    after: ShardRow,
-    event: Event,
-    duplicate_jobs: Sequence[DuplicateJob],
-    at: float,
-    connection: Connection,
-) -> int:
-    """As ``record``, with what it makes of jobs too many."""
-    for duplicate in duplicate_jobs:
-        note(row.run, duplicate, connection)
-    return record(row, after, event, at, connection)
+@lru_cache
+def _recording(kind: type[Event], release: bool, waits: bool) -> str:
+    """The statement that sets what an event sets, and so leaves the other columns and their indexes alone."""
+    columns = {name: f":{name}" for name in ("state", *kind.__struct_fields__) if name != "upload"}
+    if release:
+        columns["owner"] = "NULL"
+    if waits:
+        columns["due"] = ":due"
+    return _SQL["write"].format(columns=", ".join(f"{name} = {value}" for name, value in columns.items()))
 
 
-def hand_on(
-    row: ShardRow,
-    after: ShardRow,
-    event: Event,
-    child: Shard,
-    events: Sequence[Event],
-    duplicate_jobs: Sequence[DuplicateJob],
-    at: float,
-    connection: Connection,
-) -> int:
-    """As ``decide``, with the next generation of the shard."""
-    enter(child, events, at, connection)
-    return decide(row, after, event, duplicate_jobs, at, connection)
+def _release(change: Change, after: ShardRow, node: int, connection: Connection) -> None:
+    due = None if change.wait is None else after.due
+    values = codec.guard_values(change.row, node) | {"due": due, "release": change.release}
+    if connection.execute(_SQL["release"], values).rowcount != 1:
+        raise errors.claim_lost(change.row)
 
 
-def release(row: ShardRow, due: float | None, connection: Connection) -> None:
-    if connection.execute(RELEASE, codec.guard_values(row) | {"due": due}).rowcount != 1:
-        raise errors.claim_lost(row)
+def _reserve(row: ShardRow, reservation: Reservation, connection: Connection) -> None:
+    values = _place(row) | msgspec.structs.asdict(reservation)
+    if connection.execute(_SQL["reserve"], values).rowcount == 1:
+        return
+    found = connection.execute(_SQL["quota"], (reservation.service, reservation.what))
+    quota = next(iter(codec.structs(found, Quota)), None)
+    if quota is None:
+        raise errors.unknown_quota(reservation)
+    raise errors.quota_full(quota, reservation.amount)
+
+
+def outcome(change: Change, connection: Connection) -> Outcome:
+    row = change.row
+    stored = next(iter(codec.rows(connection.execute(_SQL["row"], key(row)))), None)
+    if stored is None or change.event is None:
+        released = stored is not None and (stored.fence, stored.owner) == (row.fence, None)
+        return Outcome.WRITTEN if released else Outcome.NOT_WRITTEN
+    event = connection.execute(_SQL["event_of_version"], (*key(row), row.version)).fetchone()
+    written = event == (change.name, row.state.value, row.fence)
+    return Outcome.WRITTEN if written else Outcome.NOT_WRITTEN
 
 
 def note(run: str, duplicate: DuplicateJob, connection: Connection) -> None:
-    if find_run(run, connection) is None:
-        raise errors.unknown_run(run)
-    connection.execute(NOTE_DUPLICATE, msgspec.structs.asdict(duplicate) | {"run": run, "state": duplicate.state.value})
+    _require_run(run, connection)
+    values = msgspec.structs.asdict(duplicate) | {"run": run, "state": duplicate.state.value}
+    connection.execute(_SQL["note_duplicate"], values)
 
 
 def duplicate_jobs(run: str, connection: Connection) -> list[DuplicateJob]:
-    return codec.structs(connection.execute(SELECT_DUPLICATES, (run,)), DuplicateJob)
+    return codec.structs(connection.execute(_SQL["duplicate_jobs"], (run,)), DuplicateJob)
 
 
 def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
-    return codec.structs(connection.execute(SELECT_EVENTS, (run, shard)), Entry)
+    return codec.structs(connection.execute(_SQL["history"], (run, shard)), Entry)
 
 
 def statistics(run: str, connection: Connection) -> Statistics:
-    totals = {what: (count, size, lines) for what, count, size, lines in connection.execute(SELECT_TOTALS, (run,))}
-    sums = dict(connection.execute(SELECT_TALLIES, (run,)))
-    duplicate_jobs = dict(connection.execute(COUNT_DUPLICATES, (run,)))
+    totals = {what: (count, size, lines) for what, count, size, lines in connection.execute(_SQL["totals"], (run,))}
+    sums = dict(connection.execute(_SQL["tallies"], (run,)))
+    duplicates = dict(connection.execute(_SQL["count_duplicates"], (run,)))
 
     def total(what: str) -> tuple[int, int, int]:
         return totals.get(what, (0, 0, 0))
@@ -322,39 +299,87 @@ def statistics(run: str, connection: Connection) -> Statistics:
         stored_bytes=sum(total(state)[1] for state in STORED),
         uploaded_bytes=total("FileReady")[1],
         jobs_created=total("JobAdopted")[0],
-        duplicates_healed=sum(count for state, count in duplicate_jobs.items() if state != DuplicateState.SEEN),
-        duplicates_live=duplicate_jobs.get(DuplicateState.CANCELLING, 0),
+        duplicates_healed=sum(count for state, count in duplicates.items() if state != DuplicateState.SEEN),
+        duplicates_live=duplicates.get(DuplicateState.CANCELLING, 0),
         retried=total("again")[2],
         lost=total("ResultLost")[2],
-        tally=Tally(**{name: sums.get(name, 0) for name in TALLIED}),
+        tally=Tally(**{name: sums.get(name, 0) for name in _TALLIED}),
         merged=published(run, connection) is not None,
     )
+
+
+def lease(seconds: float, node: int | None, name: str, now: float, connection: Connection) -> Lease:
+    until = now + seconds
+    if node is None:
+        node = connection.execute(_SQL["insert_node"], (name, now, until)).lastrowid
+        return Lease(node=node or OWN, until=until)
+    if connection.execute(_SQL["extend_lease"], (until, node)).rowcount != 1:
+        raise errors.lease_lost(node)
+    return Lease(node=node, until=until)
+
+
+def take_over(now: float, connection: Connection) -> int:
+    if connection.execute(_SQL["bury_nodes"], {"now": now}).rowcount == 0:
+        return 0
+    return connection.execute(_SQL["take_over"]).rowcount
+
+
+def void_claims(now: float, connection: Connection) -> None:
+    """Free whatever an earlier handle, and the nodes of its time, have claimed."""
+    connection.execute(_SQL["void_leases"], (now,))
+    connection.execute(_SQL["void_claims"])
+
+
+def note_pass(run: str, done: ListPass, connection: Connection) -> None:
+    _require_run(run, connection)
+    connection.execute(_SQL["insert_pass"], msgspec.structs.asdict(done) | {"run": run})
+
+
+def passes(run: str, since: float, connection: Connection) -> list[ListPass]:
+    return codec.flagged(connection.execute(_SQL["passes"], (run, since)), ListPass, "valid")
+
+
+def set_quota(service: str, what: str, most: int, connection: Connection) -> None:
+    connection.execute(_SQL["set_quota"], (service, what, most))
+
+
+def quotas(service: str, connection: Connection) -> list[Quota]:
+    return codec.structs(connection.execute(_SQL["quotas"], (service,)), Quota)
 
 
 def key(row: ShardRow) -> Key:
     return row.run, row.shard, row.generation
 
 
-def _column(query: str, run: str, connection: Connection) -> str | None:
-    row = connection.execute(query, (run,)).fetchone()
+def _place(row: ShardRow) -> dict[str, Value]:
+    return {"run": row.run, "shard": row.shard, "generation": row.generation}
+
+
+def _require_run(run: str, connection: Connection) -> None:
+    if find_run(run, connection) is None:
+        raise errors.unknown_run(run)
+
+
+def _column(statement: str, run: str, connection: Connection) -> str | None:
+    row = connection.execute(_SQL[statement], (run,)).fetchone()
     if row is None:
         raise errors.unknown_run(run)
     value: str | None = row[0]
     return value
 
 
-def _set(statement: str, run: str, value: str, connection: Connection) -> None:
-    if connection.execute(statement, (value, run)).rowcount != 1:
+def _set(statement: str, run: str, value: str | None, connection: Connection) -> None:
+    if connection.execute(_SQL[statement], (value, run)).rowcount != 1:
         raise errors.unknown_run(run)
 
 
-def _take(found: Key, connection: Connection) -> ShardRow:
-    connection.execute(CLAIM, found)
-    return codec.rows(connection.execute(SELECT_JOB, found))[0]
+def _take(found: Key, node: int, connection: Connection) -> ShardRow:
+    connection.execute(_SQL["claim"], (node, *found))
+    return codec.rows(connection.execute(_SQL["row"], found))[0]
 
 
 def _save_session(row: ShardRow, connection: Connection) -> None:
     if row.upload is None:
-        connection.execute(DROP_SESSION, key(row))
+        connection.execute(_SQL["drop_session"], key(row))
     else:
-        connection.execute(SAVE_SESSION, (*key(row), to_json(row.upload)))
+        connection.execute(_SQL["save_session"], (*key(row), to_json(row.upload)))

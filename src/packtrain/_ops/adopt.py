@@ -1,4 +1,4 @@
-"""``adopt``: take over a manifest that was copied, moved or put back."""
+"""``adopt``: a manifest that cannot be trusted goes on, because a person says so."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ import anyio.to_thread
 
 from .._errors import ManifestGone, NoRun
 from .._io.spool import Spool
-from .._manifest import queries
-from .._manifest.database import open_database
-from .._manifest.guard import take_over
-from .._model import State
-from .._rules.lifecycle import SPOOLED
+from .._manifest.sqlite import adopt_sqlite
 from .._snapshots import Adoption
 
 if TYPE_CHECKING:
     import os
-    from sqlite3 import Connection
 
-    from .._manifest.identity import Identity
+    from .._model import Run, ShardRow
 
 
 async def adopt(state: str | os.PathLike[str]) -> Adoption:
@@ -30,8 +25,8 @@ async def adopt(state: str | os.PathLike[str]) -> Adoption:
     To be called when no other copy of it is at work, nor will be. Every shard of which no job is known counts as in
     doubt afterwards: it is looked for at the service before anything of it is sent.
 
-    Raises NoRun when there is no manifest, ManifestError when it is damaged or in use, or when files that it needs are
-    gone.
+    Raises InputError when there is no manifest, ManifestError when it is damaged or in use, or when files that it
+    needs are gone.
     """
     return await anyio.to_thread.run_sync(_adopt, Spool(Path(state)))
 
@@ -39,21 +34,15 @@ async def adopt(state: str | os.PathLike[str]) -> Adoption:
 def _adopt(spool: Spool) -> Adoption:
     if not spool.manifest.exists():
         raise NoRun(f"{spool.manifest} is not there", state=spool.root)
-    with open_database(spool.manifest, partial(_take_over, spool)) as connection:
-        runs = queries.runs(connection)
-        doubted = [row for run in runs for row in queries.rows(run.id, {State.RECONCILING}, connection)]
-        return Adoption(instance=queries.instance(connection), ambiguous=len(doubted))
+    instance, ambiguous = adopt_sqlite(spool.manifest, partial(_require_files, spool))
+    return Adoption(instance=instance, ambiguous=ambiguous)
 
 
-def _take_over(spool: Spool, path: Path, now: Identity, connection: Connection) -> None:
-    """An older manifest may want files that the later one has done with."""
-    for run in queries.runs(connection):
-        for row in queries.rows(run.id, SPOOLED, connection):
-            shard = spool.run(run.token).shard(row.shard, row.generation)
-            if not shard.exists():
-                raise ManifestGone(
-                    f"{shard} is gone, so this manifest cannot go on",
-                    path=spool.manifest,
-                    runs=[(run.token, run.model)],
-                )
-    take_over(path, now, connection)
+def _require_files(spool: Spool, run: Run, rows: list[ShardRow]) -> None:
+    """Raises ManifestGone where an older manifest needs a file that the later one has let go."""
+    for row in rows:
+        shard = spool.run(run.token).shard(row.shard, row.generation)
+        if not shard.exists():
+            raise ManifestGone(
+                f"{shard} is gone, so this manifest cannot go on", path=spool.manifest, runs=[(run.token, run.model)]
+            )

@@ -19,7 +19,7 @@ from .._io.clock import SystemClock
 from .._io.disk import disk_errors, remove, rename, sync_directory
 from .._io.lock import hold
 from .._io.spool import Spool
-from .._manifest.database import log_of
+from .._manifest.guard import log_of
 from .._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of
 from .._options import Options, Policy
 from .._rules import naming

@@ -12,10 +12,10 @@ import anyio.to_thread
 from .._errors import NoRun, OutputUnknown
 from .._flow.publisher import output_at
 from .._io.spool import Claim, Spool, differences
-from .._manifest.guard import doubt
-from .._manifest.sqlite import open_sqlite
+from .._manifest.sqlite import inspect_sqlite
 from .._manifest.witness import read_tokens, tokens_of
 from .._rules import invariants
+from .._rules.generations import covered, latest
 from .._rules.lifecycle import SPOOLED
 from .._snapshots import Finding, Verification
 from .._validation import answers_of
@@ -23,12 +23,10 @@ from .._validation import answers_of
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
-    from sqlite3 import Connection
 
     from .._flow.publisher import Output
     from .._io.spool import RunSpool
     from .._manifest.base import Manifest
-    from .._manifest.identity import Identity
     from .._model import Run, Shard, ShardRow
 
 
@@ -57,16 +55,17 @@ class Verifier:
                 shard = shards[row.shard, row.generation]
                 path = self._spool.shard(shard.index, shard.generation)
                 await self._hold(path, [Claim(f"shard {shard.index}", shard.bytes, shard.sha256)])
-        await self._look_at_answers(list({row.shard: row for row in rows if row.tally}.values()))
+        await self._look_at_answers(latest(row for row in rows if row.tally))
 
     async def _look_at_rows(self, rows: list[ShardRow], shards: dict[tuple[int, int], Shard]) -> None:
         entries = sorted(await self._manifest.history(self._run.id), key=lambda e: (e.shard, e.generation))
         histories = {place: list(some) for place, some in groupby(entries, lambda e: (e.shard, e.generation))}
+        lines = covered(shards.values())
         for row in rows:
             place = (row.shard, row.generation)
             flaws = [
                 *invariants.job_flaws(self._run.token, row, shards[place], histories.get(place, [])),
-                *invariants.tally_flaws(row, shards[row.shard, 0].lines),
+                *invariants.tally_flaws(row, lines[place]),
                 *invariants.history_flaws(row, histories.get(place, [])),
             ]
             self._find(f"shard {row.shard}" + (f", generation {row.generation}" if row.generation else ""), flaws)
@@ -81,7 +80,7 @@ class Verifier:
                 self._find(str(self._spool.rejects), [f"has {rejects} bytes of at least {cursor.rejects_bytes}"])
 
     async def _look_at_answers(self, landed: list[ShardRow]) -> None:
-        """Of each shard the last generation that landed holds all that came before it."""
+        """``landed`` hold what became of each shard, as far as it has landed."""
         published = await self._manifest.published(self._run.id) is not None
         output = self._output
         if published and output is not None and not output.parts:
@@ -128,10 +127,8 @@ async def verify(
     if not await anyio.to_thread.run_sync(spool.manifest.exists):
         raise NoRun(f"{spool.manifest} is not there", state=spool.root)
 
-    def examine(path: Path, now: Identity, connection: Connection) -> None:
-        findings.extend(Finding(where=str(path), what=what) for what in _flaws(path, now, connection))
-
-    async with open_sqlite(spool.manifest, admission=examine) as manifest:
+    async with inspect_sqlite(spool.manifest) as (manifest, flaws):
+        findings += [Finding(where=str(spool.manifest), what=flaw) for flaw in flaws]
         runs = await manifest.runs()
         findings += await anyio.to_thread.run_sync(_look_at_directory, spool, runs)
         verifiers = [
@@ -154,19 +151,6 @@ async def _output(manifest: Manifest, run: Run, spool: Spool, out: str | os.Path
     if out is None and await manifest.published(run.id):
         raise OutputUnknown(f"{spool.root}: its name does not say where its answers are")
     return None if out is None else await output_at(out)
-
-
-def _flaws(path: Path, now: Identity, connection: Connection) -> list[str]:
-    """Of the database itself, and of its being the one that it was."""
-    verdicts = [row[0] for row in connection.execute("PRAGMA integrity_check(100)")]
-    flaws = [] if verdicts == ["ok"] else verdicts
-    flaws += [f"a row of {table} belongs to none of {parent}" for table, _, parent, _ in _strays(connection)]
-    reason = doubt(path, now, connection)
-    return flaws + ([reason] if reason else [])
-
-
-def _strays(connection: Connection) -> list[tuple[str, int, str, int]]:
-    return connection.execute("PRAGMA foreign_key_check").fetchall()
 
 
 def _look_at_directory(spool: Spool, runs: list[Run]) -> list[Finding]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PREFIX = "pt1"
 _BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
-_AFTER_RUN = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([0-9a-f]{16})\.(\d{1,12})")
+#: 18 digits for the shard: its cut times a million, plus its place in the cut.
+_AFTER_RUN = re.compile(r"(\d{1,18})\.(\d{1,9})\.(\d{1,9})\.([0-9a-f]{16})\.(\d{1,12})")
 
 
 class Tag(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
+from .._manifest.base import Change
 from .._model import Cursor, Limits, Run, Shard, ShardRow, State, Tally, Upload
 from .._rules import lifecycle
 
@@ -63,7 +64,7 @@ async def sealed(manifest: Manifest, count: int, run: Run = RUN) -> None:
 
 
 async def claimed(manifest: Manifest, state: State = State.SEALED, run: str = RUN.id) -> ShardRow:
-    (row,) = await manifest.claim(run, {state}, now=0.0)
+    (row,) = await manifest.claim(run, {state})
     return row
 
 
@@ -72,5 +73,5 @@ async def live(manifest: Manifest, row: ShardRow, until: State) -> ShardRow:
     for event in life(row.shard):
         if row.state is until:
             break
-        row = await manifest.record(row, event)
+        row = await manifest.write(Change(row, event))
     return row
