@@ -42,6 +42,7 @@ BESIDE_THE_SEAM = {
     "_io/lock.py": ({"truncate"}, "who holds the lock, for a message; the lock itself is the kernel's"),
     "_manifest/queries.py": ({"execute", "executemany"}, "within a transaction, whose COMMIT is in the seam"),
     "testing/audit/manifest.py": ({"copy"}, "a copy to be read, gone with its directory"),
+    "testing/providers.py": ({"write_text"}, "the input of a test's own run"),
     "testing/audit/service.py": ({"copy"}, "a copy to be read, gone with its directory"),
 }
 #: Statements that change something, by themselves where no transaction was begun.

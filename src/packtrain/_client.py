@@ -25,6 +25,7 @@ from ._io.spool import Spool
 from ._manifest.sqlite import open_sqlite
 from ._options import Options, Policy
 from ._providers import open_provider
+from ._providers.base import check_capabilities
 from ._providers.service import Local, Service
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ async def open_context(
             provider = await stack.enter_async_context(
                 open_provider(service, clock, policy, connections=connections, sent=meter.sent)
             )
+        check_capabilities(provider.capabilities)
         yield ClientContext(
             spool=spool,
             manifest=manifest,

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from .._errors import IntegrityError
-from .._model import RowError, Tally
+from .._model import Tally
 from .._options import (
     JOIN_GATHERED_ROWS,
     JOIN_PROCESS_FROM,
@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     from .._rules.join import Row
     from .hash_join import IndexedRequests
 
-_error = msgspec.json.Decoder(RowError)
+
+class _Error(Struct):
+    """What is shown of a service's error, if it has this form."""
+
+    message: str = ""
+    code: int | str | None = None
+
+
+_error = msgspec.json.Decoder(_Error)
 
 
 class Outputs(Struct, frozen=True):

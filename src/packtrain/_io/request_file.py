@@ -77,7 +77,7 @@ class ShardReader:
 
     def __init__(self, path: Path, size: int, sha256: str, spoiled: Callable[[Path, str], IntegrityError]) -> None:
         self._path = path
-        self._size = size
+        self.size = size
         self._sha256 = sha256
         self._spoiled = spoiled
         with disk_errors(path):
@@ -89,13 +89,13 @@ class ShardReader:
         """At most ``length`` bytes, and at least one. The last of the file come only when all of it is as sealed."""
         self._hash_to(offset)
         data = self._take(offset, length)
-        if offset + len(data) >= self._size:
+        if offset + len(data) >= self.size:
             self._compare()
         return data
 
     def digest(self) -> str:
         """SHA-256 of the whole as it was read."""
-        self._hash_to(self._size)
+        self._hash_to(self.size)
         return self._digest.hexdigest()
 
     def close(self) -> None:

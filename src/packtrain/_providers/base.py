@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from .._errors import InputError
 from .._rules.lines import LineShape
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     def revocable(self) -> bool:
         """An attempt has an input file, whose deletion keeps a late create from running."""
         return self.upload != "inline"
+
+
+def check_capabilities(able: Capabilities) -> None:
+    """Raises InputError for a service at which a create with a lost reply could not be found again."""
+    if not able.tags and not able.lists_input_file:
+        raise InputError("the list of jobs shows neither our tag nor the input file, so a paid job could be lost")
 
 
 class Download(Protocol):

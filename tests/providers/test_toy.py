@@ -1,0 +1,57 @@
+"""The client at a second service, in every variant of what a service can do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from packtrain import InputError, open_client
+from packtrain.testing.providers import POLICY, Faults, ProviderSuite
+from tests.providers.toy import VARIANTS, Toy, ToyService, Variant, serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from packtrain.testing.providers import Serve
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+class TestToy(ProviderSuite):
+    """Each through all faults."""
+
+    @pytest.fixture
+    def served(self, variant: Variant) -> Serve:
+        return lambda faults: serve(variant, faults)
+
+
+@pytest.mark.parametrize("results", ["file", "files", "reply"])
+async def test_rows_without_an_answer_are_listed_wherever_they_come(tmp_path: Path, results: str) -> None:
+    """In the file of answers, in one of their own, or in the reply; also when no line has an answer."""
+    toy = Toy(ToyService(Variant(results=results), Faults()))  # type: ignore[arg-type]  # one of the three
+    rows = [toy.line(0), {"id": "line-1", "ask": {"fail": "makes no sense"}}]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with open_client(tmp_path / "state", service=toy.service, policy=POLICY, provider=toy.provider) as client:
+        with anyio.fail_after(60):
+            summary = await client.run(source, model="m", out=tmp_path / "out.jsonl")
+    assert (summary.complete, summary.answered, summary.failed) == (True, 1, 1)
+    (failed,) = (tmp_path / "out.jsonl.failed.jsonl").read_text().splitlines()
+    assert json.loads(failed) | {"error": None} == {
+        "key": "line-1",
+        "reason": "makes no sense (code NONSENSE)",
+        "ordinal": 1,
+        "asked": 1,
+        "retryable": False,
+        "error": None,
+    }
+
+
+async def test_a_service_whose_jobs_cannot_be_found_is_refused(tmp_path: Path) -> None:
+    """Without a tag and without an input file in the list, a lost reply would lose a paid job."""
+    toy = Toy(ToyService(Variant(upload="inline", tags=False), Faults()))
+    with pytest.raises(InputError, match="neither"):
+        async with open_client(tmp_path / "state", service=toy.service, provider=toy.provider):
+            pass
