@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.crash.disk import Fault, faults, suffer
 from tests.crash.yard import CALM, undisturbed
+from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +34,8 @@ def failures(root: Path, calm: Calm, chosen: list[Fault]) -> list[str]:
 
 
 def some(chosen: list[Fault]) -> list[Fault]:
-    """A quarter of them, others each time; scripts/torture disk takes all."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    return random.Random(seed).sample(chosen, len(chosen) // 4)
+    """A quarter of them; scripts/torture disk takes all."""
+    return seeded("disk").sample(chosen, len(chosen) // 4)
 
 
 def test_a_full_disk_at_any_write_ends_the_run_with_advice_and_loses_nothing(tmp_path: Path, calm: Calm) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.crash.disk import REMOTE
 from tests.crash.failpoints import Case, Verdict, around_creates, singles, torture
 from tests.crash.yard import CALM, LOST, SCENARIOS, undisturbed
+from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +29,8 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Calm]:
 
 
 def some(cases: list[Case]) -> list[Case]:
-    """A quarter of them, others each time; scripts/torture failpoints takes all."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    return random.Random(seed).sample(cases, len(cases) // 4)
+    """A quarter of them; scripts/torture failpoints takes all."""
+    return seeded("failpoints").sample(cases, len(cases) // 4)
 
 
 def telling(case: Case) -> bool:

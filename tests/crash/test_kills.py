@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,6 +10,7 @@ import pytest
 from tests.crash.kills import torture
 from tests.crash.run import Bench
 from tests.crash.service import Torment, audit
+from tests.seeds import SEED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +25,7 @@ KILLS = 300
 
 def test_runs_killed_at_random_and_again_while_they_recover_end_like_calm_ones(tmp_path: Path) -> None:
     """Small runs, up to four kills each: the same files, one job for each shard, a service in order."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    figures, found = torture(tmp_path, KILLS, seed)
+    figures, found = torture(tmp_path, KILLS, SEED)
     assert found == []
     assert figures["kills"] >= KILLS
 
@@ -47,9 +45,7 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
 
 async def test_a_killed_service_keeps_what_it_told_of(tmp_path: Path) -> None:
     """Every file and job that a client was told of is there once, and the directory is what the truth log says."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    torment = Torment(tmp_path / "service", kills=6, seed=seed, longest_life=1.0)
+    torment = Torment(tmp_path / "service", kills=6, seed=SEED, longest_life=1.0)
     await torment.run()
     assert torment.told.jobs
     assert await anyio.to_thread.run_sync(audit, tmp_path / "service", torment.told) == []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.crash.sequels import SEQUELS, Case, Sequel, torture, undisturbed
+from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,8 @@ POINTS = {
 
 
 def some(cases: list[Case]) -> list[Case]:
-    """Two of them, a kill of the command for one, others each time; scripts/torture sequels takes all."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    """Two of them, a kill of the command for one; scripts/torture sequels takes all."""
+    chance = seeded("sequels")
     helping = [case for case in cases if case.victim == "command"]
     return [chance.choice(helping or cases), chance.choice([case for case in cases if case.victim == "run"])]
 

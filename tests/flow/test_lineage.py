@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ import packtrain
 from packtrain import IncompleteRun, InputError, ManifestError, Options, RowError, serving
 from packtrain.testing import armed
 from tests.flow.place import Place, answer_text, read_lines
+from tests.seeds import seeded
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
@@ -197,12 +198,10 @@ def chosen(trace: Path, prefixes: tuple[str, ...], chance: random.Random, count:
 @BROKEN
 async def test_a_lineage_that_broke_off_anywhere_ends_the_same(tmp_path: Path, blockbuster: BlockBuster) -> None:
     """To the byte, with one job a generation; some steps fail once, at a hit of the seed's choice."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
     trace = tmp_path / "trace"
     blockbuster.deactivate()  # a trace is written where the hit is
     calm = await disturbed(tmp_path / "calm", f"trace={trace}", run, MOODS)
-    points = chosen(trace, STEPS, random.Random(seed), 5)
+    points = chosen(trace, STEPS, seeded("generations"), 5)
     for number, failpoints in enumerate(points):
         assert await disturbed(tmp_path / str(number), failpoints, run, MOODS) == calm, failpoints
 
@@ -254,8 +253,6 @@ async def test_a_retry_that_broke_off_anywhere_ends_the_same(
 ) -> None:
     """The same command, or the run's own, goes on; no line is asked once more for it."""
     moods = {number: [INTERNAL] * 3 for number in (0, 11, 12, 39)} | {20: [INVALID]}
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
     trace = tmp_path / "trace"
 
     async def work(place: Place) -> None:
@@ -267,7 +264,7 @@ async def test_a_retry_that_broke_off_anywhere_ends_the_same(
     blockbuster.deactivate()  # a trace is written where the hit is
     calm = await disturbed(tmp_path / "calm", f"trace={trace}", work, moods)
     assert [row["key"] for row in read_lines(tmp_path / "calm" / "out.jsonl.failed.jsonl")] == ["key-20"]
-    points = chosen(trace, (*STEPS, "manifest.reopen"), random.Random(seed), 3)
+    points = chosen(trace, (*STEPS, "manifest.reopen"), seeded("retry"), 3)
     for number, failpoints in enumerate(points):
         assert await disturbed(tmp_path / str(number), failpoints, work, moods) == calm, failpoints
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
+from msgspec import structs
 
 import packtrain
 from packtrain import ApiError, Options, Policy, serving
@@ -18,7 +19,7 @@ from packtrain._flow.submitter import Creator
 from packtrain._io.spool import Spool
 from packtrain._manifest.memory import open_memory
 from packtrain._model import State
-from packtrain.testing import FaultPlan, Script, Status, Step
+from packtrain.testing import FaultPlan, ManualClock, Script, Status, Step
 from packtrain.testing.lives import claimed, live, sealed
 from tests.flow.place import Place
 from tests.flow.test_reconciler import Listed, SetClock, context
@@ -106,11 +107,13 @@ async def attempt(root: Path, plan: FaultPlan, shards: int) -> Place:
     async with serving(root / "service", faults=plan) as origin:
         place = Place(root, origin)
         source = place.requests(shards)
-        options = Options(shard_requests=1)
-        policy = Policy(outage=1.0)
-        async with packtrain.open_client(place.state, service=place.service, options=options, policy=policy) as client:
-            with anyio.fail_after(30):
-                await client.run(source, model="m", out=place.out)
+        service = structs.replace(place.service, poll=(1.0, 1.0))
+        policy, clock = Policy(outage=30.0), ManualClock(start=time.time())
+        opened = packtrain.open_client(
+            place.state, service=service, options=Options(shard_requests=1), policy=policy, clock=clock
+        )
+        async with opened as client, clock.running():
+            await client.run(source, model="m", out=place.out)
     return place
 
 

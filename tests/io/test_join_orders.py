@@ -11,6 +11,7 @@ import pytest
 from packtrain._errors import InputError
 from packtrain._io.join import Outputs, join_files
 from packtrain._model import Tally
+from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,16 +142,10 @@ def joins(tmp_path: Path) -> Joins:
     return Joins(tmp_path)
 
 
-def new_seed() -> int:
-    seed = random.randrange(10**9)
-    print(f"seed {seed}")
-    return seed
-
-
 @pytest.mark.parametrize("validated", [True, False])
 def test_whatever_happens_to_the_rows_the_join_is_the_naive_one(joins: Joins, validated: bool) -> None:
     """Over runs in order with all kinds of trouble in them, in windows of all sizes."""
-    draw = random.Random(new_seed())
+    draw = seeded("rows")
     for _ in range(250):
         keys = [draw.choice(["k%d", "ü%d", 'q"%d']) % number for number in range(draw.randrange(1, 120))]
         rows = disturb([answer(key, draw) for key in keys], keys, draw)
@@ -159,7 +154,7 @@ def test_whatever_happens_to_the_rows_the_join_is_the_naive_one(joins: Joins, va
 
 def test_a_key_that_is_asked_twice_gets_one_row_both_times(joins: Joins) -> None:
     """The first answer, however many there are and however they stand; only a sealed shard has each key once."""
-    draw = random.Random(new_seed())
+    draw = seeded("repeated")
     for _ in range(100):
         keys = [f"k{draw.randrange(40)}" for _ in range(30)]
         rows = disturb([answer(key, draw) for key in keys], keys, draw)
@@ -176,7 +171,7 @@ def test_a_repeated_key_behind_the_last_row_counts(joins: Joins) -> None:
 @pytest.mark.parametrize("order", ["shuffled", "reversed", "halves", "blocks", "errors", "blanks"])
 def test_the_order_may_break_far_from_where_a_walk_would_look(joins: Joins, order: str, validated: bool) -> None:
     """More rows than are put aside, and steps longer than are looked ahead."""
-    draw = random.Random(new_seed())
+    draw = seeded("buckets")
     keys = [f"k{number}" for number in range(5000)]
     rows = [Row(b'{"key":"%b","response":{}}\n' % key.encode(), key, answered=True) for key in keys]
     if order == "errors":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.io.truncation import Bench
+from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +31,8 @@ def test_69_a_cut_without_a_length_is_noticed_by_its_keys(tmp_path: Path) -> Non
 
 def test_69_a_cut_of_10000_lines_without_a_length_is_noticed_too(tmp_path: Path) -> None:
     """At places of the seed's choice; all of them are the long form's."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
     bench = Bench(tmp_path, 10_000)
-    cuts = sorted(random.Random(seed).sample(bench.cuts(97), 40), reverse=True)
+    cuts = sorted(seeded("cuts").sample(bench.cuts(97), 40), reverse=True)
     assert bench.unnoticed(cuts, length=False) == []
 
 

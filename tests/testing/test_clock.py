@@ -61,14 +61,19 @@ async def test_no_wait_is_needed_for_no_seconds() -> None:
 async def test_a_running_clock_skips_to_the_next_wake() -> None:
     """A day of waits passes in no time, each of its exact length."""
     clock, passed = ManualClock(), list[float]()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(clock.run)
-        with anyio.fail_after(60):
+    with anyio.fail_after(60):
+        async with clock.running():
             for hours in (1, 23):
                 await clock.sleep(hours * 3600.0)
                 passed.append(clock.monotonic())
-        tasks.cancel_scope.cancel()
     assert passed == [3600.0, 24 * 3600.0]
+
+
+async def test_an_error_in_a_running_clock_comes_out_as_itself() -> None:
+    """Not in a group, so that a test can expect it."""
+    with pytest.raises(ValueError, match="mine"):
+        async with ManualClock().running():
+            raise ValueError("mine")
 
 
 def test_chance_is_repeatable() -> None:

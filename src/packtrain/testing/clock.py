@@ -5,9 +5,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 class ManualClock:
@@ -65,12 +70,25 @@ class ManualClock:
         while self._sleepers and self._sleepers[0][0] <= self._passed:
             heapq.heappop(self._sleepers)[2].set()
 
-    async def run(self, *, idle: float = 0.005) -> None:
-        """Skip waits, until cancelled: whenever ``idle`` real seconds pass while a task sleeps, move to the first wake.
+    @asynccontextmanager
+    async def running(self, *, idle: float = 0.005) -> AsyncIterator[None]:
+        """Skip waits while the block runs: when ``idle`` real seconds pass and a task sleeps, move to the first wake.
 
-        Calls under way then look as long as the waits that are skipped meanwhile, as with a slow service. Only what
-        does not depend on the length of a call may be tested this way.
+        A call under way then seems to take as long as the waits that are skipped meanwhile, as if the service were
+        slow. So only what does not depend on how long calls take can be tested this way.
         """
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._skip, idle)
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the task group
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _skip(self, idle: float) -> None:
         while True:
             while self.next_wake is None:
                 await self._fell_asleep.wait()

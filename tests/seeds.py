@@ -1,0 +1,16 @@
+"""The seed of all random choices in tests: fixed, unless TEST_SEED names another one."""
+
+from __future__ import annotations
+
+import os
+import random
+
+#: A whole number; a nightly run gives another one each time.
+GIVEN = os.environ.get("TEST_SEED")
+SEED = int(GIVEN or 20261129)
+
+
+def seeded(name: str) -> random.Random:
+    """A generator for one test or one use in it; the seed is printed, and shown when the test fails."""
+    print(f"TEST_SEED={SEED}")
+    return random.Random(f"{SEED} {name}")
