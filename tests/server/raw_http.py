@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from .passing_time import pass_time
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from anyio.abc import SocketStream
 
-    from .manual_clock import ManualClock
+    from packtrain.testing import ManualClock
 
 #: Seconds after which a silent connection fails its test.
 PATIENCE = 10.0
@@ -38,7 +40,7 @@ class Wire:
         for at in range(len(data)):
             if not await self.send(data[at : at + 1]):
                 return True
-            await clock.advance(period)
+            await pass_time(clock, period)
         return False
 
     async def some(self) -> bytes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SEED = 20261122
 #: Random examples per operation, in addition to the schema coverage phase.
-EXAMPLES = 3
+EXAMPLES = 1
 
 
 @pytest.mark.timeout(300)

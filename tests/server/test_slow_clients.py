@@ -14,8 +14,9 @@ from anyio.lowlevel import checkpoint
 from packtrain._options import KIB, MIB
 from packtrain.server import serving
 from packtrain.server.limits import LIMITS, Limits, TransferRate
+from packtrain.testing import ManualClock
 
-from .manual_clock import ManualClock
+from .passing_time import pass_time
 from .raw_http import PATIENCE, error_of, exchange, head, statuses, wire
 from .service_calls import GRANULARITY, Calls, blobs
 
@@ -69,7 +70,7 @@ async def test_header_time_applies_to_every_request(directory: Path, clock: Manu
 async def test_connection_without_a_request_is_closed(directory: Path, clock: ManualClock) -> None:
     """After the time for a header."""
     async with serving(directory, limits=FAST, clock=clock) as origin, wire(origin) as line:
-        await clock.advance(FAST.header_time)
+        await pass_time(clock, FAST.header_time)
         assert await line.rest() == b""
 
 
@@ -95,7 +96,7 @@ async def test_stalled_body_gets_408(directory: Path, clock: ManualClock, path: 
     """In the format of its wire, and the connection is closed."""
     async with serving(directory, limits=FAST, clock=clock) as origin, wire(origin) as line:
         await line.send(head("POST", path, "Content-Length: 100", *fields) + b"{")
-        await clock.advance(FAST.idle_time)
+        await pass_time(clock, FAST.idle_time)
         answer = await line.rest()
         assert statuses(answer) == [408]
         assert "No byte was received for 0.5 seconds" in error_of(answer)["message"]
@@ -125,7 +126,7 @@ async def test_total_time_limits_json_but_not_file_content(directory: Path, cloc
                 answer = await call.some()
             for _ in range(64):
                 assert await upload.send(b"x" * piece)
-                await clock.advance(0.02)
+                await pass_time(clock, 0.02)
             assert statuses(await upload.rest()) == [200]
         assert statuses(answer) == [408]
         assert "0.4 seconds" in error_of(answer)["message"]
@@ -139,7 +140,7 @@ async def test_stalled_upload_keeps_what_arrived(directory: Path, clock: ManualC
         fields = ("X-Goog-Upload-Command: upload", "X-Goog-Upload-Offset: 0", f"Content-Length: {GRANULARITY}")
         async with wire(origin) as line:
             await line.send(head("POST", url.removeprefix(origin), *fields) + b"x" * 1000)
-            await clock.advance(FAST.idle_time)
+            await pass_time(clock, FAST.idle_time)
             assert statuses(await line.rest()) == [408]
         assert await calls.received(url) == 1000
 
@@ -170,7 +171,7 @@ async def running(clock: ManualClock, line: Wire | None) -> AsyncIterator[None]:
         while True:
             if line:
                 await line.send(b"x")
-            await clock.advance(0.02)
+            await pass_time(clock, 0.02)
             await anyio.to_thread.run_sync(int)  # the body is read in a thread
 
     async with anyio.create_task_group() as tasks:
@@ -198,7 +199,7 @@ async def test_client_that_does_not_read_is_cut_off(directory: Path, clock: Manu
                 received = len(await line.some())
                 with anyio.fail_after(PATIENCE):
                     while await line.send(b"\r\n"):
-                        await clock.advance(0.1)
+                        await pass_time(clock, 0.1)
                 _, peak = tracemalloc.get_traced_memory()
                 while piece := await line.some():
                     received += len(piece)

@@ -308,8 +308,8 @@ def _migrate(connection: sqlite3.Connection, directory: Path, log_size: int) -> 
         raise ManifestError(
             f"{directory}: written by a newer version ({version}, ours is {len(scripts)}); update packtrain"
         )
-    for script in scripts[version:]:
-        connection.executescript(script.read_text("utf-8"))
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        connection.executescript(f"BEGIN;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;")
     if not connection.execute("SELECT 1 FROM outbox").fetchone():
         connection.execute("INSERT INTO outbox VALUES (?, x'')", (log_size,))
 

@@ -1,6 +1,4 @@
 -- Files, uploads, jobs and the outbox of the audit log. Times are Unix seconds; blobs are names of files in blobs/.
-BEGIN;
-
 -- The numbers of files and jobs are never reused: page tokens depend on it.
 CREATE TABLE file (
     seq          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -64,6 +62,3 @@ CREATE TABLE outbox (
     position INTEGER NOT NULL,
     lines    BLOB NOT NULL
 );
-
-PRAGMA user_version = 1;
-COMMIT;

@@ -1,6 +1,4 @@
 -- Data of the OpenAI wire. Rows are deleted with their files and jobs.
-BEGIN;
-
 CREATE TABLE openai_file (
     name    TEXT PRIMARY KEY,
     purpose TEXT NOT NULL
@@ -59,6 +57,3 @@ CREATE VIEW held AS
     UNION ALL SELECT blob FROM upload WHERE state = 'active'
     UNION ALL SELECT blob FROM job WHERE ended IS NULL
     UNION ALL SELECT blob FROM openai_part;
-
-PRAGMA user_version = 2;
-COMMIT;

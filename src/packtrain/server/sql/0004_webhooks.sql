@@ -1,6 +1,4 @@
 -- Registered webhooks and pending deliveries.
-BEGIN;
-
 -- events is a JSON list of words; secrets one of objects, the newest first.
 CREATE TABLE webhook (
     seq     INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,6 +34,3 @@ CREATE TABLE signing_key (
 
 -- JSON; empty for a job without a webhook configuration.
 ALTER TABLE job ADD COLUMN webhooks TEXT NOT NULL DEFAULT '';
-
-PRAGMA user_version = 4;
-COMMIT;

@@ -1,5 +1,2 @@
 -- Every start of an upload counts the active ones, which may be few among many finished ones.
-BEGIN;
 CREATE INDEX upload_active ON upload (created) WHERE state = 'active';
-PRAGMA user_version = 6;
-COMMIT;
