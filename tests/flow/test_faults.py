@@ -355,7 +355,7 @@ async def test_82_results_that_are_only_refused_are_waited_for(tmp_path: Path) -
 
 async def test_32_a_definite_refusal_of_the_first_create_ends_the_run(tmp_path: Path) -> None:
     """Nothing speaks for the others to fare better."""
-    with pytest.raises(ApiError, match="A fault was asked for"):
+    with pytest.raises(ApiError, match="Injected fault"):
         await run(tmp_path, plan(Status(route=CREATE, status=400)))
     assert Place(tmp_path, "").truth("batch_created") == []
 

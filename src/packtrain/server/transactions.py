@@ -41,8 +41,8 @@ class Transaction:
         return self._connection.execute(sql, parameters).rowcount
 
     def rows(self, kind: type[T], sql: str, *parameters: Value) -> list[T]:
-        found = self._connection.execute(sql, parameters).fetchall()
-        return [msgspec.convert(dict(row), kind) for row in found]
+        rows = self._connection.execute(sql, parameters).fetchall()
+        return [msgspec.convert(dict(row), kind) for row in rows]
 
     def row(self, kind: type[T], sql: str, *parameters: Value) -> T | None:
         return next(iter(self.rows(kind, sql, *parameters)), None)

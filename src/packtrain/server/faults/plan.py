@@ -77,7 +77,7 @@ class Status(Fault, frozen=True, kw_only=True):
     executing the call."""
 
     status: Annotated[int, Meta(ge=200, le=599)]
-    message: str = "A fault was asked for."
+    message: str = "Injected fault."
     form: Literal["google", "html", "empty"] = "google"
     headers: dict[str, str] = {}
     acted: bool = False

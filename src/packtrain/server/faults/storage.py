@@ -158,7 +158,7 @@ def _keyed_row(line: bytes) -> dict[str, object] | None:
 
 
 def _failed(row: Mapping[str, object]) -> bytes:
-    reason = "A fault was asked for."
+    reason = "Injected fault."
     if "custom_id" in row:
         return _line({**row, "response": None, "error": {"code": "server_error", "message": reason}})
     return _line({"key": row["key"], "error": {"code": 13, "message": reason}})

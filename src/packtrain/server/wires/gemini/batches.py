@@ -193,17 +193,17 @@ class BatchRoutes:
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query)
-        found = await self._jobs.page(window)
-        operations = [operation_of(job) for job in found[: window.size]]
-        return json_response(OperationPage(operations=operations, next_page_token=next_token(found, window)))
+        jobs = await self._jobs.page(window)
+        operations = [operation_of(job) for job in jobs[: window.size]]
+        return json_response(OperationPage(operations=operations, next_page_token=next_token(jobs, window)))
 
     async def update(self, request: web.Request, name: str, method: str) -> web.Response:
         body = strict_json(await request.read())
         check_utf8(body)
-        found = apply_update_mask(members(body), request.query, CHANGEABLE)
+        values = apply_update_mask(members(body), request.query, CHANGEABLE)
         changes = JobChanges(
-            display_name=member(found, "displayName", str, "") if "displayName" in found else None,
-            priority=_read_priority(found) if "priority" in found else None,
+            display_name=member(values, "displayName", str, "") if "displayName" in values else None,
+            priority=_read_priority(values) if "priority" in values else None,
         )
         job = await self._jobs.update(name, _UPDATES[method], changes)
         if job is None:
@@ -249,9 +249,9 @@ def _read_create(body: bytes) -> CreateRequest:
     )
 
 
-def _read_priority(found: Mapping[str, Raw]) -> int:
+def _read_priority(values: Mapping[str, Raw]) -> int:
     """An int64, as a number or as text. Raises HttpError 400."""
-    text = bytes(found.get("priority", b"0")).strip(b'"')
+    text = bytes(values.get("priority", b"0")).strip(b'"')
     if not re.fullmatch(b"-?[0-9]{1,19}", text) or abs(priority := int(text)) > MAX_PRIORITY:
         raise HttpError(400, "batch.priority is not an int64.")
     return priority

@@ -71,9 +71,9 @@ class FileRoutes:
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query)
-        found = await self._files.page(window)
-        bodies = [file_body(file, origin(request)) for file in found[: window.size]]
-        return json_response(FilePage(files=bodies, next_page_token=next_token(found, window)))
+        files = await self._files.page(window)
+        bodies = [file_body(file, origin(request)) for file in files[: window.size]]
+        return json_response(FilePage(files=bodies, next_page_token=next_token(files, window)))
 
     async def delete(self, request: web.Request, name: str) -> web.Response:
         if len(name.removeprefix("files/")) > MAX_DELETE_ID:

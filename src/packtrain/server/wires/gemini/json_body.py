@@ -71,37 +71,37 @@ def _requoted(matched: re.Match[bytes]) -> bytes:
 
 def members(raw: bytes | msgspec.Raw) -> Mapping[str, msgspec.Raw]:
     """The members of one object, by their names in camelCase. Raises HttpError 400."""
-    found = _decode(raw, dict[str, msgspec.Raw], "the body")
-    return {_camel(name): value for name, value in found.items()}
+    values = _decode(raw, dict[str, msgspec.Raw], "the body")
+    return {_camel(name): value for name, value in values.items()}
 
 
-def member(found: Mapping[str, msgspec.Raw], name: str, kind: type[T], default: T) -> T:
-    return _decode(found[name], kind, name) if name in found else default
+def member(values: Mapping[str, msgspec.Raw], name: str, kind: type[T], default: T) -> T:
+    return _decode(values[name], kind, name) if name in values else default
 
 
-def object_member(found: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, msgspec.Raw]:
-    return members(found[name]) if name in found else {}
+def object_member(values: Mapping[str, msgspec.Raw], name: str) -> Mapping[str, msgspec.Raw]:
+    return members(values[name]) if name in values else {}
 
 
-def decode_members(found: Mapping[str, msgspec.Raw], kind: type[T]) -> T:
+def decode_members(values: Mapping[str, msgspec.Raw], kind: type[T]) -> T:
     """Decodes all members as one struct. Raises HttpError 400."""
-    return _decode(msgspec.json.encode(found), kind, "the body")
+    return _decode(msgspec.json.encode(values), kind, "the body")
 
 
 def apply_update_mask(
-    found: Mapping[str, msgspec.Raw], query: Mapping[str, str], allowed: Collection[str]
+    values: Mapping[str, msgspec.Raw], query: Mapping[str, str], allowed: Collection[str]
 ) -> Mapping[str, msgspec.Raw]:
     """The members that an update changes: those in ``updateMask``, or without one all allowed members of the body.
 
     Raises HttpError 400 for a name that is not allowed or not in the body.
     """
     mask = query.get("updateMask") or query.get("update_mask") or "*"
-    names = {_camel(name.strip()) for name in mask.split(",")} if mask != "*" else set(found) & set(allowed)
+    names = {_camel(name.strip()) for name in mask.split(",")} if mask != "*" else set(values) & set(allowed)
     if not names <= set(allowed):
         raise HttpError(400, f"updateMask: give some of {', '.join(allowed)}.")
-    if not names <= set(found):
-        raise HttpError(400, f"updateMask names {', '.join(sorted(names - set(found)))}, not in the body.")
-    return {name: found[name] for name in names}
+    if not names <= set(values):
+        raise HttpError(400, f"updateMask names {', '.join(sorted(names - set(values)))}, not in the body.")
+    return {name: values[name] for name in names}
 
 
 def _decode(raw: bytes | msgspec.Raw, kind: type[T], what: str) -> T:

@@ -99,9 +99,9 @@ class WebhookRoutes:
 
     async def page(self, request: web.Request) -> web.Response:
         window = read_window(request.query, default=DEFAULT_SIZE, most=MAX_SIZE)
-        found = await self._webhooks.page(window)
-        bodies = [webhook_body(webhook) for webhook in found[: window.size]]
-        return json_response(WebhookPage(webhooks=bodies, next_page_token=next_token(found, window)))
+        webhooks = await self._webhooks.page(window)
+        bodies = [webhook_body(webhook) for webhook in webhooks[: window.size]]
+        return json_response(WebhookPage(webhooks=bodies, next_page_token=next_token(webhooks, window)))
 
     async def update(self, request: web.Request, id: str) -> web.Response:
         changes = self._read(apply_update_mask(await _members(request), request.query, CHANGEABLE))
@@ -126,9 +126,9 @@ class WebhookRoutes:
     async def public_keys(self, request: web.Request) -> web.Response:
         return json_response({"keys": await self._keys.public()})
 
-    def _read(self, found: Mapping[str, Raw]) -> WebhookChanges:
+    def _read(self, values: Mapping[str, Raw]) -> WebhookChanges:
         """Raises HttpError 400."""
-        changes = decode_members(found, WebhookChanges)
+        changes = decode_members(values, WebhookChanges)
         if len(changes.name or "") > MAX_NAME:
             raise HttpError(400, f"name is longer than {MAX_NAME} characters.")
         if changes.uri is not None:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 #: Errors of the lines that were not answered.
 _FAILURES = {
-    "cancelled": RowFailure(code=CANCELLED, message="The batch was cancelled before this request was asked."),
-    "expired": RowFailure(code=EXPIRED, message="The time of the batch was over before this request was asked."),
+    "cancelled": RowFailure(code=CANCELLED, message="The batch was cancelled before this request was answered."),
+    "expired": RowFailure(code=EXPIRED, message="The batch expired before this request was answered."),
 }
 
 

@@ -166,12 +166,12 @@ def _plan(new: NewBatch, limits: OpenAILimits) -> NewBatchJob:
     )
 
 
-def _metadata(found: dict[str, str] | None, limits: OpenAILimits) -> str:
+def _metadata(metadata: dict[str, str] | None, limits: OpenAILimits) -> str:
     """The metadata as JSON. Raises OpenAIError beyond OpenAI's limits."""
-    for key, value in (found or {}).items():
+    for key, value in (metadata or {}).items():
         if len(key) > limits.metadata_key or len(value) > limits.metadata_value:
             longest = f"{limits.metadata_key} and {limits.metadata_value} characters"
             raise OpenAIError(400, f"metadata: a key and a value have at most {longest}.", param="metadata")
-    if len(found or {}) > limits.metadata_pairs:
+    if len(metadata or {}) > limits.metadata_pairs:
         raise OpenAIError(400, f"metadata: at most {limits.metadata_pairs} pairs are allowed.", param="metadata")
-    return msgspec.json.encode(found).decode()
+    return msgspec.json.encode(metadata).decode()

@@ -65,8 +65,8 @@ def fetch_page(tx: Transaction, kind: type[Item], table: str, cursor: Cursor, pu
     test = "AND expires > ? AND ? IN ('', purpose)" if table == "openai_files" else ""
     sql = f"SELECT * FROM {table} WHERE seq > ? AND seq < ? {test} ORDER BY seq {cursor.order} LIMIT ?"  # noqa: S608 - constants
     tests = (tx.now, purpose) if test else ()
-    found = tx.rows(kind, sql, low, high, *tests, cursor.limit + 1)
-    return Page(items=found[: cursor.limit], has_more=len(found) > cursor.limit)
+    rows = tx.rows(kind, sql, low, high, *tests, cursor.limit + 1)
+    return Page(items=rows[: cursor.limit], has_more=len(rows) > cursor.limit)
 
 
 class _Position(Struct, frozen=True):
