@@ -130,7 +130,7 @@ async def _local(directory: Path) -> AsyncIterator[Service]:
 class Client:
     """Runs on one state directory. Made by ``open_client``.
 
-    ``run`` does a whole job. Its parts stand alone for services that never end: ``submit`` takes input in,
+    ``run`` does a whole backfill. Its parts serve programs that never end: ``submit`` takes input in,
     ``drive`` moves what was taken in, ``results`` gives the answers as they land. Of ``run``, ``retry`` and ``drive``
     one at a time may be at work on a run; a second one raises RuntimeError.
     """
@@ -138,7 +138,7 @@ class Client:
     def __init__(self, client: ClientContext) -> None:
         self._context = client
         self._manifest = client.manifest
-        #: The runs that are driven right now; None stands for all of them.
+        #: The runs that are driven right now; None for all of them.
         self._driven: set[str | None] = set()
 
     async def run(
@@ -178,7 +178,7 @@ class Client:
             return await conclude(self._manifest, ctx.files, ctx.run, output, began)
 
     async def retry(self, out: str | os.PathLike[str], *, run_id: str = MAIN, everything: bool = False) -> Summary:
-        """The failed lines of a complete run asked once more, and ``out`` published anew with what they came to.
+        """The failed lines of a complete run asked once more, and ``out`` published again with their answers.
 
         Those are asked whose failure may pass; with ``everything`` all of them. Until its end ``out`` stays as it is.
         A retry, or a run, that was cut short is brought to its end first of all, and nothing is asked beyond that.
@@ -251,7 +251,7 @@ class Client:
             yield result
 
     async def statistics(self, run_id: str = MAIN) -> Statistics:
-        """Lines, shards, jobs and bytes of a run, as they stand recorded at this moment.
+        """Lines, shards, jobs and bytes of a run, as recorded at this moment.
 
         Raises ManifestError when there is no such run.
         """
@@ -262,7 +262,7 @@ class Client:
         return progress(self._context.meter)
 
     def stop(self) -> None:
-        """Let what is under way come to a stand, for good; ``run`` and ``drive`` then return within seconds.
+        """Stop permanently after calls in flight have finished; ``run`` and ``drive`` then return within seconds.
 
         This client does nothing more from then on. Open a new one on the same state directory to go on.
         """
@@ -273,7 +273,7 @@ class Client:
         """A run, or all runs, driven once at a time: one driver would find its rows changed by another."""
         if {run_id, None} & self._driven or (run_id is None and self._driven):
             raise RuntimeError(
-                "this client drives already, by run, retry or drive; beside it there are submit and results"
+                "this client drives already, by run, retry or drive; meanwhile there are submit and results"
             )
         self._driven.add(run_id)
         try:

@@ -69,7 +69,7 @@ PIECE_BYTES = 1 * MIB
 WRITEBACK_BYTES = 16 * MIB
 #: Bytes fetched twice where a download is resumed, and compared.
 DOWNLOAD_OVERLAP = 64 * KIB
-#: Recoveries of one upload without a single byte of progress, before it starts anew.
+#: Recoveries of one upload without a byte of progress.
 UPLOAD_STALLS = 5
 
 #: Times that the lines of a shard which failed for a passing reason are asked again.
@@ -122,6 +122,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     create_timeout: Duration = CREATE_TIMEOUT
     #: Tries of one idempotent call, before the driver waits and logs why.
     call_attempts: Positive = CALL_ATTEMPTS
+    #: Recoveries of one upload in a row without a byte of progress, before it rests and is resumed later.
+    upload_stalls: Positive = UPLOAD_STALLS
     #: For an uploaded file to become usable.
     file_ready_timeout: Duration = FILE_READY_TIMEOUT
     #: Between two refreshes of the status file.

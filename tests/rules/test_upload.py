@@ -12,24 +12,34 @@ from packtrain._options import UPLOAD_STALLS
 from packtrain._rules.upload import (
     QUERY_AFTER,
     TRANSIENT,
+    Action,
     Answer,
+    Complete,
     Dead,
     Finished,
     Query,
     Send,
+    SendPart,
     Start,
     Stuck,
     answered,
     next_action,
+    next_part,
     offset_lost,
     queried,
     renewed,
     resumed,
+    stalled,
     started,
+    stored,
 )
 
 CHUNK = 8
 OPEN = Upload(size=20, session="http://127.0.0.1/upload?id=1", granularity=4)
+
+
+def action_of(upload: Upload) -> Action:
+    return next_action(upload, CHUNK, UPLOAD_STALLS)
 
 
 def active(received: int | None = None, status: int = 200) -> Answer:
@@ -41,20 +51,20 @@ FINAL = Answer(status=200, upload_status="final", body=b'{"file":{}}')
 
 def test_a_new_upload_is_started() -> None:
     """Without an address there is nothing to do but to ask for one."""
-    assert next_action(Upload(size=20), CHUNK) == Start()
+    assert action_of(Upload(size=20)) == Start()
 
 
 def test_chunks_are_multiples_of_the_granularity_except_the_last() -> None:
     """The service names the unit; the last chunk takes what is left and finalizes."""
     upload = msgspec.structs.replace(OPEN, granularity=3)
-    assert next_action(upload, CHUNK) == Send(0, 6, finalize=False)
-    assert next_action(msgspec.structs.replace(upload, offset=18), CHUNK) == Send(18, 2, finalize=True)
-    assert next_action(msgspec.structs.replace(upload, granularity=50), CHUNK) == Send(0, 20, finalize=True)
+    assert action_of(upload) == Send(0, 6, finalize=False)
+    assert action_of(msgspec.structs.replace(upload, offset=18)) == Send(18, 2, finalize=True)
+    assert action_of(msgspec.structs.replace(upload, granularity=50)) == Send(0, 20, finalize=True)
 
 
 def test_an_empty_file_is_one_final_chunk_of_nothing() -> None:
     """Zero bytes still have to be finalized."""
-    assert next_action(msgspec.structs.replace(OPEN, size=0), CHUNK) == Send(0, 0, finalize=True)
+    assert action_of(msgspec.structs.replace(OPEN, size=0)) == Send(0, 0, finalize=True)
 
 
 def test_the_offset_is_what_the_service_says() -> None:
@@ -67,68 +77,68 @@ def test_without_a_count_the_offset_stays_and_is_asked_for() -> None:
     """``active`` alone does not say how much arrived."""
     upload = answered(OPEN, active(None))
     assert upload.offset == 0
-    assert next_action(upload, CHUNK) == Query()
+    assert action_of(upload) == Query()
 
 
 @pytest.mark.parametrize("status", sorted(QUERY_AFTER))
 def test_no_byte_goes_after_a_headerless_answer_before_a_query(status: int) -> None:
     """A missing status header leaves the offset unknown."""
-    assert next_action(answered(OPEN, Answer(status=status)), CHUNK) == Query()
+    assert action_of(answered(OPEN, Answer(status=status))) == Query()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 410, 413, 415, 418])
 def test_a_headerless_refusal_ends_the_session(status: int) -> None:
     """No query can clear these."""
-    assert isinstance(next_action(answered(OPEN, Answer(status=status)), CHUNK), Dead)
+    assert isinstance(action_of(answered(OPEN, Answer(status=status))), Dead)
 
 
 def test_active_with_an_error_status_is_not_progress() -> None:
     """An error that calls the upload active must not make us skip the chunk."""
     upload = answered(OPEN, active(8, status=503))
     assert upload.offset == 0
-    assert next_action(upload, CHUNK) == Query()
+    assert action_of(upload) == Query()
 
 
 def test_a_lost_reply_is_followed_by_a_query() -> None:
     """Whether the bytes arrived is the service's to say."""
-    assert next_action(offset_lost(OPEN), CHUNK) == Query()
+    assert action_of(offset_lost(OPEN)) == Query()
 
 
 def test_final_is_success_also_as_the_answer_to_a_query() -> None:
     """A lost reply to the last chunk must not send the file twice."""
-    assert next_action(answered(OPEN, FINAL), CHUNK) == Finished()
-    assert next_action(queried(offset_lost(OPEN), FINAL), CHUNK) == Finished()
+    assert action_of(answered(OPEN, FINAL)) == Finished()
+    assert action_of(queried(offset_lost(OPEN), FINAL)) == Finished()
 
 
 @pytest.mark.parametrize("status", [400, 503])
 def test_final_with_an_error_is_a_refusal(status: int) -> None:
     """It is never sent again as it is."""
     answer = Answer(status=status, upload_status="final", body=b"Unsupported MIME type")
-    action = next_action(answered(OPEN, answer), CHUNK)
+    action = action_of(answered(OPEN, answer))
     assert isinstance(action, Dead)
     assert "Unsupported MIME type" in action.reason
 
 
 def test_a_cancelled_session_is_dead() -> None:
     """Somebody ended it."""
-    assert isinstance(next_action(queried(OPEN, Answer(status=200, upload_status="cancelled")), CHUNK), Dead)
+    assert isinstance(action_of(queried(OPEN, Answer(status=200, upload_status="cancelled"))), Dead)
 
 
 def test_more_bytes_than_the_file_has_is_fatal() -> None:
     """The session is of another file."""
-    assert isinstance(next_action(answered(OPEN, active(21)), CHUNK), Dead)
+    assert isinstance(action_of(answered(OPEN, active(21))), Dead)
 
 
 @pytest.mark.parametrize("status", sorted(TRANSIENT))
 def test_a_query_is_repeated_after_a_transient_refusal(status: int) -> None:
     """The session may live on behind a gateway that is out of breath."""
-    assert next_action(queried(offset_lost(OPEN), Answer(status=status)), CHUNK) == Query()
+    assert action_of(queried(offset_lost(OPEN), Answer(status=status))) == Query()
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 410])
 def test_a_query_answered_without_the_header_ends_the_session(status: int) -> None:
     """The service has forgotten it."""
-    assert isinstance(next_action(queried(offset_lost(OPEN), Answer(status=status)), CHUNK), Dead)
+    assert isinstance(action_of(queried(offset_lost(OPEN), Answer(status=status))), Dead)
 
 
 def test_a_start_without_header_or_address_is_tried_again() -> None:
@@ -136,7 +146,7 @@ def test_a_start_without_header_or_address_is_tried_again() -> None:
     for answer in (Answer(status=200), active(), Answer(status=503)):
         upload = started(Upload(size=20), answer)
         assert upload.stalls == 1
-        assert next_action(upload, CHUNK) == Start()
+        assert action_of(upload) == Start()
 
 
 def test_a_start_takes_address_and_granularity() -> None:
@@ -152,32 +162,32 @@ def test_recoveries_without_progress_are_few_and_progress_resets_them() -> None:
     for received in (4, 8, 12, 16):
         for _ in range(UPLOAD_STALLS):
             upload = offset_lost(upload)
-        assert next_action(upload, CHUNK) == Query()
+        assert action_of(upload) == Query()
         upload = queried(upload, active(received))
         assert upload.stalls == 0
     for _ in range(UPLOAD_STALLS + 1):
         upload = offset_lost(upload)
-    assert isinstance(next_action(upload, CHUNK), Stuck)
-    assert next_action(resumed(upload), CHUNK) == Query()
+    assert isinstance(action_of(upload), Stuck)
+    assert action_of(resumed(upload)) == Query()
 
 
 def test_a_data_call_that_brought_nothing_is_followed_by_half_of_it() -> None:
     """Where nothing is kept of a call that broke, a shorter one may pass; progress brings the full length back."""
     stalled = queried(offset_lost(OPEN), active(0))
-    assert next_action(stalled, CHUNK) == Send(0, 4, finalize=False)
-    assert next_action(answered(stalled, active(4)), CHUNK) == Send(4, 8, finalize=False)
+    assert action_of(stalled) == Send(0, 4, finalize=False)
+    assert action_of(answered(stalled, active(4))) == Send(4, 8, finalize=False)
 
 
 def test_an_upload_taken_up_again_begins_with_a_query() -> None:
     """What another process sent last is unknown."""
-    assert next_action(resumed(OPEN), CHUNK) == Query()
-    assert next_action(resumed(Upload(size=20)), CHUNK) == Start()
+    assert action_of(resumed(OPEN)) == Query()
+    assert action_of(resumed(Upload(size=20))) == Start()
 
 
 def test_a_renewed_session_starts_from_nothing_and_is_counted() -> None:
     """Endless fresh starts would hide a shard that can never go up."""
     upload = renewed(msgspec.structs.replace(OPEN, offset=12, dead="gone"))
-    assert next_action(upload, CHUNK) == Start()
+    assert action_of(upload) == Start()
     assert upload.lost == 1
 
 
@@ -195,7 +205,7 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
     upload = Upload(size=len(content))
     silent = 0
     for _ in range(400):
-        match next_action(upload, CHUNK):
+        match action_of(upload):
             case Start():
                 held.clear()
                 answer = Answer(status=200, upload_status="active", session="http://127.0.0.1/u", granularity=2)
@@ -231,3 +241,30 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
                 upload = renewed(upload)
                 final = False
     raise AssertionError("the upload never ended")
+
+
+@given(st.integers(1, 200), st.integers(1, 60))
+def test_parts_cover_the_file_in_order(size: int, part_bytes: int) -> None:
+    """Each byte is in one part; all but the last are of one size, and only then the file is completed."""
+    upload = Upload(size=size)
+    assert next_part(upload, part_bytes, UPLOAD_STALLS) == Start()
+    upload = msgspec.structs.replace(upload, session="s")
+    covered = 0
+    while isinstance(part := next_part(upload, part_bytes, UPLOAD_STALLS), SendPart):
+        assert (part.number, part.offset) == (len(upload.parts), covered)
+        assert part.length == min(part_bytes, size - covered)
+        covered += part.length
+        upload = stored(upload, part, f"id-{part.number}")
+    assert part == Complete()
+    assert covered == size
+    assert upload.parts == tuple(f"id-{number}" for number in range(len(upload.parts)))
+
+
+def test_a_part_that_is_not_stored_is_sent_again_alone() -> None:
+    """What is stored stays; after too many recoveries the upload rests."""
+    upload = stored(Upload(size=20, session="s"), SendPart(0, 0, 8), "first")
+    for _ in range(UPLOAD_STALLS):
+        upload = stalled(upload)
+        assert next_part(upload, 8, UPLOAD_STALLS) == SendPart(1, 8, 8)
+    assert isinstance(next_part(stalled(upload), 8, UPLOAD_STALLS), Stuck)
+    assert stored(upload, SendPart(1, 8, 8), "second").stalls == 0

@@ -11,7 +11,6 @@ import msgspec
 from .._errors import ApiError, IntegrityError, TransportError
 from .._io.request_file import ShardReader
 from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
-from .._options import UPLOAD_STALLS
 from .._providers.base import OffsetUploads, PartUploads, WholeUploads
 from .._rules import naming, upload
 from .._rules.lifecycle import (
@@ -194,7 +193,7 @@ class _Whole(_Sending):
         progress = self.row.upload or Upload(size=self._shard.bytes)
         await self._intend_to_finish(progress)
         async with _reading(self._ctx, self._shard) as self._reader:
-            for stalls in range(UPLOAD_STALLS + 1):
+            for stalls in range(self._ctx.policy.upload_stalls + 1):
                 if found := await self._find():
                     await self._accept(found)
                     return self.row
@@ -208,7 +207,7 @@ class _Whole(_Sending):
                         raise
                     continue
                 return await self._finished(file)
-        raise self._stuck(f"the upload was not answered {UPLOAD_STALLS + 1} times")
+        raise self._stuck(f"the upload was not answered {self._ctx.policy.upload_stalls + 1} times")
 
 
 class _ByParts(_Sending):
@@ -227,20 +226,21 @@ class _ByParts(_Sending):
             return self.row
 
     async def _step(self, progress: Upload) -> Upload:
+        action = upload.next_part(progress, self._uploads.part_bytes, self._ctx.policy.upload_stalls)
+        if isinstance(action, upload.Stuck):
+            raise self._stuck(action.reason)
         try:
-            match upload.next_part(progress, self._uploads.part_bytes):
+            match action:
                 case upload.Start():
                     return await self._open(progress)
                 case upload.SendPart() as part:
                     return await self._part(progress, part)
                 case upload.Complete():
                     return await self._complete(progress)
-                case upload.Stuck(reason):
-                    raise self._stuck(reason)
         except (TransportError, ApiError) as error:
             if isinstance(error, ApiError) and error.kind == "absent":
                 return await self._gone(progress, str(error))
-            if progress.stalls > UPLOAD_STALLS or not is_transient(error):
+            if not is_transient(error):
                 raise
             return upload.stalled(progress)
 
@@ -301,7 +301,7 @@ class _ByOffsets(_Sending):
 
     async def _go_on(self, progress: Upload) -> ShardRow:
         while True:
-            match upload.next_action(progress, self._ctx.options.chunk_bytes):
+            match upload.next_action(progress, self._ctx.options.chunk_bytes, self._ctx.policy.upload_stalls):
                 case upload.Start():
                     progress = await self.start(progress)
                 case upload.Send() as piece:

@@ -1,4 +1,4 @@
-"""Another try, for calls that may be repeated."""
+"""Retries of calls that may be repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("packtrain")
 
 
 async def persist(call: Callable[[], Awaitable[T]], clock: Clock, *, tries: int) -> T:
-    """What the call returns, tried again after what time may heal; raises the last error. Never for a create."""
+    """The result of the call, repeated after transient failures; raises the last error. Never for a create."""
     for failures in itertools.count():
         try:
             return await call()

@@ -1,4 +1,4 @@
-"""HTTP through aiohttp: one exchange, no opinion.
+"""HTTP through aiohttp: one exchange, without retries.
 
 The key goes only to paths below the service's own origin, never to an address that the service gave. Redirects are
 not followed, the environment's proxies are not read, compressed answers are not asked for, and every answer has a
@@ -174,7 +174,7 @@ async def open_transport(
 
 
 def _resetting(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose close is a reset: what has not left this machine by then never does."""
+    """A socket whose close is a reset: bytes that have not left this machine by then never do."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""Services as values: where they are, what they take, and who we are to them."""
+"""Services as values: address, limits, key and waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the input stands after some of its lines: the next cursor from the last one."""
+"""Position in the input after some of its lines: the next cursor from the last one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def within(before: Cursor, block: Block, taken: int) -> Cursor:
-    """After the first ``taken`` accepted lines of the batch that follows ``before``, and what lies between them."""
+    """After the first ``taken`` accepted lines of the block that follows ``before``, and the lines between them."""
     if not taken:
         return before
     line = block.lines_no[taken - 1]
@@ -21,7 +21,7 @@ def within(before: Cursor, block: Block, taken: int) -> Cursor:
 
 
 def past(before: Cursor, block: Block) -> Cursor:
-    """After the whole batch."""
+    """After the whole block."""
     return _moved(before, block.lines, len(block.ends), len(block.rejects), block.end)
 
 

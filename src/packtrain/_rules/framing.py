@@ -26,9 +26,9 @@ class RawBlock(Struct, frozen=True):
 
     #: Ends with a newline, except that the last line of a source may have none. May be empty.
     data: bytes
-    #: Where ``data`` starts in the source, in bytes.
+    #: Offset of ``data`` in the source, in bytes.
     offset: int
-    #: Where the frame ends in the source, the dropped line and its newline included.
+    #: Offset of the end of the block, the dropped line and its newline included.
     end: int
     #: The dropped line right behind ``data``.
     overlong: Overlong | None = None
@@ -37,7 +37,7 @@ class RawBlock(Struct, frozen=True):
 class Framer:
     """Cuts one source. ``feed`` its blocks in order, then ``finish``.
 
-    ``max_line`` is in bytes, without the newline. ``offset`` says where the first block stands when reading
+    ``max_line`` is in bytes, without the newline. ``offset`` is that of the first block when reading
     goes on in the middle; it must be the start of a line. A byte order mark at the very start of a source is
     skipped; its three bytes count in offsets.
     """

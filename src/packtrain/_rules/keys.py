@@ -34,7 +34,7 @@ def digests(keys: Iterable[bytes]) -> list[bytes]:
 
 
 def digests_of(data: bytes | memoryview) -> list[bytes]:
-    """Those that stand one behind the other in ``data``."""
+    """The digests in ``data``, one behind the other."""
     return list(itertools.chain.from_iterable(_DIGEST.iter_unpack(data)))
 
 

@@ -24,7 +24,7 @@ _AFTER_RUN = re.compile(r"(\d{1,18})\.(\d{1,9})\.(\d{1,9})\.([0-9a-f]{16})\.(\d{
 
 
 class Tag(Struct, frozen=True):
-    """What a job's display name says: which attempt it is of, and of which content."""
+    """The attempt and the content that a job's tag names."""
 
     shard: int
     generation: int

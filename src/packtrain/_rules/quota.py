@@ -1,4 +1,4 @@
-"""What still fits: into the spool on this disk, and into the project at the service."""
+"""Free capacity: of the spool on this disk, and of the project at the service."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Which failures a second try may heal, and how long to wait for it."""
+"""Retries: failures that a second try may heal, and the wait before it."""
 
 from __future__ import annotations
 
 from .._errors import ApiError, PacktrainError, TransportError
 from .._options import BACKOFF_CEILING, BACKOFF_FLOOR, LONGEST_WAIT
 
-#: What the service's own page on troubleshooting calls worth another try, and what gateways add.
+#: HTTP statuses that the services document as worth another try, and those of gateways.
 TRANSIENT = frozenset({408, 425, 429, 499, 500, 502, 503, 504})
 
 
@@ -29,5 +29,5 @@ def wait_after(error: PacktrainError, failures: int, jitter: float) -> float:
 
 
 def is_due(due: float, now: float) -> bool:
-    """Whether a stored wait is over. One that is longer than any wait was stored by another clock than ours is now."""
+    """Whether a stored wait is over. A wait longer than any was stored by a clock that has been set back since."""
     return not now < due <= now + LONGEST_WAIT

@@ -1,4 +1,4 @@
-"""Where one shard ends and the next begins.
+"""Boundaries between shards.
 
 The cut depends on the accepted lines and the limits alone. The same input with the same limits therefore
 gives the same shards, whatever the size of the blocks it was read in.
@@ -24,7 +24,7 @@ class Roller(Struct, frozen=True):
     def cut(self, filled_bytes: int, filled_lines: int, ends: Sequence[int], start: int) -> int:
         """How many lines from ``start`` on the open shard still takes.
 
-        ``ends`` are the cumulative ends of a batch's lines. The open shard is full exactly when this is
+        ``ends`` are the cumulative ends of a block's lines. The open shard is full exactly when this is
         less than ``len(ends) - start``. With oversized lines removed an empty shard always takes one.
         """
         before = ends[start - 1] if start else 0

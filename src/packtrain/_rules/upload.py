@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Struct
 
 from .._model import Upload
-from .._options import UPLOAD_STALLS
 
 #: Answers without a status header after which the offset may be asked for.
 QUERY_AFTER = frozenset({200, 400, 408, 409, 412, 416, 429, 499, 500, 502, 503, 504})
@@ -65,17 +64,17 @@ class Query(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """The file stands at the service."""
+    """The file is at the service."""
 
 
 class Stuck(Struct, frozen=True):
-    """The service gives no answer that helps; the session may be good still, and is taken up again later."""
+    """No answer of the service helps; the session may still be valid, and is resumed later."""
 
     reason: str
 
 
 class Dead(Struct, frozen=True):
-    """This session will bring no file."""
+    """This session is over without a file."""
 
     reason: str
 
@@ -83,13 +82,14 @@ class Dead(Struct, frozen=True):
 Action = Start | Send | Query | Finished | Stuck | Dead
 
 
-def next_action(upload: Upload, chunk_bytes: int) -> Action:
+def next_action(upload: Upload, chunk_bytes: int, stalls: int) -> Action:
+    """``stalls``: recoveries in a row without a byte of progress before the upload rests."""
     if upload.receipt is not None:
         return Finished()
     if upload.dead is not None:
         return Dead(upload.dead)
-    if upload.stalls > UPLOAD_STALLS:
-        return Stuck(f"the upload has not moved in {UPLOAD_STALLS} recoveries")
+    if upload.stalls > stalls:
+        return Stuck(f"the upload has not moved in {stalls} recoveries")
     if upload.session is None:
         return Start()
     if upload.offset_unknown:
@@ -100,10 +100,10 @@ def next_action(upload: Upload, chunk_bytes: int) -> Action:
     return Send(upload.offset, min(rest, chunk), finalize=rest <= chunk)
 
 
-def next_part(upload: Upload, part_bytes: int) -> Start | SendPart | Complete | Stuck:
-    """The next action of an upload by parts, each of ``part_bytes`` but the last."""
-    if upload.stalls > UPLOAD_STALLS:
-        return Stuck(f"the upload has not moved in {UPLOAD_STALLS} recoveries")
+def next_part(upload: Upload, part_bytes: int, stalls: int) -> Start | SendPart | Complete | Stuck:
+    """The next action of an upload by parts, each of ``part_bytes`` but the last; ``stalls`` as for ``next_action``."""
+    if upload.stalls > stalls:
+        return Stuck(f"the upload has not moved in {stalls} recoveries")
     if upload.session is None:
         return Start()
     if upload.offset >= upload.size:
@@ -155,7 +155,7 @@ def offset_lost(upload: Upload) -> Upload:
 
 
 def resumed(upload: Upload) -> Upload:
-    """As taken up again by another process: what was sent last is unknown."""
+    """As resumed by another process: it is not known what was sent last."""
     return msgspec.structs.replace(upload, offset_unknown=upload.session is not None, stalls=0)
 
 

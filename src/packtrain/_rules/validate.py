@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUOTE_BYTES = 200
 
-#: Lines judged at once, in bytes: few enough that what they are made into stays in the processor's cache.
+#: Lines validated at once, in bytes: few enough that their parsed form stays in the processor's cache.
 _GROUP = MIB // 64
 _PIECE = MIB // 4
 # As numbers, because ``in`` takes ten times as long with bytes of length one.
@@ -77,7 +77,7 @@ class Refused(Exception):  # noqa: N818 - a verdict on one line
 
 
 def judge_all(data: bytes, shape: LineShape = OWN) -> tuple[list[int], list[bytes]] | None:
-    """The quick way: end and key of each line, or None unless every line is good as it stands."""
+    """End and key of each line, or None unless every line is valid as it is. The fast way."""
     if not data.endswith(b"\n"):
         return None
     sizes: list[int] = []
@@ -92,16 +92,16 @@ def judge_all(data: bytes, shape: LineShape = OWN) -> tuple[list[int], list[byte
 
 
 def groups(data: bytes) -> Iterator[list[bytes]]:
-    """The lines, with their newlines, so many at a time as are judged at once."""
+    """The lines, with their newlines, some at a time."""
     reader = io.BytesIO(data)
     while lines := reader.readlines(_GROUP):
         yield lines
 
 
 def judge_group(lines: list[bytes], shape: LineShape = OWN) -> list[bytes] | None:
-    """The key of each line, or None unless every line is good as it stands.
+    """The key of each line, or None unless every line is valid as it is.
 
-    What can be asked of all of them at once costs less than asking each.
+    One check of all lines costs less than a check of each.
     """
     text, names = b"".join(lines), _names(shape)
     if _CR in text or _is_any_too_deep(lines, text):
@@ -229,7 +229,7 @@ def _brackets(line: bytes) -> Iterator[bytes]:
 
 
 def _utf8_error(data: bytes) -> int | None:
-    """Where the first byte stands that is not UTF-8. In pieces, since text takes up to four times the room."""
+    """Position of the first byte that is not UTF-8. In pieces, since text takes up to four times the memory."""
     if data.isascii():
         return None
     view = memoryview(data)
@@ -259,10 +259,10 @@ def key_of(line: bytes, shape: LineShape = OWN) -> str:
 
 
 def encode_line(request: Request | dict[str, object] | bytes, shape: LineShape = OWN) -> bytes:
-    """A row given in Python as one line with its newline. It is judged later, like any line of a file.
+    """A row given in Python as one line with its newline. It is validated later, like any line of a file.
 
-    Raises TypeError for other types and for members that have no JSON form, InputError for a body that
-    stands on several lines.
+    Raises TypeError for other types and for members that have no JSON form, InputError for a body of several
+    lines.
     """
     if isinstance(request, bytes):
         return request if request.endswith(b"\n") else request + b"\n"
@@ -284,19 +284,19 @@ _CR = ord("\r")
 
 
 class Block(Struct, frozen=True, kw_only=True):
-    """What a frame came to. The lists from ``ends`` to ``keys`` run parallel, one entry an accepted line.
+    """A validated block. The lists from ``ends`` to ``keys`` run parallel, one entry an accepted line.
 
-    Lines are counted from the start of the frame, until ``numbered`` counts them from the start of the source.
+    Lines are counted from the start of the block, until ``numbered`` counts them from the start of the source.
     """
 
     source: str
-    #: The accepted lines in order, each with one newline: the frame's own object if nothing had to change.
+    #: The accepted lines in order, each with one newline: the block's own object if nothing had to change.
     data: bytes
     #: End of each line within ``data``.
     ends: Sequence[int]
-    #: Where the frame starts in the source.
+    #: Offset of the block in the source.
     offset: int
-    #: Where each line starts in the frame, and where the byte behind its newline stands.
+    #: Start of each line in the block, and the end behind its newline.
     raw_starts: Sequence[int]
     raw_ends: Sequence[int]
     #: Number of each line, from 1.
@@ -308,7 +308,7 @@ class Block(Struct, frozen=True, kw_only=True):
     blank: int
     #: Lines of any kind: accepted, rejected and blank.
     lines: int
-    #: Where the frame ends in the source.
+    #: Offset of its end in the source.
     end: int
 
     def line(self, position: int) -> bytes:
@@ -321,7 +321,7 @@ class Block(Struct, frozen=True, kw_only=True):
 
 
 def scan(raw: RawBlock, *, source: str, shape: LineShape = OWN) -> Block:
-    """Judge the lines of a frame. It blocks for about 2 us per line of 1 kB: call it in a thread or process of its own.
+    """Validate the lines of a block. It blocks for about 2 us per line of 1 kB: call it in a worker thread or process.
 
     Raises InputError only when the calling stack leaves no room for ``MAX_DEPTH`` levels of nesting; no
     content of a line raises.
@@ -330,7 +330,7 @@ def scan(raw: RawBlock, *, source: str, shape: LineShape = OWN) -> Block:
 
 
 def numbered(block: Block, before: int) -> Block:
-    """The batch with its lines counted from the start of the source, where ``before`` lines stand before them."""
+    """The block with its lines counted from the start of the source, where ``before`` lines come before them."""
     if not before:
         return block
     numbers = block.lines_no
@@ -344,7 +344,7 @@ def numbered(block: Block, before: int) -> Block:
 
 
 def without(block: Block, positions: Collection[int], reason: Callable[[bytes], str]) -> Block:
-    """The batch with the lines at ``positions`` turned into rejects; ``reason`` is given each such line."""
+    """The block with the lines at ``positions`` turned into rejects; ``reason`` is given each such line."""
     if not positions:
         return block
     gone = set(positions)
@@ -377,7 +377,7 @@ def larger_than_shard(line: bytes, max_bytes: int) -> str:
 
 
 def _scan_clean(raw: RawBlock, source: str, shape: LineShape) -> Block | None:
-    """A frame in which every line is good, with all its lines ending alike; None for any other."""
+    """A block in which every line is valid, with all its lines ending alike; None for any other."""
     if raw.overlong:
         return None
     data = raw.data.replace(b"\r\n", b"\n") if _CR in raw.data else raw.data
@@ -395,7 +395,7 @@ def _scan_clean(raw: RawBlock, source: str, shape: LineShape) -> Block | None:
 def clean(
     raw: RawBlock, data: bytes, ends: Sequence[int], keys: list[bytes], *, source: str, raw_ends: Sequence[int]
 ) -> Block:
-    """A frame of which every line is accepted."""
+    """A block of which every line is accepted."""
     return Block(
         source=source,
         data=data,
@@ -413,7 +413,7 @@ def clean(
 
 
 def _scan_each(raw: RawBlock, source: str, shape: LineShape) -> Block:
-    """The careful way: where a group of lines is not all good, each by itself, with a reason for each refused."""
+    """Each line of a group that is not all valid by itself, with a reason for each rejected one. The slow way."""
     found = _Found(raw, source, shape)
     for lines in groups(raw.data):
         keys = judge_group(lines, shape) if lines[-1].endswith(b"\n") else None
@@ -426,7 +426,7 @@ def _scan_each(raw: RawBlock, source: str, shape: LineShape) -> Block:
 
 
 class _Found:
-    """What has been found in a frame so far."""
+    """The verdicts on the lines of a block so far."""
 
     def __init__(self, raw: RawBlock, source: str, shape: LineShape) -> None:
         self._raw = raw
@@ -441,7 +441,7 @@ class _Found:
         self._blank = self._number = self._stop = 0
 
     def take(self, lines: list[bytes], keys: list[bytes]) -> None:
-        """The next lines, all of them good."""
+        """The next lines, all of them valid."""
         ends = [*itertools.accumulate(map(len, lines), initial=self._stop)]
         self._kept += lines
         self._starts += ends[:-1]
@@ -452,7 +452,7 @@ class _Found:
         self._stop = ends[-1]
 
     def judge(self, line: bytes) -> None:
-        """The next line, of which nothing is known."""
+        """The next line, not validated yet."""
         text = line.removesuffix(b"\n").rstrip(b"\r")
         self._number += 1
         start, self._stop = self._stop, self._stop + len(line)

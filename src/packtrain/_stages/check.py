@@ -1,4 +1,4 @@
-"""``check``: every line judged, and nothing kept."""
+"""``check``: every line validated, and nothing kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LISTED = 1000
 
 
 async def check(inputs: Inputs, *, options: Options | None = None) -> CheckReport:
-    """Judge every line and keep nothing. Raises InputError for input that cannot be read."""
+    """Validate every line and keep nothing. Raises InputError for input that cannot be read."""
     counts = _Counts()
     with plain_errors():
         await _check(inputs, options or Options(), counts)
@@ -54,7 +54,7 @@ async def _check(inputs: Inputs, options: Options, counts: _Counts) -> None:
 
 
 class _Counts:
-    """What a check has come to so far."""
+    """Counts of a check so far."""
 
     def __init__(self) -> None:
         self.lines = self.valid = self.rejected = self.blank = 0

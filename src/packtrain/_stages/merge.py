@@ -33,7 +33,7 @@ async def merge(
 ) -> MergeReport:
     """Join results to requests by key, in the order of the requests, in bounded memory.
 
-    Beside ``out`` stand ``out.failed.jsonl`` and ``out.unknown.jsonl`` if there is anything in them. Raises
+    ``out.failed.jsonl`` and ``out.unknown.jsonl`` are written next to ``out`` if they are not empty. Raises
     InputError for a file that cannot be read, IntegrityError for results that are cut short.
     """
     check_out(out)

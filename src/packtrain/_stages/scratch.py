@@ -1,4 +1,4 @@
-"""Room for what a stage needs only while it works."""
+"""A temporary directory of a stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def scratch(near: Path | None = None) -> AsyncIterator[Path]:
-    """A directory for what is needed only now."""
+    """A directory that is removed with its files when the block ends."""
     directory = await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix=".packtrain-", dir=near))
     try:
         yield Path(directory)

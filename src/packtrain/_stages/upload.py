@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .._providers.base import Provider
     from .._providers.service import Service
 
-#: What a file is known by before it is read whole: so many pieces of it, of so many bytes.
+#: A file is identified before it is read whole by so many pieces of it, of so many bytes.
 _SAMPLES, _SAMPLE_BYTES = 16, 64 * KIB
 
 
@@ -40,8 +40,8 @@ async def upload(
 ) -> list[RemoteFile]:
     """Upload each file and give what the service made of it, in the same order.
 
-    ``FILE.upload`` beside a file keeps how far its upload got; start again to go on. The name at the service is
-    made of the content, so a file that stands there already is not sent twice. Raises as ``Client.run`` does.
+    ``FILE.upload`` next to a file keeps the progress of its upload; start again to go on. The name at the service is
+    made of the content, so a file that is there already is not sent twice. Raises as ``Client.run`` does.
     """
     options, meter = options or Options(), Meter()
     paths = [Path(file) for file in files]
@@ -52,6 +52,8 @@ async def upload(
     slots = anyio.CapacityLimiter(options.uploads)
     connections = options.uploads + 2
     async with open_provider(service, SystemClock(), Policy(), connections=connections, sent=meter.sent) as provider:
+        if provider.uploads is None:
+            raise InputError("this service takes no files: requests are sent with the job")
 
         async def one(path: Path, token: str) -> None:
             async with slots:
@@ -125,7 +127,7 @@ class _OneFile(RunSpool):
 
 
 def _tokens(paths: Sequence[Path]) -> list[str]:
-    """Of what each file looks like, so that it is read but once, while it is sent; exact for those that look alike."""
+    """Tokens by samples of each file, so that it is read once, while it is sent; exact for files with equal samples."""
     looks = [_look(path) for path in paths]
     return [
         look if looks.count(look) == 1 else _token(_measure(path)[1]) for path, look in zip(paths, looks, strict=True)

@@ -1,4 +1,4 @@
-"""Google's error body, and what it means to us."""
+"""Google's error body and the meaning of its refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATUS_NAMES = {
 }
 
 
-#: gRPC's numbers, as they stand inside jobs and rows. A job cancelled before it began says "internal".
+#: gRPC's numbers, as used inside jobs and rows. A job that was cancelled before it began has "internal".
 GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL, GRPC_UNAVAILABLE = 1, 3, 13, 14
 
 
@@ -97,7 +97,7 @@ def encode_error(status: int, message: str, *, name: str | None = None, details:
 
 
 def read_status(reply: Reply) -> Status | None:
-    """Google's own word in an error answer; None when a proxy or a bare server answered instead."""
+    """Google's own status in an error answer; None when a proxy or a bare server answered instead."""
     try:
         status = _decoder.decode(reply.body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -136,14 +136,14 @@ def to_remote(file: FileBody) -> RemoteFile:
 
 
 def _reason(file: FileBody) -> str:
-    """Why a file can't be used, with the service's own word for its state."""
+    """Why a file can't be used, with the service's own name of its state."""
     if file.state in _STATES:
         return ""
     return f"{file.state} {(file.error or {}).get('message', '')}".strip()
 
 
 def file_path(name: str) -> str:
-    """A file's name as it stands in a path, from that or from the part that a client chose. Raises ProtocolError."""
+    """A file's name as used in a path, from that or from the part that a client chose. Raises ProtocolError."""
     return checked(name if "/" in name else _FILE + name)
 
 
