@@ -145,3 +145,15 @@ async def test_19_a_pass_that_is_throttled_goes_on_where_it_was_or_says_nothing(
         else:
             with pytest.raises(ApiError, match="list of jobs"):
                 await list_jobs(run_at(provider))
+
+
+async def test_a_full_list_without_further_pages_proves_nothing_absent() -> None:
+    """Older jobs may be missing in it; one with room left shows all."""
+    provider = Pages(lambda _: JobPage((row("1"), row("2")), None))
+    provider.capabilities = msgspec.structs.replace(CAPABILITIES, cursor=False, page_size=3)
+    assert sorted((await list_jobs(run_at(provider))).jobs) == ["batches/1", "batches/2"]
+    provider.capabilities = msgspec.structs.replace(CAPABILITIES, cursor=False, page_size=2)
+    with pytest.raises(ProtocolError, match="no further pages"):
+        await list_jobs(run_at(provider))
+    seen = await read_list(run_at(provider), until={"batches/2"})
+    assert seen.unreadable is not None
