@@ -85,7 +85,7 @@ async def test_newer_store_is_refused(directory: Path) -> None:
     with sqlite3.connect(directory / "service.db") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(ManifestError, match="newer version"):
+    with pytest.raises(ManifestError, match="newer packtrain"):
         async with open_store(directory):
             pass
 

@@ -21,6 +21,8 @@ import anyio
 from anyio import CancelScope, to_thread
 
 from .._errors import ManifestError
+from .._io.disk import sync_directory
+from .._io.sqlite_writer import migrate
 from .audit_log import AuditLog
 from .blobs import Blobs
 from .disk_full import DiskFullError, is_full, retry_until_space, translate_disk_full
@@ -119,7 +121,7 @@ class Store:
     def restore(self) -> None:
         """Repairs log and directory after a crash, to agree with the database."""
         _prepare(self._connection)
-        _migrate(self._connection, self._directory, self._log.size)
+        _migrate(self._connection, self._directory / "service.db", self._log.size)
         position, lines = self._connection.execute("SELECT position, lines FROM outbox").fetchone()
         self._log.repair(position, lines)
         held = {blob for (blob,) in self._connection.execute("SELECT blob FROM held")}
@@ -128,7 +130,7 @@ class Store:
         # The row of an upload may be durable before its empty blob is: that upload is cancelled.
         lost = "UPDATE upload SET state = 'cancelled' WHERE blob = ? AND state = 'active'"
         self._connection.executemany(lost, [(blob,) for blob in held - present])
-        _sync_directory(self._directory)
+        sync_directory("service", self._directory)
 
     def close(self) -> None:
         self._connection.close()
@@ -301,22 +303,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _migrate(connection: sqlite3.Connection, directory: Path, log_size: int) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    scripts = sorted(SQL.iterdir())
-    if version > len(scripts):
-        raise ManifestError(
-            f"{directory}: written by a newer version ({version}, ours is {len(scripts)}); update packtrain"
-        )
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        connection.executescript(f"BEGIN;\n{script.read_text('utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;")
+def _migrate(connection: sqlite3.Connection, path: Path, log_size: int) -> None:
+    migrate(path, connection, [script.read_text("utf-8") for script in sorted(SQL.iterdir())], "service")
     if not connection.execute("SELECT 1 FROM outbox").fetchone():
         connection.execute("INSERT INTO outbox VALUES (?, x'')", (log_size,))
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
