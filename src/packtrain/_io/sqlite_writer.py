@@ -180,11 +180,12 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(path: Path, connection: sqlite3.Connection, scripts: Sequence[str], name: str) -> None:
+def migrate(path: Path, connection: sqlite3.Connection, scripts: Sequence[str], *effects: str) -> None:
     """Bring a database from its schema to that of the last script: script n leads from schema n - 1 to n.
 
-    Each script is one transaction, with the number of the schema and a check of all references. Raises NewerSchema, and
-    sqlite3.IntegrityError when a reference leads nowhere afterwards; then that script has changed nothing.
+    Each script is one transaction with the number of the schema and a check of all references; its commit has these
+    effects. Raises NewerSchema, and sqlite3.IntegrityError when a reference leads nowhere afterwards, in which case
+    the script has changed nothing.
     """
     version = schema_version(connection)
     if version > len(scripts):
@@ -194,18 +195,19 @@ def migrate(path: Path, connection: sqlite3.Connection, scripts: Sequence[str], 
     if version == len(scripts):
         return
     # A script may rebuild a table that others refer to; SQLite takes this setting only outside a transaction.
+    (checked,) = connection.execute("PRAGMA foreign_keys").fetchone()
     connection.execute("PRAGMA foreign_keys = OFF")
     for number, script in enumerate(scripts[version:], start=version + 1):
-        _apply(connection, script, number, name)
-    connection.execute("PRAGMA foreign_keys = ON")
+        _apply(connection, script, number, effects)
+    connection.execute(f"PRAGMA foreign_keys = {checked}")
 
 
-def _apply(connection: sqlite3.Connection, script: str, number: int, name: str) -> None:
+def _apply(connection: sqlite3.Connection, script: str, number: int, effects: Sequence[str]) -> None:
     try:
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};")
         if strays := connection.execute("PRAGMA foreign_key_check").fetchall():
             raise sqlite3.IntegrityError(f"a row of {strays[0][0]} belongs to none of {strays[0][2]}")
-        with effect(f"{name}.migrate"):
+        with effect(*effects):
             connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

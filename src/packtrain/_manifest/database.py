@@ -113,7 +113,7 @@ def flaws(connection: sqlite3.Connection) -> list[str]:
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     try:
-        migrate(path, connection, migrations(), "manifest")
+        migrate(path, connection, migrations(), "manifest.migrate")
     except sqlite3.IntegrityError as error:
         raise damaged(path, str(error)) from error
 

@@ -179,7 +179,7 @@ class MemoryManifest:
         if not change.release:
             await checkpoint_if_cancelled()
         try:
-            with effect(f"manifest.{change.name}"):
+            async with effect(f"manifest.{change.name}"):
                 return self._write(change)
         except OSError as error:
             raise IncompleteRun(f"the answer of a write was lost ({error})") from error

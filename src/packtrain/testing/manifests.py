@@ -20,11 +20,28 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from .._errors import ManifestError
-from .._manifest.base import Change, Child, Manifest
-from .._model import Credential, Cursor, DuplicateJob, DuplicateState, SourceIdentity, State, Tally, Upload
+from .._errors import Conflict, ManifestError, PacktrainError, UnknownRun
+from .._io.effects import armed
+from .._manifest.base import Change, Child, Manifest, Outcome
+from .._manifest.errors import QuotaFull
+from .._model import (
+    Credential,
+    Cursor,
+    DuplicateJob,
+    DuplicateState,
+    ListPass,
+    Quota,
+    Reservation,
+    Shard,
+    ShardRow,
+    SourceIdentity,
+    State,
+    Tally,
+    Upload,
+)
 from .._options import LONGEST_WAIT
 from .._rules import lifecycle
+from .._rules.generations import latest, total
 from .._rules.submission import suspicion
 from .lives import BYTES, LINES, OTHER, RUN, SECRET, claimed, life, live, sealed, shard
 
@@ -448,7 +465,7 @@ class RecordSuite:
             assert await held.rows(RUN.id, ()) == []
 
 
-class ExtraSuite:
+class DuplicateJobSuite:
     """Jobs too many."""
 
     async def test_noted_extras_stay(self, manifest: OpenManifest) -> None:
@@ -495,7 +512,7 @@ class ExtraSuite:
             assert (await held.statistics(RUN.id)).duplicates_healed == 0
 
 
-class LineageSuite:
+class RetrySuite:
     """Generations of a shard."""
 
     async def test_child_comes_with_the_event(self, manifest: OpenManifest) -> None:
@@ -572,6 +589,313 @@ class LineageSuite:
             assert (await again.cursor(RUN.id)).shards == 2
 
 
+class TreeSuite:
+    """Generations of which one has several children."""
+
+    async def test_children_come_together_and_count_once(self, manifest: OpenManifest) -> None:
+        """A parent is closed with all its children or with none; sums never count a line twice."""
+        children = [part(number, parent=0, lines=5) for number in (1, 2)]
+        async with manifest() as held:
+            await sealed(held, 1)
+            row = await live(held, await claimed(held), State.ENDED)
+            landed = lifecycle.Landed(tally=Tally(answered=0, failed=10, missing=10, again=10))
+            with pytest.raises(Conflict, match="in the manifest already"):
+                await held.write(Change(row, landed, children=(*map(Child, children), Child(shard(0)))))
+            assert await held.rows(RUN.id) == [row]
+            row = await held.write(Change(row, landed, children=tuple(map(Child, children))))
+            await held.write(Change(row, lifecycle.Closed(), release=True))
+            statistics = await held.statistics(RUN.id)
+            assert (statistics.tally, statistics.retried) == (Tally(failed=10, again=10), 0)
+            assert statistics.states == {State.CLOSED: 1, State.SEALED: 2}
+            row = await ended(held, 1)
+            assert (row.generation, row.parent, row.cause, row.depth) == (1, 0, "capacity", 1)
+            await held.write(Change(row, lifecycle.Landed(tally=Tally(answered=4, failed=1, missing=1, bytes=40))))
+            found = (await held.statistics(RUN.id)).tally
+            assert found == Tally(answered=4, failed=6, missing=1, again=5, bytes=40)
+            row = await ended(held, 2)
+            await held.write(Change(row, lifecycle.Landed(tally=Tally(answered=5, unknown=2, bytes=60))))
+        async with manifest() as again:
+            found = (await again.statistics(RUN.id)).tally
+            assert found == Tally(answered=9, failed=1, missing=1, unknown=2, bytes=100)
+
+    async def test_an_only_child_below_siblings_takes_the_place_of_one(self, manifest: OpenManifest) -> None:
+        """Deep trees add up as ``generations.total`` has it."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            row = await live(held, await claimed(held), State.ENDED)
+            landed = lifecycle.Landed(tally=Tally(answered=2, failed=8, again=8, bytes=20))
+            children = tuple(Child(part(number, parent=0, lines=4)) for number in (1, 2))
+            await held.write(Change(row, landed, children=children))
+            below = Child(replace(part(3, parent=1, lines=1), cause="retry", depth=2))
+            landed = lifecycle.Landed(tally=Tally(answered=3, failed=1, again=1, bytes=30))
+            await held.write(Change(await ended(held, 1), landed, children=(below,)))
+            assert (await held.statistics(RUN.id)).tally == Tally(answered=5, failed=5, again=5, bytes=50)
+            await held.write(Change(await ended(held, 3), lifecycle.Landed(tally=Tally(answered=4, bytes=41))))
+            rows = await held.rows(RUN.id, shard=0)
+            statistics = await held.statistics(RUN.id)
+            assert statistics.tally == Tally(answered=6, failed=4, again=4, bytes=61)
+            assert statistics.retried == 1
+            lines = {(row.shard, row.generation): (await held.shard(row)).lines for row in rows}
+            assert total(rows, lines) == statistics.tally
+            assert [row.generation for row in latest(rows)] == [0, 3, 2]
+
+    async def test_children_need_the_tally_of_their_parent(self, manifest: OpenManifest) -> None:
+        """Or the sums would not say what became of the parent's lines."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            row = await claimed(held)
+            with pytest.raises(Conflict, match="with the tally of their parent"):
+                await held.write(Change(row, life(0)[0], children=(Child(part(1, parent=0, lines=5)),)))
+            assert await held.rows(RUN.id) == [row]
+
+    async def test_rows_of_one_shard(self, manifest: OpenManifest) -> None:
+        """All its generations, or those in some states, and no other shard's."""
+        async with manifest() as held:
+            await sealed(held, 2)
+            row = await live(held, await claimed(held), State.ENDED)
+            child = replace(part(1, parent=0, lines=1), cause="retry")
+            await held.write(Change(row, LANDED, children=(Child(child),)))
+            assert [row.generation for row in await held.rows(RUN.id, shard=0)] == [0, 1]
+            assert [row.generation for row in await held.rows(RUN.id, {State.SEALED}, shard=0)] == [1]
+            assert await held.rows(RUN.id, shard=5) == []
+
+
+class NodeSuite:
+    """Several nodes on one manifest: leases, fencing tokens, list passes and quota."""
+
+    async def test_a_claim_names_its_owner(self, manifest: OpenManifest) -> None:
+        """A row that a node has claimed is written by that node alone, until it is released."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            node = (await held.lease(60.0, name="n1")).node
+            (row,) = await held.claim(RUN.id, {State.SEALED}, node=node)
+            assert row.owner == node
+            for other in (None, node + 1):
+                with pytest.raises(Conflict, match="nothing was written"):
+                    await held.write(Change(replace(row, owner=other), life(0)[0]))
+                with pytest.raises(Conflict, match="nothing was written"):
+                    await held.write(Change(replace(row, owner=other), release=True))
+            row = await held.write(Change(row, life(0)[0], release=True))
+            assert row.owner is None
+            assert (await held.claim(RUN.id, {State.UPLOADING}))[0].fence == row.fence + 1
+
+    async def test_a_dead_node_is_taken_over(self, manifest: OpenManifest) -> None:
+        """Its rows are free, with new fencing tokens; its late writes, claims and beats are refused."""
+        clock = Clock()
+        async with manifest(clock=clock) as held:
+            await sealed(held, 3)
+            lease = await held.lease(60.0)
+            alive = (await held.lease(60.0)).node
+            assert lease.until == 1_060.0
+            (late,) = await held.claim(RUN.id, {State.SEALED}, node=lease.node)
+            (kept,) = await held.claim(RUN.id, {State.SEALED}, node=alive)
+            (own,) = await held.claim(RUN.id, {State.SEALED})
+            clock.now += 60.0
+            assert await held.take_over() == 0
+            clock.now += 1.0
+            assert (await held.lease(60.0, node=alive)).until == 1_121.0
+            assert await held.take_over() == 1
+            assert await held.take_over() == 0
+            rows = await held.rows(RUN.id)
+            assert rows == [replace(late, owner=None, fence=late.fence + 1), kept, own]
+            with pytest.raises(Conflict, match="nothing was written"):
+                await held.write(Change(late, life(0)[0]))
+            with pytest.raises(Conflict, match="nothing was written"):
+                await held.write(Change(late, release=True))
+            for refused in (held.lease(60.0, node=lease.node), held.claim(RUN.id, set(State), node=lease.node)):
+                with pytest.raises(Conflict, match="has no lease"):
+                    await refused
+            (row,) = await held.claim(RUN.id, {State.SEALED}, node=alive)
+            assert row.fence == late.fence + 2
+
+    async def test_a_lease_that_ran_out_untaken_goes_on(self, manifest: OpenManifest) -> None:
+        """An outage of the manifest alone costs no node its rows."""
+        clock = Clock()
+        async with manifest(clock=clock) as held:
+            await sealed(held, 1)
+            node = (await held.lease(60.0)).node
+            (row,) = await held.claim(RUN.id, {State.SEALED}, node=node)
+            clock.now += 1e6
+            await held.lease(60.0, node=node)
+            assert await held.take_over() == 0
+            await held.write(Change(row, life(0)[0]))
+
+    async def test_takeover_keeps_a_wait(self, manifest: OpenManifest) -> None:
+        """What the service asked us to wait is waited, whichever node goes on."""
+        clock = Clock()
+        async with manifest(clock=clock) as held:
+            await sealed(held, 1)
+            node = (await held.lease(10.0)).node
+            (row,) = await held.claim(RUN.id, {State.SEALED}, node=node)
+            await held.write(Change(row, wait=100.0))
+            clock.now += 50.0
+            assert await held.take_over() == 1
+            assert await held.claim(RUN.id, {State.SEALED}) == []
+            clock.now += 50.0
+            assert len(await held.claim(RUN.id, {State.SEALED})) == 1
+
+    async def test_list_passes(self, manifest: OpenManifest) -> None:
+        """Those that began after a time, in order, of their own run."""
+        passes = [
+            ListPass(began_at=float(at), ended_at=at + 2.5, valid=bool(at % 2), control_at=at - 9.0 if at else None)
+            for at in range(4)
+        ]
+        async with manifest() as held:
+            await held.open_run(RUN)
+            await held.open_run(OTHER)
+            assert await held.passes(RUN.id, -1.0) == []
+            for done in passes:
+                await held.note_pass(RUN.id, done)
+            await held.note_pass(OTHER.id, passes[0])
+            with pytest.raises(UnknownRun):
+                await held.note_pass("nobody", passes[0])
+        async with manifest() as again:
+            assert await again.passes(RUN.id, -1.0) == passes
+            assert await again.passes(RUN.id, 1.0) == passes[2:]
+            assert await again.passes(OTHER.id, -1.0) == passes[:1]
+
+    async def test_quota_is_reserved_with_the_create_intent(self, manifest: OpenManifest) -> None:
+        """Both or nothing: what does not fit leaves the row as it was; a stale write reserves nothing."""
+        tokens = Reservation(service="s", what="tokens", amount=60)
+        jobs = Reservation(service="s", what="jobs", amount=1)
+        async with manifest() as held:
+            await sealed(held, 2)
+            await held.set_quota("s", "tokens", 100)
+            await held.set_quota("s", "jobs", 5)
+            rows = [await live(held, await claimed(held), State.UPLOADED) for _ in range(2)]
+            first = await held.write(Change(rows[0], life(0)[4], reserve=(jobs, tokens)))
+            assert used(await held.quotas("s")) == {"jobs": 1, "tokens": 60}
+            with pytest.raises(QuotaFull) as refused:
+                await held.write(Change(rows[1], life(1)[4], reserve=(jobs, tokens)))
+            assert refused.value.quota == Quota(service="s", what="tokens", used=60, most=100)
+            with pytest.raises(Conflict, match="no longer"):
+                await held.write(Change(rows[0], life(0)[4], reserve=(jobs,)))
+            with pytest.raises(Conflict, match="no quota"):
+                await held.write(Change(rows[1], life(1)[4], reserve=(replace(jobs, service="t"),)))
+            assert await held.rows(RUN.id) == [first, rows[1]]
+            assert used(await held.quotas("s")) == {"jobs": 1, "tokens": 60}
+        async with manifest() as again:
+            assert used(await again.quotas("s")) == {"jobs": 1, "tokens": 60}
+            assert await again.quotas("t") == []
+
+    async def test_quota_is_given_back_when_the_job_ends(self, manifest: OpenManifest) -> None:
+        """What the row has reserved, exactly, once; a lower limit holds from then on."""
+        tokens = Reservation(service="s", what="tokens", amount=60)
+        async with manifest() as held:
+            await sealed(held, 2)
+            await held.set_quota("s", "tokens", 100)
+            row = await live(held, await claimed(held), State.UPLOADED)
+            row = await held.write(Change(row, life(0)[4], reserve=(tokens,)))
+            row = await held.write(Change(row, life(0)[5]))
+            await held.set_quota("s", "tokens", 50)
+            row = await held.write(Change(row, life(0)[6], free=True))
+            assert await held.quotas("s") == [Quota(service="s", what="tokens", used=0, most=50)]
+            await held.write(Change(row, life(0)[7], free=True))
+            assert used(await held.quotas("s")) == {"tokens": 0}
+            row = await live(held, await claimed(held), State.UPLOADED)
+            with pytest.raises(QuotaFull):
+                await held.write(Change(row, life(1)[4], reserve=(tokens,)))
+
+    async def test_quota_counts_its_rows(self, manifest: OpenManifest) -> None:
+        """Many writers at once never pass the limit, and the counter is the sum of what is reserved."""
+        job = Reservation(service="s", what="jobs", amount=1)
+        went: list[int] = []
+
+        async def create(held: Manifest, row: ShardRow) -> None:
+            try:
+                await held.write(Change(row, life(row.shard)[4], reserve=(job,)))
+                went.append(row.shard)
+            except QuotaFull:
+                pass
+
+        async with manifest() as held:
+            await sealed(held, 12)
+            await held.set_quota("s", "jobs", 5)
+            rows = [await live(held, await claimed(held), State.UPLOADED) for _ in range(12)]
+            async with anyio.create_task_group() as tasks:
+                for row in rows:
+                    tasks.start_soon(create, held, row)
+            assert len(went) == 5
+            assert used(await held.quotas("s")) == {"jobs": 5}
+            assert [row.shard for row in await held.rows(RUN.id, {State.CREATE_INTENT})] == sorted(went)
+
+
+class LostAnswerSuite:
+    """A write whose answer does not come: the connection is cut inside it."""
+
+    @pytest.fixture
+    def cut(self) -> Cut:
+        """Cuts before or after the commit; by default at the failpoint that carries the event's name."""
+        return lambda event, side: armed(f"manifest.{event}.{side}=raise:EIO")
+
+    @pytest.mark.parametrize(("side", "outcome"), [("before", Outcome.NOT_WRITTEN), ("after", Outcome.WRITTEN)])
+    async def test_a_lost_answer_is_read_back(
+        self, manifest: OpenManifest, cut: Cut, side: str, outcome: Outcome
+    ) -> None:
+        """The write raises; reading back says whether it is there, and until then it is unknown or known for sure."""
+        async with manifest() as held:
+            await sealed(held, 2)
+        with cut("UploadIntended", side):
+            async with manifest() as held:
+                row = await claimed(held)
+                change = Change(row, life(0)[0])
+                with pytest.raises(PacktrainError):
+                    await held.write(change)
+                assert await held.outcome(change) in (Outcome.UNKNOWN, outcome)
+        async with manifest() as again:
+            assert await again.outcome(change) is outcome
+            states = [row.state for row in await again.rows(RUN.id)]
+            assert (states[0] is State.UPLOADING) is (outcome is Outcome.WRITTEN)
+            assert len(await again.history(RUN.id)) == (outcome is Outcome.WRITTEN)
+
+    async def test_an_outcome_is_told_from_that_of_a_later_claim(self, manifest: OpenManifest) -> None:
+        """The same event written under another fencing token is not ours."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            ours = Change(await claimed(held), life(0)[0])
+        async with manifest() as again:
+            assert await again.outcome(ours) is Outcome.NOT_WRITTEN
+            theirs = Change(await claimed(again), life(0)[0])
+            row = await again.write(theirs)
+            await again.write(Change(row, life(0)[1], release=True))
+            assert await again.outcome(theirs) is Outcome.WRITTEN
+            assert await again.outcome(ours) is Outcome.NOT_WRITTEN
+            assert await again.outcome(Change(replace(ours.row, shard=7), life(0)[0])) is Outcome.NOT_WRITTEN
+
+    async def test_outcome_of_a_release(self, manifest: OpenManifest) -> None:
+        """Written once the row is free under the same fencing token."""
+        async with manifest() as held:
+            await sealed(held, 1)
+            change = Change(await claimed(held), release=True)
+            assert await held.outcome(change) is Outcome.NOT_WRITTEN
+            await held.write(change)
+            assert await held.outcome(change) is Outcome.WRITTEN
+
+
+def part(number: int, *, parent: int, lines: int) -> Shard:
+    """A piece of shard 0, split for its size."""
+    return replace(
+        shard(0), generation=number, parent=parent, cause="capacity", depth=1, lines=lines, bytes=lines * 100
+    )
+
+
+async def ended(manifest: Manifest, generation: int) -> ShardRow:
+    """Bring a generation of shard 0 to the end of its job."""
+    rows = {row.generation: row for row in await manifest.claim(RUN.id, {State.SEALED}, limit=9)}
+    row = rows.pop(generation)
+    for other in rows.values():
+        await manifest.write(Change(other, release=True))
+    upload = replace(life(0)[0], file=f"files/{generation}")
+    known = lifecycle.JobAdopted(job=f"batches/0.{generation}", submitted_at=1.0)
+    for event in (upload, *life(0)[1:5], known, lifecycle.JobEnded(result="files/r")):
+        row = await manifest.write(Change(row, event))
+    return row
+
+
+def used(quotas: list[Quota]) -> dict[str, int]:
+    return {quota.what: quota.used for quota in quotas}
+
+
 class StatisticsSuite:
     """The snapshot of a run."""
 
@@ -614,5 +938,15 @@ class StatisticsSuite:
         assert (found.states, found.tally, found.cursor) == ({}, Tally(), Cursor())
 
 
-class ManifestSuite(RunSuite, ClaimSuite, RecordSuite, ExtraSuite, LineageSuite, StatisticsSuite):
+class ManifestSuite(
+    RunSuite,
+    ClaimSuite,
+    RecordSuite,
+    DuplicateJobSuite,
+    RetrySuite,
+    TreeSuite,
+    NodeSuite,
+    LostAnswerSuite,
+    StatisticsSuite,
+):
     """All of it."""
