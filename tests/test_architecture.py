@@ -41,6 +41,7 @@ BESIDE_THE_SEAM = {
     "_io/worker_pool.py": ({"ftruncate"}, "memory that is shared with a worker, and no file"),
     "_io/lock.py": ({"truncate"}, "who holds the lock, for a message; the lock itself is the kernel's"),
     "_manifest/queries.py": ({"execute", "executemany"}, "within a transaction, whose COMMIT is in the seam"),
+    "cli/backfill.py": ({"mkdir"}, "for the lock of a backfill, which need not outlive a crash of the machine"),
     "testing/audit/manifest.py": ({"copy"}, "a copy to be read, gone with its directory"),
     "testing/providers.py": ({"write_text"}, "the input of a test's own run"),
     "testing/audit/service.py": ({"copy"}, "a copy to be read, gone with its directory"),

@@ -23,6 +23,8 @@ class Checkout:
         self.root = root
         (root / "scripts").mkdir()
         shutil.copy(SCRIPT, root / "scripts" / "demo")
+        (root / "examples").mkdir()
+        shutil.copy(SCRIPT.parents[1] / "examples" / "demo.py", root / "examples" / "demo.py")
         (root / "demo").mkdir()
         (root / "demo" / "requests.jsonl").touch()
         self.program("scripts/setup", "exit 0")

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from packtrain._exits import leading_error
 
@@ -41,6 +41,7 @@ app = App(
     help="Send very large JSONL workloads through LLM Batch APIs: nothing lost, nothing paid for twice.",
     help_epilogue="Every option can also come from PACKTRAIN_..., or from a table such as [run] in packtrain.toml.",
     help_format="plaintext",  # the default, Markdown, doubles what has to be loaded to print it
+    group_commands=Group("Help", sort_key=len(COMMANDS)),
     version=_version,
     # The first that knows an option wins.
     config=[Variables("PACKTRAIN_", command=False, show=False), Settings(FILE)],
@@ -48,8 +49,17 @@ app = App(
     exit_on_error=False,
     result_action="return_value",
 )
-for command in COMMANDS:
-    app.command(command.place, name=command.name, usage=command.usage, help=command.help)
+_GROUPS = {name: Group(name, sort_key=order) for order, name in enumerate(dict.fromkeys(c.group for c in COMMANDS))}
+for order, command in enumerate(COMMANDS):
+    app.command(
+        command.place,
+        name=command.name,
+        usage=command.usage,
+        help=command.help,
+        help_epilogue=command.epilogue,
+        group=_GROUPS[command.group],
+        sort_key=order,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -70,10 +80,11 @@ def perform(argv: Sequence[str]) -> int:
         refuse_keys_in(argv)
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)
-        if not iscoroutinefunction(command):  # --help and --version
+        if not iscoroutinefunction(command):  # --help, --version and backfill
+            ended: object = None
             with telling(), suppress(SystemExit):  # which is rich's answer to a reader that has gone
-                command(*bound.args, **bound.kwargs)
-            return exits.Exit.COMPLETE
+                ended = command(*bound.args, **bound.kwargs)
+            return ended if isinstance(ended, int) else exits.Exit.COMPLETE
         return _run(partial(command, *bound.args, **bound.kwargs), common)
     except CycloptsError as error:
         return _explain(exits.UsageError(f"{mistake(error)}\nSee {_helped(error)} --help."), common)

@@ -71,8 +71,12 @@ Inputs = Annotated[
         help="Files, globs, directories, or - for standard input; .jsonl, gzip and zstd are told by their content.",
     ),
 ]
-Model = Annotated[str, Parameter(converter=_reader(_model), help="As the service names it, such as gemini-2.5-flash.")]
-Out = Annotated[str, Parameter(converter=_reader(_output), help="Where the merged answers go; appears when complete.")]
+Model = Annotated[
+    str, Parameter(alias="-m", converter=_reader(_model), help="As the service names it, such as gemini-2.5-flash.")
+]
+Out = Annotated[
+    str, Parameter(alias="-o", converter=_reader(_output), help="Where the merged answers go; appears when complete.")
+]
 Size = Annotated[int, _size]
 Duration = Annotated[float, _duration]
 ShardBytes = Annotated[

@@ -21,13 +21,9 @@ from .service import choose_again, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
-_AMBIGUITY: dict[str, Literal["revoke", "wait", "quarantine"]] = {
-    "revoke": "revoke",
-    "wait": "wait",
-    "quarantine": "quarantine",
-    "fence": "revoke",
-    "settle": "wait",
-}
+_Ambiguity = Literal["revoke", "wait", "quarantine", "fence", "settle"]
+#: Former values of --on-ambiguous, which are still taken.
+_FORMER: dict[str, Literal["revoke", "wait"]] = {"fence": "revoke", "settle": "wait"}
 
 
 async def run(
@@ -52,8 +48,13 @@ async def run(
     max_rejects: arg.MaxRejects = None,
     workers: arg.Workers = None,
     on_ambiguous: Annotated[
-        Literal["revoke", "wait", "quarantine", "fence", "settle"],
-        Parameter(help="When it is not known whether a job was created: see docs/cli.md."),
+        _Ambiguity,
+        Parameter(
+            show_choices=False,
+            metavar="revoke|wait|quarantine",
+            help="When it is not known whether a job was created, and the service lists none: delete the input file "
+            "and try again, only wait and try again, or leave the shard to a person.",
+        ),
     ] = _DEFAULT.on_ambiguous,
     poll: arg.Poll = None,
     settle: arg.Settle = None,
@@ -79,7 +80,7 @@ async def run(
         duplicates=duplicates,
         max_rejects=max_rejects,
         workers=workers,
-        on_ambiguous=_AMBIGUITY[on_ambiguous],
+        on_ambiguous=_present(on_ambiguous),
         retries=retries,
     )
     from packtrain import finished
@@ -105,3 +106,10 @@ async def run(
     summary, already = ended
     put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where, service, already=already))
     return of_summary(summary)
+
+
+def _present(given: _Ambiguity) -> Literal["revoke", "wait", "quarantine"]:
+    if given == "fence" or given == "settle":
+        say(f"packtrain: --on-ambiguous {given} is called {_FORMER[given]} now")
+        return _FORMER[given]
+    return given

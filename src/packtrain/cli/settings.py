@@ -45,7 +45,12 @@ class Variables(Env):
 
 def _names(arguments: ArgumentCollection) -> set[str]:
     """As variables have them: ``MAX_SHARD_BYTES`` for ``--max-shard-bytes``."""
-    return {name.strip("-").upper().replace("-", "_") for argument in arguments for name in argument.names}
+    return {
+        name.strip("-").upper().replace("-", "_")
+        for argument in arguments
+        for name in argument.names
+        if name.startswith("--")
+    }
 
 
 def _all_arguments(app: App) -> Iterable[ArgumentCollection]:
