@@ -108,20 +108,28 @@ def _inspect(directory: Path, mounts: Path) -> None:
 
 def _take(directory: Path, lock: BinaryIO) -> None:
     handle = lock.fileno()
-    if not any(_locked(handle) for _ in range(TRIES)):
+    if not _locked(handle):
         raise InUse(f"{directory} is in use by {_signature(handle)}", path=directory)
     with disk_errors(directory):
         lock.truncate(0)
         write_all("lock", lock, msgspec.json.encode(_myself()))
 
 
-def _locked(lock: int) -> bool:
+def try_lock(lock: int) -> bool:
+    """Lock an open file for this process alone; False while another one has it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        time.sleep(PAUSE)
         return False
     return True
+
+
+def _locked(handle: int) -> bool:
+    for _ in range(TRIES):
+        if try_lock(handle):
+            return True
+        time.sleep(PAUSE)
+    return False
 
 
 def _myself() -> Holder:

@@ -9,7 +9,6 @@ blobs/        file content; a row is committed only after its blob is synced,
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from anyio import CancelScope, to_thread
 
 from .._errors import ManifestError
 from .._io.disk import sync_directory
+from .._io.lock import try_lock
 from .._io.sqlite_writer import migrate
 from .audit_log import AuditLog
 from .blobs import Blobs
@@ -251,7 +251,7 @@ async def _lock(directory: Path, timeout: float) -> int:
     lock = await to_thread.run_sync(_open_lock, directory)
     try:
         with anyio.fail_after(timeout):
-            while not _try_lock(lock):  # noqa: ASYNC110 - the end of another process's lock is no event
+            while not try_lock(lock):  # noqa: ASYNC110 - the end of another process's lock is no event
                 await anyio.sleep(0.05)
     except BaseException as error:
         os.close(lock)
@@ -281,14 +281,6 @@ def _translate_errors(directory: Path) -> Iterator[None]:
         raise ManifestError(f"{directory}: cannot be used as the service's directory: {error}") from error
 
 
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     # Used from several threads, one at a time.
@@ -304,6 +296,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, log_size: int) -> None:
-    migrate(path, connection, [script.read_text("utf-8") for script in sorted(SQL.iterdir())], "service")
+    migrate(path, connection, [script.read_text("utf-8") for script in sorted(SQL.iterdir())])
     if not connection.execute("SELECT 1 FROM outbox").fetchone():
         connection.execute("INSERT INTO outbox VALUES (?, x'')", (log_size,))
