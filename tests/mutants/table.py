@@ -104,21 +104,14 @@ MUTANTS = (
         "_flow/remote_names.py",
         'display_name=job.display_name or tags.get(plain(job.input_file), "")',
         "display_name=job.display_name",
-        ("tests/providers/test_toy.py::TestToy::test_a_create_whose_reply_is_lost_makes_one_job",),
+        ("tests/providers/test_names.py",),
     ),
     Mutant(
         "an id that the service gave is forgotten",
         "_flow/uploader.py",
         "            self.row = await self._ctx.record(self.row, FileNamed(file=file.name))",
         "            pass",
-        ("tests/providers/test_toy.py::TestToy::test_a_run_is_answered_in_the_order_of_its_input",),
-    ),
-    Mutant(
-        "a part that was not stored counts as stored",
-        "_flow/uploader.py",
-        "            return upload.stalled(progress)\n\n    async def _open",
-        "            return upload.stored(progress, action, '0-part-0')\n\n    async def _open",
-        ("tests/providers/test_toy.py::TestToy::test_an_upload_whose_reply_is_lost_brings_the_whole_file",),
+        ("tests/providers/test_toy.py",),
     ),
     Mutant(
         "a 503 is a refusal",
