@@ -15,6 +15,8 @@ import msgspec
 import pytest
 
 import packtrain
+from packtrain.cli import app
+from packtrain.cli.commands import COMMANDS
 from packtrain.cli.quantities import parse_size
 
 ROOT = Path(__file__).parents[1]
@@ -33,12 +35,20 @@ def _prose(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
+def _sections(page: Path) -> dict[str, str]:
+    """Text by heading of the second level."""
+    parts = re.split(r"^## (.*)\n", page.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 def _anchors(page: Path) -> set[str]:
     """The fragments that a rendered page offers, as GitHub makes them from headings."""
     headings = re.findall(r"^#+ (.*)$", _prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+#: Options of every command, which have a section of their own.
+EVERYWHERE = {"--json", "--quiet", "--debug"}
 EXAMPLES = [
     pytest.param(example, id=f"{page.name}-{number}")
     for page in PROGRAMS
@@ -110,6 +120,65 @@ def test_the_option_table_lists_every_field_with_its_default() -> None:
     sizes = {name: parse_size(text) for name, unit, text in table if unit == "bytes" and text != "None"}
     listed = [(name, sizes[name] if name in sizes else ast.literal_eval(text)) for name, _, text in table]
     assert listed == [(field.name, field.default) for field in msgspec.structs.fields(packtrain.Options)]
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_the_section_of_a_command_lists_its_options(command: str) -> None:
+    """All of them, and its tables have no others."""
+    section = _sections(DOCS / "cli.md")[command]
+    arguments = app[command].assemble_argument_collection()
+    options = {name for argument in arguments for name in argument.names if name.startswith("--")}
+    assert {option for option in options - EVERYWHERE if not re.search(rf"{option}\b(?!-)", section)} == set()
+    cells = re.findall(r"^\| (`--.*?) \| ", section, re.MULTILINE)
+    assert {option for cell in cells for option in re.findall(r"--[a-z-]+", cell)} <= options
+
+
+def test_the_error_table_lists_every_error_with_its_code() -> None:
+    """Base classes on the left, subclasses in the third column, the code of either at the end of the row."""
+    lines = [line for line in _sections(DOCS / "python.md")["Errors"].splitlines() if line.startswith("| ")]
+    codes: dict[str, str] = {}
+    for _, base, _, subclasses, code, _ in (line.split("|") for line in lines):
+        codes |= dict.fromkeys(re.findall(r"`(\w+)`", base + subclasses), code.strip())
+    raised = {kind.__name__: kind for kind in _subclasses(packtrain.PacktrainError)}
+    assert set(codes) - {"Summary"} == set(raised)
+    for name, kind in raised.items():
+        error = kind.__new__(kind)
+        vars(error).update(status=403, shards={0: ""})
+        assert str(packtrain.exit_code(error)) in codes[name].split("; ")
+
+
+def _subclasses(base: type[packtrain.PacktrainError]) -> set[type[packtrain.PacktrainError]]:
+    direct = {kind for kind in base.__subclasses__() if kind.__module__.startswith("packtrain.")}
+    return direct.union(*map(_subclasses, direct))
+
+
+def test_the_layers_are_those_that_are_enforced() -> None:
+    """The list of docs/architecture.md against the contract of import-linter."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    [listed] = re.findall(r"^```\n(.*?)^```", (DOCS / "architecture.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert listed.splitlines() == [layer.replace("packtrain.", "") for layer in layers]
+
+
+@pytest.mark.parametrize("walk", ["The walk of one request line", "The walk of one lost create reply"])
+def test_a_walk_names_modules_and_functions_that_exist(walk: str) -> None:
+    """Each module once, and a lost reply at most eight."""
+    steps = re.findall(r"^\| \d+ \| `(.*?)` \| (.*?) \|", _sections(DOCS / "architecture.md")[walk], re.MULTILINE)
+    modules = [module for module, _ in steps]
+    assert len(set(modules)) == len(modules) >= 8
+    assert "reply" not in walk or len(modules) == 8
+    for module, names in steps:
+        source = (ROOT / "src" / "packtrain" / module).read_text()
+        for name in re.findall(r"[\w]+(?=[`.])", names):
+            assert re.search(rf"^ *(async def|def|class) {name}\b", source, re.MULTILINE), f"{module}: {name}"
+
+
+def test_modules_that_the_architecture_names_exist() -> None:
+    """Every path in code type, relative to the repository or to the package."""
+    names = set(re.findall(r"`([\w./]+(?:\.py|/))`", (DOCS / "architecture.md").read_text()))
+    names = {name for name in names if "NAME" not in name}
+    assert len(names) > 20
+    assert [name for name in names if not any((at / name).exists() for at in (ROOT, ROOT / "src" / "packtrain"))] == []
 
 
 def _inputs(directory: Path) -> None:
