@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
 from ._errors import DecisionRefused, Stopped
 from ._exits import plain_errors
 from ._flow.decisions import resolve
 from ._flow.driver import complete, drive_all
 from ._flow.ingest import take_in
-from ._flow.publisher import check_published, conclude, output_at, prepare_output, reopen
+from ._flow.publisher import conclude, prepare_output, reopen
 from ._flow.recovery import check_account
 from ._flow.reporting import progress, refresh
 from ._flow.results import Results
-from ._flow.run import MAIN, ClientContext, Meter, compare_inputs, describe, find_ingested, own_files
+from ._flow.run import MAIN, ClientContext, Meter, compare_inputs, describe, find_ingested
 from ._io.clock import SystemClock
+from ._io.output import output_at, own_files
 from ._io.spool import Spool
 from ._manifest.sqlite import open_sqlite
 from ._options import Options, Policy
@@ -93,7 +93,7 @@ async def open_context(
     async with AsyncExitStack() as stack:
         if manifest is None:
             manifest = await stack.enter_async_context(open_sqlite(path, clock=clock.now))
-        await anyio.to_thread.run_sync(spool.clear)
+        await spool.clear()
         if isinstance(service, Local):
             directory = service.directory or spool.service
             place = str(await anyio.Path(directory).resolve())
@@ -190,7 +190,7 @@ class Client:
             began, output = time.monotonic(), await output_at(out)
             ctx = await self._context.resume(await find_ingested(self._manifest, run_id, output))
             if await self._manifest.published(run_id):
-                await check_published(output, (await self._manifest.statistics(run_id)).tally.bytes)
+                await output.check((await self._manifest.statistics(run_id)).tally.bytes)
                 await reopen(ctx, output, everything=everything)
             await complete(ctx, output)
             await refresh(self._context, run_id)

@@ -128,6 +128,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     file_ready_timeout: Duration = FILE_READY_TIMEOUT
     #: Between two refreshes of the status file.
     report_every: Duration = 1.0
+    #: Tries of one download in a row, each from where the last one stopped, before the driver waits.
+    download_tries: Positive = 6
+    #: Copies of one results file that may be downloaded until two agree.
+    result_copies: Positive = 5
 
     # The paid decision. Fields in settling times are multiples of ``Service.settle``, by default 900 s.
 

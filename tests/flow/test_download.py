@@ -13,6 +13,8 @@ import pytest
 from packtrain import TransportError
 from packtrain._flow.collector import fetch
 from packtrain._io.clock import SystemClock
+from packtrain._io.directory import Directory
+from packtrain._io.spool import RunSpool
 from packtrain._io.transport import open_transport
 from packtrain._options import Policy
 from packtrain._providers.gemini import GeminiProvider
@@ -100,8 +102,10 @@ async def remote_of(script: Script) -> AsyncIterator[GeminiProvider]:
 
 
 async def fetched(script: Script, path: Path) -> tuple[bytes, bool]:
+    files = RunSpool(path.parent, "run")
+    files.parts = Directory(path.parent, "part")
     async with remote_of(script) as provider:
-        vouched = await fetch(provider, Now(), "files/r", path)
+        vouched = await fetch(provider, Now(), "files/r", files, path.name, tries=Policy().download_tries)
     return await anyio.Path(path).read_bytes(), vouched
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packtrain._errors import IncompleteRun, IntegrityError
+from packtrain._errors import DiskFailed, IntegrityError
 from packtrain._io.ledger import Ledger
 from packtrain._io.sorted_runs import SortedRun, merged, write_run
 from packtrain._rules.keys import digests, digests_of
@@ -159,10 +159,10 @@ def test_files_of_others_stay(directory: Path) -> None:
 
 
 def test_a_disk_that_refuses_stops_the_run(ledger: Ledger, directory: Path) -> None:
-    """It is the disk's error, with what to do."""
+    """With the disk's error."""
     ledger.add(keys(range(5)))
     directory.rmdir()
-    with pytest.raises(IncompleteRun, match="disk"):
+    with pytest.raises(DiskFailed, match="No such file"):
         ledger.seal(0)
 
 

@@ -48,7 +48,7 @@ both = pytest.mark.parametrize("kind", [synchronous, asynchronous])
 
 async def read(source: RowsSource, *, size: int = 1 << 20, offset: int = 0) -> list[bytes]:
     async with source:
-        return [chunk async for chunk in source.chunks(size=size, offset=offset)]
+        return [chunk async for chunk in source.blocks(size=size, offset=offset)]
 
 
 @both
@@ -91,7 +91,7 @@ async def test_no_more_is_pulled_ahead_than_one_block(kind: Kind) -> None:
             yield b"x" * 99
 
     async with RowsSource(kind(rows())) as source:
-        chunks = source.chunks(size=10_000)
+        chunks = source.blocks(size=10_000)
         taken = [len(await anext(chunks)) for _ in range(5)]
         assert pulled * 100 <= sum(taken) + 10_000 + 100
 
@@ -106,7 +106,7 @@ async def test_an_endless_slow_iterable_delivers_what_it_has() -> None:
         yield ROWS[2]
 
     async with RowsSource(rows()) as source:
-        chunks = source.chunks(size=1 << 20)
+        chunks = source.blocks(size=1 << 20)
         with anyio.fail_after(5):
             got = b""
             while len(got) < len(LINES[:55]):
@@ -127,7 +127,7 @@ async def test_an_endless_slow_async_iterable_delivers_what_it_has() -> None:
         yield ROWS[2]
 
     async with RowsSource(rows()) as source:
-        chunks = source.chunks(size=1 << 20)
+        chunks = source.blocks(size=1 << 20)
         with anyio.fail_after(5):
             got = await anext(chunks)
         assert got == LINES[:55]
@@ -146,7 +146,7 @@ async def test_what_the_rows_raise_passes_through(kind: Kind) -> None:
     got = b""
     with pytest.raises(ZeroDivisionError, match="mine"):
         async with RowsSource(kind(rows())) as source:
-            async for chunk in source.chunks(size=1 << 20):
+            async for chunk in source.blocks(size=1 << 20):
                 got += chunk
     assert got == LINES[:30]
 
@@ -184,7 +184,7 @@ async def test_closing_ends_the_pull() -> None:
             ended.set()
 
     async with RowsSource(endless()) as source:
-        await anext(source.chunks(size=100))
+        await anext(source.blocks(size=100))
     del source
     assert ended.wait(5)
 
@@ -198,7 +198,7 @@ async def test_closing_ends_the_pull() -> None:
             closed.set()
 
     async with RowsSource(waiting()) as source:
-        await anext(source.chunks(size=100))
+        await anext(source.blocks(size=100))
     assert closed.is_set()
 
 
@@ -212,7 +212,7 @@ async def test_waiting_for_a_row_can_be_cancelled() -> None:
 
     async with RowsSource(rows()) as source:
         with anyio.move_on_after(0.05) as scope:
-            await anext(source.chunks(size=100))
+            await anext(source.blocks(size=100))
         assert scope.cancelled_caught
         resume.set()
 
@@ -220,4 +220,4 @@ async def test_waiting_for_a_row_can_be_cancelled() -> None:
 async def test_a_source_that_was_never_read_closes() -> None:
     """Nothing was started."""
     async with RowsSource(ROWS) as source:
-        assert source.mark().size == -1
+        assert source.identity().size == -1

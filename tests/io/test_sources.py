@@ -26,7 +26,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from packtrain._io.sources import Source
+    from packtrain._io.storage import Source
 
 LINES = b"".join(b'{"key":"%d","request":{}}\n' % number for number in range(20_000))
 PACKED = {"a.jsonl": LINES, "a.jsonl.gz": gzip.compress(LINES), "a.jsonl.zst": zstd.compress(LINES)}
@@ -108,7 +108,7 @@ async def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
 
 async def read(source: Source, *, size: int = 1000, offset: int = 0) -> bytes:
     async with source:
-        chunks = [chunk async for chunk in source.chunks(size=size, offset=offset)]
+        chunks = [chunk async for chunk in source.blocks(size=size, offset=offset)]
     assert all(chunks)
     return b"".join(chunks)
 
@@ -136,7 +136,7 @@ async def test_blocks_are_about_the_size_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "small.gz"
     path.write_bytes(b"".join(gzip.compress(LINES[at : at + 100]) for at in range(0, len(LINES), 100)))
     async with FileSource(path) as source:
-        sizes = [len(chunk) async for chunk in source.chunks(size=50_000)]
+        sizes = [len(chunk) async for chunk in source.blocks(size=50_000)]
     assert sum(sizes) == len(LINES)
     assert len(sizes) <= 2 * (len(LINES) // 50_000 + 1)
 
@@ -158,7 +158,7 @@ async def test_a_sound_file_is_verified(tmp_path: Path, name: str) -> None:
     path.write_bytes(PACKED[name])
     async with FileSource(path) as source:
         await source.verify()
-        assert b"".join([chunk async for chunk in source.chunks(size=1 << 20)]) == LINES
+        assert b"".join([chunk async for chunk in source.blocks(size=1 << 20)]) == LINES
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
@@ -178,7 +178,7 @@ async def test_an_empty_file_has_no_blocks(tmp_path: Path) -> None:
     path.write_bytes(b"")
     async with FileSource(path) as source:
         await source.verify()
-        assert [chunk async for chunk in source.chunks(size=10)] == []
+        assert [chunk async for chunk in source.blocks(size=10)] == []
 
 
 async def test_a_mark_tells_a_file_by_size_and_time(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ async def test_a_mark_tells_a_file_by_size_and_time(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(LINES)
     async with FileSource(path) as source:
-        mark = source.mark()
+        mark = source.identity()
     assert (mark.name, mark.size, mark.mtime_ns) == (str(path), len(LINES), path.stat().st_mtime_ns)
-    assert StreamSource(path, name="pipe").mark().size == -1
+    assert StreamSource(path, name="pipe").identity().size == -1
 
 
 async def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ async def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
     got = b""
     with pytest.raises(InputError, match="changed while it was read"):
         async with source:
-            async for chunk in source.chunks(size=100_000):
+            async for chunk in source.blocks(size=100_000):
                 got += chunk
                 with path.open("ab") as file:
                     file.write(LINES)
@@ -215,7 +215,7 @@ async def test_reading_a_file_can_be_given_up(tmp_path: Path) -> None:
     path.write_bytes(PACKED["a.jsonl.gz"])
     with anyio.CancelScope() as scope:
         async with FileSource(path) as source:
-            async for _ in source.chunks(size=1000):
+            async for _ in source.blocks(size=1000):
                 scope.cancel()
     assert scope.cancelled_caught
 
@@ -260,7 +260,7 @@ async def test_a_slow_pipe_delivers_what_it_has() -> None:
     """A line is not held back until a block is full."""
     pipe = Pipe()
     async with StreamSource(pipe.file) as source:
-        chunks = source.chunks(size=1 << 20)
+        chunks = source.blocks(size=1 << 20)
         for line in (b"first line\n", b"second line\n"):
             os.write(pipe.writer, line)
             with anyio.fail_after(10):
@@ -275,7 +275,7 @@ async def test_waiting_for_a_pipe_can_be_cancelled() -> None:
     pipe = Pipe()
     async with StreamSource(pipe.file) as source:
         with anyio.move_on_after(0.05) as scope:
-            async for _ in source.chunks(size=100):
+            async for _ in source.blocks(size=100):
                 pass
         assert scope.cancelled_caught
     pipe.close_writer()

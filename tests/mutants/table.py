@@ -326,8 +326,8 @@ MUTANTS = (
     Mutant(
         "the first copy of the results is believed",
         "_flow/collector.py",
-        "if (vouched and not tally.missing) or digest == seen:",
-        "if digest:",
+        "if (vouched and not tally.missing) or digests == seen:",
+        "if digests:",
         ("tests/flow/test_faults.py",),
     ),
     Mutant(
@@ -395,7 +395,7 @@ MUTANTS = (
     # Input.
     Mutant(
         "a key that stands twice in the input is kept twice",
-        "_flow/ingest.py",
+        "_io/ledger.py",
         "return without(block, repeated, partial(repeated_key, shape=self._shape))",
         "return block",
         ("tests/flow/test_run.py::test_bad_lines_are_listed_and_the_rest_is_answered",),
@@ -439,18 +439,16 @@ MUTANTS = (
     Mutant(
         "answers are let go before the row that says where they are published",
         "_flow/publisher.py",
-        "    await ctx.manifest.publish(ctx.run.id, digest)\n"
-        "    await anyio.to_thread.run_sync(spool.discard_results)\n",
-        "    await anyio.to_thread.run_sync(spool.discard_results)\n"
-        "    await ctx.manifest.publish(ctx.run.id, digest)\n",
+        "    await ctx.manifest.publish(ctx.run.id, digest)\n    await files.discard_results()\n",
+        "    await files.discard_results()\n    await ctx.manifest.publish(ctx.run.id, digest)\n",
         (CRASH,),
     ),
     Mutant(
         "a shard's file is deleted before the row of its results",
         "_flow/collector.py",
-        "    tally, child = await anyio.to_thread.run_sync(landing.seal)\n",
-        "    tally, child = await anyio.to_thread.run_sync(landing.seal)\n"
-        '    await anyio.to_thread.run_sync(remove, "shard", ctx.spool.shard(row.shard, row.generation))\n',
+        "    tally, child = await join.seal()\n",
+        "    tally, child = await join.seal()\n"
+        "    await ctx.files.shards.delete(ctx.files.shard(row.shard, row.generation))\n",
         (CRASH,),
     ),
     Mutant(

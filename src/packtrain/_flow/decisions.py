@@ -9,7 +9,6 @@ import anyio.to_thread
 
 from .._errors import ApiError, Conflict, DecisionRefused, ProtocolError, TransportError
 from .._io.requests import DecisionRequest, RetryRequest, pending_requests, reject_request, remove_request
-from .._io.spool import digest_of
 from .._model import Decision, DuplicateJob, ShardRow, State, Upload
 from .._rules import naming
 from .._rules.lifecycle import DropDecided, JobAdopted, JobKept, RetryDecided
@@ -124,7 +123,7 @@ async def _adopt_job(ctx: RunContext, row: ShardRow, name: str) -> ShardRow:
 async def _retry(ctx: RunContext, row: ShardRow) -> ShardRow:
     """Begin one more attempt, and cancel any job that the shard had or that was shown for it."""
     shard, attempt = await ctx.manifest.shard(row), row.attempt + 1
-    await anyio.to_thread.run_sync(_require, ctx, shard, True)
+    await _require(ctx, shard, read=True)
     file = naming.file_name(ctx.run.token, row.shard, row.generation, attempt)
     upload, reason = Upload(size=shard.bytes), _reason("tried once more", row)
     decided = RetryDecided(attempt=attempt, file=file, upload=upload, reason=reason)
@@ -133,17 +132,15 @@ async def _retry(ctx: RunContext, row: ShardRow) -> ShardRow:
 
 async def _drop(ctx: RunContext, row: ShardRow) -> ShardRow:
     """Fail all lines of the shard, and cancel any job that it had or that was shown for it."""
-    await anyio.to_thread.run_sync(_require, ctx, await ctx.manifest.shard(row), False)
+    await _require(ctx, await ctx.manifest.shard(row), read=False)
     return await ctx.record(row, DropDecided(reason=_reason("dropped", row)), duplicate_jobs=await _left(ctx, row))
 
 
-def _require(ctx: RunContext, shard: Shard, whole: bool) -> None:
-    """Blocking. Raises DecisionRefused when the file of the shard, which the lines come from, is gone or changed."""
-    path = ctx.files.shard(shard.index, shard.generation)
-    found = path.stat().st_size if path.is_file() else None
-    if found != shard.bytes or (whole and digest_of(path) != shard.sha256):
-        state = "is gone" if found is None else "is not as it was sealed"
-        raise DecisionRefused(f"{path} {state}; nothing was decided", shard=shard.index, path=path)
+async def _require(ctx: RunContext, shard: Shard, *, read: bool) -> None:
+    """Raises DecisionRefused when the file of the shard, which the lines come from, is gone or changed."""
+    if flaw := await ctx.files.shard_flaw(shard, read=read):
+        path = ctx.files.shard_path(shard.index, shard.generation)
+        raise DecisionRefused(f"{path} {flaw}; nothing was decided", shard=shard.index, path=path)
 
 
 async def _left(ctx: RunContext, row: ShardRow) -> list[DuplicateJob]:

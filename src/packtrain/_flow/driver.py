@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from .._io.inputs import Inputs
-    from .publisher import Output
+    from .._io.output import Output
     from .run import ClientContext, RunContext
 
 Goal = Callable[[Statistics], bool]
@@ -234,7 +234,7 @@ async def _complete(ctx: RunContext, output: Output, inputs: Inputs, *, wait: bo
             await _work(ctx, output, inputs, wait)
     finally:
         with anyio.CancelScope(shield=True):
-            await publish_rejects(ctx.files.rejects, output)
+            await publish_rejects(ctx.files, output)
     await publish(ctx, output)
 
 
@@ -242,7 +242,7 @@ async def _work(ctx: RunContext, output: Output, inputs: Inputs, wait: bool) -> 
     driver = Driver(ctx, output, patient=wait)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(report, ctx, ctx.run.id)
-        tasks.start_soon(partial(take_in, ctx, inputs, output, listed=output.beside("rejected")))
+        tasks.start_soon(partial(take_in, ctx, inputs, output, listed=output.list_path("rejected")))
         await driver.drive(settled if wait else _submission(driver, ctx), ctx.stopped)
         tasks.cancel_scope.cancel()
 

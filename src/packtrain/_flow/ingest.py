@@ -7,24 +7,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from .._errors import InputChanged, InputError
 from .._io.clock import time_limit
 from .._io.inputs import compare_identities, open_sources
-from .._io.ledger import Ledger
-from .._io.request_file import ShardCheck, ShardWriter
-from .._io.spool import RejectsFile
+from .._io.ledger import BlockCheck
+from .._io.output import own_files
+from .._io.request_file import ShardCheck, open_write_queue
 from .._model import Cursor, Shard, ShardRow, SourceIdentity
 from .._rules import quota
 from .._rules.cursor import next_source, past, within
 from .._rules.lines import OWN, LineShape
 from .._rules.sharding import Roller
-from .._rules.validate import Block, larger_than_shard, numbered, repeated_key, without
 from .reconciler import suspect
-from .run import own_files
-from .validation_pool import Scanner, open_backlog, scanning
+from .validation_pool import Validator, validating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,55 +29,31 @@ if TYPE_CHECKING:
 
     from .._io.clock import Clock
     from .._io.inputs import Inputs
-    from .._io.sources import Source
-    from .._io.spool import RunSpool
+    from .._io.output import Output
+    from .._io.request_file import WriteQueue
+    from .._io.spool import RejectsFile, RunSpool
+    from .._io.storage import Source
     from .._manifest.base import Manifest
     from .._model import Reject, Run
     from .._options import Options
     from .._rules.lifecycle import Event
     from .._rules.validate import Block
-    from .publisher import Output
     from .run import Changes, Meter, RunContext
-    from .validation_pool import Backlog, Pending, Window
-
-
-class Judge:
-    """Judges one frame after the other, against the limits and against all keys before it."""
-
-    def __init__(self, options: Options, roller: Roller, ledger: Ledger, shape: LineShape = OWN) -> None:
-        self._shape = shape
-        self._options = options
-        self._roller = roller
-        self._ledger = ledger
-
-    def judge(self, block: Block, before: int) -> Block:
-        """The lines of a frame that stands behind ``before`` lines; those that cannot be used have become rejects.
-
-        Blocks. Raises InputError for a repeated key if that is to be an error.
-        """
-        block = numbered(block, before)
-        limit = self._roller.max_bytes
-        block = without(block, self._roller.oversized(block.ends), lambda line: larger_than_shard(line, limit))
-        repeated = self._ledger.repeated(block.keys)
-        if repeated and self._options.duplicates == "error":
-            at = repeated[0]
-            reason = repeated_key(block.line(at), self._shape)
-            raise InputError(f"{block.source}:{block.lines_no[at]} (byte {block.start(at)}): {reason}")
-        return without(block, repeated, partial(repeated_key, shape=self._shape))
+    from .validation_pool import BlockQueue, Pending
 
 
 class Target(Protocol):
     """The open shard: a file that is written, or one that is sealed already and compared."""
 
-    #: What was given to it, or will have been before it is sealed.
+    #: Written to it, or waiting to be written.
     bytes: int
     lines: int
 
-    def write(self, data: memoryview) -> None: ...
+    async def write(self, data: memoryview) -> None: ...
 
-    def seal(self) -> str: ...
+    async def seal(self) -> str: ...
 
-    def discard(self) -> None: ...
+    async def discard(self) -> None: ...
 
 
 class IngestContext(Protocol):
@@ -105,7 +78,7 @@ class IngestContext(Protocol):
 class Ingest:
     """Cuts the input of one run into shards.
 
-    ``listed`` is where people find the rejected lines; ``known`` gives the events of a shard before it is first sent.
+    ``listed`` is the published list of rejected lines; ``known`` gives the events of a shard before it is first sent.
     """
 
     def __init__(
@@ -113,7 +86,7 @@ class Ingest:
         ctx: IngestContext,
         sources: Sequence[Source],
         *,
-        listed: Path,
+        listed: str,
         known: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
         shape: LineShape = OWN,
     ) -> None:
@@ -125,21 +98,20 @@ class Ingest:
         self._manifest = ctx.manifest
         self._options = ctx.options
         self._meter = ctx.meter
-        self._ledger = Ledger(ctx.files.keys, memory_keys=ctx.options.ledger_keys)
         self._roller = Roller(ctx.run.limits.shard_bytes, ctx.run.limits.shard_requests)
-        self._judge = Judge(ctx.options, self._roller, self._ledger, shape)
-        self._scanner: Scanner
-        self._backlog: Backlog
+        self._check = BlockCheck(ctx.files.ledger(ctx.options.ledger_keys), self._roller, ctx.options.duplicates, shape)
+        self._validator: Validator
+        self._writes: WriteQueue
         self._listed = listed
         self._first_reject: Reject | None = None
         self._rejects: RejectsFile
-        self._marks: list[SourceIdentity] = []
+        self._identities: list[SourceIdentity] = []
         self._cursor = Cursor()
         self._rejects_bytes = 0
-        #: Shards that the manifest has, and shards that this pass has come to.
+        #: Shards that the manifest has, and shards that this start has sealed or compared.
         self._sealed = 0
         self._shards = 0
-        self._shadow: Shard | None = None
+        self._resealed: Shard | None = None
         self._target: Target | None = None
         self._opened_at = 0.0
 
@@ -149,9 +121,9 @@ class Ingest:
         Raises InputError when the input cannot be used, IncompleteRun when the disk is full.
         """
         stored = await self._manifest.cursor(self._run.id)
-        self._marks = [await self._inspect(source) for source in self._sources]
-        lengths = [source.length for source in self._sources if source.length is not None]
-        self._meter.bytes_total = sum(lengths) if len(lengths) == len(self._sources) else None
+        self._identities = [await self._inspect(source) for source in self._sources]
+        sizes = [source.size for source in self._sources if source.size is not None]
+        self._meter.bytes_total = sum(sizes) if len(sizes) == len(self._sources) else None
         await self._compare_sources(stored)
         self._sealed = stored.shards
         self._cursor = stored if all(source.replayable for source in self._sources) else Cursor()
@@ -163,17 +135,17 @@ class Ingest:
             await self._finish()
 
     async def _inspect(self, source: Source) -> SourceIdentity:
-        """Make sure of the end of a file before anything of it is submitted, and see what it is known by."""
+        """Verify the end of a file before anything of it is submitted, and take its identity."""
         if source.replayable:
             async with source:
                 await source.verify()
-        return source.mark()
+        return source.identity()
 
     async def _compare_sources(self, stored: Cursor) -> None:
         """The inputs of a run that has shards must be the ones that these were cut from."""
         if not stored.shards:
             return
-        now = self._marks
+        now = self._identities
         then = await self._manifest.keep_sources(self._run.id, now)
         await compare_identities(then, now)
 
@@ -181,50 +153,43 @@ class Ingest:
     async def _opened(self) -> AsyncIterator[None]:
         """The files of an ingest under way. What is left unsealed at the end is not kept."""
         try:
-            await anyio.to_thread.run_sync(self._ledger.restore, self._cursor.shards)
-            self._rejects = await anyio.to_thread.run_sync(
-                RejectsFile, self._ctx.files.rejects, self._cursor.rejects_bytes
-            )
+            await self._check.restore(self._cursor.shards)
+            self._rejects = await self._ctx.files.open_rejects(self._cursor.rejects_bytes)
             try:
-                async with Scanner(self._options, self._shape) as self._scanner, open_backlog() as self._backlog:
+                async with Validator(self._options, self._shape) as self._validator, open_write_queue() as self._writes:
                     yield
             finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self._close_files)
+                await self._rejects.close()
+                if self._target is not None:
+                    await self._target.discard()
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._ledger.close)
-
-    def _close_files(self) -> None:
-        self._rejects.close()
-        if self._target is not None:
-            self._target.discard()
+            await self._check.close()
 
     async def _take_source(self, source: Source) -> None:
-        async with source, scanning(source, self._scanner, self._options, offset=self._cursor.offset) as window:
-            while (pending := await self._next(window)) is not None:
+        async with source, validating(source, self._validator, self._options, offset=self._cursor.offset) as blocks:
+            while (pending := await self._next(blocks)) is not None:
                 await self._take(await pending.block())
 
-    async def _next(self, window: Window) -> Pending | None:
-        """The next frame; None at the end. A shard whose age is reached is sealed while waiting."""
+    async def _next(self, blocks: BlockQueue) -> Pending | None:
+        """The next block; None at the end. A shard whose age is reached is sealed while waiting."""
         while (left := self._time_left()) is not None:
             taken: list[Pending | None] = []
             async with time_limit(self._ctx.clock, left):
-                taken.append(await window.take())
+                taken.append(await blocks.take())
             if taken:
                 return taken[0]
             await self._seal(self._cursor)
-        return await window.take()
+        return await blocks.take()
 
     def _time_left(self) -> float | None:
         age = self._run.limits.shard_age
-        if age is None or self._shadow or self._target is None or not self._target.lines:
+        if age is None or self._resealed or self._target is None or not self._target.lines:
             return None
         return max(0.0, self._opened_at + age - self._ctx.clock.monotonic())
 
-    async def _take(self, judged: Block) -> None:
+    async def _take(self, validated: Block) -> None:
         before, start = self._cursor, 0
-        block = await anyio.to_thread.run_sync(self._judge.judge, judged, before.line)
+        block = await self._check.check(validated, before.line)
         count = len(block.ends)
         reject_ends = await self._write_rejects(block)
         while start < count:
@@ -246,32 +211,32 @@ class Ingest:
         if not block.rejects:
             return []
         self._first_reject = self._first_reject or block.rejects[0]
-        return await anyio.to_thread.run_sync(self._rejects.write, block.rejects)
+        return await self._rejects.write(block.rejects)
 
     async def _fill(self, target: Target, block: Block, start: int, count: int) -> None:
-        """The keys must be known before the next lines are judged; the bytes are written and hashed meanwhile."""
+        """The keys must be known before the next lines are checked; the bytes are written and hashed meanwhile."""
         begin, end = block.ends[start - 1] if start else 0, block.ends[start + count - 1]
         target.bytes += end - begin
         target.lines += count
-        await self._backlog.put(partial(target.write, memoryview(block.data)[begin:end]))
-        await anyio.to_thread.run_sync(self._ledger.add, block.keys[start : start + count])
+        await target.write(memoryview(block.data)[begin:end])
+        await self._check.add(block.keys[start : start + count])
 
     def _fit(self, target: Target, block: Block, start: int) -> int:
-        if self._shadow is not None:
-            return min(self._shadow.lines - target.lines, len(block.ends) - start)
+        if self._resealed is not None:
+            return min(self._resealed.lines - target.lines, len(block.ends) - start)
         return self._roller.cut(target.bytes, target.lines, block.ends, start)
 
     def _full(self, target: Target) -> bool:
-        return target.lines == (self._shadow.lines if self._shadow else self._run.limits.shard_requests)
+        return target.lines == (self._resealed.lines if self._resealed else self._run.limits.shard_requests)
 
     async def _open(self) -> Target:
         if self._shards < self._sealed:
-            self._shadow = await self._manifest.shard(ShardRow(run=self._run.id, shard=self._shards))
-            self._target = ShardCheck()
+            self._resealed = await self._manifest.shard(ShardRow(run=self._run.id, shard=self._shards))
+            self._target = ShardCheck(self._writes)
         else:
             await self._wait_for_room()
-            self._shadow = None
-            self._target = await anyio.to_thread.run_sync(ShardWriter, self._ctx.files.shard(self._shards))
+            self._resealed = None
+            self._target = await self._ctx.files.open_shard(self._shards, self._writes)
         self._opened_at = self._ctx.clock.monotonic()
         return self._target
 
@@ -288,14 +253,13 @@ class Ingest:
         """Seal the open shard, whose last line ends at ``position``."""
         assert self._target is not None
         target = self._target
-        await self._backlog.drain()
-        digest = await anyio.to_thread.run_sync(target.seal)
+        digest = await target.seal()
         self._target = None  # not before: a cancelled seal leaves a draft to discard
-        await anyio.to_thread.run_sync(self._ledger.seal, self._shards)
+        await self._check.seal(self._shards)
         self._shards += 1
-        if self._shadow is None:
+        if self._resealed is None:
             await self._enter(target, digest, self._stamped(position))
-        elif digest != self._shadow.sha256:
+        elif digest != self._resealed.sha256:
             raise InputChanged(
                 f"the input is not the one that this run was started with: it differs before line {position.line + 1}; "
                 "a stream must be given again from its start",
@@ -303,9 +267,9 @@ class Ingest:
             )
 
     async def _enter(self, target: Target, digest: str, reached: Cursor) -> None:
-        await anyio.to_thread.run_sync(self._rejects.sync)
+        await self._rejects.sync()
         if reached.shards == 1:
-            await self._manifest.keep_sources(self._run.id, self._marks)
+            await self._manifest.keep_sources(self._run.id, self._identities)
         shard = Shard(
             run=self._run.id,
             index=reached.shards - 1,
@@ -329,7 +293,7 @@ class Ingest:
         if not self._cursor.valid:
             names = ", ".join(source.name for source in self._sources[:3])
             raise InputError(f"{names}: no usable line among {self._cursor.lines}{self._bad_lines()}")
-        await anyio.to_thread.run_sync(self._rejects.sync)
+        await self._rejects.sync()
         await self._manifest.move(self._run.id, msgspec.structs.replace(self._stamped(self._cursor), done=True))
         self._ctx.changes.notify()
 
@@ -344,7 +308,7 @@ class Ingest:
             raise InputError(f"{cursor.rejected} bad lines, more than the {limit} allowed{self._bad_lines()}")
 
     def _bad_lines(self) -> str:
-        """The first of them that this start has met, and where all are."""
+        """The first rejected line of this start, and the list of all."""
         if (first := self._first_reject) is None:
             return f"; they are listed in {self._listed}" if self._cursor.rejected else ""
         return f": {first.source}:{first.line}: {first.reason}; they are listed in {self._listed}"
@@ -354,8 +318,8 @@ async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None,
     """Read the input until it ends or a stop is requested.
 
     A stream that ends after a stop was requested may have been cut by the same signal: it does not count as the end.
-    ``listed`` is where people find the rejected lines, if not in the state directory. Raises RuntimeError while another
-    call reads the same run's input: both would write the same files.
+    ``listed`` is the published list of rejected lines, if there is one. Raises RuntimeError while another call reads
+    the same run's input: both would write the same files.
     """
     if ctx.run.id in ctx.reading:
         raise RuntimeError(f"this client already reads the input of run {ctx.run.id!r}")
@@ -366,8 +330,8 @@ async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None,
             if not (await ctx.manifest.cursor(ctx.run.id)).done:
                 shape = ctx.provider.capabilities.lines
                 sources = await open_sources(inputs, await own_files(ctx.spool, output), shape)
-                listed = listed or ctx.files.rejects
-                await Ingest(ctx, sources, listed=listed, known=partial(suspect, ctx), shape=shape).ingest()
+                place = str(listed or ctx.files.results.locate(ctx.files.rejects))
+                await Ingest(ctx, sources, listed=place, known=partial(suspect, ctx), shape=shape).ingest()
             tasks.cancel_scope.cancel()
     finally:
         ctx.reading.remove(ctx.run.id)

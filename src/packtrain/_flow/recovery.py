@@ -11,6 +11,7 @@ import anyio
 
 from .._errors import ApiError, NothingToRecover, OtherAccount, OtherContent
 from .._exits import plain_errors
+from .._io.output import own_files
 from .._model import Credential, State
 from .._rules import naming, quota
 from .._snapshots import Recovery
@@ -18,16 +19,15 @@ from .duplicates import sweep
 from .ingest import take_in
 from .job_list import list_jobs
 from .publisher import refuse_output
-from .run import own_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from .._io.inputs import Inputs
+    from .._io.output import Output
     from .._manifest.base import Manifest
     from .._model import RemoteJob, Run, Secret, ShardRow
     from .._providers.base import Provider
-    from .publisher import Output
     from .run import ClientContext, RunContext
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 import msgspec
 
-from .._io.spool import replace
 from .._model import Cursor, State
 from .._rules.lifecycle import AMBIGUOUS
 from .._rules.submission import candidate, plight
@@ -48,7 +45,7 @@ async def refresh(client: ClientContext, run: str) -> None:
         service=(credential.place or None) if credential else None,
         ambiguous={row.shard: row.ambiguous_at or 0.0 for row in ambiguous},
     )
-    await anyio.to_thread.run_sync(replace, client.spool.status, msgspec.json.encode(status))
+    await client.spool.write_status(msgspec.json.encode(status))
 
 
 def progress(meter: Meter) -> Progress:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-
 from .._errors import OutputUnknown, Stopped
+from .._io.output import Output
 from .._io.result_file import read_results
 from .._model import ShardRow, State, Tally
 from .._rules.generations import latest
 from .._validation import answers_of
-from .publisher import Output, check_published
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
 
+    import anyio
+
+    from .._io.storage import Readable
     from .._model import Result
     from .run import RunContext
 
@@ -56,15 +57,18 @@ class Results:
 
     async def _shard(self, row: ShardRow, offset: int) -> AsyncIterator[Result]:
         """``offset`` is where its answers begin in the output; no run with an output of parts is submitted."""
-        path, tally = self._ctx.files.answers(row), row.tally or Tally()
-        if await anyio.Path(path).exists():
+        files, tally = self._ctx.files, row.tally or Tally()
+        origin: Readable = files.results
+        name = files.answers(row)
+        if await origin.head(name) is not None:
             offset = 0
         else:
-            path = (await self._published()).path
-        async for result in read_results(path, self._ctx.provider.capabilities.lines, offset, tally.bytes):
+            output = await self._published()
+            origin, name = output.sink, output.name
+        async for result in read_results(origin, name, self._ctx.provider.capabilities.lines, offset, tally.bytes):
             yield result
         if tally.failed:
-            async for result in read_results(self._ctx.files.failed(row)):
+            async for result in read_results(files.results, files.failed(row)):
                 yield result
 
     async def _published(self) -> Output:
@@ -74,12 +78,11 @@ class Results:
 
     async def _find(self) -> Output:
         ctx = self._ctx
-        state = ctx.files.manifest.parent
-        path = self._out or answers_of(state)
-        if path is None or not await anyio.Path(path).exists():
-            named = "" if path is None else f", and {path} is not there"
+        path = self._out or answers_of(ctx.files.state)
+        output = None if path is None else Output(Path(path), parts=False)
+        if output is None or await output.size() is None:
+            named = "" if output is None else f", and {output.path} is not there"
             raise OutputUnknown(f"the answers of run {ctx.run.id!r} were published{named}; ``out`` names them")
-        output = Output(Path(path), parts=False)
         if await ctx.manifest.published(ctx.run.id):
-            await check_published(output, (await ctx.manifest.statistics(ctx.run.id)).tally.bytes)
+            await output.check((await ctx.manifest.statistics(ctx.run.id)).tally.bytes)
         return output

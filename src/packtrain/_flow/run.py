@@ -6,13 +6,9 @@ import hashlib
 import logging
 import secrets
 from dataclasses import dataclass, field, fields
-from fnmatch import fnmatchcase
-from glob import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from .._errors import InputError, InputUnfinished, OutputUnknown, UnknownRun
@@ -29,9 +25,11 @@ from .remote_names import translated
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
+    from pathlib import Path
 
     from .._io.clock import Clock
     from .._io.inputs import Inputs
+    from .._io.output import Output
     from .._io.spool import RunSpool, Spool
     from .._manifest.base import Manifest
     from .._model import DuplicateJob, Shard, ShardRow, Statistics
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from .._providers.base import Provider
     from .._providers.service import Service
     from .._rules.lifecycle import Event
-    from .publisher import Output
 
 
 class Changes:
@@ -72,40 +69,6 @@ class Meter:
 
     def sent(self, count: int) -> None:
         self.bytes_sent += count
-
-
-#: Of a state directory, in which other files may lie as well.
-_OF_STATE = ("keys", "lock", "manifest.*", "recovering.*", "requests", "results", "service", "shards", "status.json*")
-
-
-class Own:
-    """Tells these files by their names, for they come and go while the input is looked for. Blocks."""
-
-    def __init__(self, spool: Spool, output: Output | None) -> None:
-        self._names = [(spool.root.resolve(), name) for name in _OF_STATE]
-        if output is not None:
-            beside = output.path.parent.resolve()
-            names = [path.name for path in output.lists()]
-            if output.parts:
-                answers = output.path.resolve()
-                self._names += [(answers, name) for name in ("part-[0-9][0-9][0-9][0-9][0-9].jsonl", "_SUCCESS")]
-            else:
-                names.append(output.path.name)
-            self._names += [(beside, escape(name)) for name in names]
-
-    def __contains__(self, path: object) -> bool:
-        """Also what lies in a directory of the run's."""
-        place = Path(str(path)).resolve()
-        return any(map(self._is_own, (place, *place.parents)))
-
-    def _is_own(self, place: Path) -> bool:
-        name = place.name.removesuffix(".tmp")
-        return any(place.parent == directory and fnmatchcase(name, pattern) for directory, pattern in self._names)
-
-
-async def own_files(spool: Spool, output: Output | None = None) -> Own:
-    """Those of all runs of a state directory, and the answers and lists of the one that goes to ``output``."""
-    return await anyio.to_thread.run_sync(Own, spool, output)
 
 
 log = logging.getLogger("packtrain")
@@ -146,7 +109,7 @@ class ClientContext:
     async def resume(self, run: Run) -> RunContext:
         """The context of a stored run, with its directories made."""
         ctx = self.context(run)
-        await anyio.to_thread.run_sync(ctx.files.prepare)
+        await ctx.files.prepare()
         return ctx
 
     def context(self, run: Run) -> RunContext:

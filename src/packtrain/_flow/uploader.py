@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
 import msgspec
 
 from .._errors import ApiError, IntegrityError, TransportError
-from .._io.request_file import ShardReader
 from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
 from .._providers.base import OffsetUploads, PartUploads, WholeUploads
 from .._rules import naming, upload
@@ -29,6 +27,7 @@ from .._rules.retry import backoff, is_transient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from .._io.request_file import ShardReader
     from .run import RunContext
 
 
@@ -152,7 +151,7 @@ class _Sending:
         file = await self._ready(file)
         if file.state is not FileState.READY:
             return await self._spoil(f"the service could not take the file: {file.reason or file.state}")
-        digest = self._shard.sha256 or await anyio.to_thread.run_sync(self._reader.digest)
+        digest = self._shard.sha256 or await self._reader.whole_digest()
         if file.bytes != self._shard.bytes or file.sha256 not in (None, digest):
             return await self._spoil(f"the service holds {file.bytes} bytes with SHA-256 {file.sha256}, not ours")
         self.row = await self._ctx.record(self.row, FileReady(file_expires_at=file.expires_at))
@@ -177,7 +176,7 @@ class _Inline(_Sending):
 
     async def send(self) -> ShardRow:
         async with _reading(self._ctx, self._shard) as reader:
-            await anyio.to_thread.run_sync(reader.digest)
+            await reader.whole_digest()
         self.row = await self._ctx.record(self.row, FileReady(file_expires_at=None))
         return self.row
 
@@ -368,9 +367,7 @@ class _ByOffsets(_Sending):
 
 @contextlib.asynccontextmanager
 async def _reading(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader]:
-    path = ctx.files.shard(shard.index, shard.generation)
-    await anyio.to_thread.run_sync(ctx.files.require, path, shard.bytes)
-    reader = await anyio.to_thread.run_sync(ShardReader, path, shard.bytes, shard.sha256, ctx.files.damaged)
+    reader = await ctx.files.read_shard(shard)
     try:
         yield reader
     finally:

@@ -1,8 +1,8 @@
 """Decompression by magic bytes, in bounded pieces, to the very end.
 
 A file made by appending has several gzip members or zstd frames; decoders stop silently after the first,
-so they are started again here. And a cut file gives nearly all its lines before its end is missed, so the
-end is asked for by ``finish``. All of it blocks: call it in a worker thread.
+so they are started again here. A cut file gives nearly all its lines before its end is missed, so ``finish`` checks
+the end. All of it blocks: call it in a worker thread.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Inflate:
 class Decoder:
     """Decompresses one source. ``feed`` its bytes in order, then ``finish``.
 
-    Raises InputError, naming the source, for data that is damaged, cut, or followed by something else.
+    Raises InputDamaged for data that is damaged, cut, or followed by something else.
     """
 
     def __init__(self, name: str, form: Literal["gzip", "zstd"], start: Callable[[], Decompressor]) -> None:
@@ -92,7 +92,7 @@ class Decoder:
         self._members = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes come to, in pieces of at most ``PIECE_BYTES``; take them all before the next feed."""
+        """The decompressed bytes, in pieces of at most ``PIECE_BYTES``; take them all before the next feed."""
         data = self._rest + data
         self._rest = b""
         while True:
@@ -124,7 +124,7 @@ class Decoder:
             raise InputDamaged(f"{self._name}: the {self._form} data is damaged ({error})", name=self._name) from error
 
     def _between(self, data: bytes) -> bytes:
-        """The start of the next member; b"" while too little of it is there to tell."""
+        """The start of the next member; b"" while too few bytes of it are there."""
         if self._members and self._form == "gzip":
             data = data.lstrip(b"\0")  # tapes and block devices pad with zeros
         if len(data) < 4 and _could_start(self._form, data):
@@ -138,7 +138,7 @@ class Decoder:
 
 
 def detect(head: bytes, *, name: str = "input") -> Format:
-    """What the first ``HEAD_BYTES`` bytes of a source say. InputError for a format that is not read."""
+    """The format by the first ``HEAD_BYTES`` bytes. Raises InputError for one that is not read."""
     for magic, form in _FOREIGN.items():
         if head.startswith(magic):
             raise InputError(f"{name}: {form} is not read; give JSONL as it is, or compressed with gzip or zstd")
@@ -150,7 +150,7 @@ def detect(head: bytes, *, name: str = "input") -> Format:
 
 
 def decoder(name: str, form: Literal["gzip", "zstd"]) -> Decoder:
-    """A decoder by the fastest means at hand."""
+    """A decoder by the fastest library that is installed."""
     if form == "zstd":
         return Decoder(name, form, zstd.ZstdDecompressor)
     return Decoder(name, form, _isal if _has_isal() else Inflate)

@@ -14,7 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.to_thread
 
 from .._errors import DiskFailed, DiskFull
 from .._options import GIB, PIECE_BYTES, WRITEBACK_BYTES
@@ -23,6 +26,9 @@ from .effects import effect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: The ending of files that are not whole yet.
 DRAFT = ".tmp"
@@ -155,11 +161,21 @@ def disk_trouble(path: Path, error: OSError) -> DiskFull | DiskFailed | None:
 
 def disk_error(path: Path, error: OSError) -> DiskFull | DiskFailed:
     if error.errno == errno.EFBIG:
-        why = "the file passes the limit on file sizes (ulimit -f, or the file system's)"
-        return DiskFull(f"{path}: {why}", path=path, limit=True)
+        limit = "the file passes the limit on file sizes (ulimit -f, or the file system's)"
+        return DiskFull(f"{path}: {limit}", path=path, limit=True)
     if error.errno in FULL:
         return DiskFull(f"{path}: the disk is full", path=path)
     return DiskFailed(f"{path}: {error.strerror}", path=path)
+
+
+async def uncancelled(act: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """The result of a call in a worker thread, also when the caller is cancelled meanwhile.
+
+    For what opens a file or gives one its name: otherwise the caller would not have the file that is to be closed.
+    """
+    with anyio.CancelScope(shield=True):
+        result = await anyio.to_thread.run_sync(act, *arguments)
+    return result
 
 
 class WriteBehind:

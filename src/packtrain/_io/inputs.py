@@ -21,7 +21,7 @@ from .sources import STDIN, expand, open_source
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from .sources import Source
+    from .storage import Source
 
 Name = str | os.PathLike[str]
 #: Names of files (one, or several), or rows.
@@ -85,10 +85,7 @@ def _names(inputs: Inputs) -> list[str | Path] | None:
 
 def _compare_identities(then: Sequence[SourceIdentity], now: Sequence[SourceIdentity]) -> None:
     if [_resolved(source) for source in now] != [_resolved(source) for source in then]:
-        raise OtherInputs(
-            f"this run was started with the inputs {', '.join(source.name for source in then)}",
-            started_with=[source.name for source in then],
-        )
+        raise _other_inputs(f"this run was started with the inputs {_listed(then)}", then)
     for before, after in zip(then, now, strict=True):
         _refuse_changed(before, after)
 
@@ -138,16 +135,16 @@ def _expanded(name: str | Path, stored: Sequence[SourceIdentity], own: Container
             return []
         if given.resolve() in {path.resolve() for path in known}:
             return []
-        raise OtherInputs(
-            f"{error}; this run was started with {_listed(stored)}", started_with=[source.name for source in stored]
-        ) from error
+        raise _other_inputs(f"{error}; this run was started with {_listed(stored)}", stored) from error
 
 
-def _other(name: str, stored: Sequence[SourceIdentity]) -> InputError:
-    return OtherInputs(
-        f"{name} is not what this run was started with, which is {_listed(stored)}, and its lines would not be sent",
-        started_with=[source.name for source in stored],
-    )
+def _other(name: str, stored: Sequence[SourceIdentity]) -> OtherInputs:
+    fact = f"{name} is not what this run was started with, which is {_listed(stored)}, and its lines would not be sent"
+    return _other_inputs(fact, stored)
+
+
+def _other_inputs(fact: str, stored: Sequence[SourceIdentity]) -> OtherInputs:
+    return OtherInputs(fact, started_with=[source.name for source in stored])
 
 
 def _listed(stored: Sequence[SourceIdentity]) -> str:

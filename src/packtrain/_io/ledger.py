@@ -1,51 +1,60 @@
-"""The key ledger: has this key been used before in the run?
+"""Ledger of keys: finds keys that were used before in the run.
 
-Exact, in bounded memory and near linear time. The keys of the open shard stand in a set; past ``memory_keys``
-they go to disk as a sorted run. When a shard is sealed its keys become one durable run, and runs of neighbouring
-shards are merged eight by eight. A Bloom filter stands before the disk, in memory that fewer keys then leave to it;
-what passes it is settled in the runs. As long as all keys fit in memory, whole blocks are settled by set operations.
+Exact, in bounded memory and near linear time. The keys of the open shard are in a set; past ``memory_keys`` they go to
+disk as a sorted run. When a shard is sealed its keys become one durable run, and runs of neighbouring shards are merged
+eight by eight. A Bloom filter saves most looks at the disk, and takes memory from the set; a key that passes it is
+looked up in the runs. As long as all keys fit in memory, whole blocks are compared by set operations.
 
-How to drive it, so that a resume never takes a line for a repeat of itself::
+The order of calls, so that a restart never takes a line for a repeat of itself::
 
-    repeats = ledger.repeated(batch.keys)      # asks, changes nothing
+    repeats = ledger.repeated(block.keys)      # asks, changes nothing
     ...                                        # drop those lines, find where the shard is cut
     ledger.add(keys up to the cut)             # only what went into the open shard
     ledger.seal(shard)                         # durable; then commit the shard's row
     ledger.add(keys behind the cut)            # belongs to the next shard
 
-All methods block; call them in one worker thread at a time.
+All methods of ``Ledger`` block; call them in one worker thread at a time, as ``BlockCheck`` does.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .._errors import IntegrityError, KeysDamaged
+import anyio.to_thread
+
+from .._errors import InputError, KeysDamaged
 from .._rules.keys import Filter, Span, cover, digests_of, mergeable
-from .disk import disk_errors, make_directory, remove
+from .._rules.lines import OWN, LineShape
+from .._rules.validate import larger_than_shard, numbered, repeated_key, without
+from .disk import disk_errors, make_directory, remove, uncancelled
 from .sorted_runs import SortedRun, merged, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from .._options import Duplicates
+    from .._rules.sharding import Roller
+    from .._rules.validate import Block
+
 _SEALED = re.compile(r"(\d{5,})-(\d{5,})\.run")
 
 
 class Ledger:
-    """The keys of one run, below ``directory``; about ``memory_keys`` of them stand in memory.
+    """The keys of one run, below ``directory``; about ``memory_keys`` of them are in memory.
 
-    Writing raises IncompleteRun when the disk refuses, reading IntegrityError when a run is damaged.
+    Writing raises DiskFull or DiskFailed, reading KeysDamaged when a run is damaged.
     """
 
     def __init__(self, directory: Path, *, memory_keys: int) -> None:
         self._directory = directory
         self._memory_keys = memory_keys
-        #: Those that may stand in memory from now on.
+        #: Number of keys that may be in memory from now on.
         self._room = memory_keys
-        #: Keys that stand in memory; all others pass the filter.
+        #: Keys in memory; all others pass the filter.
         self._known: set[bytes] = set()
         #: Those of them that are of the open shard, in the order that they came.
         self._open: list[bytes] = []
@@ -54,9 +63,9 @@ class Ledger:
         self._sealed: dict[Span, SortedRun] = {}
 
     def restore(self, shards: int) -> None:
-        """Take up the keys of shards 0 to ``shards - 1``; whatever else a crash left behind is deleted.
+        """Load the keys of shards 0 to ``shards - 1``; whatever else a crash left behind is deleted.
 
-        Raises IntegrityError when a run is missing or damaged.
+        Raises KeysDamaged when a run is missing or damaged.
         """
         with disk_errors(self._directory):
             make_directory("keys", self._directory, 0o700)
@@ -69,14 +78,14 @@ class Ledger:
         try:
             for span in chosen:
                 self._sealed[span] = SortedRun(self._path(span))
-        except IntegrityError:
+        except KeysDamaged:
             self.close()
             raise
         self._delete_others()
         self._recall()
 
     def repeated(self, keys: Sequence[bytes]) -> list[int]:
-        """Positions in this block whose key was added before, or stands earlier in the block. Changes nothing."""
+        """Positions in this block whose key was added before, or occurs earlier in the block. Changes nothing."""
         seen = self._on_disk(keys)
         fresh = set(keys)
         if not seen and len(fresh) == len(keys) and fresh.isdisjoint(self._known):
@@ -135,7 +144,7 @@ class Ledger:
         self._spilled.append(write_run(path, _in_order(self._open)))
 
     def _remember(self, keys: set[bytes]) -> None:
-        """Let keys that stand in a run pass the filter; when it is full, make one of twice the size."""
+        """Let keys of a run pass the filter; when it is full, make one of twice the size."""
         known = self._filter.size if self._filter else 0
         if self._filter is None or known + len(keys) > self._filter.capacity:
             self._recall_filter()
@@ -161,7 +170,7 @@ class Ledger:
                 self._filter.add(piece)
 
     def _compact(self) -> None:
-        """Merge neighbours while enough of equal size stand at the end; parts go when the whole is durable."""
+        """Merge neighbours while enough of equal size are at the end; parts are deleted when the whole is durable."""
         while number := mergeable(list(self._sealed)):
             spans = list(self._sealed)[-number:]
             parts = [self._sealed[span] for span in spans]
@@ -182,6 +191,58 @@ class Ledger:
 
     def _path(self, span: Span) -> Path:
         return self._directory / f"{span[0]:05d}-{span[1]:05d}.run"
+
+
+class BlockCheck:
+    """Checks validated blocks, in order, against the limits and against all keys before.
+
+    Each call is one trip to a worker thread. Lines that cannot be used become rejects.
+    """
+
+    def __init__(self, ledger: Ledger, roller: Roller, duplicates: Duplicates, shape: LineShape = OWN) -> None:
+        self._ledger = ledger
+        self._roller = roller
+        self._duplicates = duplicates
+        self._shape = shape
+
+    async def restore(self, shards: int) -> None:
+        await anyio.to_thread.run_sync(self._ledger.restore, shards)
+
+    async def check(self, block: Block, before: int) -> Block:
+        """The usable lines of a block that follows ``before`` lines.
+
+        Raises InputError for a repeated key when that is to be an error.
+        """
+        return await anyio.to_thread.run_sync(self._check, block, before)
+
+    async def check_and_add(self, block: Block, before: int) -> Block:
+        """As ``check``; the keys of the usable lines count as used from now on."""
+        return await anyio.to_thread.run_sync(self._check_and_add, block, before)
+
+    async def add(self, keys: Sequence[bytes]) -> None:
+        await anyio.to_thread.run_sync(self._ledger.add, keys)
+
+    async def seal(self, shard: int) -> None:
+        await anyio.to_thread.run_sync(self._ledger.seal, shard)
+
+    async def close(self) -> None:
+        await uncancelled(self._ledger.close)
+
+    def _check(self, block: Block, before: int) -> Block:
+        block = numbered(block, before)
+        limit = self._roller.max_bytes
+        block = without(block, self._roller.oversized(block.ends), lambda line: larger_than_shard(line, limit))
+        repeated = self._ledger.repeated(block.keys)
+        if repeated and self._duplicates == "error":
+            at = repeated[0]
+            reason = repeated_key(block.line(at), self._shape)
+            raise InputError(f"{block.source}:{block.lines_no[at]} (byte {block.start(at)}): {reason}")
+        return without(block, repeated, partial(repeated_key, shape=self._shape))
+
+    def _check_and_add(self, block: Block, before: int) -> Block:
+        block = self._check(block, before)
+        self._ledger.add(block.keys)
+        return block
 
 
 def _in_order(digests: Iterable[bytes]) -> Iterator[bytes]:

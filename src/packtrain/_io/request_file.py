@@ -4,82 +4,135 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
 from .._errors import InputError, IntegrityError
-from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES
+from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES, WRITES_WAITING
 from .._rules.lines import OWN, LineShape, parsers
 from .._rules.validate import key_of
-from .disk import disk_errors, draft, make_durable, open_private, remove, start_writeback, write_all
+from .disk import disk_errors, draft, make_durable, open_private, remove, start_writeback, uncancelled, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+
+class WriteQueue:
+    """Writes in a worker thread, one after the other. Made by ``open_write_queue``; an error ends its block."""
+
+    def __init__(self, send: MemoryObjectSendStream[Callable[[], None]]) -> None:
+        self._send = send
+
+    async def put(self, write: Callable[[], None]) -> None:
+        """Have it done after all before; waits while too many wait."""
+        await self._send.send(write)
+
+    async def drain(self) -> None:
+        """Until all writes are done."""
+        done = anyio.Event()
+        await self._send.send(lambda: anyio.from_thread.run_sync(done.set))
+        await done.wait()
+
+
+@asynccontextmanager
+async def open_write_queue() -> AsyncIterator[WriteQueue]:
+    send, receive = anyio.create_memory_object_stream[Callable[[], None]](WRITES_WAITING)
+    async with receive, send, anyio.create_task_group() as tasks:
+        tasks.start_soon(_write_all, receive)
+        yield WriteQueue(send)
+        tasks.cancel_scope.cancel()
+
+
+async def _write_all(writes: MemoryObjectReceiveStream[Callable[[], None]]) -> None:
+    async for write in writes:
+        await anyio.to_thread.run_sync(write)
 
 
 class ShardWriter:
     """The open shard: bytes are hashed as they are written. ``bytes`` and ``lines`` are the caller's count."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writes: WriteQueue) -> None:
         self.bytes = 0
         self.lines = 0
+        self._path = path
+        self._writes = writes
         self._digest = hashlib.sha256()
-        self._written = 0
-        self._temporary = draft(path)
+        self._begun = 0
+        self._draft = draft(path)
         with disk_errors(path):
-            self._file = open_private("shard", self._temporary)
+            self._file = open_private("shard", self._draft)
 
-    def write(self, data: memoryview) -> None:
-        with disk_errors(self.path):
+    async def write(self, data: memoryview) -> None:
+        """Written and hashed later, in the background; ``data`` must not be changed from now on."""
+        await self._writes.put(partial(self._write, data))
+
+    async def seal(self) -> str:
+        """Give the shard its name; returns its SHA-256 in hex."""
+        await self._writes.drain()
+        return await anyio.to_thread.run_sync(self._seal)
+
+    async def discard(self) -> None:
+        await uncancelled(self._discard)
+
+    def _write(self, data: memoryview) -> None:
+        with disk_errors(self._path):
             write_all("shard", self._file, data)
-            self._written = start_writeback(self._file, self._written, self._file.tell())
+            self._begun = start_writeback(self._file, self._begun, self._file.tell())
         self._digest.update(data)
 
-    def seal(self) -> str:
-        """Give the shard its name; returns its SHA-256 in hex."""
-        with disk_errors(self.path):
-            make_durable("shard", self._file, self._temporary, self.path)
+    def _seal(self) -> str:
+        with disk_errors(self._path):
+            make_durable("shard", self._file, self._draft, self._path)
         return self._digest.hexdigest()
 
-    def discard(self) -> None:
+    def _discard(self) -> None:
         self._file.close()
-        remove("shard", self._temporary)
+        remove("shard", self._draft)
 
 
 class ShardCheck:
-    """Stands in for a shard that is sealed already, when its lines come by once more."""
+    """Takes the place of a shard that is sealed already, when its lines are read once more."""
 
-    def __init__(self) -> None:
+    def __init__(self, writes: WriteQueue) -> None:
         self.bytes = 0
         self.lines = 0
+        self._writes = writes
         self._digest = hashlib.sha256()
 
-    def write(self, data: memoryview) -> None:
-        self._digest.update(data)
+    async def write(self, data: memoryview) -> None:
+        await self._writes.put(partial(self._digest.update, data))
 
-    def seal(self) -> str:
+    async def seal(self) -> str:
+        await self._writes.drain()
         return self._digest.hexdigest()
 
-    def discard(self) -> None:
+    async def discard(self) -> None:
         """Nothing was written."""
 
 
 class ShardReader:
-    """A sealed file as it is sent: every byte goes into the digest once, in order, when it is first read.
+    """A sealed file as it is sent: every byte goes into the digest once, in order, when it is first read. Blocking.
 
-    ``sha256`` is that of the sealed file in hex; when empty, it was never taken and nothing is compared. ``spoiled``
-    makes the error that is raised when the file is not what was sealed.
+    ``sha256`` is that of the sealed file in hex; when it is empty, nothing is compared. ``damaged`` makes the error of
+    a file that is not what was sealed.
     """
 
-    def __init__(self, path: Path, size: int, sha256: str, spoiled: Callable[[Path, str], IntegrityError]) -> None:
+    def __init__(self, path: Path, size: int, sha256: str, damaged: Callable[[Path, str], IntegrityError]) -> None:
         self._path = path
         self.size = size
         self._sha256 = sha256
-        self._spoiled = spoiled
+        self._damaged = damaged
         with disk_errors(path):
             self._file = path.open("rb", buffering=0)
         self._digest = hashlib.sha256()
@@ -98,6 +151,10 @@ class ShardReader:
         self._hash_to(self.size)
         return self._digest.hexdigest()
 
+    async def whole_digest(self) -> str:
+        """As ``digest``, in a worker thread."""
+        return await anyio.to_thread.run_sync(self.digest)
+
     def close(self) -> None:
         self._file.close()
 
@@ -109,7 +166,7 @@ class ShardReader:
         with disk_errors(self._path):
             data = os.pread(self._file.fileno(), length, offset)
         if not data:
-            raise self._spoiled(self._path, f"ends at byte {offset}, but was sealed longer")
+            raise self._damaged(self._path, f"ends at byte {offset}, but was sealed longer")
         if offset <= self._hashed < offset + len(data):
             self._digest.update(memoryview(data)[self._hashed - offset :])
             self._hashed = offset + len(data)
@@ -118,7 +175,7 @@ class ShardReader:
     def _compare(self) -> None:
         digest = self._digest.hexdigest()
         if self._sha256 and digest != self._sha256:
-            raise self._spoiled(
+            raise self._damaged(
                 self._path,
                 f"is not what it was when it was sealed (SHA-256 {digest[:16]}…, sealed {self._sha256[:16]}…; "
                 "nothing of it was submitted)",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 from bisect import bisect_right
 from typing import TYPE_CHECKING, BinaryIO
 
-import aiofiles
-import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -24,6 +21,8 @@ from .disk import copy_range, disk_errors, open_private, sync, write_all
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from .storage import Readable
 
 
 class PartialDownload:
@@ -230,22 +229,14 @@ _error = msgspec.json.Decoder(RowError)
 
 
 async def read_results(
-    path: Path, shape: LineShape | None = None, offset: int = 0, length: int | None = None
+    origin: Readable, name: str, shape: LineShape | None = None, offset: int = 0, length: int | None = None
 ) -> AsyncIterator[Result]:
-    """The rows of a file of answers in this shape, without one of failed keys; or of a piece of it, block by block."""
-    framer, left = Framer(max_line=1 << 40), sys.maxsize if length is None else length
-    with anyio.CancelScope(shield=True):  # a file that opens after a cancellation would never be closed
-        file = await aiofiles.open(path, "rb", buffering=0)
-    try:
-        await file.seek(offset)
-        while chunk := await file.read(min(MIB, left)):
-            left -= len(chunk)
-            for raw in framer.feed(chunk):
-                for line in raw.data.split(b"\n")[:-1]:
-                    yield _answer(line, shape) if shape else _failed(line)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await file.close()
+    """The rows of an object of answers in this shape, or without one of failed keys; of a range, block by block."""
+    framer = Framer(max_line=1 << 40)
+    async for block in origin.blocks(name, offset, length):
+        for raw in framer.feed(block):
+            for line in raw.data.split(b"\n")[:-1]:
+                yield _answer(line, shape) if shape else _failed(line)
 
 
 def _answer(line: bytes, shape: LineShape) -> Result:

@@ -1,4 +1,4 @@
-"""Rows given in Python, as a source of lines."""
+"""Rows of a Python iterable, as a source of lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._model import Request, SourceIdentity
+from .._options import CLOSE_PATIENCE, LINGER
 from .._rules.lines import OWN, LineShape
 from .._rules.validate import encode_line
-from .sources import LINGER, skip
+from .sources import skip
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,28 +23,26 @@ if TYPE_CHECKING:
 
 Row = Request | dict[str, object] | bytes
 
-#: How long closing waits for a synchronous iterable to come back, in seconds.
-CLOSE_PATIENCE = 1.0
-
 
 class RowsSource:
     """A synchronous or asynchronous iterable of rows. It is read once.
 
     Rows arrive within ``LINGER`` seconds in blocks of about ``size`` bytes at most, however slowly they
     come, and no more than that is pulled ahead. A synchronous iterable is pulled in one thread of its own,
-    so that it may hold what is bound to a thread; an asynchronous one in one task, which ends with the
+    so that it may use objects that are bound to a thread; an asynchronous one in one task, which ends with the
     source. What the iterable raises passes through; a row of another type is a TypeError. A synchronous
-    iterable that still blocks ``CLOSE_PATIENCE`` seconds after closing keeps its thread until it comes back.
+    iterable that still blocks ``CLOSE_PATIENCE`` seconds after closing keeps its thread until it returns.
     """
 
     replayable = False
-    length = None
+    size = None
+    description = None
 
     def __init__(self, rows: Iterable[Row] | AsyncIterable[Row], shape: LineShape = OWN, *, name: str = "rows") -> None:
         self.name = name
         self._shape = shape
         self._rows = rows
-        self._belt = _Belt()
+        self._buffer = _LineBuffer()
         self._pump: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -54,34 +53,34 @@ class RowsSource:
     ) -> None:
         if self._pump is None:
             return
-        self._belt.close()
+        self._buffer.close()
         if isinstance(self._pump, asyncio.Task):
             self._pump.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({self._pump}, timeout=CLOSE_PATIENCE)
         if self._pump.done() and not self._pump.cancelled():
-            self._pump.exception()  # a failure after the last block was taken is nobody's any more
+            self._pump.exception()  # a failure after the last block was taken is of no interest
 
-    def mark(self) -> SourceIdentity:
+    def identity(self) -> SourceIdentity:
         return SourceIdentity(self.name)
 
     async def verify(self) -> None:
-        """Rows show their end only when they are read."""
+        """The end of rows is known only when they are read."""
 
-    def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    def blocks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
         return skip(self._blocks(size), offset, self.name)
 
     async def _blocks(self, size: int) -> AsyncIterator[bytes]:
-        self._belt.size = size
+        self._buffer.size = size
         self._pump = pump = self._start()
-        pump.add_done_callback(lambda _: self._belt.ready.set())
+        pump.add_done_callback(lambda _: self._buffer.ready.set())
         while True:
             with anyio.move_on_after(LINGER):
-                await self._belt.ready.wait()
+                await self._buffer.ready.wait()
             ended = pump.done()
-            chunk = self._belt.take()
-            if chunk:
-                yield chunk
+            block = self._buffer.take()
+            if block:
+                yield block
             elif ended:
                 pump.result()
                 return
@@ -98,11 +97,11 @@ class RowsSource:
     async def _pull(self, rows: AsyncIterable[Row]) -> None:
         try:
             async for row in rows:
-                self._belt.put(encode_line(row, self._shape))
-                while self._belt.full:
-                    self._belt.ready.set()
-                    self._belt.drained.clear()
-                    await self._belt.drained.wait()
+                self._buffer.put(encode_line(row, self._shape))
+                while self._buffer.full:
+                    self._buffer.ready.set()
+                    self._buffer.drained.clear()
+                    await self._buffer.drained.wait()
         finally:
             if isinstance(rows, AsyncGenerator):
                 await rows.aclose()
@@ -110,27 +109,27 @@ class RowsSource:
     def _pull_in_thread(self, rows: Iterable[Row], loop: asyncio.AbstractEventLoop) -> None:
         try:
             for row in rows:
-                self._belt.put(encode_line(row, self._shape))
-                while self._belt.full:
-                    self._belt.room.clear()
-                    loop.call_soon_threadsafe(self._belt.ready.set)
-                    self._belt.room.wait(LINGER)  # limited: the source may have been closed just before
-                if self._belt.closed:
+                self._buffer.put(encode_line(row, self._shape))
+                while self._buffer.full:
+                    self._buffer.room.clear()
+                    loop.call_soon_threadsafe(self._buffer.ready.set)
+                    self._buffer.room.wait(LINGER)  # limited: the source may have been closed just before
+                if self._buffer.closed:
                     return
         finally:
             if isinstance(rows, Generator):
                 rows.close()
 
 
-class _Belt:
-    """Lines on their way from the pump, which puts, to the reader, who takes; up to ``size`` bytes lie on it."""
+class _LineBuffer:
+    """Lines between the pump, which puts them, and the reader, which takes them; about ``size`` bytes at most."""
 
     def __init__(self) -> None:
         self.size = 1
         self.closed = False
-        #: For the reader: the belt is full, or the pump has ended.
+        #: For the reader: the buffer is full, or the pump has ended.
         self.ready = asyncio.Event()
-        #: For a pump that is a task, and for one that is a thread: the reader was there.
+        #: For a pump that is a task, and for one that is a thread: the reader has taken lines.
         self.drained = asyncio.Event()
         self.room = threading.Event()
         self._lines: collections.deque[bytes] = collections.deque()
@@ -148,11 +147,11 @@ class _Belt:
 
     def take(self) -> bytes:
         self.ready.clear()
-        chunk = b"".join([self._lines.popleft() for _ in range(len(self._lines))])
-        self._taken += len(chunk)
+        block = b"".join([self._lines.popleft() for _ in range(len(self._lines))])
+        self._taken += len(block)
         self.drained.set()
         self.room.set()
-        return chunk
+        return block
 
     def close(self) -> None:
         self.closed = True

@@ -30,7 +30,7 @@ _SORTED_AT_ONCE = 1 << 17
 
 
 class SortedRun:
-    """A run opened for reading. Raises IntegrityError when it is missing, cut or damaged."""
+    """A run opened for reading. Raises KeysDamaged when it is missing, cut or damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Where input comes from: files and streams, as blocks of decompressed bytes."""
+"""Sources of input: files and streams, as blocks of decompressed bytes."""
 
 from __future__ import annotations
 
@@ -6,73 +6,32 @@ import glob
 import os
 import select
 import stat
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
-import aiofiles
 import anyio
 from anyio import to_thread
+from msgspec import Struct
 
-from .._errors import InputError
+from .._errors import InputChanged, InputError
 from .._model import SourceIdentity
-from .._options import PIECE_BYTES
+from .._options import LINGER, PIECE_BYTES
 from .codecs import HEAD_BYTES, decoder, detect
+from .disk import uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from aiofiles.threadpool.binary import AsyncFileIO
-
     from .codecs import Decoder, Format
 
 #: Endings by which a directory's files are chosen.
 ENDINGS = tuple(name + packed for name in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
 STDIN = Path("-")
-#: How long a stream's block may grow once it has a byte, in seconds.
-LINGER = 0.1
-
-
-class Source(Protocol):
-    """One input. Open it with ``async with``; everything else happens inside."""
-
-    @property
-    def name(self) -> str:
-        """As it stands in rejects and messages."""
-        ...
-
-    @property
-    def replayable(self) -> bool:
-        """It can be read again, from any offset, by another process."""
-        ...
-
-    @property
-    def length(self) -> int | None:
-        """Bytes in all its blocks, where that is known before they are read. For files as they were when opened."""
-        ...
-
-    def mark(self) -> SourceIdentity:
-        """By what it is known again. For files as they were when opened."""
-        ...
-
-    async def verify(self) -> None:
-        """Raises InputError if the end of a replayable source is not sound."""
-        ...
-
-    def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
-        """Decompressed bytes from ``offset`` on, about ``size`` at a time and never empty.
-
-        Raises InputError when the source ends before ``offset``, is damaged or cut, or cannot be read.
-        """
-        ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 def expand(inputs: Sequence[str | Path], own: Container[Path] = ()) -> list[Path]:
@@ -104,6 +63,49 @@ def open_source(path: Path, stdin: BinaryIO | None = None) -> FileSource | Strea
     return StreamSource(path, name=str(path))
 
 
+class OpenFile:
+    """A file of input, read by range; blocking."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise _unreadable(name, error) from error
+
+    def read(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._file.fileno(), length, offset)
+        except OSError as error:
+            raise _unreadable(self._name, error) from error
+
+    def compare(self, known: SourceIdentity) -> SourceIdentity:
+        """The file as it is now. Raises InputChanged when it has another size or time than a known one."""
+        status = os.fstat(self._file.fileno())
+        now = SourceIdentity(known.name, status.st_size, status.st_mtime_ns)
+        if known.size >= 0 and known != now:
+            raise InputChanged(f"{self._name} changed while it was read", name=self._name)
+        return now
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FileDescription(Struct, frozen=True):
+    """A plain file as another process opens it. Its identity has the absolute path."""
+
+    identity: SourceIdentity
+
+    @contextmanager
+    def open(self) -> Iterator[OpenFile]:
+        file = OpenFile(Path(self.identity.name), self.identity.name)
+        try:
+            file.compare(self.identity)
+            yield file
+        finally:
+            file.close()
+
+
 class FileSource:
     """A regular file, plain or compressed."""
 
@@ -112,20 +114,16 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self._file: AsyncFileIO
+        self._file: OpenFile
         self._form: Format = "plain"
-        # A later start may stand in another directory.
-        self._mark = SourceIdentity(str(path.absolute()))
+        # The next start may have another working directory.
+        self._identity = SourceIdentity(str(path.absolute()))
 
     async def __aenter__(self) -> Self:
+        self._file = await uncancelled(OpenFile, self._path, self.name)
         try:
-            with anyio.CancelScope(shield=True):  # or a file that opens meanwhile would be nobody's to close
-                self._file = await aiofiles.open(self._path, "rb", buffering=0)
-        except OSError as error:
-            raise _unreadable(self.name, error) from error
-        try:
-            await self._compare()
-            self._form = detect(await self._read(HEAD_BYTES), name=self.name)
+            self._identity = await to_thread.run_sync(self._file.compare, self._identity)
+            self._form = detect(await to_thread.run_sync(self._file.read, 0, HEAD_BYTES), name=self.name)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -134,65 +132,55 @@ class FileSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._file.close()
+        await uncancelled(self._file.close)
 
     @property
-    def length(self) -> int | None:
-        return self._mark.size if self._form == "plain" else None
+    def size(self) -> int | None:
+        return self._identity.size if self._form == "plain" and self._identity.size >= 0 else None
 
-    def mark(self) -> SourceIdentity:
-        return self._mark
+    @property
+    def description(self) -> FileDescription | None:
+        return FileDescription(self._identity) if self.size is not None else None
+
+    def identity(self) -> SourceIdentity:
+        return self._identity
 
     async def verify(self) -> None:
         """One full decompression; nothing to do for a plain file."""
         if self._form != "plain":
-            async for _ in self.chunks(size=PIECE_BYTES):
+            async for _ in self.blocks(size=PIECE_BYTES):
                 pass
 
-    async def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    async def blocks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
         if self._form == "plain":
-            if offset > self._mark.size:
+            if offset > self._identity.size:
                 raise _too_short(self.name)
-            await self._file.seek(offset)
-            decoded = self._raw(size, self._mark.size - offset)
+            decoded = self._raw(size, offset)
         else:
-            await self._file.seek(0)
-            raw = self._raw(min(size, PIECE_BYTES), self._mark.size)
+            raw = self._raw(min(size, PIECE_BYTES), 0)
             decoded = skip(_decompressed(raw, decoder(self.name, self._form), size), offset, self.name)
-        async for chunk in decoded:
-            yield chunk
-        await self._compare()
+        async for block in decoded:
+            yield block
+        self._identity = await to_thread.run_sync(self._file.compare, self._identity)
 
-    async def _raw(self, size: int, left: int) -> AsyncIterator[bytes]:
-        """What the file held when it was opened, and no byte more: it may grow as fast as it is read."""
-        while chunk := await self._read(min(size, left)):
-            left -= len(chunk)
-            yield chunk
-
-    async def _read(self, size: int) -> bytes:
-        try:
-            return await self._file.read(size)
-        except OSError as error:
-            raise _unreadable(self.name, error) from error
-
-    async def _compare(self) -> None:
-        """The file is still the one that was opened first."""
-        found = await to_thread.run_sync(os.fstat, self._file.fileno())
-        mark = SourceIdentity(self._mark.name, found.st_size, found.st_mtime_ns)
-        if self._mark not in (mark, SourceIdentity(self._mark.name)):
-            raise InputError(f"{self.name}: it changed while it was read")
-        self._mark = mark
+    async def _raw(self, size: int, offset: int) -> AsyncIterator[bytes]:
+        """The bytes that the file had when it was opened, and no more: it may grow as fast as it is read."""
+        end = self._identity.size
+        while block := await to_thread.run_sync(self._file.read, offset, min(size, end - offset)):
+            offset += len(block)
+            yield block
 
 
 class StreamSource:
     """The standard input or a pipe, plain or compressed. It is read once.
 
-    Waiting for its next bytes can be cancelled; a pipe that nobody opens for writing leaves a thread behind.
+    Waiting for its next bytes can be cancelled. Opening a pipe that no process writes to can be cancelled too, but
+    leaves a thread behind until one does, which closes the pipe at once.
     """
 
     replayable = False
-    length = None
+    size = None
+    description = None
 
     def __init__(self, file: BinaryIO | Path, *, name: str = "stdin") -> None:
         self.name = name
@@ -202,14 +190,20 @@ class StreamSource:
     async def __aenter__(self) -> Self:
         try:
             if isinstance(self._given, Path):
-                self._descriptor = await to_thread.run_sync(
-                    os.open, self._given, os.O_RDONLY | os.O_CLOEXEC, abandon_on_cancel=True
-                )
+                await self._open(self._given)
             else:
                 self._descriptor = self._given.fileno()
         except OSError as error:
             raise _unreadable(self.name, error) from error
         return self
+
+    async def _open(self, path: Path) -> None:
+        opening = _Opening(path)
+        try:
+            self._descriptor = await to_thread.run_sync(opening.open, abandon_on_cancel=True)
+        except BaseException:
+            opening.abandon()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -217,21 +211,21 @@ class StreamSource:
         if isinstance(self._given, Path):
             os.close(self._descriptor)
 
-    def mark(self) -> SourceIdentity:
+    def identity(self) -> SourceIdentity:
         return SourceIdentity(self.name)
 
     async def verify(self) -> None:
         """A stream shows its end only when it is read."""
 
-    async def chunks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    async def blocks(self, *, size: int, offset: int = 0) -> AsyncIterator[bytes]:
         raw = self._raw(size)
         head = await _head(raw)
         form = detect(head, name=self.name)
         decoded = _chain(head, raw)
         if form != "plain":
             decoded = _decompressed(decoded, decoder(self.name, form), size)
-        async for chunk in skip(decoded, offset, self.name):
-            yield chunk
+        async for block in skip(decoded, offset, self.name):
+            yield block
 
     async def _raw(self, size: int) -> AsyncIterator[bytes]:
         waits = _can_wait(self._descriptor)
@@ -239,13 +233,38 @@ class StreamSource:
             if waits:
                 await anyio.wait_readable(self._descriptor)
             try:
-                chunk = await to_thread.run_sync(_drain, self._descriptor, size)
+                block = await to_thread.run_sync(_drain, self._descriptor, size)
             except OSError as error:
                 raise _unreadable(self.name, error) from error
-            if chunk == b"":
+            if block == b"":
                 return
-            if chunk:
-                yield chunk
+            if block:
+                yield block
+
+
+class _Opening:
+    """A descriptor that a thread opens, and that is closed there when the wait was cancelled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._abandoned = False
+
+    def open(self) -> int:
+        """Blocking, until a process opens the pipe for writing."""
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        with self._lock:
+            self._descriptor = descriptor
+            if self._abandoned:
+                os.close(descriptor)
+        return descriptor
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._abandoned = True
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
 
 
 def _expand(given: str | Path, own: Container[Path]) -> list[Path]:
@@ -302,14 +321,14 @@ def _unreadable(name: str, error: OSError) -> InputError:
 
 
 def _too_short(name: str) -> InputError:
-    return InputError(f"{name}: it is shorter than when the run began")
+    return InputChanged(f"{name}: it is shorter than when the run began", name=name)
 
 
 async def _decompressed(raw: AsyncIterator[bytes], codec: Decoder, size: int) -> AsyncIterator[bytes]:
     async for data in raw:
         pieces = codec.feed(data)
-        while chunk := await to_thread.run_sync(_gather, pieces, size):
-            yield chunk
+        while block := await to_thread.run_sync(_gather, pieces, size):
+            yield block
     codec.finish()
 
 
@@ -325,20 +344,20 @@ def _gather(pieces: Iterator[bytes], size: int) -> bytes:
     return b"".join(gathered)
 
 
-async def skip(chunks: AsyncIterator[bytes], offset: int, name: str) -> AsyncIterator[bytes]:
-    """The blocks without their first ``offset`` bytes, for what cannot be sought in."""
-    async for chunk in chunks:
-        if offset < len(chunk):
-            yield chunk[offset:] if offset else chunk
-        offset = max(0, offset - len(chunk))
+async def skip(blocks: AsyncIterator[bytes], offset: int, name: str) -> AsyncIterator[bytes]:
+    """The blocks without their first ``offset`` bytes, for a source that has no ranges."""
+    async for block in blocks:
+        if offset < len(block):
+            yield block[offset:] if offset else block
+        offset = max(0, offset - len(block))
     if offset:
         raise _too_short(name)
 
 
 async def _head(raw: AsyncIterator[bytes]) -> bytes:
     head = b""
-    async for chunk in raw:
-        head += chunk
+    async for block in raw:
+        head += block
         if len(head) >= HEAD_BYTES:
             break
     return head
@@ -347,8 +366,8 @@ async def _head(raw: AsyncIterator[bytes]) -> bytes:
 async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if head:
         yield head
-    async for chunk in rest:
-        yield chunk
+    async for block in rest:
+        yield block
 
 
 def _can_wait(descriptor: int) -> bool:
@@ -358,7 +377,7 @@ def _can_wait(descriptor: int) -> bool:
 
 
 def _drain(descriptor: int, size: int) -> bytes | None:
-    """What is there, and what follows within ``LINGER``; b"" at the end, None if it was a false alarm."""
+    """The bytes that are there or follow within ``LINGER``; b"" at the end, None when there were none after all."""
     parts: list[bytes] = []
     held = 0
     stop = time.monotonic() + LINGER

@@ -1,43 +1,50 @@
-"""Files of a state directory and of its runs. All functions block; call them in a worker thread."""
+"""Files of a state directory and of its runs."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
 from .._errors import FileDamaged, IntegrityError
-from .._options import MIB, PIECE_BYTES
+from .._options import MIB
 from .._rules.naming import shard_file
 from .._validation import counted
+from .directory import Directory, digest_of
 from .disk import (
     DRAFT,
-    copy_range,
     disk_errors,
     draft,
     make_directory,
-    make_durable,
     open_private,
     remove,
     rename,
     sync,
     sync_directory,
+    uncancelled,
     write_all,
 )
+from .ledger import Ledger
+from .request_file import ShardReader, ShardWriter
+from .result_file import PartialDownload
+from .storage import Piece, Pieces, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._model import Reject, ShardRow
+    from .._model import Reject, Shard, ShardRow
+    from .request_file import WriteQueue
+    from .storage import Sink
 
 #: Failed keys, rows of no request, and requests, which are needed when failed keys are asked again.
-_KEPT = {".failed", ".unknown", ".requests"}
+_KEPT = (".failed", ".unknown", ".requests")
 
 
 class Spool:
@@ -48,19 +55,35 @@ class Spool:
         self.manifest = root / "manifest.db"
         self.status = root / "status.json"
         self.service = root / "service"
+        self._status_lock = threading.Lock()
 
     def run(self, token: str) -> RunSpool:
         return RunSpool(self.root, token)
 
-    def clear(self) -> None:
-        """Blocking. Remove what a crash left half written; for a time when nobody writes."""
+    async def clear(self) -> None:
+        """Remove what a crash left half written; for a time when no other process writes."""
+        await anyio.to_thread.run_sync(self._clear)
+
+    async def write_status(self, content: bytes) -> None:
+        """The status file for others to read: always whole, not necessarily durable."""
+        await anyio.to_thread.run_sync(self._write_status, content)
+
+    def _write_status(self, content: bytes) -> None:
+        """One at a time: two writers of one draft would each take it from the other."""
+        temporary = draft(self.status)
+        with self._status_lock, disk_errors(self.status):
+            with open_private("status", temporary) as file:
+                write_all("status", file, content)
+            rename("status", temporary, self.status)
+
+    def _clear(self) -> None:
         for leftover in self.root.glob(f"*/*/*{DRAFT}"):
             remove("leftover", leftover)
 
 
 class Kept(Struct, frozen=True):
-    """What a generation of a shard leaves: all its answers so far in input order, the keys still without one, rows that
-    nobody asked for, and the requests of those failed keys that are not asked again by themselves."""
+    """The files that a generation of a shard leaves: all its answers so far in input order, the keys still without one,
+    rows of no request, and the requests of those failed keys that are not asked again by themselves."""
 
     answers: Path
     failed: Path
@@ -77,62 +100,163 @@ class Kept(Struct, frozen=True):
 
 
 class RunSpool:
-    """The files of one run; several runs share a state directory."""
+    """The files of one run, by name; several runs share a state directory.
+
+    ``shards`` has the sealed requests, ``results`` the answers and lists, ``parts`` the downloads under way.
+    """
 
     def __init__(self, root: Path, token: str) -> None:
-        self._root = root
-        self._token = token
+        self.state = root
         self.manifest = root / "manifest.db"
         self.keys = root / "keys" / token
-        self._shards = root / "shards" / token
-        self._results = root / "results" / token
-        self.rejects = self._results / "rejected.jsonl"
+        self.shards = Directory(root / "shards" / token, "shard")
+        self.results = Directory(root / "results" / token, "results")
+        self.parts = Directory(self.results.root, "part")
+        self._token = token
 
-    def prepare(self) -> None:
-        """Blocking. Make the directories."""
-        for directory in (self._shards, self._results, self.keys):
+    # Names
+
+    def shard(self, index: int, generation: int = 0) -> str:
+        return shard_file(index, generation)
+
+    def answers(self, row: ShardRow) -> str:
+        return shard_file(row.shard, row.generation)
+
+    def failed(self, row: ShardRow) -> str:
+        return self._beside_answers(row, ".failed")
+
+    def unknown(self, row: ShardRow) -> str:
+        return self._beside_answers(row, ".unknown")
+
+    def requests(self, row: ShardRow) -> str:
+        return self._beside_answers(row, ".requests")
+
+    def part(self, row: ShardRow, number: int = 0) -> str:
+        """The download under way of a results file; ``number`` counts those of one job."""
+        return self._beside_answers(row, f".part.{number}" if number else ".part")
+
+    @property
+    def rejects(self) -> str:
+        return "rejected.jsonl"
+
+    def _beside_answers(self, row: ShardRow, ending: str) -> str:
+        return os.path.splitext(self.answers(row))[0] + ending  # noqa: PTH122 - a name, and no path
+
+    # Local files, for code of this layer
+
+    def shard_path(self, index: int, generation: int = 0) -> Path:
+        return self.shards.path(self.shard(index, generation))
+
+    def kept(self, row: ShardRow) -> Kept:
+        names = self.answers(row), self.failed(row), self.unknown(row), self.requests(row)
+        return Kept(*map(self.results.path, names))
+
+    # Operations
+
+    async def prepare(self) -> None:
+        """Make the directories."""
+        await anyio.to_thread.run_sync(self._prepare)
+
+    def _prepare(self) -> None:
+        for directory in (self.shards.root, self.results.root, self.keys):
             with disk_errors(directory):
                 make_directory("spool", directory.parent, 0o700)
                 make_directory("spool", directory, 0o700)
                 sync_directory("spool", directory.parent)
 
-    def shard(self, index: int, generation: int = 0) -> Path:
-        return self._shards / shard_file(index, generation)
+    async def require(self, *names: str | Stored) -> None:
+        """Raises FileDamaged when a file of ``results`` is gone, or not of its size."""
+        await anyio.to_thread.run_sync(self.check, self.results, names)
 
-    def kept(self, row: ShardRow) -> Kept:
-        answers = self.answers(row)
-        return Kept(answers, self.failed(row), self.unknown(row), answers.with_suffix(".requests"))
-
-    def answers(self, row: ShardRow) -> Path:
-        return self._results / shard_file(row.shard, row.generation)
-
-    def part(self, row: ShardRow) -> Path:
-        """What has come down so far of a results file."""
-        return self.answers(row).with_suffix(".part")
-
-    def failed(self, row: ShardRow) -> Path:
-        return self.answers(row).with_suffix(".failed")
-
-    def unknown(self, row: ShardRow) -> Path:
-        return self.answers(row).with_suffix(".unknown")
-
-    def require(self, path: Path, size: int | None = None) -> None:
-        """Blocking. Raises FileDamaged when a file that the run goes on from is gone, or not of this size."""
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
-            raise self.damaged(path, "is gone")
-        if size not in (None, found):
-            raise self.damaged(path, f"has {found} bytes instead of {size}")
+    def check(self, directory: Directory, names: Sequence[str | Stored]) -> None:
+        """As ``require``, for files of any directory; blocking."""
+        for item in names:
+            name, size = (item, None) if isinstance(item, str) else (item.name, item.size)
+            actual = directory.size(name)
+            if actual is None or size not in (None, actual):
+                how = "is gone" if actual is None else f"has {actual} bytes instead of {size}"
+                raise self.damaged(directory.path(name), how)
 
     def damaged(self, path: Path, how: str) -> IntegrityError:
-        """The error for a file of the run that is not what it should be."""
+        """The error of a file that is not what it was."""
         return FileDamaged(f"{path} {how}", path=path, manifest=self.manifest, run=self._token)
 
-    def discard_results(self) -> None:
-        """Blocking. Let go of what has been published, but for what is needed to ask failed keys again."""
-        for path in self._results.glob("*"):
-            if path != self.rejects and (path.suffix not in _KEPT or not path.stat().st_size):
-                remove("results", path)
+    def ledger(self, memory_keys: int) -> Ledger:
+        return Ledger(self.keys, memory_keys=memory_keys)
+
+    async def open_rejects(self, length: int) -> RejectsFile:
+        """The list of rejected lines, from its first ``length`` bytes on."""
+        return await uncancelled(RejectsFile, self.results.path(self.rejects), length)
+
+    async def open_shard(self, index: int, writes: WriteQueue) -> ShardWriter:
+        """A new shard, to be sealed or discarded."""
+        return await uncancelled(ShardWriter, self.shard_path(index), writes)
+
+    async def read_shard(self, shard: Shard) -> ShardReader:
+        """A sealed shard, to be sent. Raises FileDamaged when it is gone or not of its size."""
+        return await uncancelled(self._read_shard, shard)
+
+    def _read_shard(self, shard: Shard) -> ShardReader:
+        name = self.shard(shard.index, shard.generation)
+        self.check(self.shards, [Stored(name, shard.bytes)])
+        return ShardReader(self.shards.path(name), shard.bytes, shard.sha256, self.damaged)
+
+    async def shard_flaw(self, shard: Shard, *, read: bool) -> str | None:
+        """How the file of a shard differs from what was sealed: by size, and with ``read`` by every byte."""
+        return await anyio.to_thread.run_sync(self._shard_flaw, shard, read)
+
+    def _shard_flaw(self, shard: Shard, read: bool) -> str | None:
+        name = self.shard(shard.index, shard.generation)
+        size = self.shards.size(name)
+        if size is None:
+            return "is gone"
+        changed = size != shard.bytes or (read and digest_of(self.shards.path(name)) != shard.sha256)
+        return "is not as it was sealed" if changed else None
+
+    async def open_part(self, name: str) -> ResultDownload:
+        """The download under way of a results file."""
+        return ResultDownload(await uncancelled(PartialDownload, self.parts.path(name)))
+
+    async def restore(self, row: ShardRow, sink: Sink, name: str, offset: int) -> str:
+        """Bring the answers of a shard back from where they were published; returns their SHA-256 in hex."""
+        assert row.tally is not None
+        await self.results.put(self.answers(row), Pieces(sink, [Piece(name, offset, row.tally.bytes)]))
+        return await self.results.digest(self.answers(row))
+
+    async def discard_results(self) -> None:
+        """Remove what has been published, but for what is needed to ask failed keys again."""
+        names = [
+            stored.name
+            async for stored in self.results.list()
+            if stored.name != self.rejects and (not stored.name.endswith(_KEPT) or not stored.size)
+        ]
+        await self.results.delete(*names)
+
+
+class ResultDownload:
+    """A partial download in worker threads, a call each."""
+
+    def __init__(self, part: PartialDownload) -> None:
+        self._part = part
+
+    @property
+    def offset(self) -> int:
+        return self._part.offset
+
+    def begin(self, offset: int) -> None:
+        self._part.begin(offset)
+
+    async def write(self, piece: bytes) -> None:
+        await anyio.to_thread.run_sync(self._part.write, piece)
+
+    async def finish(self, total: int | None) -> None:
+        await anyio.to_thread.run_sync(self._part.finish, total)
+
+    async def discard(self) -> None:
+        await anyio.to_thread.run_sync(self._part.discard)
+
+    async def close(self) -> None:
+        await uncancelled(self._part.close)
 
 
 class RejectsFile:
@@ -146,8 +270,17 @@ class RejectsFile:
             self._file.seek(length)
         self._length = length
 
-    def write(self, rejects: Sequence[Reject]) -> list[int]:
+    async def write(self, rejects: Sequence[Reject]) -> list[int]:
         """One JSON line each; returns the length of the file after each of them."""
+        return await anyio.to_thread.run_sync(self._write, rejects)
+
+    async def sync(self) -> None:
+        await anyio.to_thread.run_sync(self._sync)
+
+    async def close(self) -> None:
+        await uncancelled(self._file.close)
+
+    def _write(self, rejects: Sequence[Reject]) -> list[int]:
         lines = [msgspec.json.encode(reject) + b"\n" for reject in rejects]
         ends = list(itertools.accumulate(map(len, lines), initial=self._length))
         with disk_errors(self._path):
@@ -155,13 +288,10 @@ class RejectsFile:
         self._length = ends[-1]
         return ends[1:]
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         with disk_errors(self._path):
             sync("rejects", self._file)
             sync_directory("rejects", self._path.parent)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class Claim(Struct, frozen=True):
@@ -201,27 +331,8 @@ def _differences(file: BinaryIO, claim: Claim) -> list[str]:
     return []
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish_file(parts: Sequence[Path], final: Path) -> None:
-    """The parts, one after the other, under one name, which shows up only when all are there."""
-    temporary = draft(final)
-    with disk_errors(final), contextlib.ExitStack() as stack:
-        target = stack.enter_context(open_private("output", temporary))
-        for part in parts:
-            with part.open("rb", buffering=0) as source:
-                copy_range("output", source, 0, part.stat().st_size, target)
-        if target.tell() != sum(part.stat().st_size for part in parts):
-            raise IntegrityError(f"{final}: the copy is not as long as its parts; nothing was published")
-        make_durable("output", target, temporary, final)
-
-
 def land(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> str:
-    """Make written files durable under their final names; returns the SHA-256 of the first, in hex."""
+    """Make written files durable under their final names; returns the SHA-256 of the first, in hex. Blocking."""
     with disk_errors(finals[0]):
         digest = digest_of(temporaries[0])
     settle(temporaries, finals, what=what)
@@ -229,37 +340,10 @@ def land(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "re
 
 
 def settle(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> None:
-    """Make written files durable under their final names."""
+    """Make written files durable under their final names. Blocking."""
     with disk_errors(finals[0]):
         for temporary, final in zip(temporaries, finals, strict=True):
             with temporary.open("rb") as file:
                 sync(what, file)
             rename(what, temporary, final)
         sync_directory(what, finals[0].parent)
-
-
-def restore(source: Path, offset: int, length: int, final: Path) -> str:
-    """A piece of a published file, durable under a name of its own; returns its SHA-256 in hex."""
-    temporary, digest = draft(final), hashlib.sha256()
-    with disk_errors(final), source.open("rb") as published, open_private("results", temporary) as target:
-        published.seek(offset)
-        while length and (piece := published.read(min(length, PIECE_BYTES))):
-            digest.update(piece)
-            write_all("results", target, piece)
-            length -= len(piece)
-        make_durable("results", target, temporary, final)
-    return digest.hexdigest()
-
-
-def replace(path: Path, content: bytes) -> None:
-    """A small file for others to read: always whole, not necessarily durable."""
-    temporary = draft(path)
-    with disk_errors(path):
-        with open_private("status", temporary) as file:
-            write_all("status", file, content)
-        rename("status", temporary, path)
-
-
-def touch(path: Path) -> None:
-    """An empty file that is durable."""
-    publish_file([], path)

@@ -41,7 +41,7 @@ def _adopt(spool: Spool) -> Adoption:
 def _require_files(spool: Spool, run: Run, rows: list[ShardRow]) -> None:
     """Raises ManifestGone where an older manifest needs a file that the later one has let go."""
     for row in rows:
-        shard = spool.run(run.token).shard(row.shard, row.generation)
+        shard = spool.run(run.token).shard_path(row.shard, row.generation)
         if not shard.exists():
             raise ManifestGone(
                 f"{shard} is gone, so this manifest cannot go on", path=spool.manifest, runs=[(run.token, run.model)]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._flow.publisher import conclude, output_at
-from .._flow.run import MAIN, compare_inputs, describe, own_files
+from .._flow.publisher import conclude
+from .._flow.run import MAIN, compare_inputs, describe
+from .._io.output import output_at, own_files
 from .._io.requests import pending_requests
 from .._io.spool import Spool
 from .._manifest.sqlite import open_sqlite

@@ -12,12 +12,12 @@ import msgspec
 
 from .._client import open_context
 from .._errors import InputError, ManifestError, ManifestExists, OtherContent
-from .._flow.publisher import output_at
 from .._flow.recovery import rebuild
 from .._flow.run import MAIN, describe
 from .._io.clock import SystemClock
 from .._io.disk import disk_errors, remove, rename, sync_directory
 from .._io.lock import hold
+from .._io.output import output_at
 from .._io.spool import Spool
 from .._manifest.guard import log_of
 from .._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._errors import NoRun, OutputUnknown
-from .._flow.publisher import output_at
+from .._io.output import output_at
 from .._io.spool import Claim, Spool, differences
 from .._manifest.sqlite import inspect_sqlite
 from .._manifest.witness import read_tokens, tokens_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from .._flow.publisher import Output
+    from .._io.output import Output
     from .._io.spool import RunSpool
     from .._manifest.base import Manifest
     from .._model import Run, Shard, ShardRow
@@ -53,7 +53,7 @@ class Verifier:
         for row in rows:
             if row.state in SPOOLED:
                 shard = shards[row.shard, row.generation]
-                path = self._spool.shard(shard.index, shard.generation)
+                path = self._spool.shard_path(shard.index, shard.generation)
                 await self._hold(path, [Claim(f"shard {shard.index}", shard.bytes, shard.sha256)])
         await self._look_at_answers(latest(row for row in rows if row.tally))
 
@@ -75,9 +75,10 @@ class Verifier:
         if any(shard.lines for shard in shards):
             self._find(f"run {self._run.id}", invariants.cut_flaws(shards, cursor))
         if cursor.rejects_bytes:
-            rejects = await anyio.to_thread.run_sync(_size, self._spool.rejects)
+            rejects = await self._spool.results.head(self._spool.rejects) or 0
             if rejects < cursor.rejects_bytes:
-                self._find(str(self._spool.rejects), [f"has {rejects} bytes of at least {cursor.rejects_bytes}"])
+                listed = self._spool.results.locate(self._spool.rejects)
+                self._find(listed, [f"has {rejects} bytes of at least {cursor.rejects_bytes}"])
 
     async def _look_at_answers(self, landed: list[ShardRow]) -> None:
         """``landed`` hold what became of each shard, as far as it has landed."""
@@ -87,9 +88,10 @@ class Verifier:
             await self._hold(output.path, [_claim(row) for row in landed])
             return
         for row in landed:
-            path = self._spool.answers(row)
-            if output is not None and output.parts and not await anyio.to_thread.run_sync(path.exists):
-                path = output.part(row)
+            name = self._spool.answers(row)
+            path = self._spool.results.path(name)
+            if output is not None and output.parts and await self._spool.results.head(name) is None:
+                path = output.sink.path(output.part(row))
             await self._hold(path, [_claim(row)])
 
     async def _hold(self, path: Path, claims: list[Claim]) -> None:
@@ -106,10 +108,6 @@ class Verifier:
 def _claim(row: ShardRow) -> Claim:
     assert row.tally is not None
     return Claim(f"shard {row.shard}", row.tally.bytes, row.tally.sha256, row.tally.answered)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
 
 
 async def verify(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from .._errors import InputError
 from .._exits import plain_errors
-from .._flow.ingest import Judge
-from .._flow.validation_pool import Scanner, scanning
+from .._flow.validation_pool import Validator, validating
 from .._io.inputs import open_sources
-from .._io.ledger import Ledger
+from .._io.ledger import BlockCheck, Ledger
 from .._options import Options
 from .._providers.service import GEMINI_LIMITS
 from .._rules.sharding import Roller
@@ -21,7 +18,7 @@ from .scratch import scratch
 
 if TYPE_CHECKING:
     from .._io.inputs import Inputs
-    from .._io.sources import Source
+    from .._io.storage import Source
     from .._model import Reject
     from .._rules.validate import Block
 
@@ -42,15 +39,16 @@ async def check(inputs: Inputs, *, options: Options | None = None) -> CheckRepor
 async def _check(inputs: Inputs, options: Options, counts: _Counts) -> None:
     roller = Roller(options.shard_bytes or GEMINI_LIMITS.shard_bytes)
     async with scratch() as directory:
-        ledger = Ledger(directory, memory_keys=options.ledger_keys)
-        await anyio.to_thread.run_sync(ledger.restore, 0)
-        judge = Judge(options, roller, ledger)
-        async with Scanner(options) as scanner:
-            for source in await open_sources(inputs):
-                async with source:
-                    await source.verify()
-                    await _check_source(judge, source, scanner, options, counts, ledger)
-        ledger.close()
+        block_check = BlockCheck(Ledger(directory, memory_keys=options.ledger_keys), roller, options.duplicates)
+        await block_check.restore(0)
+        try:
+            async with Validator(options) as validator:
+                for source in await open_sources(inputs):
+                    async with source:
+                        await source.verify()
+                        await _check_source(block_check, source, validator, options, counts)
+        finally:
+            await block_check.close()
 
 
 class _Counts:
@@ -69,17 +67,11 @@ class _Counts:
 
 
 async def _check_source(
-    judge: Judge, source: Source, scanner: Scanner, options: Options, counts: _Counts, ledger: Ledger
+    block_check: BlockCheck, source: Source, validator: Validator, options: Options, counts: _Counts
 ) -> None:
-    def take(block: Block, before: int) -> Block:
-        block = judge.judge(block, before)
-        ledger.add(block.keys)
-        return block
-
     before = counts.lines
-    async with scanning(source, scanner, options) as window:
-        while (pending := await window.take()) is not None:
-            judged = await pending.block()
-            counts.add(await anyio.to_thread.run_sync(take, judged, counts.lines - before))
+    async with validating(source, validator, options) as blocks:
+        while (pending := await blocks.take()) is not None:
+            counts.add(await block_check.check_and_add(await pending.block(), counts.lines - before))
     if options.max_rejects is not None and counts.rejected > options.max_rejects:
         raise InputError(f"{counted(counts.rejected, 'bad line')}, more than the {options.max_rejects} allowed")

@@ -10,9 +10,9 @@ import anyio
 import anyio.to_thread
 
 from .._errors import InputError
-from .._flow.publisher import Output
 from .._io.disk import remove
 from .._io.join import Outputs, join_files
+from .._io.output import Output
 from .._io.spool import settle
 from .._options import Options
 from .._snapshots import MergeReport
@@ -39,8 +39,8 @@ async def merge(
     check_out(out)
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
-    await anyio.to_thread.run_sync(output.prepare, [*inputs, *rows])
-    finals = (output.path, output.beside("failed"), output.beside("unknown"))
+    await output.prepare([*inputs, *rows])
+    finals = (output.path, output.list_path("failed"), output.list_path("unknown"))
     drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
     window = (options or Options()).join_window
     work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)

@@ -14,6 +14,7 @@ from .._exits import plain_errors
 from .._flow.ingest import Ingest
 from .._flow.run import Changes, Meter
 from .._io.clock import SystemClock
+from .._io.directory import Directory
 from .._io.disk import disk_errors, make_directory, remove
 from .._io.inputs import named_files, open_sources
 from .._io.spool import RunSpool
@@ -54,7 +55,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     async with open_memory() as manifest, scratch(directory) as keys:
         await manifest.open_run(run)
         parts = _Parts(run, _Directory(directory, keys), manifest, options)
-        ingest = Ingest(parts, await open_sources(inputs), listed=rejects)
+        ingest = Ingest(parts, await open_sources(inputs), listed=str(rejects))
         with plain_errors():
             await ingest.ingest()
         cursor = await manifest.cursor(run.id)
@@ -63,7 +64,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
         await anyio.to_thread.run_sync(remove, "rejects", rejects)
     return SplitReport(
         shards=shards,
-        files=[str(parts.files.shard(shard.index)) for shard in shards],
+        files=[str(parts.files.shard_path(shard.index)) for shard in shards],
         lines=cursor.lines,
         valid=cursor.valid,
         rejected=cursor.rejected,
@@ -77,11 +78,11 @@ class _Directory(RunSpool):
     def __init__(self, directory: Path, keys: Path) -> None:
         super().__init__(directory, "")
         self.keys = keys
-        self.rejects = directory / "rejected.jsonl"
-        self._directory = directory
+        self.shards = Directory(directory, "shard", mode=0o777)
+        self.results = Directory(directory, "results", mode=0o777)
 
-    def shard(self, index: int, generation: int = 0) -> Path:
-        return self._directory / f"shard-{index:05d}.jsonl"
+    def shard(self, index: int, generation: int = 0) -> str:
+        return f"shard-{index:05d}.jsonl"
 
 
 @dataclass(frozen=True)

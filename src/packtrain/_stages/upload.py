@@ -17,6 +17,7 @@ from .._exits import plain_errors
 from .._flow import uploader as uploading
 from .._flow.run import Meter, RunContext
 from .._io.clock import SystemClock
+from .._io.directory import Directory
 from .._io.spool import RunSpool, Spool
 from .._manifest.sqlite import open_sqlite
 from .._model import Cursor, RemoteFile, Run, Shard, ShardRow, State
@@ -117,10 +118,11 @@ class _OneFile(RunSpool):
 
     def __init__(self, root: Path, file: Path) -> None:
         super().__init__(root, "")
-        self._file = file
+        self.shards = Directory(file.parent, "shard")
+        self._name = file.name
 
-    def shard(self, index: int, generation: int = 0) -> Path:
-        return self._file
+    def shard(self, index: int, generation: int = 0) -> str:
+        return self._name
 
     def damaged(self, path: Path, how: str) -> IntegrityError:
         return IntegrityError(f"{path} {how}; it must not change while it is uploaded")
