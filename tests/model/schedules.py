@@ -51,6 +51,10 @@ class Weather:
     false_ends: float
     #: Answers carry the service's time.
     shows_time: bool
+    #: The probability that a job is refused after its creation, before it runs.
+    never_starts: float
+    #: The list shows tags; otherwise a job is found by its input file alone.
+    shows_tags: bool
 
     def draw_lag(self, random: Random) -> float:
         return random.random() * self.longest_lag if random.random() < 0.5 else 0.0
@@ -87,7 +91,7 @@ class Schedule:
 
 def draw(seed: int) -> tuple[Schedule, Random]:
     """The schedule of a seed, within the bounds for which safety is claimed."""
-    random = Random(seed)
+    random, later = Random(seed), Random(f"what was added later to {seed}")
     checks_file = random.random() < 0.6
     twice = random.random() < 0.05
     policy = random.choice(POLICIES)
@@ -112,6 +116,8 @@ def draw(seed: int) -> tuple[Schedule, Random]:
         throttles_late=random.random() < 0.3,
         false_ends=random.choice((0.0, 0.0, 0.05, 0.5)),
         shows_time=random.random() < 0.7,
+        never_starts=later.choice((0.0, 0.0, 0.0, 0.5)),
+        shows_tags=later.random() < 0.8,
     )
     jumps = tuple((random.random() * 3000, random.choice(JUMPS)) for _ in range(2))
     schedule = Schedule(

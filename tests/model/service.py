@@ -11,7 +11,7 @@ from packtrain._errors import ApiError, ProtocolError, TransportError
 from packtrain._model import FileState, JobPage, JobState, RemoteFile, RemoteJob
 from packtrain._options import CREATE_TIMEOUT
 from packtrain._providers.gemini import CAPABILITIES
-from packtrain._rules.lifecycle import CreateDeferred, CreateIntended, UploadIntended
+from packtrain._rules.lifecycle import CreateDeferred, CreateIntended, JobNeverStarted, UploadIntended
 
 from .schedules import HOUR
 from .virtual import Violation, pause
@@ -48,9 +48,14 @@ class VirtualJob:
     visible_at: float
     ends_at: float
     end: JobState
+    #: The service refuses it after its creation, before it runs.
+    never_starts: bool = False
     cancelled_at: float | None = None
     #: A false end of it was shown.
     misreported: bool = False
+
+    def is_refused(self, now: float) -> bool:
+        return self.never_starts and self.state(now).terminal
 
     def state(self, now: float) -> JobState:
         if self.cancelled_at is not None and self.cancelled_at < self.ends_at:
@@ -63,10 +68,11 @@ class VirtualJob:
 class VirtualService:
     """What the service holds, and the truth about it: an account that no client can write to.
 
-    ``weather`` says what goes wrong; each create arrives on time, late, or never.
+    ``weather`` says what goes wrong, and ``starts`` which jobs start; each create arrives on time, late, or never.
     """
 
-    def __init__(self, time: Time, random: Random, weather: Weather, ledger: Ledger) -> None:
+    def __init__(self, time: Time, random: Random, weather: Weather, ledger: Ledger, starts: Random) -> None:
+        self._starts = starts
         self._time = time
         self._random = random
         self._weather = weather
@@ -81,6 +87,10 @@ class VirtualService:
         self.files[name] = self._time.now + FILE_LIFE
         return self.files[name]
 
+    def started(self, key: Key) -> list[VirtualJob]:
+        """The jobs of a shard without those that were refused before they ran."""
+        return [job for job in self.jobs if job.key == key and not job.is_refused(self._time.now)]
+
     def has(self, name: str) -> bool:
         return self.files.get(name, 0.0) > self._time.now
 
@@ -89,10 +99,13 @@ class VirtualService:
         if self._weather.checks_file and not self.has(file):
             return None
         now, shard, generation = self._time.now, *map(int, tag.split(".")[2:4])
-        earlier = [job for job in self.jobs if job.key == (shard, generation)]
+        earlier = self.started((shard, generation))
         if earlier and not self._weather.delivers_twice:
             raise Violation(f"a second job for shard {shard}: {tag} after {[job.tag for job in earlier]}")
         ends_at, end = self._weather.draw_end(self._random, now)
+        never_starts = self._starts.random() < self._weather.never_starts
+        if never_starts:
+            ends_at, end = now + self._starts.random() * 300, JobState.FAILED
         job = VirtualJob(
             name=f"batches/b{len(self.jobs)}",
             tag=tag,
@@ -102,6 +115,7 @@ class VirtualService:
             visible_at=now + self._weather.draw_lag(self._random),
             ends_at=ends_at,
             end=end,
+            never_starts=never_starts,
         )
         self.jobs.append(job)
         return job
@@ -112,8 +126,9 @@ class VirtualService:
         return RemoteJob(
             name=job.name,
             state=state,
-            display_name=job.tag,
+            display_name=job.tag if self._weather.shows_tags else "",
             input_file=job.file,
+            never_started=job.is_refused(self._time.now),
             created_at=job.accepted_at,
             result_file=f"files/results-of-{job.name[8:]}" if done else None,
             requests=self._ledger.shards[job.key].lines,
@@ -124,7 +139,7 @@ class VirtualService:
         key = (int(tag.split(".")[2]), int(tag.split(".")[3]))
         intents = [event for event in self._ledger.events(key, CreateIntended) if getattr(event, "tag", None) == tag]
         files = [getattr(event, "file", None) for event in self._ledger.events(key, UploadIntended)]
-        withdrawn = len(self._ledger.events(key, CreateDeferred))
+        withdrawn = len(self._ledger.events(key, CreateDeferred)) + len(self._ledger.events(key, JobNeverStarted))
         self.sent[tag] = self.sent.get(tag, 0) + 1
         if not intents or file not in files or self.sent[tag] > min(len(intents), 1 + withdrawn):
             raise Violation(f"create {self.sent[tag]} of {tag} with {file}: {len(intents)} intents, files {files}")
@@ -235,7 +250,8 @@ class VirtualRemote:
             return shown
         job.misreported = True
         state = self._random.choice((JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED, JobState.SUCCEEDED))
-        return msgspec.structs.replace(shown, state=state, result_file=None)
+        never_started = self._weather.never_starts > 0 and state is JobState.FAILED
+        return msgspec.structs.replace(shown, state=state, result_file=None, never_started=never_started)
 
     async def find_file(self, name: str) -> RemoteFile | None:
         await pause(0.1)

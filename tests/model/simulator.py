@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -40,7 +41,6 @@ from .virtual import Ledger, Time, Violation, VirtualClock, VirtualManifest
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
-    from random import Random
 
     from packtrain._manifest.base import Manifest
     from packtrain._providers.base import Provider
@@ -111,7 +111,8 @@ class Simulation:
         self._time = Time()
         shards = {(index, 0): _shard(index) for index in schedule.shards}
         self.ledger = Ledger(shards, {key: ShardRow(run=RUN.id, shard=key[0]) for key in shards})
-        self.service = VirtualService(self._time, random, schedule.weather, self.ledger)
+        starts = Random(schedule.seed)
+        self.service = VirtualService(self._time, random, schedule.weather, self.ledger, starts)
         self._heap: list[tuple[float, int, Callable[..., object], tuple[object, ...]]] = []
         self._order = itertools.count()
         self._processes: list[Process] = []
@@ -228,8 +229,10 @@ class Simulation:
 
     def _audit(self) -> None:
         for key, job in self.ledger.rows.items():
-            jobs = [made for made in self.service.jobs if made.key == key]
+            jobs = self.service.started(key)
+            refused = {made.name for made in self.service.jobs if made.key == key} - {made.name for made in jobs}
             names = {event.job for event in self.ledger.events(key, JobAdopted) if isinstance(event, JobAdopted)}
+            names -= refused
             self._audit_history(key)
             if job.state not in SETTLED:
                 raise Violation(f"shard {key} ended as {job.state}")

@@ -227,6 +227,20 @@ MUTANTS = (
         (SCHEDULES,),
     ),
     Mutant(
+        "a job is found by its tag alone",
+        "_rules/submission.py",
+        " or naming.plain_file(job.input_file) in files)",
+        ")",
+        (SCHEDULES,),
+    ),
+    Mutant(
+        "one look shows that a job never started",
+        "_flow/reconciler.py",
+        "Pass.VOID if found.unreadable or not all(certain) else weight",
+        "Pass.VOID if found.unreadable else weight",
+        (SCHEDULES,),
+    ),
+    Mutant(
         "one pass clears a 429",
         "_rules/submission.py",
         "if row.state is State.UPLOADED and (row.intent_at is None or evidence.last is Pass.CONTROLLED):",
