@@ -235,9 +235,9 @@ MUTANTS = (
     ),
     Mutant(
         "one look shows that a job never started",
-        "_flow/reconciler.py",
-        "Pass.VOID if found.unreadable or not all(certain) else weight",
-        "Pass.VOID if found.unreadable else weight",
+        "_rules/submission.py",
+        "weight if shown.whole and all(certain) else Pass.VOID",
+        "weight if shown.whole else Pass.VOID",
         (SCHEDULES,),
     ),
     Mutant(

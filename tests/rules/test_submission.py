@@ -24,6 +24,7 @@ from packtrain._rules.submission import (
     Quarantine,
     Retry,
     Revoke,
+    Shown,
     Sightings,
     Step,
     Terms,
@@ -136,9 +137,48 @@ def after(times: list[float], weight: Pass, since: float = 0.0, evidence: Eviden
     return evidence
 
 
+def learned(shown: Shown, sightings: Sightings | None = None, seconds: float = 0.0) -> Evidence:
+    row = row_in(State.RECONCILING, ambiguous_at=10.0)
+    return submission.learn(Evidence(0.0), row, shown, sightings or Sightings(), terms(), at(seconds))
+
+
+def showing(*own: RemoteJob) -> Evidence:
+    """After a pass that shows these jobs of the shard."""
+    return learned(Shown(frozenset(job.name for job in own), own, {}))
+
+
 def step(evidence: Evidence, state: State = State.RECONCILING, **values: Any) -> Step:
     on_ambiguous: Ambiguity = values.pop("on_ambiguous", "revoke")
     return submission.next_step(row_in(state, **values), SHARD, evidence, terms(on_ambiguous=on_ambiguous), 0.0)
+
+
+REFUSED = replace(LIVE, state=JobState.FAILED, never_started=True)
+
+
+@pytest.mark.parametrize(
+    ("shown", "weight"),
+    [
+        (Shown(frozenset(), (), {}), Pass.UNCONTROLLED),
+        (Shown(frozenset({"batches/x"}), (), {"batches/x": 0.0}), Pass.CONTROLLED),
+        (Shown(frozenset(), (), {"batches/x": 0.0}), Pass.VOID),
+        (Shown(frozenset({"batches/x"}), (), {"batches/x": 0.0}, whole=False), Pass.VOID),
+        (Shown(frozenset({"batches/x"}), (), {}, frozenset({"batches/x"})), Pass.CONTROLLED),
+        (Shown(frozenset(), (), {}, frozenset({"batches/x"})), Pass.UNCONTROLLED),
+        (Shown(frozenset({"batches/x"}), (), {"batches/young": 15.0}, frozenset({"batches/x"})), Pass.VOID),
+        (Shown(frozenset({REFUSED.name}), (REFUSED,), {}), Pass.VOID),
+    ],
+)
+def test_what_a_pass_without_the_job_adds_to_the_evidence(shown: Shown, weight: Pass) -> None:
+    """A duplicate job is a control as well, but the list need not show it; an unreadable job may be the one."""
+    evidence = learned(shown)
+    assert (evidence.last, evidence.found) == (weight, ())
+
+
+def test_a_job_that_never_started_is_passed_over_when_it_is_certain() -> None:
+    """Until then the pass is void; and beside another job it does not count at all."""
+    sightings, shown = Sightings(), Shown(frozenset({REFUSED.name, "batches/x"}), (REFUSED,), {"batches/x": 0.0})
+    assert [learned(shown, sightings, time).last for time in (0, 59, 60)] == [Pass.VOID, Pass.VOID, Pass.CONTROLLED]
+    assert showing(REFUSED, EXTRA).found == (EXTRA,)
 
 
 C, U, V = Pass.CONTROLLED, Pass.UNCONTROLLED, Pass.VOID
@@ -302,7 +342,7 @@ def test_a_job_is_found_by_its_tag_or_by_its_input_file() -> None:
 def test_a_job_whose_data_agrees_is_adopted(job: RemoteJob) -> None:
     """Whether it bears the tag or only reads the file; by any step of the search, at once."""
     for state in (State.UPLOADED, State.RECONCILING, State.REVOKED):
-        assert step(after([0], V).showing([job]), state) == Adopt(job)
+        assert step(showing(job), state) == Adopt(job)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +361,7 @@ def test_a_job_whose_data_agrees_is_adopted(job: RemoteJob) -> None:
 )
 def test_a_job_of_other_content_is_for_a_person(job: RemoteJob) -> None:
     """Lines, digest, model and number of requests must all be the shard's, as far as the service shows them."""
-    decided = step(Evidence(0.0).showing([LIVE, job]))
+    decided = step(showing(LIVE, job))
     assert isinstance(decided, Quarantine)
     assert LIVE.name in decided.reason
 
@@ -334,9 +374,9 @@ def test_of_several_jobs_the_furthest_then_the_oldest_is_adopted() -> None:
 
     pending, running = job("a", JobState.PENDING, 1), job("b", JobState.RUNNING, 2)
     older, unknown = job("c", JobState.RUNNING, 1), job("d", JobState.FAILED, None)
-    assert step(Evidence(0.0).showing([pending, running])) == Adopt(running, (pending,))
-    assert step(Evidence(0.0).showing([running, older])) == Adopt(older, (running,))
-    assert step(Evidence(0.0).showing([unknown, pending])) == Adopt(pending, (unknown,))
+    assert step(showing(pending, running)) == Adopt(running, (pending,))
+    assert step(showing(running, older)) == Adopt(older, (running,))
+    assert step(showing(unknown, pending)) == Adopt(pending, (unknown,))
 
 
 # Duplicate jobs

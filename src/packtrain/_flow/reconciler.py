@@ -32,6 +32,7 @@ from .._rules.submission import (
     Question,
     Retry,
     Revoke,
+    Shown,
     Step,
     Terms,
     Wait,
@@ -127,17 +128,14 @@ class Search:
         duplicates = await ctx.manifest.duplicate_jobs(ctx.run.id)
         own = submission.own_jobs(ctx.run.token, row, found.jobs.values(), duplicates)
         own = [await ctx.provider.find_job(job.name) or job for job in own]
-        started = [job for job in own if submission.has_started(job)]
-        evidence, now = self._so_far(row), moment(ctx)
-        if started:
-            evidence = evidence.showing(started)
-        else:
-            # A job that was given up is known as well, but the list need not show it.
-            shown = frozenset(found.jobs)
-            known = dict.fromkeys(shown & {duplicate.job for duplicate in duplicates}, 0.0) | known
-            weight = submission.weigh(shown, known, submission.ambiguous_since(row, now))
-            certain = [submission.is_over(job, ctx.sightings, self._terms, now) for job in own]
-            evidence = evidence.after(now.monotonic, Pass.VOID if found.unreadable or not all(certain) else weight)
+        shown = Shown(
+            names=frozenset(found.jobs),
+            own=tuple(own),
+            known=known,
+            duplicates=frozenset(duplicate.job for duplicate in duplicates),
+            whole=found.unreadable is None,
+        )
+        evidence = submission.learn(self._so_far(row), row, shown, ctx.sightings, self._terms, moment(ctx))
         return await self._decide(row, evidence)
 
     async def step_blind(self, row: ShardRow) -> Step:

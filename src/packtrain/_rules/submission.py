@@ -182,9 +182,34 @@ class Evidence(Struct, frozen=True):
             void=self.void + 1 if weight is Pass.VOID else 0,
         )
 
-    def showing(self, found: Iterable[RemoteJob]) -> Evidence:
-        """After a pass that showed jobs of the shard."""
-        return msgspec.structs.replace(self, found=tuple(found))
+
+class Shown(Struct, frozen=True):
+    """The contribution of one complete pass to the search for one job."""
+
+    #: Names of the run's jobs in the list.
+    names: frozenset[str]
+    #: The jobs of the shard among them, each as read by its name.
+    own: tuple[RemoteJob, ...]
+    #: As ``controls`` returns them, from before the pass.
+    known: dict[str, float]
+    #: Names of duplicate jobs: controls as well, but the list need not show them.
+    duplicates: frozenset[str] = frozenset()
+    #: No job that could not be read may be one of the run.
+    whole: bool = True
+
+
+def learn(evidence: Evidence, row: ShardRow, shown: Shown, sightings: Sightings, terms: Terms, now: Moment) -> Evidence:
+    """The evidence after one more complete pass.
+
+    A job that seems to have ended before it ran is not the one searched for, once it has been seen often enough; until
+    then the pass is void.
+    """
+    if started := tuple(filter(has_started, shown.own)):
+        return msgspec.structs.replace(evidence, found=started)
+    certain = [is_over(job, sightings, terms, now) for job in shown.own]
+    known = dict.fromkeys(shown.names & shown.duplicates, 0.0) | shown.known
+    weight = weigh(shown.names, known, ambiguous_since(row, now))
+    return evidence.after(now.monotonic, weight if shown.whole and all(certain) else Pass.VOID)
 
 
 class Adopt(Struct, frozen=True):
