@@ -353,6 +353,17 @@ def test_second_job_by_decision_is_no_duplicate(root: Path) -> None:
     assert not any(finding.startswith(("I2", "I4", "I5", "I18")) for finding in findings(root))
 
 
+def test_a_second_job_for_one_that_never_started_is_none_too_many(root: Path) -> None:
+    """The service ended the first one before it ran, so the create was sent again with the same file."""
+    create_again_after_revocation(root)
+    _ask(
+        root,
+        "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) SELECT run, shard, "
+        "generation, at, attempt, 'JobNeverStarted', before, after, '' FROM events WHERE event = 'CreateIntended'",
+    )
+    assert not any(finding.startswith("I5") for finding in findings(root))
+
+
 def test_a_success_without_an_output_is_found(root: Path) -> None:
     """An exit code of 0 requires one."""
     never_publish(root)

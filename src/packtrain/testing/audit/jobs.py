@@ -69,20 +69,25 @@ def _place(life: Life) -> Place | None:
 def _intents(records: Records, lives: list[Life]) -> Iterator[str]:
     """I4: each create was recorded before it was sent. I5: at most one create per tag has created a job.
 
-    A second create with the same tag is sent only after the first one was revoked without having created a job.
+    A second create with the same tag is sent only after the first was refused, or after its job ended before it ran.
     """
     if records.recovered:
         return  # a recovered manifest lacks earlier intents
     intents: dict[str, list[float]] = {}
-    for event in itertools.chain.from_iterable(records.events.values()):
-        if event.event == "CreateIntended" and event.tag:
-            intents.setdefault(event.tag, []).append(event.at)
+    never_started: Counter[str] = Counter()
+    for events in records.events.values():
+        tag = ""
+        for event in events:
+            if event.event == "CreateIntended" and event.tag:
+                tag = event.tag
+                intents.setdefault(tag, []).append(event.at)
+            never_started[tag] += event.event == "JobNeverStarted"
     made = Counter(life.display_name for life in lives)
     for life in lives:
         if not any(at <= life.created for at in intents.get(life.display_name, [])):
             yield f"I4 {life.name}: created as {life.display_name} without an earlier intent"
     for tag, count in made.items():
-        if count > min(1, len(intents.get(tag, []))):
+        if count > min(1 + never_started[tag], len(intents.get(tag, []))):
             yield f"I5 {count} jobs were created as {tag}, by {len(intents.get(tag, []))} intended creates"
 
 
