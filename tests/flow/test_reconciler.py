@@ -323,15 +323,20 @@ async def test_a_job_that_never_started_leads_back_to_its_create() -> None:
         assert await manifest.duplicate_jobs(RUN.id) == []
 
 
-async def test_a_job_that_never_started_is_not_the_one_that_is_searched_for() -> None:
-    """It bears the same tag as the second create of its file, and proves nothing about that one."""
+async def test_a_job_that_never_started_is_never_adopted_again() -> None:
+    """It bears the tag of the second create of its file as well, and a later reply may show it in another way."""
     provider, clock = Listed(), SetClock()
     provider.rows = [REFUSED]
     async with open_memory() as manifest:
-        await ambiguous(manifest)
+        await sealed(manifest, 1)
+        await live(manifest, await claimed(manifest), State.SUBMITTED)
         ctx = context(manifest, provider, clock)
         watcher = Watcher(ctx)
+        row = await watched_out_of(State.SUBMITTED, ctx, watcher, clock)
+        row = await ctx.record(row, CreateIntended(tag=OWN.display_name, intent_at=clock.now()))
+        await ctx.record(row, CreateAmbiguous(ambiguous_at=clock.now(), reason="no answer"))
+        provider.rows = [OWN]
         assert (await watched_out_of(State.RECONCILING, ctx, watcher, clock)).state is State.REVOKED
-        provider.rows = [REFUSED, replace(OWN, name="batches/1")]
+        provider.rows = [OWN, replace(OWN, name="batches/1")]
         row = await watched_out_of(State.REVOKED, ctx, watcher, clock)
         assert (row.state, row.job) == (State.SUBMITTED, "batches/1")

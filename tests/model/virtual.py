@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from packtrain import _model
 from packtrain._errors import ManifestError
 from packtrain._model import Cursor, DuplicateJob, Run, Shard, ShardRow, State, Statistics
-from packtrain._rules.lifecycle import SETTLED, Event, JobAdopted, advance
+from packtrain._rules.lifecycle import SETTLED, Event, JobAdopted, advance, detail
 from packtrain._rules.retry import is_due
 
 if TYPE_CHECKING:
@@ -156,6 +157,23 @@ class VirtualManifest:
         await pause(0.01)
         self._ledger.duplicate_jobs[duplicate.job] = duplicate
         self._crash()
+
+    async def history(self, _: str, shard: int | None = None) -> list[_model.Entry]:
+        return [
+            _model.Entry(
+                at=0.0,
+                shard=key[0],
+                generation=key[1],
+                attempt=0,
+                event=type(entry.event).__name__,
+                before=entry.before,
+                after=entry.after,
+                detail=detail(entry.event),
+            )
+            for key, entries in self._ledger.history.items()
+            for entry in entries
+            if shard in (None, key[0])
+        ]
 
     async def duplicate_jobs(self, _: str) -> list[DuplicateJob]:
         return list(self._ledger.duplicate_jobs.values())

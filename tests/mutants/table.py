@@ -234,10 +234,10 @@ MUTANTS = (
         (SCHEDULES,),
     ),
     Mutant(
-        "one look shows that a job never started",
-        "_rules/submission.py",
-        "weight if shown.whole and all(certain) else Pass.VOID",
-        "weight if shown.whole else Pass.VOID",
+        "a job that never started is adopted again",
+        "_flow/reconciler.py",
+        " for job in own if job.name not in refused]",
+        " for job in own if job.name]",
         (SCHEDULES,),
     ),
     Mutant(

@@ -10,10 +10,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from packtrain._errors import ApiError, PacktrainError, ProtocolError, Refusal, TransportError
-from packtrain._model import DuplicateJob, DuplicateState, JobState, Limits, RemoteJob, Run, Shard, ShardRow, State
+from packtrain._model import (
+    DuplicateJob,
+    DuplicateState,
+    Entry,
+    JobState,
+    Limits,
+    RemoteJob,
+    Run,
+    Shard,
+    ShardRow,
+    State,
+)
 from packtrain._options import Ambiguity, Policy
 from packtrain._rules import naming, submission
-from packtrain._rules.lifecycle import JobEnded, JobNeverStarted, Quarantined, ResultLost
+from packtrain._rules.lifecycle import Event, JobAdopted, JobEnded, JobNeverStarted, Quarantined, ResultLost, detail
 from packtrain._rules.submission import (
     Adopt,
     Evidence,
@@ -137,9 +148,8 @@ def after(times: list[float], weight: Pass, since: float = 0.0, evidence: Eviden
     return evidence
 
 
-def learned(shown: Shown, sightings: Sightings | None = None, seconds: float = 0.0) -> Evidence:
-    row = row_in(State.RECONCILING, ambiguous_at=10.0)
-    return submission.learn(Evidence(0.0), row, shown, sightings or Sightings(), terms(), at(seconds))
+def learned(shown: Shown) -> Evidence:
+    return submission.learn(Evidence(0.0), row_in(State.RECONCILING, ambiguous_at=10.0), shown, at(0.0))
 
 
 def showing(*own: RemoteJob) -> Evidence:
@@ -152,9 +162,6 @@ def step(evidence: Evidence, state: State = State.RECONCILING, **values: Any) ->
     return submission.next_step(row_in(state, **values), SHARD, evidence, terms(on_ambiguous=on_ambiguous), 0.0)
 
 
-REFUSED = replace(LIVE, state=JobState.FAILED, never_started=True)
-
-
 @pytest.mark.parametrize(
     ("shown", "weight"),
     [
@@ -165,20 +172,12 @@ REFUSED = replace(LIVE, state=JobState.FAILED, never_started=True)
         (Shown(frozenset({"batches/x"}), (), {}, frozenset({"batches/x"})), Pass.CONTROLLED),
         (Shown(frozenset(), (), {}, frozenset({"batches/x"})), Pass.UNCONTROLLED),
         (Shown(frozenset({"batches/x"}), (), {"batches/young": 15.0}, frozenset({"batches/x"})), Pass.VOID),
-        (Shown(frozenset({REFUSED.name}), (REFUSED,), {}), Pass.VOID),
     ],
 )
 def test_what_a_pass_without_the_job_adds_to_the_evidence(shown: Shown, weight: Pass) -> None:
     """A duplicate job is a control as well, but the list need not show it; an unreadable job may be the one."""
     evidence = learned(shown)
     assert (evidence.last, evidence.found) == (weight, ())
-
-
-def test_a_job_that_never_started_is_passed_over_when_it_is_certain() -> None:
-    """Until then the pass is void; and beside another job it does not count at all."""
-    sightings, shown = Sightings(), Shown(frozenset({REFUSED.name, "batches/x"}), (REFUSED,), {"batches/x": 0.0})
-    assert [learned(shown, sightings, time).last for time in (0, 59, 60)] == [Pass.VOID, Pass.VOID, Pass.CONTROLLED]
-    assert showing(REFUSED, EXTRA).found == (EXTRA,)
 
 
 C, U, V = Pass.CONTROLLED, Pass.UNCONTROLLED, Pass.VOID
@@ -516,6 +515,32 @@ def test_a_job_that_never_started_may_be_created_again() -> None:
     assert isinstance(event, JobNeverStarted)
     assert (event.due, event.job, event.submitted_at, event.intent_at) == (1e9 + 60 + 300, None, None, None)
     assert event.reason == "batches/own ended before it ran: quota"
+
+
+def test_a_job_that_never_started_is_never_the_shards_own_again() -> None:
+    """It bears the same tag as the next create of its file, and later replies may show it otherwise."""
+    happened: list[Event] = [
+        JobAdopted(job="batches/1", submitted_at=1.0),
+        JobNeverStarted(due=2.0, reason="quota"),
+        JobAdopted(job="batches/2", submitted_at=3.0),
+        JobEnded(result="files/r"),
+    ]
+    state = State.SUBMITTED
+    history = [
+        Entry(
+            at=0.0,
+            shard=3,
+            generation=0,
+            attempt=1,
+            event=type(event).__name__,
+            before=state,
+            after=state,
+            detail=detail(event),
+        )
+        for event in happened
+    ]
+    assert submission.refused_jobs(history) == {"batches/1"}
+    assert submission.refused_jobs([]) == frozenset()
 
 
 def test_a_plausible_reply_restarts_the_count() -> None:

@@ -45,7 +45,7 @@ from .run import log
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._model import Shard
+    from .._model import Entry, Shard
     from .job_list import JobList
     from .run import RunContext
 
@@ -127,7 +127,10 @@ class Search:
         ctx = self._ctx
         duplicates = await ctx.manifest.duplicate_jobs(ctx.run.id)
         own = submission.own_jobs(ctx.run.token, row, found.jobs.values(), duplicates)
-        own = [await ctx.provider.find_job(job.name) or job for job in own]
+        if own:
+            history = [entry for entry in await ctx.manifest.history(ctx.run.id, row.shard) if _is_of(entry, row)]
+            refused = submission.refused_jobs(history)
+            own = [await ctx.provider.find_job(job.name) or job for job in own if job.name not in refused]
         shown = Shown(
             names=frozenset(found.jobs),
             own=tuple(own),
@@ -135,7 +138,7 @@ class Search:
             duplicates=frozenset(duplicate.job for duplicate in duplicates),
             whole=found.unreadable is None,
         )
-        evidence = submission.learn(self._so_far(row), row, shown, ctx.sightings, self._terms, moment(ctx))
+        evidence = submission.learn(self._so_far(row), row, shown, moment(ctx))
         return await self._decide(row, evidence)
 
     async def step_blind(self, row: ShardRow) -> Step:
@@ -188,6 +191,10 @@ class Search:
         row = await ctx.record(row, Revoked(ambiguous_at=ctx.clock.now()))
         del self._due[key]
         return row
+
+
+def _is_of(entry: Entry, row: ShardRow) -> bool:
+    return entry.generation == row.generation
 
 
 class Lookback:

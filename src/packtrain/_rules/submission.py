@@ -20,6 +20,7 @@ from .._errors import ApiError, PacktrainError, TransportError
 from .._model import (
     DuplicateJob,
     DuplicateState,
+    Entry,
     JobState,
     RemoteJob,
     Run,
@@ -33,6 +34,7 @@ from .lifecycle import (
     COLLECT,
     CreateSuspected,
     Event,
+    JobAdopted,
     JobEnded,
     JobNeverStarted,
     Quarantined,
@@ -198,18 +200,13 @@ class Shown(Struct, frozen=True):
     whole: bool = True
 
 
-def learn(evidence: Evidence, row: ShardRow, shown: Shown, sightings: Sightings, terms: Terms, now: Moment) -> Evidence:
-    """The evidence after one more complete pass.
-
-    A job that seems to have ended before it ran is not the one searched for, once it has been seen often enough; until
-    then the pass is void.
-    """
-    if started := tuple(filter(has_started, shown.own)):
-        return msgspec.structs.replace(evidence, found=started)
-    certain = [is_over(job, sightings, terms, now) for job in shown.own]
+def learn(evidence: Evidence, row: ShardRow, shown: Shown, now: Moment) -> Evidence:
+    """The evidence after one more complete pass."""
+    if shown.own:
+        return msgspec.structs.replace(evidence, found=shown.own)
     known = dict.fromkeys(shown.names & shown.duplicates, 0.0) | shown.known
     weight = weigh(shown.names, known, ambiguous_since(row, now))
-    return evidence.after(now.monotonic, weight if shown.whole and all(certain) else Pass.VOID)
+    return evidence.after(now.monotonic, weight if shown.whole else Pass.VOID)
 
 
 class Adopt(Struct, frozen=True):
@@ -402,8 +399,24 @@ def _other_tag(job: RemoteJob, tag: naming.Tag, shard: Shard) -> str | None:
 
 
 def has_started(job: RemoteJob) -> bool:
-    """False for a job that ended before it ran, which is neither adopted nor a duplicate."""
+    """False for a job that ended before it ran, and cost nothing."""
     return not (job.never_started and job.state.terminal)
+
+
+class _Detail(Struct):
+    job: str = ""
+
+
+def refused_jobs(history: Iterable[Entry]) -> frozenset[str]:
+    """The jobs of one shard that are recorded to have ended before they ran; never its own again, whatever a later
+    reply shows. ``history`` is the shard's."""
+    job, refused = "", set()
+    for entry in history:
+        if entry.event == JobAdopted.__name__:
+            job = msgspec.json.decode(entry.detail or "{}", type=_Detail).job
+        elif entry.event == JobNeverStarted.__name__:
+            refused.add(job)
+    return frozenset(refused)
 
 
 # Duplicate jobs
