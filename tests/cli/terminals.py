@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
 #: A child that has not ended after so many seconds never will.
-PATIENCE = 60.0
+PATIENCE = 100.0
 
 
 class Terminal:

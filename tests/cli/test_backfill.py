@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "backfill"
-PATIENCE = 60.0
+PATIENCE = 100.0
 #: Waits of 60 ms between two starts; the program to start, and the hours, come before the arguments of the run.
 REPEAT = """
 import sys

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo"
-PATIENCE = 30.0
+PATIENCE = 100.0
 INTERRUPTED = "scripts/demo: interrupted; start it again to go on\n"
 
 

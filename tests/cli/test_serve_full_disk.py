@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BATCH = {"displayName": "b", "inputConfig": {"requests": {"requests": [{"request": {"contents": []}}]}}}
 CREATE = json.dumps({"batch": BATCH}).encode()
 #: Seconds after which what is waited for will never be.
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 
 class Service:

@@ -92,7 +92,7 @@ def test_sigterm_ends_a_command_that_keeps_nothing_like_sigint(terminal: Termina
     check = terminal.start("check", "pipe.jsonl")
     with (terminal.directory / "pipe.jsonl").open("wb"):  # so it has begun to read
         check.terminate()
-    _, err = check.communicate(timeout=60)
+    _, err = check.communicate(timeout=100)
     assert (check.returncode, err) == (75, b"interrupted; start the same command again\n")
 
 

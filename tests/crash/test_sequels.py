@@ -12,9 +12,6 @@ from tests.seeds import seeded
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: On a busy machine the waits add up.
-pytestmark = pytest.mark.timeout(400)
-
 #: Names of the effects that each story is about.
 POINTS = {
     "creates are refused for good": {"manifest.CreateRejected"},

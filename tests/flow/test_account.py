@@ -36,7 +36,7 @@ async def begin(place: Place, enough: Callable[[Statistics], bool]) -> Path:
 async def go_on(place: Place, source: Path, service: Service) -> Summary:
     service = replace(service, key=Secret(SECOND))
     async with packtrain.open_client(place.state, service=service, options=Options(shard_requests=10)) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             return await client.run(source, model="m", out=place.out)
 
 
@@ -61,7 +61,7 @@ async def test_a_key_of_another_account_is_refused(place: Place, reached: State)
 
 async def run_at(place: Place, source: Path, service: Service | Local) -> Summary:
     async with packtrain.open_client(place.state, service=service, options=Options(shard_requests=10)) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             return await client.run(source, model="m", out=place.out)
 
 

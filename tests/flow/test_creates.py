@@ -43,7 +43,7 @@ async def run(root: Path, fault: str, policy: Ambiguity) -> tuple[Place, Proxy, 
         options = Options(on_ambiguous=policy)
         service = place.service
         async with packtrain.open_client(place.state, service=service, options=options, policy=IMPATIENT) as client:
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 try:
                     return place, proxy, await client.run(place.requests(3), model="m", out=place.out)
                 except IncompleteRun:

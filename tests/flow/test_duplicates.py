@@ -53,14 +53,14 @@ async def held(root: Path, faults: FaultPlan | None = None) -> AsyncIterator[tup
 
 async def run(place: Place, options: Options | None = None) -> Summary:
     async with packtrain.open_client(place.state, service=place.service, options=options) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             return await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
 
 
 async def run_till(place: Place, enough: Any) -> None:
     async with packtrain.open_client(place.state, service=place.service) as client:
         work = partial(client.run, place.root / "in.jsonl", model="m-1", out=place.out)
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             await run_until(client, enough, work)
 
 
@@ -173,7 +173,7 @@ async def test_20_without_an_adopted_job_none_is_cancelled(tmp_path: Path) -> No
         options = Options(on_ambiguous="quarantine")
         service = place.service_at(proxy.origin)
         async with packtrain.open_client(place.state, service=service, options=options) as client:
-            with pytest.raises(IncompleteRun), anyio.fail_after(30):
+            with pytest.raises(IncompleteRun), anyio.fail_after(100):
                 await client.run(source, model="m-1", out=place.out)
         async with open_sqlite(place.state / "manifest.db") as manifest:
             (row,) = await manifest.rows("main")

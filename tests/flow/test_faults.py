@@ -71,7 +71,7 @@ async def run(
         source = write_lines(root / "in.jsonl", rows)
         options = Options(shard_requests=5, chunk_bytes=256 * KIB)
         async with packtrain.open_client(place.state, service=place.service, options=options) as client:
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 summary = await client.run(source, model="m", out=place.out)
     return place, summary
 

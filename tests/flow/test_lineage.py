@@ -69,13 +69,13 @@ async def run(place: Place, options: Options = OPTIONS, *, out: Any = None, join
     if not source.exists():
         place.requests(LINES)
     async with packtrain.open_client(place.state, service=place.service, options=options) as client:
-        with anyio.fail_after(60):
+        with anyio.fail_after(100):
             return await client.run(source, model="m", out=out or place.out, join=join)
 
 
 async def retry(place: Place, *, everything: bool = False, out: Any = None) -> Summary:
     async with packtrain.open_client(place.state, service=place.service, options=OPTIONS) as client:
-        with anyio.fail_after(60):
+        with anyio.fail_after(100):
             return await client.retry(out or place.out, everything=everything)
 
 

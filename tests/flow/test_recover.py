@@ -29,7 +29,7 @@ LINES, SHARDS = 60, 6
 
 async def complete(place: Place, source: Path, state: Path | None = None, out: Path | None = None) -> Summary:
     async with packtrain.open_client(state or place.state, service=place.service, options=SMALL) as client:
-        with anyio.fail_after(60):
+        with anyio.fail_after(100):
             return await client.run(source, model="m", out=out or place.out)
 
 

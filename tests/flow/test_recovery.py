@@ -48,7 +48,7 @@ async def test_an_upload_goes_on_although_the_local_service_has_another_port(pla
             work = partial(client.run, source, model="m", out=place.out)
             await run_until(client, lambda s: s.count(State.UPLOADING) > 0 or s.count(State.CLOSED) > 0, work)
     async with packtrain.open_client(place.state, service=Local(), options=options) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             summary = await client.run(source, model="m", out=place.out)
     assert summary.answered == 500
 
@@ -62,7 +62,7 @@ async def test_a_shard_that_waits_for_a_person_does_not_hold_back_the_others(pla
         proxy.refuse = b":batchGenerateContent"
         service = place.service_at(proxy.origin)
         async with packtrain.open_client(place.state, service=service, options=options) as client:
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 try:
                     await client.run(source, model="m", out=place.out)
                 except IncompleteRun as error:
@@ -176,7 +176,7 @@ async def test_without_waiting_a_later_call_collects_what_has_ended(place: Place
     source = place.requests(25)
     for _ in range(20):
         async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
-            with anyio.fail_after(20):
+            with anyio.fail_after(100):
                 summary = await client.run(source, model="m", out=place.out, wait=False)
         if summary.complete:
             break
@@ -219,7 +219,7 @@ async def test_a_finalize_cut_off_by_a_restart_is_found_at_another_address(place
             work = partial(client.run, source, model="m", out=place.out)
             await run_until(client, lambda statistics, seen=seen: statistics.count(seen, State.CLOSED) > 0, work)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     async with packtrain.open_client(place.state, service=Local()) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             assert (await client.run(source, model="m", out=place.out)).answered == 10
 
 
@@ -229,7 +229,7 @@ async def test_a_create_that_never_arrived_is_fenced_and_made_once(place: Place)
     async with open_proxy(place.origin) as proxy:
         proxy.refuse = b":batchGenerateContent"
         async with packtrain.open_client(place.state, service=place.service_at(proxy.origin)) as client:
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 summary = await client.run(source, model="m", out=place.out)
     assert summary.answered == 5
     assert len(place.truth("batch_created")) == 1
@@ -246,7 +246,7 @@ async def test_a_create_whose_answer_nobody_saw_is_not_sent_again(place: Place) 
             work = partial(client.run, source, model="m", out=place.out)
             await run_until(client, lambda _: bool(place.truth("batch_created")), work)
     async with packtrain.open_client(place.state, service=place.service) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             summary = await client.run(source, model="m", out=place.out)
     assert (summary.answered, summary.duplicates_healed) == (5, 0)
     assert len(place.truth("batch_created")) == 1

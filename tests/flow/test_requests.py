@@ -41,7 +41,7 @@ async def test_a_decision_is_taken_by_the_driver(place: Place) -> None:
         (path,) = (place.state / "requests").iterdir()
         assert (path.name, stat.S_IMODE(path.stat().st_mode)) == (f"{id}.json", 0o600)
         tasks.start_soon(client.drive)
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             assert await packtrain.request_taken(place.state, id, wait=30)
             while (await client.statistics()).count(State.CLOSED) == 0:
                 await anyio.lowlevel.checkpoint()
@@ -57,7 +57,7 @@ async def test_a_request_without_a_driver_is_taken_by_the_next_start(place: Plac
     id = await packtrain.request_decision(place.state, 0, "drop")
     assert not await packtrain.request_taken(place.state, id, wait=0.01)
     async with packtrain.open_client(place.state, service=place.service, options=POLICY) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             summary = await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
     assert (summary.complete, summary.failed) == (True, 3)
     assert await packtrain.request_taken(place.state, id)
@@ -72,7 +72,7 @@ async def test_what_is_no_request_is_kept_apart(place: Place, content: bytes, ca
     (directory / "a.json").write_bytes(content)
     await packtrain.request_decision(place.state, 0, "drop")
     async with packtrain.open_client(place.state, service=place.service, options=POLICY) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             assert (await client.run(place.root / "in.jsonl", model="m-1", out=place.out)).complete
     assert waiting(place) == [".rejected"]
     assert (directory / "a.json.rejected").read_bytes().startswith(content)

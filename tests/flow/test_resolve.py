@@ -33,7 +33,7 @@ async def stuck(place: Place) -> ShardRow:
         proxy.refuse = b":batchGenerateContent"
         service = place.service_at(proxy.origin)
         async with packtrain.open_client(place.state, service=service, options=POLICY) as client:
-            with pytest.raises(IncompleteRun, match="left no job"), anyio.fail_after(30):
+            with pytest.raises(IncompleteRun, match="left no job"), anyio.fail_after(100):
                 await client.run(source, model="m-1", out=place.out)
     return await row(place)
 

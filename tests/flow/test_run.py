@@ -247,7 +247,7 @@ async def rows_until_sealed(client: packtrain.Client, count: int) -> AsyncIterat
     """As many rows as that, which break off once a shard is made of them."""
     for number in range(count):
         yield request_line(number)
-    with anyio.fail_after(20):
+    with anyio.fail_after(100):
         while not (await client.statistics()).shards:
             await anyio.lowlevel.checkpoint()
     raise RuntimeError("source broke")
@@ -497,7 +497,7 @@ async def test_results_do_not_wait_for_what_a_stop_keeps_from_coming(place: Plac
     async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
         run = await client.submit(place.requests(30), model="m")
         client.stop()
-        with anyio.fail_after(20), pytest.raises(IncompleteRun, match="stopped before all answers had come"):
+        with anyio.fail_after(100), pytest.raises(IncompleteRun, match="stopped before all answers had come"):
             _ = [result async for result in client.results(run)]
 
 
@@ -508,7 +508,7 @@ async def test_a_run_that_was_refused_is_taken_up_again_by_the_same_client(tmp_p
         source = place.requests(30)
         async with packtrain.open_client(place.state, service=place.service, options=SMALL) as client:
             for _ in range(3):
-                with anyio.fail_after(20), pytest.raises(ApiError, match="A key is needed"):
+                with anyio.fail_after(100), pytest.raises(ApiError, match="A key is needed"):
                     await client.run(source, model="m", out=place.out)
 
 

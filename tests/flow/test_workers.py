@@ -69,7 +69,7 @@ def cut_files(out: Path) -> dict[str, bytes]:
 
 
 async def true(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(100):
         while not condition():  # noqa: ASYNC110 - no event tells what another process does
             await anyio.sleep(0.01)
 

@@ -44,7 +44,7 @@ async def start(client: AsyncOpenAI, data: bytes, endpoint: Endpoint = CHAT) -> 
 
 
 async def ended(client: AsyncOpenAI, batch: Batch) -> Batch:
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while True:
             batch = await client.batches.retrieve(batch.id)
             if batch.status in ("completed", "failed", "expired", "cancelled"):

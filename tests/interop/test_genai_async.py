@@ -56,7 +56,7 @@ async def sdk(origin: str) -> AsyncIterator[AsyncClient]:
 
 
 async def ended(sdk: AsyncClient, job: types.BatchJob) -> types.BatchJob:
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while not is_over(job):
             job = await sdk.batches.get(name=named(job.name))
     return job

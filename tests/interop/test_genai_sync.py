@@ -52,7 +52,7 @@ def sdk(origin: str) -> Iterator[genai.Client]:
 
 
 def ended(sdk: genai.Client, job: types.BatchJob) -> types.BatchJob:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not is_over(job):
         assert time.monotonic() < deadline
         job = sdk.batches.get(name=named(job.name))

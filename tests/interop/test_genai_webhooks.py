@@ -31,7 +31,7 @@ class Listener(HTTPServer):
         self.uri = f"http://127.0.0.1:{self.server_port}/hook"
 
     def next(self) -> Any:
-        return self.events.get(timeout=30)
+        return self.events.get(timeout=100)
 
 
 class _Handler(BaseHTTPRequestHandler):

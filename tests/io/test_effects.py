@@ -57,7 +57,7 @@ def child(text: str) -> subprocess.Popen[str]:
 def test_kill_strikes_before_or_after_the_hit_that_was_asked_for(text: str, done: int) -> None:
     """Nothing of the process runs behind it."""
     process = child(text)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=100)
     assert out == "done\n" * done
     assert process.returncode == (0 if done == 3 else -signal.SIGKILL)
 
@@ -68,18 +68,18 @@ def test_stop_waits_for_somebody_to_go_on() -> None:
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
     process.send_signal(signal.SIGCONT)
-    assert process.communicate(timeout=30)[0] == "done\n" * 3
+    assert process.communicate(timeout=100)[0] == "done\n" * 3
 
 
 def test_trace_lists_every_point_with_its_hit() -> None:
     """On standard error, in the order in which they were reached."""
-    _, err = child("trace").communicate(timeout=30)
+    _, err = child("trace").communicate(timeout=100)
     assert err.split("\n")[:-1] == [f"a.b.{side} {hit}" for hit in (1, 2, 3) for side in ("before", "after")]
 
 
 def test_trace_to_a_file_is_there_after_a_kill(tmp_path: Path) -> None:
     """Each line is out before its point acts."""
-    child(f"trace={tmp_path / 'trace'}; a.b.before=kill@2").communicate(timeout=30)
+    child(f"trace={tmp_path / 'trace'}; a.b.before=kill@2").communicate(timeout=100)
     assert (tmp_path / "trace").read_text() == "a.b.before 1\na.b.after 1\na.b.before 2\n"
 
 

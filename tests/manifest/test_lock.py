@@ -39,7 +39,7 @@ async def test_second_process_is_told_who_holds_it(state: Path) -> None:
         assert process.stdout is not None
         await process.stdout.receive()
         with pytest.raises(ManifestError, match=rf"in use by process {process.pid} on .* since 2.*Z .*recorder\.py"):
-            with anyio.fail_after(5):
+            with anyio.fail_after(100):
                 async with open_sqlite(path):
                     pass
         process.kill()

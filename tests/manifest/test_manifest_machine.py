@@ -260,7 +260,7 @@ class InSqlite(Machine):
         return partial(open_sqlite, root / "state" / "manifest.db")
 
 
-@pytest.mark.parametrize(("machine", "lives"), [(InMemory, 60), (InSqlite, 10)])
+@pytest.mark.parametrize(("machine", "lives"), [(InMemory, 20), (InSqlite, 4)])
 def test_any_life_of_a_manifest(machine: type[Machine], lives: int) -> None:
     """Whatever happens in whatever order, the manifest is what it was told, along the table and nothing else."""
     chosen = settings(max_examples=lives, stateful_step_count=80, deadline=None, print_blob=True)

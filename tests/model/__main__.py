@@ -5,6 +5,7 @@ usage: python -m tests.model [--largest]
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
             wrong += seen != cells
             print(line(row, seen) + ("" if seen == cells else f"  EXPECTED {cells}"), flush=True)
         print(f"({time.monotonic() - began:.0f} s)\n")
+    print(json.dumps({"campaign": "model", "tables": len(tables), "cells that differ": wrong}))
     return 1 if wrong else 0
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
+import json
 import logging
 import multiprocessing
 import sys
@@ -310,8 +311,8 @@ def main(arguments: list[str]) -> int:
         for part in pool.imap_unordered(simulate_all, _parts(chosen.first, chosen.schedules)):
             seen += part
     last = chosen.first + chosen.schedules - 1
-    print(f"seeds {chosen.first} to {last}: no violation, in {monotonic() - began:.0f} s")
-    print(", ".join(f"{count:,} {name}" for name, count in sorted(seen.items())))
+    seeds, seconds = [chosen.first, last], round(monotonic() - began)
+    print(json.dumps({"campaign": "schedules", "seeds": seeds, "violations": 0, "seconds": seconds, "seen": seen}))
     return 0
 
 

@@ -35,7 +35,7 @@ async def test_rows_without_an_answer_are_listed_wherever_they_come(tmp_path: Pa
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     async with open_client(tmp_path / "state", service=toy.service, policy=POLICY, provider=toy.provider) as client:
-        with anyio.fail_after(60):
+        with anyio.fail_after(100):
             summary = await client.run(source, model="m", out=tmp_path / "out.jsonl")
     assert (summary.complete, summary.answered, summary.failed) == (True, 1, 1)
     (failed,) = (tmp_path / "out.jsonl.failed.jsonl").read_text().splitlines()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from packtrain.testing import ManualClock
 
 #: Seconds after which a silent connection fails its test.
-PATIENCE = 10.0
+PATIENCE = 100.0
 
 
 class Wire:

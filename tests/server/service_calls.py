@@ -115,7 +115,7 @@ class Calls:
         return await self.until(job, lambda operation: bool(operation.get("done")))
 
     async def until(self, job: str, reached: Any) -> Any:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             while True:
                 operation = (await self.call("GET", f"/v1beta/{job}")).json
                 if reached(operation):
@@ -164,7 +164,7 @@ class Child:
 
     def interrupt(self) -> int:
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(timeout=60)
+        return self._process.wait(timeout=100)
 
 
 @asynccontextmanager

@@ -93,7 +93,7 @@ async def calls_of(directory: Path, backend: Backend) -> AsyncIterator[Calls]:
 async def stalled_job(calls: Calls, backend: Stalling) -> str:
     """A job with one block answered and one in flight."""
     job = await calls.job((await calls.upload(generate_lines(4) + generate_lines(8, "stall")))["name"])
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         await backend.stalled.wait()
     return job
 
@@ -159,7 +159,7 @@ async def stalled_batch(calls: Calls, backend: Stalling) -> str:
     body = {"input_file_id": (await calls.upload(lines))["name"], "endpoint": "/v1/chat/completions"}
     body["completion_window"] = "24h"
     made = await calls.call("POST", "/v1/batches", json=body, headers=OPENAI)
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         await backend.stalled.wait()
     return str(made.json["id"])
 

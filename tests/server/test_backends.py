@@ -214,7 +214,7 @@ async def test_forward_to_an_openai_endpoint_with_bounded_concurrency(directory:
     async def reply(request: Any) -> web.Response:
         if endpoint.active == 16:
             full.set()
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             await full.wait()
         return chat(request["messages"][-1]["content"].upper())
 

@@ -239,7 +239,7 @@ async def test_delete_stops_a_running_job(calls: Calls, directory: Path) -> None
     job = await calls.job("files/in")
     await calls.until(job, lambda operation: operation["metadata"]["state"] == "BATCH_STATE_RUNNING")
     await calls.call("DELETE", f"/v1beta/{job}")
-    with anyio.fail_after(20):
+    with anyio.fail_after(100):
         while len(await anyio.to_thread.run_sync(blobs, directory)) > 1:
             await calls.call("GET", "/v1beta/batches")
     assert truth(directory, "batch_finished") == []

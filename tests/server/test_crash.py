@@ -29,7 +29,7 @@ async def test_killed_during_an_upload(directory: Path) -> None:
             await calls.command(url, "upload", offset=0, data=data[:GRANULARITY])
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cut, calls, url, data)
-                with anyio.fail_after(20):
+                with anyio.fail_after(100):
                     await anyio.to_thread.run_sync(_grown, directory, GRANULARITY)
                 process.kill()
         async with child(directory) as process:

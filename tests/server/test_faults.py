@@ -102,7 +102,7 @@ async def test_late_create_makes_a_job_unknown_to_its_client(directory: Path) ->
     async with faulty(directory, Late(route=CREATE, until="batches.get", times=1)) as calls:
         with pytest.raises(ClientError):
             await calls.create(await made(calls), name="ours")
-        with anyio.fail_after(10):
+        with anyio.fail_after(100):
             while not (found := (await calls.call("GET", "/v1beta/batches")).json.get("operations")):
                 await calls.call("GET", "/v1beta/batches/none")
     assert found[0]["metadata"]["displayName"] == "ours"
@@ -114,7 +114,7 @@ async def test_delayed_call_waits_for_another_one(directory: Path) -> None:
         file = await made(calls)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(calls.call, "GET", f"/v1beta/{file}")
-            with anyio.fail_after(10):
+            with anyio.fail_after(100):
                 while not truth(directory, "fault"):
                     await anyio.lowlevel.checkpoint()
             await calls.call("GET", "/v1beta/files")

@@ -238,7 +238,7 @@ def _form(data: bytes) -> bytes:
 
 
 async def _until(calls: Calls, batch: str, status: str) -> Any:
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while (found := (await calls.call("GET", f"/v1/batches/{batch}")).json)["status"] != status:
             assert found["status"] in ("validating", "in_progress", "finalizing"), found
     return found

@@ -52,7 +52,7 @@ async def failed(calls: Calls, data: bytes) -> Any:
     file = (await keep(calls, data)).json["id"]
     new = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
     batch = (await calls.call("POST", "/v1/batches", json=new)).json["id"]
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while True:
             found = (await calls.call("GET", f"/v1/batches/{batch}")).json
             if found["status"] not in ("validating", "in_progress"):

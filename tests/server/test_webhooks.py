@@ -63,7 +63,7 @@ async def file_job(calls: Calls) -> str:
 
 async def recorded(directory: Path, what: str, count: int) -> list[Any]:
     """The log entries of a kind, once there are ``count``."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while len(lines := truth(directory, what)) < count:
             await anyio.lowlevel.checkpoint()
     return lines

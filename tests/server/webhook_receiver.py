@@ -78,7 +78,7 @@ class Receiver:
 
     async def until(self, count: int, path: str = "/hook") -> Sequence[Received]:
         """The calls to a path, once there are ``count``."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             while len(found := [call for call in self.received if call.path == path]) < count:
                 await self._came.wait()
         return found
