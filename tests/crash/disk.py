@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tests.crash.yard import CALM, open_yard, undisturbed
+from tests.crash.small_runs import CALM, open_runs, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tests.crash.yard import Calm, Yard
+    from tests.crash.small_runs import Calm, SmallRuns
 
 AGAIN = 75
 ADVICE = "start the same command again"
@@ -46,15 +46,15 @@ class Verdict(Struct, frozen=True, kw_only=True):
     wrong: tuple[str, ...]
 
 
-def judge(yard: Yard, calm: Calm, fault: Fault) -> Verdict:
+def judge(runs: SmallRuns, calm: Calm, fault: Fault) -> Verdict:
     """One life with the fault, one without."""
-    place = yard.place()
-    code = yard.live(place, calm.input, f"trace={place / 'trace'};{fault.point}=raise:{fault.error}@{fault.hit}")
+    place = runs.place()
+    code = runs.live(place, calm.input, f"trace={place / 'trace'};{fault.point}=raise:{fault.error}@{fault.hit}")
     trace, said = (place / "trace").read_text().splitlines(), (place / "log").read_text()
     met = f"{fault.point} {fault.hit}"
     wrong = list(_ending(code, said)) + _commits_behind(trace, met) if met in trace else []
-    code = yard.live(place, calm.input)
-    wrong += yard.differences(place, calm, code)
+    code = runs.live(place, calm.input)
+    wrong += runs.differences(place, calm, code)
     return Verdict(fault=fault, struck=met in trace, wrong=tuple(wrong))
 
 
@@ -79,8 +79,8 @@ def faults(points: Iterable[str], error: str, *, hit: int = 1) -> list[Fault]:
 
 
 def suffer(root: Path, calm: Calm, chosen: list[Fault], *, abreast: int = 2) -> list[Verdict]:
-    with open_yard(root, CALM) as yard, ThreadPoolExecutor(abreast) as pool:
-        return list(pool.map(partial(judge, yard, calm), chosen))
+    with open_runs(root, CALM) as runs, ThreadPoolExecutor(abreast) as pool:
+        return list(pool.map(partial(judge, runs, calm), chosen))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tests.crash.yard import LOST, SCENARIOS, Calm, Scenario, Yard, open_yard, undisturbed
+from tests.crash.small_runs import LOST, SCENARIOS, Calm, Scenario, SmallRuns, open_runs, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,20 +49,20 @@ class Verdict(Struct, frozen=True, kw_only=True):
     wrong: tuple[str, ...]
 
 
-def judge(yard: Yard, calm: Calm, case: Case) -> Verdict:
+def judge(runs: SmallRuns, calm: Calm, case: Case) -> Verdict:
     """Kill as the case says, go on, and compare."""
-    place, struck = yard.place(), 0
+    place, struck = runs.place(), 0
     for kill in case.kills:
-        struck += yard.live(place, calm.input, f"{case.scenario.failpoints};{kill}") == -signal.SIGKILL
-    code = yard.live(place, calm.input)
-    return Verdict(case=case, struck=struck, wrong=tuple(yard.differences(place, calm, code, lives=len(case.kills))))
+        struck += runs.live(place, calm.input, f"{case.scenario.failpoints};{kill}") == -signal.SIGKILL
+    code = runs.live(place, calm.input)
+    return Verdict(case=case, struck=struck, wrong=tuple(runs.differences(place, calm, code, lives=len(case.kills))))
 
 
 def torture(root: Path, calm: dict[str, Calm], cases: Sequence[Case], *, abreast: int = 2) -> Iterator[Verdict]:
     """Judge them, some side by side. A service takes 40 cases, or one if it has faults, which count its calls."""
     for number, (scenario, group) in enumerate(grouped(cases)):
-        with open_yard(root / f"{number:04d}", scenario) as yard, ThreadPoolExecutor(abreast) as pool:
-            yield from pool.map(partial(judge, yard, calm[scenario.name]), group)
+        with open_runs(root / f"{number:04d}", scenario) as runs, ThreadPoolExecutor(abreast) as pool:
+            yield from pool.map(partial(judge, runs, calm[scenario.name]), group)
 
 
 def grouped(cases: Iterable[Case]) -> Iterator[tuple[Scenario, list[Case]]]:

@@ -27,13 +27,13 @@ from msgspec import Struct
 from packtrain.testing.audit.service import audit_service
 from tests.crash import children
 from tests.crash.run import free_port
-from tests.crash.yard import Scenario, Yard, undisturbed
+from tests.crash.small_runs import Scenario, SmallRuns, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.process import BaseProcess
 
-    from tests.crash.yard import Calm
+    from tests.crash.small_runs import Calm
 
 RUN = Scenario(name="small")
 #: Kills of one run: the first at any instant, the next ones during the recovery.
@@ -61,7 +61,7 @@ class Lane:
         self._calm = calm
         self._chance = random.Random(seed)
         self._port = str(free_port())
-        self._yard = Yard(root, RUN, f"http://127.0.0.1:{self._port}")
+        self._runs = SmallRuns(root, RUN, f"http://127.0.0.1:{self._port}")
         self._service: BaseProcess
 
     def judge(self, runs: int) -> list[Verdict]:
@@ -77,8 +77,8 @@ class Lane:
         return audit_service(self._root / "service")
 
     def _one(self) -> Verdict:
-        place, struck = self._yard.place(), list[str]()
-        client = self._yard.start(place, self._calm.input)
+        place, struck = self._runs.place(), list[str]()
+        client = self._runs.start(place, self._calm.input)
         while len(struck) < DEEP:
             longest = self._calm.seconds * (RECOVERY if struck else 1.0)
             if connection.wait([client.sentinel], self._chance.uniform(0.0, longest)):
@@ -87,8 +87,8 @@ class Lane:
             client = self._strike(struck[-1], client, place)
         code = children.finish(client)
         if code == AGAIN:
-            code = self._yard.live(place, self._calm.input)
-        wrong = self._yard.differences(place, self._calm, code, lives=len(struck))
+            code = self._runs.live(place, self._calm.input)
+        wrong = self._runs.differences(place, self._calm, code, lives=len(struck))
         return Verdict(struck=tuple(struck), wrong=tuple(f"{text}, after {struck}" for text in wrong))
 
     def _strike(self, victim: str, client: BaseProcess, place: Path) -> BaseProcess:
@@ -99,7 +99,7 @@ class Lane:
             children.finish(client)
         if victim != "client":
             self._serve()
-        return self._yard.start(place, self._calm.input) if victim != "service" else client
+        return self._runs.start(place, self._calm.input) if victim != "service" else client
 
     def _serve(self) -> None:
         log = self._root / "service.log"

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from tests.crash import children
-from tests.crash.yard import LOST, Calm, Scenario, Yard, open_yard, read_trace, state_of, token_of
+from tests.crash.small_runs import LOST, Calm, Scenario, SmallRuns, open_runs, read_trace, state_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 #: Brings a run to a stand; gives the command that helps, none where the run itself goes on.
-Beginning = Callable[[Yard, Path, Path], list[str]]
+Beginning = Callable[[SmallRuns, Path, Path], list[str]]
 
 #: Of the lives before the stand: the first create is that of the first shard.
 IN_ORDER = ("--uploads", "1")
@@ -57,38 +57,38 @@ class Verdict(Struct, frozen=True, kw_only=True):
     wrong: tuple[str, ...]
 
 
-def first_job(yard: Yard, place: Path, source: Path) -> list[str]:
+def first_job(runs: SmallRuns, place: Path, source: Path) -> list[str]:
     """Every create after the first is refused."""
-    yard.live(place, source, "manifest.JobAdopted.after=kill@1", IN_ORDER)
+    runs.live(place, source, "manifest.JobAdopted.after=kill@1", IN_ORDER)
     return []
 
 
-def asked(decision: str, yard: Yard, place: Path, source: Path) -> list[str]:
+def asked(decision: str, runs: SmallRuns, place: Path, source: Path) -> list[str]:
     """Nobody knows whether there is a job of the first shard, and there is none."""
-    yard.live(place, source, LOST.failpoints, QUARANTINE)
+    runs.live(place, source, LOST.failpoints, QUARANTINE)
     return ["resolve", str(state_of(place)), "--shard", "0", decision]
 
 
-def shown(yard: Yard, place: Path, source: Path) -> list[str]:
+def shown(runs: SmallRuns, place: Path, source: Path) -> list[str]:
     """There is a job of the first shard, and the service says strange things about it."""
-    yard.live(place, source, "create.post.after=raise:ECONNRESET@1", QUARANTINE)
-    name = dict(yard.jobs(place))["0"]
-    return ["resolve", str(state_of(place)), "--shard", "0", "--adopt", name, *yard.service]
+    runs.live(place, source, "create.post.after=raise:ECONNRESET@1", QUARANTINE)
+    name = dict(runs.jobs(place))["0"]
+    return ["resolve", str(state_of(place)), "--shard", "0", "--adopt", name, *runs.service]
 
 
-def lost(yard: Yard, place: Path, source: Path) -> list[str]:
+def lost(runs: SmallRuns, place: Path, source: Path) -> list[str]:
     """The manifest is lost when two jobs are known."""
-    yard.live(place, source, "manifest.JobAdopted.after=kill@2", IN_ORDER)
+    runs.live(place, source, "manifest.JobAdopted.after=kill@2", IN_ORDER)
     token = token_of(place)
     shutil.rmtree(state_of(place))
-    return ["recover", *yard.given(place, source), "--run", token]
+    return ["recover", *runs.given(place, source), "--run", token]
 
 
-def put_back(yard: Yard, place: Path, source: Path) -> list[str]:
+def put_back(runs: SmallRuns, place: Path, source: Path) -> list[str]:
     """A copy from before the first create is put back when two jobs were made."""
-    yard.live(place, source, "manifest.CreateIntended.before=kill@1", IN_ORDER)
+    runs.live(place, source, "manifest.CreateIntended.before=kill@1", IN_ORDER)
     shutil.copytree(state_of(place), place / "copy")
-    yard.live(place, source, "manifest.JobAdopted.after=kill@2", IN_ORDER)
+    runs.live(place, source, "manifest.JobAdopted.after=kill@2", IN_ORDER)
     shutil.rmtree(state_of(place))
     shutil.copytree(place / "copy", state_of(place))
     return ["adopt", str(state_of(place))]
@@ -126,11 +126,11 @@ value = "7"
 
 def undisturbed(root: Path, sequel: Sequel, *, hits: int = 1) -> tuple[Calm, list[Case]]:
     """The sequel without a kill, and a case for each point that it passes, up to so many hits."""
-    with open_yard(root, sequel.scenario) as yard:
-        place, source = yard.place(), yard.requests()
-        perform(place, sequel.begin(yard, place, source), f"trace={place / 'helped'}")
-        calm = yard.observe(place, source)
-        if wrong := list(yard.differences(place, calm, calm.code)):
+    with open_runs(root, sequel.scenario) as runs:
+        place, source = runs.place(), runs.requests()
+        perform(place, sequel.begin(runs, place, source), f"trace={place / 'helped'}")
+        calm = runs.observe(place, source)
+        if wrong := list(runs.differences(place, calm, calm.code)):
             raise RuntimeError(f"{sequel.scenario.name}: {wrong} although nobody was killed; see {place}")
     helped = read_trace(place / "helped") if (place / "helped").exists() else Counter[str]()
     return calm, [
@@ -146,17 +146,17 @@ def kills(points: Counter[str], hits: int) -> Iterator[str]:
 
 def judge(root: Path, calm: Calm, case: Case) -> Verdict:
     """The service is the case's own: some of them count their calls."""
-    with open_yard(root, case.sequel.scenario) as yard:
-        place = yard.place()
-        command = case.sequel.begin(yard, place, calm.input)
+    with open_runs(root, case.sequel.scenario) as runs:
+        place = runs.place()
+        command = case.sequel.begin(runs, place, calm.input)
         if case.victim == "command":
             struck = perform(place, command, case.kill) == -signal.SIGKILL
             perform(place, command)  # it may say that there is nothing to do any more
         else:
             perform(place, command)
-            struck = yard.live(place, calm.input, case.kill) == -signal.SIGKILL
-        code = yard.live(place, calm.input)
-        return Verdict(case=case, struck=struck, wrong=tuple(yard.differences(place, calm, code)))
+            struck = runs.live(place, calm.input, case.kill) == -signal.SIGKILL
+        code = runs.live(place, calm.input)
+        return Verdict(case=case, struck=struck, wrong=tuple(runs.differences(place, calm, code)))
 
 
 def perform(place: Path, command: list[str], failpoints: str = "") -> int:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.crash.disk import Fault, faults, suffer
-from tests.crash.yard import CALM, undisturbed
+from tests.crash.small_runs import CALM, undisturbed
 from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.crash.yard import Calm
+    from tests.crash.small_runs import Calm
 
 #: Where the disk is asked to make something last; behind these, nobody can say whether it did.
 LASTING = (".fsync.after", ".dirsync.after", ".rename.after", "manifest.commit.after", "manifest.migrate.after")

@@ -8,13 +8,13 @@ import pytest
 
 from tests.crash.disk import REMOTE
 from tests.crash.failpoints import Case, Verdict, around_creates, singles, torture
-from tests.crash.yard import CALM, LOST, SCENARIOS, undisturbed
+from tests.crash.small_runs import CALM, LOST, SCENARIOS, undisturbed
 from tests.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.crash.yard import Calm
+    from tests.crash.small_runs import Calm
 
 PARTS = 2
 

@@ -11,8 +11,8 @@ import pytest
 
 import packtrain
 from packtrain import DecisionRefused, NoRun, Policy, State
-from tests.flow import test_lineage as lineage
-from tests.flow.test_lineage import INTERNAL, Moody, anyio_backend, at
+from tests.flow import test_generations as lineage
+from tests.flow.test_generations import INTERNAL, Moody, anyio_backend, at
 from tests.flow.test_resolve import POLICY, row, stuck
 
 if TYPE_CHECKING:

@@ -10,7 +10,18 @@ import packtrain
 from packtrain import IncompleteRun, IntegrityError, Options
 from packtrain.testing import armed
 from tests.flow.place import read_lines
-from tests.flow.test_lineage import INTERNAL, INVALID, LINES, OPTIONS, SHARDS, Moody, assert_answered, at, retry, run
+from tests.flow.test_generations import (
+    INTERNAL,
+    INVALID,
+    LINES,
+    OPTIONS,
+    SHARDS,
+    Moody,
+    assert_answered,
+    at,
+    retry,
+    run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,7 @@ Faults of the code itself are sown by ``tests/mutants``, into the same schedules
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from .simulator import Wrap
 
-PARTS, SIZE = 2, 600
+#: TEST_SCHEDULES asks for more of them.
+PARTS = 2
+SIZE = int(os.environ.get("TEST_SCHEDULES", "1200")) // PARTS
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -8,7 +8,7 @@ CLIENT = "src/packtrain/"
 CRASH = "tests/crash/test_failpoints.py::test_a_run_killed_at_any_point_ends_like_one_that_was_left_alone"
 
 #: Long only when it finds nothing.
-SCHEDULES = "tests/model/test_simulator.py::test_twenty_thousand_schedules"
+SCHEDULES = "tests/model/test_simulator.py::test_no_schedule_makes_a_second_job"
 
 
 class Mutant(Struct, frozen=True):
@@ -404,7 +404,7 @@ MUTANTS = (
                 sorter.keep(Failed(extra, "", asked.first + requests.passed, 1, True), requests.seek(extra))
             sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
 """,
-        ("tests/flow/test_lineage.py::test_a_passing_failure_is_asked_again_and_nothing_else",),
+        ("tests/flow/test_generations.py::test_a_passing_failure_is_asked_again_and_nothing_else",),
     ),
     # Input.
     Mutant(

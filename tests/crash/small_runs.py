@@ -112,7 +112,7 @@ class Calm(Struct, frozen=True, kw_only=True):
     points: Counter[str]
 
 
-class Yard:
+class SmallRuns:
     """Runs of one scenario against one service; each case has a directory of its own."""
 
     def __init__(self, root: Path, scenario: Scenario, origin: str) -> None:
@@ -193,7 +193,7 @@ class Yard:
 
 
 @contextmanager
-def open_yard(root: Path, scenario: Scenario) -> Iterator[Yard]:
+def open_runs(root: Path, scenario: Scenario) -> Iterator[SmallRuns]:
     """With faults, the service lives for one case only, since its rules count the calls of its life."""
     root.mkdir(parents=True)
     arguments = []
@@ -201,7 +201,7 @@ def open_yard(root: Path, scenario: Scenario) -> Iterator[Yard]:
         (root / "faults.toml").write_text(scenario.faults)
         arguments = ["--faults", str(root / "faults.toml")]
     with children.serving(root / "service", *arguments) as origin:
-        yield Yard(root, scenario, origin)
+        yield SmallRuns(root, scenario, origin)
 
 
 def write_requests(path: Path, scenario: Scenario) -> None:
@@ -238,6 +238,6 @@ def undisturbed(root: Path, scenarios: Iterable[Scenario] = SCENARIOS) -> dict[s
     """Each scenario once."""
     found = {}
     for scenario in scenarios:
-        with open_yard(root / scenario.name, scenario) as yard:
-            found[scenario.name] = yard.calm()
+        with open_runs(root / scenario.name, scenario) as runs:
+            found[scenario.name] = runs.calm()
     return found

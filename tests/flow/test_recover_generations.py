@@ -11,7 +11,7 @@ import pytest
 import packtrain
 from packtrain import IncompleteRun
 from packtrain.testing import armed
-from tests.flow.test_lineage import INTERNAL, INVALID, OPTIONS, Moody, at, jobs, published, retry, run
+from tests.flow.test_generations import INTERNAL, INVALID, OPTIONS, Moody, at, jobs, published, retry, run
 
 if TYPE_CHECKING:
     from pathlib import Path
