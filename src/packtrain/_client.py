@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ._io.clock import Clock
     from ._io.inputs import Inputs
     from ._manifest.base import Manifest
-    from ._model import Decision, Result, Run, ShardRow, Statistics, Task
+    from ._model import Decision, Limits, Result, Run, ShardRow, Statistics, Task
     from ._providers.base import Provider
     from ._snapshots import Progress, Summary
 
@@ -97,7 +97,7 @@ async def open_context(
         if isinstance(service, Local):
             directory = service.directory or spool.service
             place = str(await anyio.Path(directory).resolve())
-            service = await stack.enter_async_context(_local(directory))
+            service = await stack.enter_async_context(_local(directory, service.limits))
         else:
             place = service.origin
         if provider is None:
@@ -120,11 +120,11 @@ async def open_context(
 
 
 @asynccontextmanager
-async def _local(directory: Path) -> AsyncIterator[Service]:
+async def _local(directory: Path, limits: Limits) -> AsyncIterator[Service]:
     from .server import serving
 
     async with serving(directory) as origin:
-        yield Service(origin=origin, poll=_LOCAL_POLL, settle=_LOCAL_SETTLE)
+        yield Service(origin=origin, limits=limits, poll=_LOCAL_POLL, settle=_LOCAL_SETTLE)
 
 
 class Client:

@@ -16,7 +16,7 @@ from .._io.inputs import compare_inputs as compare_named
 from .._manifest.base import Change, Child
 from .._model import Limits, Run, Task
 from .._options import Policy
-from .._providers.service import GEMINI_LIMITS, Local, Service
+from .._providers.service import Service
 from .._rules import naming
 from .._rules.lifecycle import CreateDeferred, JobNeverStarted, detail
 from .._rules.submission import Sightings
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .._model import DuplicateJob, Shard, ShardRow, Statistics
     from .._options import Options
     from .._providers.base import Provider
-    from .._providers.service import Service
+    from .._providers.service import Local, Service
     from .._rules.lifecycle import Event
 
 
@@ -190,7 +190,7 @@ def describe(
     check_model(model)
     if task not in get_args(Task):
         raise InputError(f"there is no task {task!r}; tasks are {', '.join(get_args(Task))}")
-    limits = _tightened(GEMINI_LIMITS if isinstance(service, Local) else service.limits, options)
+    limits = _tightened(service.limits, options)
     return Run(
         id=run_id,
         token=naming.token_from(secrets.token_bytes(16)),

@@ -112,7 +112,7 @@ class _Sending:
         return renewed
 
     async def _finished(self, file: RemoteFile) -> ShardRow:
-        """The service says that this is the file."""
+        """The service has the whole file, as this one."""
         if self._ctx.provider.capabilities.chosen_names:
             if not naming.same_file(file.name, self._name):
                 return await self._spoil(f"the upload ended, but {self._name} is not there")
@@ -129,7 +129,7 @@ class _Sending:
         return TransportError(f"shard {self.row.shard}: {reason}")
 
     async def _conflict(self) -> None:
-        """The service says that the name is taken: by our own file if we meant to finish it, which may show late."""
+        """The name is taken: by our own file if we meant to finish it, which may be visible only later."""
         if found := await self._find():
             await self._accept(found)
         elif self.row.state is State.FINALIZING:
@@ -139,7 +139,7 @@ class _Sending:
             self.row = await self._ctx.record(self.row, Quarantined(reason=reason))
 
     async def _accept(self, file: RemoteFile) -> None:
-        """A file under our name is ours only if we meant to finish one, and it carries this manifest's mark."""
+        """A file under our name is ours only if we meant to finish one, and it has this manifest's tag."""
         if self.row.state is State.FINALIZING and file.display_name in ("", self._tag):
             await self._check(file)
             return

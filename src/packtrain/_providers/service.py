@@ -54,6 +54,7 @@ class Local(Struct, frozen=True, kw_only=True):
 
     #: Where it keeps files and jobs; by default ``service/`` in the state directory.
     directory: Path | None = None
+    limits: Limits = GEMINI_LIMITS
 
 
 def Gemini(api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN) -> Service:  # noqa: N802 - a noun

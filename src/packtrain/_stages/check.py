@@ -10,7 +10,7 @@ from .._flow.validation_pool import Validator, validating
 from .._io.inputs import open_sources
 from .._io.ledger import BlockCheck, Ledger
 from .._options import Options
-from .._providers.service import GEMINI_LIMITS
+from .._providers.service import Local
 from .._rules.sharding import Roller
 from .._snapshots import CheckReport
 from .._validation import counted
@@ -37,7 +37,7 @@ async def check(inputs: Inputs, *, options: Options | None = None) -> CheckRepor
 
 
 async def _check(inputs: Inputs, options: Options, counts: _Counts) -> None:
-    roller = Roller(options.shard_bytes or GEMINI_LIMITS.shard_bytes)
+    roller = Roller(options.shard_bytes or Local().limits.shard_bytes)
     async with scratch() as directory:
         block_check = BlockCheck(Ledger(directory, memory_keys=options.ledger_keys), roller, options.duplicates)
         await block_check.restore(0)

@@ -21,7 +21,7 @@ from .._io.spool import RunSpool
 from .._manifest.memory import open_memory
 from .._model import Run
 from .._options import Options
-from .._providers.service import GEMINI_LIMITS
+from .._providers.service import Local
 from .._snapshots import SplitReport
 from .scratch import scratch
 
@@ -44,8 +44,8 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     # Nothing takes shards away here, so a budget would only stop the work.
     options = msgspec.structs.replace(options, spool_bytes=1 << 62)
     limits = msgspec.structs.replace(
-        GEMINI_LIMITS,
-        shard_bytes=options.shard_bytes or GEMINI_LIMITS.shard_bytes,
+        Local().limits,
+        shard_bytes=options.shard_bytes or Local().limits.shard_bytes,
         shard_requests=options.shard_requests,
     )
     run = Run(id="split", token="", fingerprint="", model="", task="generate", limits=limits)
