@@ -34,7 +34,7 @@ def children() -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if "_io.join_worker" in line]
 
 
-def told(asked: RequestFiles, most: int = 10**6) -> list[str]:
+def received(asked: RequestFiles, most: int = 10**6) -> list[str]:
     with unique_keys_in_process(asked, most) as keys:
         return [*itertools.chain.from_iterable(keys)]
 
@@ -43,7 +43,7 @@ def test_it_tells_all_keys_in_order(tmp_path: Path) -> None:
     """Of all files, whatever is in a key."""
     paths = [write(tmp_path / f"in{n}", [f"{n}-ü-{m}" for m in range(3000)]) for n in range(2)]
     asked = RequestFiles((*paths, write(tmp_path / "empty", [])))
-    assert told(asked) == [*itertools.chain.from_iterable(asked.keys())]
+    assert received(asked) == [*itertools.chain.from_iterable(asked.keys())]
     assert children() == []
 
 
@@ -51,7 +51,7 @@ def test_it_tells_all_keys_in_order(tmp_path: Path) -> None:
 def test_keys_that_stand_twice_or_are_too_many_end_the_walk(tmp_path: Path, keys: list[str], most: int) -> None:
     """As they do within this process."""
     with pytest.raises(OutOfOrder):
-        told(RequestFiles((write(tmp_path / "in", keys),)), most)
+        received(RequestFiles((write(tmp_path / "in", keys),)), most)
 
 
 def test_a_process_that_dies_ends_the_walk(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_keys_that_a_process_does_not_tell_are_read_here(tmp_path: Path) -> None
     """Those behind one that stands twice, and those that are too many."""
     for keys in (["a", "b", "a", "c"], [f"key-{number}" for number in range(9000)]):
         asked = RequestFiles((write(tmp_path / "in", keys),))
-        with keys_in_process(asked, 5000) as told:
-            assert [*itertools.chain.from_iterable(told)] == keys
+        with keys_in_process(asked, 5000) as received:
+            assert [*itertools.chain.from_iterable(received)] == keys
 
 
 def test_rows_are_found_beside_as_they_are_found_here(tmp_path: Path) -> None:
@@ -83,21 +83,21 @@ def test_rows_are_found_beside_as_they_are_found_here(tmp_path: Path) -> None:
         path.write_bytes(text)
     with ResultFiles(paths) as results:
         here = [*parse_all(results)]
-        with parsed_in_process(results) as told:
-            assert [*told] == here
-        with parsed_in_process(results) as told:
-            first = next(told)
+        with parsed_in_process(results) as received:
+            assert [*received] == here
+        with parsed_in_process(results) as received:
+            first = next(received)
             (pid,) = children()
             os.kill(pid, signal.SIGKILL)
-            assert [first, *told] == here
+            assert [first, *received] == here
     assert children() == []
     paths[1].write_bytes(plain[:-5])
-    with ResultFiles(paths) as results, parsed_in_process(results) as told, pytest.raises(IntegrityError):
-        list(told)
+    with ResultFiles(paths) as results, parsed_in_process(results) as received, pytest.raises(IntegrityError):
+        list(received)
 
 
 def test_large_requests_are_joined_as_small_ones(tmp_path: Path) -> None:
-    """In order; out of it; and with a line that has no key, which is told with its place."""
+    """In order; out of it; and with a line that has no key, which is received with its place."""
     names = [f"key-{number}" for number in range(70)]
     requests = write(tmp_path / "in", names, padding=2**20)
     outputs = Outputs(tmp_path / "answers", tmp_path / "failed", tmp_path / "unknown")

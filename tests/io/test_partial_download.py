@@ -85,7 +85,7 @@ def test_a_start_beyond_what_is_here_would_leave_a_hole(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
-def test_a_disk_that_refuses_to_cut_a_part_is_told_as_one() -> None:
+def test_a_disk_that_refuses_to_cut_a_part_is_a_disk_error() -> None:
     """The run can be started again; it is no defect."""
     part = PartialDownload(Path("/dev/full"))
     with pytest.raises(DiskFailed, match="Invalid argument"):

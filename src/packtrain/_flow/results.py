@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """The answers of one run; ``out`` is where they are published, None for where the state directory's name says."""
+    """The answers of one run, published in ``out``; None for the name that the state directory's name has in it."""
 
     def __init__(self, ctx: RunContext, out: str | os.PathLike[str] | None, stopped: anyio.Event) -> None:
         self._ctx = ctx

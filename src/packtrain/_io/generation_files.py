@@ -24,7 +24,7 @@ from .._rules.validate import key_of
 from .disk import disk_errors, open_private, remove, write_all
 from .join import Outputs, join_files
 from .request_file import validated_key
-from .spool import Kept
+from .spool import GenerationFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .._model import ShardRow
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class GenerationRequests(Struct, frozen=True, kw_only=True):
     """What was asked in one generation, and what came back."""
 
     requests: Path
@@ -44,13 +44,13 @@ class Asked(Struct, frozen=True, kw_only=True):
     first: int
     #: Why a key has no row, and whether asking again may help.
     absent: tuple[str, bool]
-    parent: Kept | None
+    parent: GenerationFiles | None
     parent_tally: Tally = Tally()
     #: Of requests and results; lists of failed keys are in packtrain's own.
     shape: LineShape = OWN
 
 
-class Picked(Struct, frozen=True):
+class RetryLines(Struct, frozen=True):
     """The requests of a next generation: how many, and the ordinals of the first and the last."""
 
     lines: int
@@ -87,8 +87,14 @@ _failed = msgspec.json.Decoder(Failed)
 
 
 def account(
-    asked: Asked, drafts: Kept, child: Path | None, *, everything: bool = False, with_request: bool, window: int
-) -> tuple[Tally, Picked | None]:
+    asked: GenerationRequests,
+    drafts: GenerationFiles,
+    child: Path | None,
+    *,
+    everything: bool = False,
+    with_request: bool,
+    window: int,
+) -> tuple[Tally, RetryLines | None]:
     """Write what the generation leaves, not yet durable, and the requests to ask again to ``child`` if there is one:
     those worth it, or with ``everything`` all that have no answer.
 
@@ -124,7 +130,7 @@ def account(
     return msgspec.structs.replace(tally, again=picked.lines if picked else 0), picked
 
 
-def pick(kept: Kept, child: Path, *, everything: bool, shape: LineShape = OWN) -> Picked | None:
+def pick(kept: GenerationFiles, child: Path, *, everything: bool, shape: LineShape = OWN) -> RetryLines | None:
     """Write the requests of failed keys to ``child``: of those worth asking again, or of all. None without any."""
     picked = None
     with disk_errors(child), Lines(kept.requests, shape) as requests, Stream("shard", child) as target:
@@ -135,12 +141,12 @@ def pick(kept: Kept, child: Path, *, everything: bool, shape: LineShape = OWN) -
     return picked
 
 
-def following(before: Picked | None, ordinal: int) -> Picked:
+def following(before: RetryLines | None, ordinal: int) -> RetryLines:
     """One more request behind those picked so far."""
-    return Picked(before.lines + 1, before.first, ordinal) if before else Picked(1, ordinal, ordinal)
+    return RetryLines(before.lines + 1, before.first, ordinal) if before else RetryLines(1, ordinal, ordinal)
 
 
-def _new(asked: Asked, drafts: Kept) -> Outputs:
+def _new(asked: GenerationRequests, drafts: GenerationFiles) -> Outputs:
     """Where the join writes: in the first generation what is not touched afterwards is at its place already."""
     answers, failed, unknown = (path.with_name(f"new-{path.name}") for path in drafts.all[:3])
     return Outputs(answers, failed, unknown) if asked.parent else Outputs(drafts.answers, failed, drafts.unknown)
@@ -221,14 +227,16 @@ class Stream:
 class _Sorter:
     """Takes failed keys in input order, each with its request line."""
 
-    def __init__(self, asked: Asked, drafts: Kept, child: Path | None, everything: bool) -> None:
+    def __init__(
+        self, asked: GenerationRequests, drafts: GenerationFiles, child: Path | None, everything: bool
+    ) -> None:
         self._asked = asked
         self._everything = everything
         self._files = ExitStack()
         self._drafts = drafts
         self._path = child
         self._child: Stream | None = None
-        self.picked: Picked | None = None
+        self.picked: RetryLines | None = None
 
     def __enter__(self) -> _Sorter:
         with ExitStack() as files:
@@ -261,7 +269,7 @@ class _Sorter:
         self.picked = following(self.picked, failed.ordinal)
 
 
-def _label(asked: Asked, new: Outputs, sorter: _Sorter) -> None:
+def _label(asked: GenerationRequests, new: Outputs, sorter: _Sorter) -> None:
     """The first generation: its failures learn where their requests stand."""
     with Lines(asked.requests, asked.shape) as requests, new.failed.open("rb") as failures:
         for line in failures:
@@ -269,7 +277,9 @@ def _label(asked: Asked, new: Outputs, sorter: _Sorter) -> None:
             sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
 
 
-def _fold(asked: Asked, parent: Kept, new: Outputs, drafts: Kept, sorter: _Sorter) -> None:
+def _fold(
+    asked: GenerationRequests, parent: GenerationFiles, new: Outputs, drafts: GenerationFiles, sorter: _Sorter
+) -> None:
     """A later one: its answers take their places among those of the generations before it."""
     with ExitStack() as stack:
         requests, kept, answers, failures = (

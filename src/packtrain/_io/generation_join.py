@@ -11,7 +11,7 @@ import msgspec
 from .._model import Tally
 from .._rules.generations import absence
 from .disk import draft, remove
-from .generation_files import Asked, account, pick
+from .generation_files import GenerationRequests, account, pick
 from .spool import land
 from .storage import Stored
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .._model import Shard, ShardRow
     from .._rules.lines import LineShape
-    from .generation_files import Picked
+    from .generation_files import RetryLines
     from .spool import RunSpool
 
 
@@ -61,7 +61,7 @@ class GenerationJoin:
         self._with_request = with_request
         self._window = window
         self._limiter = limiter
-        self._requests = Asked(
+        self._requests = GenerationRequests(
             requests=files.shard_path(row.shard, row.generation),
             lines=shard.lines,
             results=tuple(files.parts.path(part) for part in parts),
@@ -72,7 +72,7 @@ class GenerationJoin:
             shape=shape,
         )
         self._tally = Tally()
-        self._picked: Picked | None = None
+        self._picked: RetryLines | None = None
 
     async def check(self) -> None:
         """Raises FileDamaged when a file that is to be joined is gone or cut short."""
@@ -104,7 +104,7 @@ class GenerationJoin:
             self._tally, self._picked = self._account(everything=True)
         return self._tally
 
-    def _account(self, *, everything: bool = False) -> tuple[Tally, Picked | None]:
+    def _account(self, *, everything: bool = False) -> tuple[Tally, RetryLines | None]:
         return account(
             self._requests,
             self._kept.drafts,
@@ -142,7 +142,7 @@ def _make_child(files: RunSpool, row: ShardRow, generation: int, shape: LineShap
     return _seal_child(files, row, generation, picked)
 
 
-def _seal_child(files: RunSpool, row: ShardRow, generation: int, picked: Picked) -> Shard:
+def _seal_child(files: RunSpool, row: ShardRow, generation: int, picked: RetryLines) -> Shard:
     path = files.shard_path(row.shard, generation)
     digest = land([draft(path)], [path], what="shard")
     return picked.shard(row, generation, path.stat().st_size, digest)

@@ -81,7 +81,7 @@ class Spool:
             remove("leftover", leftover)
 
 
-class Kept(Struct, frozen=True):
+class GenerationFiles(Struct, frozen=True):
     """The files that a generation of a shard leaves: all its answers so far in input order, the keys still without one,
     rows of no request, and the requests of those failed keys that are not asked again by themselves."""
 
@@ -95,8 +95,8 @@ class Kept(Struct, frozen=True):
         return self.answers, self.failed, self.unknown, self.requests
 
     @property
-    def drafts(self) -> Kept:
-        return Kept(*map(draft, self.all))
+    def drafts(self) -> GenerationFiles:
+        return GenerationFiles(*map(draft, self.all))
 
 
 class RunSpool:
@@ -147,9 +147,9 @@ class RunSpool:
     def shard_path(self, index: int, generation: int = 0) -> Path:
         return self.shards.path(self.shard(index, generation))
 
-    def kept(self, row: ShardRow) -> Kept:
+    def kept(self, row: ShardRow) -> GenerationFiles:
         names = self.answers(row), self.failed(row), self.unknown(row), self.requests(row)
-        return Kept(*map(self.results.path, names))
+        return GenerationFiles(*map(self.results.path, names))
 
     # Operations
 

@@ -124,7 +124,7 @@ class Readable(Protocol):
 
 
 class Spool(Readable, Protocol):
-    """Objects of one run, which nobody else writes."""
+    """Objects of one run, which no other program writes."""
 
     async def put(self, name: str, content: Content) -> int:
         """Store an object; returns its size. It is durable on return, and visible only when whole.

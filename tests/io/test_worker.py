@@ -1,4 +1,4 @@
-"""A frame judged in another process comes to what it comes to in this one."""
+"""A block validated in a worker process has the result that it has in this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from packtrain._rules.framing import Framer, RawBlock
 from packtrain._rules.validate import Block, scan
 
 GOOD = b'{"key":"a","request":{}}\n{"key":"b","request":{"x":1}}\n'
-FRAMES = {
+BLOCKS = {
     "clean": GOOD,
     "CRLF": GOOD.replace(b"\n", b"\r\n"),
     "a bad line": GOOD + b"bad\n",
@@ -35,7 +35,7 @@ def plain(block: Block) -> Block:
     return msgspec.structs.replace(block, **lists)
 
 
-@pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
+@pytest.mark.parametrize("data", BLOCKS.values(), ids=BLOCKS)
 def test_an_answer_comes_back_as_it_was_given(data: bytes) -> None:
     """Every field of it, and the frame's own data where that is what was accepted."""
     for raw in raws(data):
@@ -53,7 +53,7 @@ def test_an_answer_about_good_lines_takes_twenty_bytes_each() -> None:
 
 def test_a_question_carries_all_but_the_bytes() -> None:
     """These stand in memory that both sides see."""
-    for raw in raws(FRAMES["an overlong line"]):
+    for raw in raws(BLOCKS["an overlong line"]):
         asked = question(packed_question(raw, "in"))
         assert msgspec.structs.replace(asked.raw, data=raw.data) == raw
         assert (asked.source, asked.size) == ("in", len(raw.data))
