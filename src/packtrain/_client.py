@@ -1,4 +1,4 @@
-"""The public face of a run: open a client on a state directory, and run, submit, drive, read, stop."""
+"""Clients: open one on a state directory, and run, submit, drive, read, stop."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def open_client(
     ``clock``, ``provider`` and ``manifest`` replace the machine's clock, the provider of ``service`` and the SQLite
     manifest in ``state``; one that is handed in is not closed here, and a manifest that is handed in guards itself.
 
-    Raises ManifestError when another process holds the directory, and when it cannot be used.
+    Raises InUse when another process holds the directory, and ManifestError when it cannot be used.
     """
     spool = Spool(Path(state))
     parts = open_context(
@@ -162,7 +162,7 @@ class Client:
 
         Raises InputError for input that cannot be used, ApiError when the service refuses for good, ManifestError for
         a state of another run or one that was put back, and for a key or a service that does not show what was made
-        before, IncompleteRun when a person must decide, TransportError after a long outage.
+        before, DecisionNeeded when a person must decide, TransportError after a long outage.
         """
         with self._driving(run_id):
             began, output = time.monotonic(), await output_at(out)
@@ -183,7 +183,7 @@ class Client:
         Those are asked whose failure may pass; with ``everything`` all of them. Until its end ``out`` stays as it is.
         A retry, or a run, that was cut short is brought to its end first of all, and nothing is asked beyond that.
 
-        Raises as ``run`` does, and ManifestError when ``out`` is no longer what was published.
+        Raises as ``run`` does, and OutputChanged when ``out`` is no longer what was published.
         """
         with self._driving(run_id):
             await check_account(self._context)
@@ -202,8 +202,8 @@ class Client:
         """Take the input in, to its end: validated, cut into shards, sealed. ``drive`` sends them meanwhile,
         ``results`` gives the answers, and ``run`` publishes them.
 
-        Raises as ``run`` does, IncompleteRun when it was stopped before the end, and RuntimeError while another call
-        takes it in.
+        Raises as ``run`` does, Stopped when it was stopped before the end, and RuntimeError while another call takes it
+        in.
         """
         run = describe(run_id, model, task, join, False, self._context.service, self._context.options)
         ctx = await self._context.begin(run)
@@ -230,7 +230,7 @@ class Client:
         ``retry``: one more attempt is made. ``drop``: all lines of the shard fail with the reason. With these two
         any job that the shard had is given up and cancelled. Returns the shard's row.
 
-        Raises InputError for a shard that is not quarantined and for a job that cannot be the shard's.
+        Raises DecisionRefused for a shard that is not quarantined and for a job that cannot be the shard's.
         """
         run = await self._manifest.find_run(run_id)
         if run is None:
@@ -244,7 +244,7 @@ class Client:
         """The answers of a run, shard by shard as they land, until all have; failed lines come with their error.
 
         Those of a run that is published are read from its output ``out``, by default STATE without its ``.packtrain``.
-        Raises InputError when nothing is there, ManifestError when it is not what was published, IncompleteRun after
+        Raises OutputUnknown when nothing is there, OutputChanged when it is not what was published, Stopped after
         ``stop`` when not all have landed.
         """
         async for result in Results(self._context.context(run), out, self._context.stopped).read():
@@ -253,7 +253,7 @@ class Client:
     async def statistics(self, run_id: str = MAIN) -> Statistics:
         """Lines, shards, jobs and bytes of a run, as recorded at this moment.
 
-        Raises ManifestError when there is no such run.
+        Raises UnknownRun when there is none of this name.
         """
         return await self._manifest.statistics(run_id)
 

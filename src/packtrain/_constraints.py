@@ -16,9 +16,9 @@ Duration = Annotated[float, Meta(gt=0)]
 
 
 def check_fields(value: Struct, *names: str) -> None:
-    """Hold fields, by default all, against their annotations, because the constructor of a Struct takes anything.
+    """Check fields, by default all, against their annotations, because the constructor of a Struct takes anything.
 
-    Raises InputError naming the first misfit and what may stand in its place.
+    Raises InputError naming the first field that does not fit and what it may be.
     """
     for field in msgspec.structs.fields(value):
         found = getattr(value, field.name)
@@ -31,7 +31,7 @@ def check_fields(value: Struct, *names: str) -> None:
 
 
 def _words(kind: inspect.Type) -> str:
-    """What ``kind`` takes, as it stands in a sentence."""
+    """The values that ``kind`` takes, in words."""
     match kind:
         case inspect.IntType(ge=least):
             return f"a whole number of at least {least}"

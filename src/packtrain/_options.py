@@ -28,7 +28,7 @@ WRITES_WAITING = 2
 LINGER = 0.1
 #: Seconds that closing waits for a synchronous iterable of rows to return.
 CLOSE_PATIENCE = 1.0
-#: One line of input; longer ones are rejects, and never stand in memory whole.
+#: One line of input; longer ones are rejected, and are never in memory whole.
 MAX_LINE_BYTES = 20 * MB
 #: Brackets open at once in one line. An own limit, because a parser's differs between interpreters.
 MAX_DEPTH = 96

@@ -1,4 +1,4 @@
-"""What people and programs are told: how far a run is, how it ended, what a stage found."""
+"""Snapshots and reports: progress of a run, its summary, findings of a stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._model import DuplicateJob, Reject, Shard, State, Statistics
 class Progress(Struct, frozen=True, kw_only=True):
     """A run as this process sees it right now; cheap to ask for, and at most about a second old."""
 
-    #: None for streams, whose end nobody knows.
+    #: None for streams, whose length is not known.
     bytes_total: int | None = None
     bytes_read: int = 0
     bytes_sent: int = 0
@@ -28,7 +28,7 @@ class Status(Struct, frozen=True, kw_only=True):
     at: float
     statistics: Statistics
     progress: Progress
-    #: Jobs that bear our tags beside those that were adopted.
+    #: Duplicate jobs: those that bear our tags and were not adopted.
     duplicate_jobs: list[DuplicateJob] = []
     #: Shards that wait for a person's decision, with the reason.
     quarantined: dict[int, str] = {}
@@ -65,7 +65,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
-    """What a manifest was made anew from."""
+    """Counts of a recovered manifest."""
 
     run: str
     #: That the service lists for the run.
@@ -85,7 +85,7 @@ class Adoption(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """Something in a state directory that is not as it should be: a file, a shard or a run, and what of it."""
+    """Something in a state directory that is not as it should be: a file, a shard or a run, and what is wrong."""
 
     where: str
     what: str

@@ -36,7 +36,7 @@ def state_of(out: str | os.PathLike[str]) -> Path:
 
 
 def answers_of(state: Path) -> Path | None:
-    """Where the answers of a run with this state directory go; None when its name does not tell."""
+    """Where the answers of a run with this state directory go; None when its name does not say."""
     name = state.name.removesuffix(_SUFFIX)
     return state.with_name(name) if name not in ("", ".", state.name) else None
 

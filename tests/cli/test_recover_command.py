@@ -41,7 +41,7 @@ def test_each_refusal_names_a_way_on_that_works(terminal: Terminal) -> None:
     assert (done.returncode, json.loads(done.stdout)["answered"]) == (0, 9), done.stderr
 
 
-def test_after_a_kill_the_log_of_a_lost_manifest_is_moved_aside_first(terminal: Terminal) -> None:
+def test_after_a_kill_the_log_of_a_lost_manifest_is_moved_away_first(terminal: Terminal) -> None:
     """SQLite would play it into the new manifest, which would then know of the first shards alone."""
     (terminal.directory / "in.jsonl").write_bytes(b"".join(map(request_line, range(9))))
     origin = listening(terminal.start("serve", "--dir", "service", "--port", "0"))
@@ -57,7 +57,7 @@ def test_after_a_kill_the_log_of_a_lost_manifest_is_moved_aside_first(terminal: 
 
     (state / "manifest.db").unlink()
     refused = terminal("recover", *common, "--run", token)
-    assert (refused.returncode, "move manifest.db-wal aside" in refused.stderr) == (6, True), refused.stderr
+    assert (refused.returncode, "move manifest.db-wal away" in refused.stderr) == (6, True), refused.stderr
     assert ((state / "manifest.db").exists(), log.read_bytes() == left) == (False, True)
 
     log.rename(state / "old-wal")

@@ -135,7 +135,7 @@ def test_required_options_and_flags_can_come_from_the_file(terminal: Terminal) -
 
 @pytest.mark.parametrize("line", ["uplods = 3", 'max-shard-bytes = "2G"', "uploads = 0", "["])
 def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> None:
-    """An unknown option or a wrong value there is not passed over."""
+    """An unknown option or a wrong value there is not ignored."""
     (terminal.directory / "packtrain.toml").write_text(f"[run]\n{line}\n")
     done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local")
     assert done.returncode == 2
@@ -148,14 +148,14 @@ def test_a_mistake_in_the_file_ends_with_2(terminal: Terminal, line: str) -> Non
     [
         ("[rum]\nuploads = 2", "no command for the table [rum]; did you mean [run]?"),
         ("[tool]", "no command for the table [tool]; commands are run, backfill, check"),
-        ('model = "m"', "model stands in no table"),
-        ("run = 3", "run stands in no table"),
+        ('model = "m"', "model is in no table"),
+        ("run = 3", "run is in no table"),
         ("[run]\nuplods = 2", "no option is called uplods in [run]. Did you mean --uploads?"),
         ("[run.uploads]\nn = 2", "no option is called uploads.n in [run]"),
     ],
 )
 def test_nothing_in_the_file_is_passed_over(terminal: Terminal, text: str, words: str) -> None:
-    """A table or a key that nobody knows is named, with the nearest that there is; the help still comes."""
+    """An unknown table or key is named, with the nearest known one; the help still comes."""
     (terminal.directory / "packtrain.toml").write_text(f"{text}\n")
     done = terminal("run", "a.jsonl", "--model", "m", "--out", "o", "--service", "local")
     assert done.returncode == 2
@@ -185,7 +185,7 @@ def test_a_service_variable_of_kubernetes_is_not_an_option(terminal: Terminal) -
         ("MODLE", "did you mean PACKTRAIN_MODEL?"),
         ("RUN_JOIN", "did you mean PACKTRAIN_JOIN?"),
         ("FAILPOINT", "did you mean PACKTRAIN_FAILPOINTS?"),
-        ("XYZZY", "it is passed over"),
+        ("XYZZY", "it is ignored"),
     ],
 )
 def test_a_variable_that_no_command_has_is_told(terminal: Terminal, name: str, advice: str) -> None:

@@ -74,7 +74,7 @@ class Driver:
     async def drive(self, goal: Goal, stop: anyio.Event) -> None:
         """Until the goal is reached or a stop is asked for; then what is under way may finish, for a while.
 
-        Raises the error that no second try can heal: ApiError, ManifestError, IntegrityError, IncompleteRun, or
+        Raises the error that no second try can fix: ApiError, ManifestError, IntegrityError, IncompleteRun, or
         TransportError after a long outage.
         """
         async with anyio.create_task_group() as tasks:

@@ -93,7 +93,7 @@ def _digest(salt: str, key: Secret | None) -> str:
 
 
 async def rebuild(client: ClientContext, run: Run, inputs: Inputs, output: Output) -> Recovery:
-    """Take in anew the input of a run whose manifest is lost, as far as the spool has room.
+    """Take in again the input of a run whose manifest is lost, as far as the spool has room.
 
     Raises as the public ``recover`` does.
     """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Changes:
-    """Wakes whoever waits, whenever the manifest may have something new for them."""
+    """Wakes waiting tasks whenever the manifest may have changed."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()
@@ -225,7 +225,7 @@ async def find_ingested(manifest: Manifest, run_id: str, output: Output) -> Run:
 
 async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs, own: Container[Path]) -> None:
     """Raises InputError when files that a run was cut from are others now, and for those that it was not cut from.
-    Files that are gone are not missed; a stream can't be compared, and is not read again, which is told. ``own`` is
+    Files that are gone are not missed; a stream can't be compared, and is not read again, which is logged. ``own`` is
     what the run makes itself."""
     if not (await manifest.cursor(run.id)).done:
         return

@@ -1,1 +1,1 @@
-"""Commands on a state directory that is not being driven."""
+"""Commands on a state directory, beside those of a client."""

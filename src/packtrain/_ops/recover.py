@@ -46,7 +46,7 @@ async def recover(
     join: bool = False,
     options: Options | None = None,
 ) -> Recovery:
-    """Make a lost manifest anew, from the input and from what the service lists for the run with the token ``run``.
+    """Make a lost manifest again, from the input and from what the service lists for the run with the token ``run``.
 
     The input and what decides about the shards must be as they were at the first start. Nothing is sent: afterwards
     ``Client.run`` goes on, takes over every job that there is, and makes one for a shard only when none shows up.

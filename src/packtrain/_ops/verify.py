@@ -1,4 +1,4 @@
-"""``verify``: compares a state directory with its manifest."""
+"""``verify``: compare a state directory with its manifest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Verifier:
-    """Looks through one run. ``output`` is None while nobody knows where its answers go."""
+    """Checks one run. ``output`` is None while it is not known where its answers go."""
 
     def __init__(self, manifest: Manifest, run: Run, spool: RunSpool, output: Output | None, *, read: bool) -> None:
         self.findings: list[Finding] = []
@@ -113,7 +113,7 @@ def _claim(row: ShardRow) -> Claim:
 async def verify(
     state: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None, read_data: bool = False
 ) -> Verification:
-    """Hold a state directory, and what was published from it, against its manifest. Nothing of them is changed.
+    """Compare a state directory, and what was published from it, with its manifest. Nothing is changed.
 
     It looks at rows, names and sizes; with ``read_data`` at every byte of shards, results and answers. ``out`` is where
     the answers go, by default STATE without its ``.packtrain``.
@@ -160,5 +160,5 @@ def _look_at_directory(spool: Spool, runs: list[Run]) -> list[Finding]:
 
 
 def _is_open(path: Path) -> bool:
-    """What stands in a directory of its owner's alone is closed whatever its own mode says, but not once moved."""
+    """A file in a directory that only its owner enters is closed whatever its own mode, but not once moved."""
     return not path.is_symlink() and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))

@@ -1,4 +1,4 @@
-"""``packtrain adopt``: a person says that this state directory goes on."""
+"""``packtrain adopt``: go on with a state directory that was copied, moved or put back."""
 
 from pathlib import Path
 from typing import Annotated

@@ -24,10 +24,10 @@ def message(error: BaseException) -> str:
     """One paragraph for people: the fact, and below it the advice."""
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {AGAIN}"
-    told = advice(error)
-    if not told and code(error) is Exit.AGAIN:
-        told = f"Nothing is lost: {AGAIN}."
-    return f"packtrain: {error}" + (f"\n{told}" if told else "")
+    further = advice(error)
+    if not further and code(error) is Exit.AGAIN:
+        further = f"Nothing is lost: {AGAIN}."
+    return f"packtrain: {error}" + (f"\n{further}" if further else "")
 
 
 @singledispatch

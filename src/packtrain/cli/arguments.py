@@ -14,7 +14,7 @@ from packtrain._validation import check_model, check_out
 from .exits import UsageError
 from .quantities import duration_text, parse_duration, parse_size, size_text
 
-#: What stands for a lone "-" while cyclopts reads the arguments, because it takes any token with a dash for an
+#: Replaces a lone "-" while cyclopts reads the arguments, because it takes any token with a dash for an
 #: option. No argument of a process can hold this character.
 STDIN = "\0"
 
@@ -68,7 +68,7 @@ Inputs = Annotated[
     Parameter(
         converter=_reader(_input),
         metavar="INPUT",
-        help="Files, globs, directories, or - for standard input; .jsonl, gzip and zstd are told by their content.",
+        help="Files, globs, directories, or - for standard input; .jsonl, gzip and zstd are recognised by content.",
     ),
 ]
 Model = Annotated[

@@ -1,4 +1,4 @@
-"""What goes to a terminal: results to standard output, everything else to standard error."""
+"""Output to a terminal: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def say(text: str) -> None:
 
 
 def put(text: str, *, cleared: bool = False) -> bool:
-    """A line of the result, on standard output, or on a terminal ``cleared`` for it; False when nobody reads any more.
+    """A line of the result, on standard output, or on a terminal ``cleared`` for it; False when the reader has gone.
 
     A reader that went away, as ``head`` does, changes nothing about how the work ended. Raises OutputError.
     """
@@ -62,7 +62,7 @@ def is_terminal() -> bool:
 def telling() -> Iterator[None]:
     """A block that writes to standard output. Raises OutputError when that takes nothing, closed or on a full disk."""
     if sys.stdout is None:
-        raise OutputError("standard output is closed, so the result is not told")
+        raise OutputError("standard output is closed, so the result is not shown")
     try:
         yield
         sys.stdout.flush()
@@ -70,7 +70,9 @@ def telling() -> Iterator[None]:
         raise
     except OSError as error:
         _give_up(sys.stdout)
-        raise OutputError(f"standard output cannot be written ({error.strerror}), so the result is not told") from error
+        raise OutputError(
+            f"standard output cannot be written ({error.strerror}), so the result is not shown"
+        ) from error
 
 
 def flush_errors() -> None:

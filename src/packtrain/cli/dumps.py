@@ -1,4 +1,4 @@
-"""No picture of this process's memory, in which the key is, is left on a disk by a crash."""
+"""Core dumps switched off: they would hold the key."""
 
 from __future__ import annotations
 

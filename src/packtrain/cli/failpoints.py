@@ -1,4 +1,4 @@
-"""Failpoints from the environment, for those who want to see what a crash does."""
+"""Failpoints from the environment, to see what a crash does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIABLE = "PACKTRAIN_FAILPOINTS"
 
 @contextmanager
 def failpoints(environ: Mapping[str, str]) -> Iterator[None]:
-    """Arms them for a block, and tells at its end which were never reached. Raises UsageError."""
+    """Arm them for a block, and list at its end which were never reached. Raises UsageError."""
     text = environ.get(VARIABLE)
     if not text:
         yield

@@ -1,4 +1,4 @@
-"""What a progress display says, worked out from snapshots; pure."""
+"""Lines of a progress display, computed from snapshots; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first SIGINT or SIGTERM asks to stop, the second stops."""
+"""Signals: the first SIGINT or SIGTERM asks to stop, the second stops at once."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class Interrupts:
 
 
 def _end_listening(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Once the work has come to a stand because of a signal, a further one has nothing left to stop."""
+    """Once a signal has stopped the work, a further one has nothing left to stop."""
     for number in _SIGNALS:
         signal.signal(number, handler)
 
 
 def stopped(state: Path) -> str:
-    """What to say when a signal has ended the work at once."""
-    return f"stopped; what is done stands in {state}; start the same command again to go on"
+    """The message when a signal has ended the work at once."""
+    return f"stopped; progress is saved in {state}; start the same command again to go on"
 
 
 async def interruptible(work: Callable[[Interrupts], Awaitable[T]]) -> T | None:

@@ -1,4 +1,4 @@
-"""What was wrong with a command line or with ``packtrain.toml``, in words of our own where cyclopts' mislead."""
+"""Mistakes in a command line or in ``packtrain.toml``, in our own words where those of cyclopts mislead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``packtrain recover``: a lost manifest is made anew."""
+"""``packtrain recover``: make a lost manifest again."""
 
 import os
 from pathlib import Path
@@ -22,9 +22,7 @@ _DEFAULT = Options()
 
 async def recover(
     *inputs: arg.Inputs,
-    run: Annotated[
-        str, Parameter(metavar="TOKEN", help="The run's token, as `status` tells it and manifest.run has it.")
-    ],
+    run: Annotated[str, Parameter(metavar="TOKEN", help="The run's token, as `status` and manifest.run show it.")],
     model: Annotated[arg.Model, Parameter(help="As at the first start.")],
     out: arg.Out,
     service: arg.ServiceName = "gemini",
@@ -53,10 +51,10 @@ async def recover(
         duplicates=duplicates,
         max_rejects=max_rejects,
     )
-    from packtrain import recover as make_anew
+    from packtrain import recover as make_again
 
     async def work(_: Interrupts) -> Recovery:
-        return await make_anew(
+        return await make_again(
             inputs,
             run=run,
             model=model,

@@ -43,7 +43,7 @@ async def retry(
 ) -> Exit:
     where = out or answers_of(state)
     if where is None:
-        raise UsageError(f"{state} does not tell where its answers are; name them with --out")
+        raise UsageError(f"{state}: its name does not say where its answers are; name them with --out")
     if not (state / "manifest.db").is_file():
         raise NoRun(f"{state}: there is no run here", state=state)
     from packtrain import driver, open_client, request_retry

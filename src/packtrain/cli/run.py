@@ -86,7 +86,7 @@ async def run(
     from packtrain import finished
 
     async def work(interrupts: Interrupts) -> tuple[Summary, bool]:
-        # A finished run is told from its manifest alone, before anything that a service needs is loaded.
+        # The manifest alone shows that a run is finished, before anything that a service needs is loaded.
         done = await finished(
             where, inputs=inputs, service=chosen, model=model, out=out, task=task, join=join, options=options
         )

@@ -1,4 +1,4 @@
-"""From ``--service`` and its companions to a service value."""
+"""Services by name or URL, made from ``--service`` and its companions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _driven_with(state: Path) -> str | None:
     try:
         return (await status(state)).service
     except (InputError, ManifestError):
-        return None  # whoever opens the state directory will say what is wrong with it
+        return None  # opening the state directory will say what is wrong with it
 
 
 def paced(service: Service | Local, *, poll: float | None, settle: float | None) -> Service | Local:

@@ -1,4 +1,4 @@
-"""Options from ``PACKTRAIN_...`` and from ``packtrain.toml``; what nobody knows there is told."""
+"""Options from ``PACKTRAIN_...`` and from ``packtrain.toml``; unknown ones are reported."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _CLUSTER = re.compile(r"SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_\w+)?")
 
 class Variables(Env):
     """The environment. One variable serves all commands, so one that this command does not have may be meant for
-    another; one that no command has is told of, and passed over, because it may be of a later version.
+    another; one that no command has is ignored with a warning, because it may be of a later version.
     """
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         super().__call__(app, commands, arguments)
         given = {name.removeprefix(self.prefix) for name in os.environ if name.startswith(self.prefix)}
-        strange = {name for name in given - _names(arguments) if not _CLUSTER.fullmatch(name)}
-        if not strange or any(argument.name == "--quiet" and argument.tokens for argument in arguments):
+        unknown = {name for name in given - _names(arguments) if not _CLUSTER.fullmatch(name)}
+        if not unknown or any(argument.name == "--quiet" and argument.tokens for argument in arguments):
             return
         known = {VARIABLE.removeprefix(self.prefix)}.union(*map(_names, _all_arguments(app)))
-        for name in sorted(strange - known):
+        for name in sorted(unknown - known):
             near = _nearest(name, known)
-            advice = f"did you mean {self.prefix}{near}?" if near else "it is passed over"
+            advice = f"did you mean {self.prefix}{near}?" if near else "it is ignored"
             say(f"packtrain: there is no option for the variable {self.prefix}{name}; {advice}")
 
 
@@ -82,7 +82,7 @@ class Settings(Toml):
 def _check(name: str, value: object) -> None:
     commands = [command.name for command in COMMANDS]
     if not isinstance(value, dict):
-        raise UsageError(f"{FILE}: {name} stands in no table; options belong in that of their command, such as [run]")
+        raise UsageError(f"{FILE}: {name} is in no table; options belong in that of their command, such as [run]")
     if name not in commands:
         near = _nearest(name, commands)
         advice = f"did you mean [{near}]?" if near else f"commands are {', '.join(commands)}"

@@ -1,4 +1,4 @@
-"""``packtrain split``: validate and roll into files."""
+"""``packtrain split``: validate and cut into files."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``packtrain verify``: whether a state directory holds what its manifest says."""
+"""``packtrain verify``: compare a state directory with its manifest."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,9 +26,9 @@ async def verify(
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
-    from packtrain import verify as hold_against
+    from packtrain import verify as compare
 
-    found = await hold_against(state, out=out, read_data=read_data)
+    found = await compare(state, out=out, read_data=read_data)
     put(msgspec.json.encode(found).decode() if json else _text(found))
     return Exit.SOME_FAILED if found.findings else Exit.COMPLETE
 
