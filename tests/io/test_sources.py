@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import gzip
 import io
@@ -345,3 +346,25 @@ async def test_a_file_whose_opening_is_cancelled_is_closed(tmp_path: Path) -> No
             (await to_thread.run_sync(path.open, "wb")).close()
     gc.collect()
     assert str(path) not in files_held()
+
+
+async def test_pipe_whose_opening_was_cancelled_is_closed(tmp_path: Path) -> None:
+    """A process that opens it for writing later finds no reader, instead of one that never reads."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(StreamSource(pipe).__aenter__)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    await anyio.to_thread.run_sync(_write_until_closed, pipe)
+
+
+def _write_until_closed(pipe: Path) -> None:
+    try:
+        descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO  # cancelled before a thread had begun to open it
+        return
+    with os.fdopen(descriptor, "wb", buffering=0) as file, pytest.raises(BrokenPipeError):
+        while file.write(b"x"):  # None when the pipe is full, which a reader that never reads would let happen
+            pass
