@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from packtrain._io.disk import copy_range, open_private
+from tests.seeds import seeded
 
 # Another file system, where there is one.
 MEMORY = Path("/dev/shm")  # noqa: S108 - the file made there has a name of its own
@@ -18,7 +19,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the file made there has a name of its 
 )
 def test_a_piece_is_appended_whichever_disk_it_comes_from(tmp_path: Path, here: Path | None) -> None:
     """Two file systems have no call of the kernel between them, so the bytes go through the process."""
-    content = os.urandom(3_000_000)
+    content = seeded("content").randbytes(3_000_000)
     source = (here or tmp_path) / f"packtrain-{os.getpid()}"
     source.write_bytes(content)
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 from aiohttp import ClientError, ClientSession
+
+from tests.seeds import seeded
 
 from .service_calls import GRANULARITY, Calls, blobs, child, digest_of, generate_lines, sha256, truth
 
@@ -19,9 +20,7 @@ LINES = 40_000
 
 async def test_killed_during_an_upload(directory: Path) -> None:
     """Bytes that arrived survive the restart; the upload continues at any offset, and the content is right."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    data = random.Random(seed).randbytes(20 * GRANULARITY + 17)
+    data = seeded("upload").randbytes(20 * GRANULARITY + 17)
     async with ClientSession() as session:
         async with child(directory) as process:
             calls = Calls(session, process.origin)

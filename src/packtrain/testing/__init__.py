@@ -1,6 +1,6 @@
-"""For those who test: a manual clock, failpoints, faults on demand for the local service, and conformance suites.
+"""Parts for tests: a manual clock, failpoints, faults on demand for the local service, and conformance suites.
 
-The suites, for parts of one's own, stand in modules of their own and need pytest and anyio's plugin for it.
+The suites are modules of this package; they need pytest and anyio's pytest plugin.
 """
 
 from .._io.effects import Failpoints, armed
