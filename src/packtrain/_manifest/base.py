@@ -75,14 +75,15 @@ class Change(Struct, frozen=True):
 
     def applied(self, now: float) -> ShardRow:
         """The row after the change. Raises ManifestError when the event may not follow the row's state."""
-        row = self.row
-        if self.event is not None:
-            row = msgspec.structs.replace(advance(row, self.event), version=row.version + 1)
+        row = self.row if self.event is None else advance(self.row, self.event)
         if self.children and row.tally is None:
             raise errors.no_tally(row)
-        if self.release:
-            row = msgspec.structs.replace(row, owner=None)
-        return row if self.wait is None else msgspec.structs.replace(row, due=now + self.wait)
+        return msgspec.structs.replace(
+            row,
+            version=row.version if self.event is None else row.version + 1,
+            owner=None if self.release else row.owner,
+            due=row.due if self.wait is None else now + self.wait,
+        )
 
 
 class Outcome(enum.Enum):

@@ -77,7 +77,7 @@ def guard_values(row: ShardRow, node: int) -> dict[str, Value]:
     }
 
 
-def event_values(row: ShardRow, after: ShardRow, event: Event, node: int) -> dict[str, Value]:
+def event_values(row: ShardRow, after: ShardRow, event: Event, node: int, now: float) -> dict[str, Value]:
     """An event of a row, as parameters of its update and of its line in the history."""
     values: dict[str, Value] = msgspec.structs.asdict(event)
     values.pop("upload", None)
@@ -89,6 +89,8 @@ def event_values(row: ShardRow, after: ShardRow, event: Event, node: int) -> dic
     values["event"] = type(event).__name__
     values["detail"] = detail(event)
     values["node"] = node
+    values["due"] = after.due
+    values["at"] = now
     return values
 
 

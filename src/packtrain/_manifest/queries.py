@@ -202,7 +202,7 @@ def write(change: Change, node: int, now: float, connection: Connection) -> tupl
         _release(change, after, node, connection)
         number = 0
     else:
-        after, number = _record(change, change.event, after, node, now, connection)
+        number = _record(change, change.event, after, node, now, connection)
     if change.free:
         connection.execute(_SQL["free"], _place(row))
     for reservation in change.reserve:
@@ -210,23 +210,20 @@ def write(change: Change, node: int, now: float, connection: Connection) -> tupl
     return after, number
 
 
-def _record(
-    change: Change, event: Event, after: ShardRow, node: int, now: float, connection: Connection
-) -> tuple[ShardRow, int]:
+def _record(change: Change, event: Event, after: ShardRow, node: int, now: float, connection: Connection) -> int:
     row = change.row
-    values = codec.event_values(row, after, event, node) | {"due": after.due, "at": now}
+    values = codec.event_values(row, after, event, node, now)
     statement = _recording(type(event), change.release, change.wait is not None)
     try:
-        stored = connection.execute(statement, values).fetchone()
+        changed = connection.execute(statement, values).rowcount
     except IntegrityError as error:
         raise errors.name_taken(after) from error
-    if stored is None:
+    if changed != 1:
         raise errors.stale(row)
     number = connection.execute(_SQL["insert_event"], values).lastrowid
     if after.upload is not row.upload:
         _save_session(after, connection)
-    version, owner, due = stored
-    return msgspec.structs.replace(after, version=version, owner=owner, due=due), number or 0
+    return number or 0
 
 
 @lru_cache

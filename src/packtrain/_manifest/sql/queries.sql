@@ -87,9 +87,9 @@ FROM jobs JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (r
 WHERE run = ? AND shard = ? ORDER BY shard, generation;
 
 -- rows_in --
--- The rows of a run in some states.
+-- The rows of a run in some states, of which there may be few among many.
 SELECT jobs.*, parent, cause, depth, upload
-FROM jobs JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (run, shard, generation)
+FROM jobs INDEXED BY jobs_by_state JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (run, shard, generation)
 WHERE run = ? AND state IN (SELECT value FROM json_each(?)) ORDER BY shard, generation;
 
 -- row --
@@ -107,11 +107,10 @@ ORDER BY shard, generation LIMIT ?5;
 UPDATE jobs SET owner = ?, fence = fence + 1 WHERE run = ? AND shard = ? AND generation = ?;
 
 -- write --
--- The guarded write of an event; {columns} are those that it sets. One row, or none when the row has moved on.
+-- The guarded write of an event; {columns} are those that it sets. No row when it has moved on.
 UPDATE jobs SET {columns}, version = version + 1
 WHERE run = :run AND shard = :shard AND generation = :generation
-    AND state = :before AND attempt = :attempt_before AND fence = :fence AND (owner IS NULL OR owner = :owner)
-RETURNING version, owner, due;
+    AND state = :before AND attempt = :attempt_before AND fence = :fence AND (owner IS NULL OR owner = :owner);
 
 -- release --
 -- The guarded write without an event, by any row of the claim.

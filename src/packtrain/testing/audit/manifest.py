@@ -34,6 +34,7 @@ class Shard(Struct, frozen=True):
     sha256: str
     first: int
     last: int
+    parent: int | None = None
 
 
 class Tally(Struct, frozen=True):
@@ -81,9 +82,20 @@ class Records(Struct, kw_only=True):
     duplicate_jobs: dict[str, str]
 
     def latest(self) -> list[tuple[Place, Row]]:
-        """The last generation of each shard, in the order of the shards."""
-        last = {place[0]: (place, self.rows[place]) for place in sorted(self.rows)}
-        return list(last.values())
+        """The generations that hold what became of each shard, a parent before its children: an only child takes the
+        place of its parent."""
+        below: dict[Place, list[Place]] = {}
+        for place, shard in sorted(self.shards.items()):
+            if shard.parent is not None:
+                below.setdefault((place[0], shard.parent), []).append(place)
+
+        def holders(place: Place) -> list[Place]:
+            children = below.get(place, [])
+            own = [place] if len(children) != 1 else []
+            return own + [holder for child in children for holder in holders(child)]
+
+        roots = [place for place in sorted(self.rows) if self.shards[place].parent is None]
+        return [(place, self.rows[place]) for root in roots for place in holders(root)]
 
 
 def read_records(state: Path, run: str) -> Records:
@@ -132,5 +144,5 @@ def _struct(values: list[object], kind: type[T]) -> T:
 _EVENTS = (
     "SELECT shard, generation, at, attempt, event, before, after, detail FROM events WHERE run = ? ORDER BY number"
 )
-_SHARDS = "SELECT shard, generation, bytes, lines, sha256, first, last FROM shards WHERE run = ?"
+_SHARDS = "SELECT shard, generation, bytes, lines, sha256, first, last, parent FROM shards WHERE run = ?"
 _ROWS = "SELECT shard, generation, state, attempt, job, tally FROM jobs WHERE run = ?"
