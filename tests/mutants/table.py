@@ -238,7 +238,7 @@ MUTANTS = (
         "_flow/reconciler.py",
         " for job in own if job.name not in refused]",
         " for job in own if job.name]",
-        (SCHEDULES,),
+        ("tests/flow/test_reconciler.py",),
     ),
     Mutant(
         "one pass clears a 429",
