@@ -89,7 +89,7 @@ async def test_full_disk_ends_the_handle(path: Path, limit: int) -> None:
 
 
 async def test_failed_commit_fails_everybody(path: Path) -> None:
-    """A write error in one operation is the end of the handle: its neighbours and all later calls are told so."""
+    """A write error in one operation is the end of the handle: its neighbours and all later calls get it too."""
 
     def full(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
@@ -180,7 +180,7 @@ async def test_error_in_the_block_passes_through(path: Path) -> None:
         pass
 
 
-async def test_nobody_else_can_read(path: Path) -> None:
+async def test_only_the_owner_can_read(path: Path) -> None:
     """Whatever the umask: the directory is 0700 and every file in it 0600, the log included."""
     before = os.umask(0)
     try:
@@ -195,7 +195,7 @@ async def test_nobody_else_can_read(path: Path) -> None:
 
 
 async def test_session_is_wiped(path: Path) -> None:
-    """Once the file stands at the service, no file on disk holds the address of its upload."""
+    """Once the file is at the service, no file on disk holds the address of its upload."""
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 1)
         row = await live(manifest, await claimed(manifest), State.UPLOADED)
@@ -234,7 +234,7 @@ async def test_damaged_file_is_refused(path: Path, how: str) -> None:
     assert await anyio.Path(path).read_bytes() == broken
 
 
-async def test_lost_file_beside_its_log_is_refused(path: Path) -> None:
+async def test_lost_file_with_its_log_left_is_refused(path: Path) -> None:
     """A log without its database means that the database was lost: a new one would be an empty lie."""
     async with await recorder(path) as process:
         await lines(process, 5)
@@ -290,7 +290,7 @@ async def test_open_in_another_program(path: Path) -> None:
 
 
 async def test_settings(path: Path) -> None:
-    """Commits are synced, the log is SQLite's WAL, and nobody else gets in."""
+    """Commits are synced, the log is SQLite's WAL, and no second connection gets in."""
 
     def settings() -> dict[str, object]:
         names = ("journal_mode", "synchronous", "locking_mode", "foreign_keys", "mmap_size", "secure_delete")

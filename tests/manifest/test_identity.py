@@ -102,10 +102,10 @@ def test_directory_with_another_name_is_the_same(path: Path, tmp_path: Path) -> 
 
 
 def test_file_put_back_under_the_same_number_is_refused(path: Path, tmp_path: Path) -> None:
-    """File systems give the number of a file to the next one; its generation tells them apart."""
+    """File systems give the number of a file to the next one; its generation differs."""
     lived(path, State.SUBMITTED)
     if identity.identify(path).generation is None:
-        pytest.skip("this file system does not tell generations")
+        pytest.skip("this file system gives no generations")
     shutil.copy(path, tmp_path / "backup")
     path.unlink()
     shutil.copyfile(tmp_path / "backup", path)
@@ -113,7 +113,7 @@ def test_file_put_back_under_the_same_number_is_refused(path: Path, tmp_path: Pa
 
 
 def test_another_machine_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that was cloned holds the same file; the machine tells, where it has an id."""
+    """A disk that was cloned holds the same file; the machine differs, where it has an id."""
     machine = tmp_path / "machine-id"
     monkeypatch.setattr(identity, "MACHINE", machine)
     machine.write_text("one\n")
@@ -155,7 +155,7 @@ def test_log_that_was_cut_is_refused(path: Path, part: float) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_missing_witness_is_refused(path: Path, content: bytes | None) -> None:
-    """Without it nobody can tell whether the database is the latest."""
+    """Without it there is no knowing whether the database is the latest."""
     lived(path, State.SUBMITTED)
     witness_of(path).unlink()
     if content is not None:

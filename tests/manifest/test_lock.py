@@ -31,7 +31,7 @@ def mounted(tmp_path: Path, kind: str) -> Path:
     return mounts
 
 
-async def test_second_process_is_told_who_holds_it(state: Path) -> None:
+async def test_second_process_gets_the_name_of_the_holder(state: Path) -> None:
     """The second start ends at once and names process, host, time and command; kill -9 frees the directory."""
     path = state / "manifest.db"
     command = [sys.executable, str(RECORDER), str(path)]
@@ -56,7 +56,7 @@ async def test_second_handle_is_refused(state: Path) -> None:
         assert await manifest.runs() == []
 
 
-async def test_two_hundred_starts_beside_a_driver(state: Path) -> None:
+async def test_two_hundred_starts_during_a_run(state: Path) -> None:
     """Each of them is refused by name, and the driver goes on."""
     path = state / "manifest.db"
     refused = 0

@@ -1,4 +1,4 @@
-"""Random lives of a manifest, step by step beside a plain account of what it was told.
+"""Random lives of a manifest, step by step, compared with a plain account of what was written.
 
 Claims, events, stale and forbidden writes, crashes, second drivers and a moving clock in any order, 80 steps a life, on
 the manifest in memory and on the one in SQLite. After each step the rows and the history are those of the account.
@@ -62,7 +62,7 @@ class Machine(RuleBasedStateMachine):
         self.rows: dict[int, ShardRow] = {}
         self.claimed: set[int] = set()
         self.overtaken: list[ShardRow] = []
-        self.told: list[tuple[int, str, State, State]] = []
+        self.written: list[tuple[int, str, State, State]] = []
 
     def _opened(self) -> Manifest:
         return self.handle.enter_context(self.portal.wrap_async_context_manager(self.open(clock=lambda: self.now)))
@@ -75,7 +75,7 @@ class Machine(RuleBasedStateMachine):
         self.overtaken.append(self.rows[row.shard])
         self.rows[row.shard] = self.portal.call(self.manifest.write, Change(row, event))
         assert self.rows[row.shard] == msgspec.structs.replace(advance(row, event), version=row.version + 1)
-        self.told.append((row.shard, type(event).__name__, row.state, self.rows[row.shard].state))
+        self.written.append((row.shard, type(event).__name__, row.state, self.rows[row.shard].state))
 
     def _event(self, kind: type[Event], row: ShardRow) -> Event:
         """The sample of that kind, with names of its own."""
@@ -103,7 +103,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(states=st.sets(st.sampled_from(State), min_size=4), limit=st.integers(0, 3))
     def claim(self, states: set[State], limit: int) -> None:
-        """Due jobs that nobody holds, lowest shard first, each with a new fence."""
+        """Due rows that are free, lowest shard first, each with a new fence."""
         due = [
             row
             for row in self.rows.values()
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """All that was written is there, and nobody holds a claim."""
+        """All that was written is there, and every claim is void."""
         self.handle.close()
         self._free()
         self.manifest = self._opened()
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_history_is_whole_and_goes_along_the_table(self) -> None:
         entries = self.portal.call(self.manifest.history, RUN.id)
-        assert [(entry.shard, entry.event, entry.before, entry.after) for entry in entries] == self.told
+        assert [(entry.shard, entry.event, entry.before, entry.after) for entry in entries] == self.written
         for index, row in self.rows.items():
             self._check_life([entry for entry in entries if entry.shard == index], row)
 
@@ -236,7 +236,7 @@ class Machine(RuleBasedStateMachine):
         figures = self.portal.call(self.manifest.statistics, RUN.id)
         states = [row.state for row in self.rows.values()]
         assert figures.states == {state: states.count(state) for state in set(states)}
-        assert figures.jobs_created == sum(event == "JobAdopted" for _, event, _, _ in self.told)
+        assert figures.jobs_created == sum(event == "JobAdopted" for _, event, _, _ in self.written)
         tallies = [row.tally for row in self.rows.values() if row.tally]
         assert figures.tally.answered == sum(tally.answered for tally in tallies)
 
@@ -262,6 +262,6 @@ class InSqlite(Machine):
 
 @pytest.mark.parametrize(("machine", "lives"), [(InMemory, 20), (InSqlite, 4)])
 def test_any_life_of_a_manifest(machine: type[Machine], lives: int) -> None:
-    """Whatever happens in whatever order, the manifest is what it was told, along the table and nothing else."""
+    """Whatever happens in whatever order, the manifest is what was written, along the table and nothing else."""
     chosen = settings(max_examples=lives, stateful_step_count=80, deadline=None, print_blob=True)
     run_state_machine_as_test(machine, settings=chosen)

@@ -1,7 +1,7 @@
 """The results of one generation of a shard, joined with its requests and folded into those before it; blocking.
 
 What a generation leaves behind speaks for the whole shard up to there: all answers in input order, all keys still
-without one, and their requests, which either make up the next generation or are kept for whoever asks again later.
+without one, and their requests, which either make up the next generation or are kept until they are asked again.
 Everything is read from front to back, so memory stays small, and nothing is changed in place.
 """
 
@@ -270,7 +270,7 @@ class _Sorter:
 
 
 def _label(asked: GenerationRequests, new: Outputs, sorter: _Sorter) -> None:
-    """The first generation: its failures learn where their requests stand."""
+    """The first generation: its failures get the ordinals of their requests."""
     with Lines(asked.requests, asked.shape) as requests, new.failed.open("rb") as failures:
         for line in failures:
             request = requests.seek(key_of(line))

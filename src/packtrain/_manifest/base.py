@@ -164,7 +164,7 @@ class Manifest(Protocol):
     async def lease(self, seconds: float, *, node: int | None = None, name: str = "") -> Lease:
         """Register a node, or extend the lease of ``node``, from now on for so long.
 
-        A lease that has run out is extended as long as nobody has taken it over. Raises ManifestError afterwards.
+        A lease that has run out is extended until another node takes it over. Raises Conflict afterwards.
         """
         ...
 

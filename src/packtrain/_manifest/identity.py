@@ -1,7 +1,7 @@
-"""Which file on which machine a manifest is: one that was copied, moved or put back is known by it.
+"""Identity of the manifest's file and machine, by which one that was copied, moved or put back is recognised.
 
 The number of a file is given to another one as soon as it is free, so its generation counts as well, where the file
-system tells it. Devices are numbered anew at every start of a machine, and machines change their names; neither counts.
+system gives it. Devices get new numbers at every start of a machine, and machines change their names; neither counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GENERATION = 0x80007601 | struct.calcsize("l") << 16
 
 
 class Identity(Struct, frozen=True):
-    """``machine`` and ``generation`` are None where there is no telling."""
+    """``machine`` and ``generation`` are None where the system does not give them."""
 
     machine: str | None
     inode: int
@@ -35,7 +35,7 @@ def identify(path: Path) -> Identity:
 
 
 def difference(then: Identity, now: Identity) -> str | None:
-    """What tells that this is not the same file any more; None when nothing does."""
+    """Why this is not the same file any more; None when nothing says so."""
     if _differ(then.machine, now.machine):
         return "it was made on another machine"
     if then.inode != now.inode or _differ(then.generation, now.generation):
@@ -48,7 +48,7 @@ def _differ(then: object, now: object) -> bool:
 
 
 def _machine() -> str | None:
-    """Not as it stands: systemd asks that the id itself be kept at home."""
+    """A digest: systemd asks that the id itself be kept private."""
     text = MACHINE.read_bytes().strip() if MACHINE.is_file() else b""
     return hashlib.sha256(b"packtrain " + text).hexdigest()[:16] if text else None
 

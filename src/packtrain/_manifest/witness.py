@@ -1,4 +1,4 @@
-"""What stands beside the database and outlives it: the tokens of its runs, and how far its history had come.
+"""Files next to the database that outlive it: the tokens of its runs, and how far its history had come.
 
 A database that is put back from a copy does not know what it has forgotten. The witness does: it is written before
 each create, so a database that lags behind it may have forgotten a job that was paid for.

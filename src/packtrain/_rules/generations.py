@@ -42,7 +42,7 @@ def absence(row: ShardRow) -> tuple[str, bool]:
     """Why a key of this generation has no row, and whether asking again may help."""
     if row.result:
         return _NO_ROW, True
-    # Without a job the create was refused for what stands in the shard.
+    # Without a job the create was refused for the content of the shard.
     return row.reason or "the job left no results", row.job is not None
 
 

@@ -107,13 +107,13 @@ class RunSuite:
         """The same id with another fingerprint is another run, and changes nothing."""
         async with manifest() as held:
             await held.open_run(RUN)
-            for settings, told in (
+            for settings, difference in (
                 ({"model": "other"}, f"model {RUN.model} then and other now"),
                 ({"join": not RUN.join}, "join .* then and .* now"),
                 ({"limits": replace(RUN.limits, shard_bytes=5)}, f"bytes {RUN.limits.shard_bytes} then and 5 now"),
                 ({}, "a directory of parts"),
             ):
-                with pytest.raises(ManifestError, match=told):
+                with pytest.raises(ManifestError, match=difference):
                     await held.open_run(replace(RUN, fingerprint="changed", **settings))
             assert await held.find_run(RUN.id) == RUN
 
@@ -133,24 +133,24 @@ class RunSuite:
             assert await held.runs() == [OTHER, RUN]
 
     async def test_unknown_run(self, manifest: OpenManifest) -> None:
-        """An unknown run is found by nobody, has no jobs, and nothing can be stored for it."""
+        """An unknown run is not found, has no rows, and nothing can be stored for it."""
         async with manifest() as held:
-            assert await held.find_run("nobody") is None
-            assert await held.claim("nobody", set(State)) == []
-            assert await held.rows("nobody") == []
-            assert await held.history("nobody") == []
-            assert await held.duplicate_jobs("nobody") == []
+            assert await held.find_run("unknown") is None
+            assert await held.claim("unknown", set(State)) == []
+            assert await held.rows("unknown") == []
+            assert await held.history("unknown") == []
+            assert await held.duplicate_jobs("unknown") == []
             for refused in (
-                held.cursor("nobody"),
-                held.statistics("nobody"),
-                held.publish("nobody", "ab"),
-                held.published("nobody"),
-                held.move("nobody", Cursor()),
-                held.keep_sources("nobody", []),
-                held.seal(shard(0, "nobody"), Cursor()),
-                held.reopen("nobody", []),
+                held.cursor("unknown"),
+                held.statistics("unknown"),
+                held.publish("unknown", "ab"),
+                held.published("unknown"),
+                held.move("unknown", Cursor()),
+                held.keep_sources("unknown", []),
+                held.seal(shard(0, "unknown"), Cursor()),
+                held.reopen("unknown", []),
             ):
-                with pytest.raises(ManifestError, match="nobody"):
+                with pytest.raises(ManifestError, match="unknown"):
                     await refused
 
     async def test_sources_keep_the_marks_that_shards_were_cut_from(self, manifest: OpenManifest) -> None:
@@ -194,7 +194,7 @@ class RunSuite:
             assert (await again.cursor(RUN.id)).shards == 2
 
     async def test_seal_with_what_is_known_already(self, manifest: OpenManifest) -> None:
-        """The events are applied at once, with their lines in the history; nobody can claim the job before them."""
+        """The events are applied at once, with their lines in the history; no claim comes before them."""
         doubt = suspicion(RUN.token, shard(0), 2, 7.5)
         async with manifest() as held:
             await held.open_run(RUN)
@@ -484,8 +484,8 @@ class DuplicateJobSuite:
             assert await again.duplicate_jobs(OTHER.id) == []
             statistics = await again.statistics(RUN.id)
             assert (statistics.duplicates_healed, statistics.duplicates_live) == (1, 0)
-            with pytest.raises(ManifestError, match="nobody"):
-                await again.note("nobody", first)
+            with pytest.raises(ManifestError, match="unknown"):
+                await again.note("unknown", first)
 
     async def test_extras_come_with_an_event_or_not_at_all(self, manifest: OpenManifest) -> None:
         """One write: refused, it leaves neither."""
@@ -748,7 +748,7 @@ class NodeSuite:
                 await held.note_pass(RUN.id, done)
             await held.note_pass(OTHER.id, passes[0])
             with pytest.raises(UnknownRun):
-                await held.note_pass("nobody", passes[0])
+                await held.note_pass("unknown", passes[0])
         async with manifest() as again:
             assert await again.passes(RUN.id, -1.0) == passes
             assert await again.passes(RUN.id, 1.0) == passes[2:]
@@ -848,19 +848,19 @@ class LostAnswerSuite:
             assert (states[0] is State.UPLOADING) is (outcome is Outcome.WRITTEN)
             assert len(await again.history(RUN.id)) == (outcome is Outcome.WRITTEN)
 
-    async def test_an_outcome_is_told_from_that_of_a_later_claim(self, manifest: OpenManifest) -> None:
-        """The same event written under another fencing token is not ours."""
+    async def test_an_outcome_is_not_that_of_a_later_claim(self, manifest: OpenManifest) -> None:
+        """The same event written under another fencing token is another write."""
         async with manifest() as held:
             await sealed(held, 1)
-            ours = Change(await claimed(held), life(0)[0])
+            first = Change(await claimed(held), life(0)[0])
         async with manifest() as again:
-            assert await again.outcome(ours) is Outcome.NOT_WRITTEN
-            theirs = Change(await claimed(again), life(0)[0])
-            row = await again.write(theirs)
+            assert await again.outcome(first) is Outcome.NOT_WRITTEN
+            second = Change(await claimed(again), life(0)[0])
+            row = await again.write(second)
             await again.write(Change(row, life(0)[1], release=True))
-            assert await again.outcome(theirs) is Outcome.WRITTEN
-            assert await again.outcome(ours) is Outcome.NOT_WRITTEN
-            assert await again.outcome(Change(replace(ours.row, shard=7), life(0)[0])) is Outcome.NOT_WRITTEN
+            assert await again.outcome(second) is Outcome.WRITTEN
+            assert await again.outcome(first) is Outcome.NOT_WRITTEN
+            assert await again.outcome(Change(replace(first.row, shard=7), life(0)[0])) is Outcome.NOT_WRITTEN
 
     async def test_outcome_of_a_release(self, manifest: OpenManifest) -> None:
         """Written once the row is free under the same fencing token."""
