@@ -8,6 +8,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+import packtrain
 from tests.seeds import GIVEN
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # Examples are the same in each run, unless TEST_SEED asks for others.
 settings.register_profile("packtrain", deadline=None, print_blob=True, derandomize=GIVEN is None)
 settings.load_profile("packtrain")
+
+# Loaded before a loop runs: modules read files when they are imported, which would count as blocking it.
+PRELOADED = [getattr(packtrain, name) for name in packtrain.__all__]
 
 LOOPS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
