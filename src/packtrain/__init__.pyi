@@ -34,6 +34,7 @@ from ._errors import OutputTaken as OutputTaken
 from ._errors import OutputUnknown as OutputUnknown
 from ._errors import PacktrainError as PacktrainError
 from ._errors import ProtocolError as ProtocolError
+from ._errors import QuotaFull as QuotaFull
 from ._errors import Restored as Restored
 from ._errors import Stopped as Stopped
 from ._errors import TransportError as TransportError

@@ -240,6 +240,16 @@ class Conflict(ManifestError):
     """A write that the manifest does not take, because the row is no longer as it was read; nothing was written."""
 
 
+class QuotaFull(Conflict):
+    """A reservation of ``amount`` does not fit the quota of ``what`` at ``service``; nothing was written."""
+
+    service: str
+    what: str
+    used: int
+    most: int
+    amount: int
+
+
 # --- the run stopped before its end; the same call again goes on
 
 

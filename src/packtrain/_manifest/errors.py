@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import Conflict, OtherSettings, UnknownRun
+from .._errors import Conflict, OtherSettings, QuotaFull, UnknownRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,18 +12,14 @@ if TYPE_CHECKING:
     from .._model import Quota, Reservation, Run, Shard, ShardRow
 
 
-class QuotaFull(Conflict):
-    """A reservation does not fit; nothing was written."""
-
-    quota: Quota
-    amount: int
-
-
 def quota_full(quota: Quota, amount: int) -> QuotaFull:
     return QuotaFull(
         f"{quota.service} takes {quota.most} {quota.what} at once and {quota.used} are reserved, so {amount} more do "
         "not fit, nothing was written",
-        quota=quota,
+        service=quota.service,
+        what=quota.what,
+        used=quota.used,
+        most=quota.most,
         amount=amount,
     )
 
