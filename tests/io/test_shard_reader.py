@@ -66,3 +66,14 @@ def test_without_a_digest_nothing_is_compared(tmp_path: Path) -> None:
     assert reader.read(2_500_000, 500_000) == CONTENT[2_500_000:]
     assert reader.digest() == SHA256
     reader.close()
+
+
+async def test_a_file_that_is_not_sent_is_compared_all_the_same(tmp_path: Path) -> None:
+    """For a service without input files: the create carries the lines, so they are read before it is intended."""
+    reader = reader_of(tmp_path / "shard", CONTENT)
+    await reader.verify()
+    reader.close()
+    reader = reader_of(tmp_path / "shard", b"?" + CONTENT[1:])
+    with pytest.raises(IntegrityError, match="is not what it was"):
+        await reader.verify()
+    reader.close()

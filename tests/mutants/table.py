@@ -229,9 +229,16 @@ MUTANTS = (
     Mutant(
         "a job is found by its tag alone",
         "_rules/submission.py",
-        " or naming.plain_file(job.input_file) in files)",
-        ")",
+        " or naming.plain_file(job.input_file) in files]",
+        "]",
         (SCHEDULES,),
+    ),
+    Mutant(
+        "an old duplicate job is a control for an ambiguous create",
+        "_rules/submission.py",
+        "shown.duplicates if row.state is State.UPLOADED else frozenset[str]()",
+        "shown.duplicates",
+        ("tests/rules/test_submission.py",),
     ),
     Mutant(
         "a job that never started is adopted again",

@@ -148,8 +148,8 @@ def after(times: list[float], weight: Pass, since: float = 0.0, evidence: Eviden
     return evidence
 
 
-def learned(shown: Shown) -> Evidence:
-    return submission.learn(Evidence(0.0), row_in(State.RECONCILING, ambiguous_at=10.0), shown, at(0.0))
+def learned(shown: Shown, state: State = State.RECONCILING) -> Evidence:
+    return submission.learn(Evidence(0.0), row_in(state, ambiguous_at=10.0, intent_at=10.0), shown, at(0.0))
 
 
 def showing(*own: RemoteJob) -> Evidence:
@@ -169,15 +169,33 @@ def step(evidence: Evidence, state: State = State.RECONCILING, **values: Any) ->
         (Shown(frozenset({"batches/x"}), (), {"batches/x": 0.0}), Pass.CONTROLLED),
         (Shown(frozenset(), (), {"batches/x": 0.0}), Pass.VOID),
         (Shown(frozenset({"batches/x"}), (), {"batches/x": 0.0}, whole=False), Pass.VOID),
-        (Shown(frozenset({"batches/x"}), (), {}, frozenset({"batches/x"})), Pass.CONTROLLED),
         (Shown(frozenset(), (), {}, frozenset({"batches/x"})), Pass.UNCONTROLLED),
         (Shown(frozenset({"batches/x"}), (), {"batches/young": 15.0}, frozenset({"batches/x"})), Pass.VOID),
     ],
 )
 def test_what_a_pass_without_the_job_adds_to_the_evidence(shown: Shown, weight: Pass) -> None:
-    """A duplicate job is a control as well, but the list need not show it; an unreadable job may be the one."""
+    """The list need not show a duplicate job; an unreadable job may be the one."""
     evidence = learned(shown)
     assert (evidence.last, evidence.found) == (weight, ())
+
+
+@pytest.mark.parametrize(
+    ("state", "weight"),
+    [
+        (State.UPLOADED, Pass.CONTROLLED),
+        (State.RECONCILING, Pass.UNCONTROLLED),
+        (State.REVOKED, Pass.UNCONTROLLED),
+    ],
+)
+def test_a_duplicate_job_is_a_control_only_before_a_second_create(state: State, weight: Pass) -> None:
+    """A list may be older than the job of an ambiguous create, and still show an old duplicate job."""
+    assert learned(Shown(frozenset({"batches/x"}), (), {}, frozenset({"batches/x"})), state).last is weight
+
+
+def test_an_old_duplicate_job_does_not_stand_in_for_a_job_that_the_list_must_show() -> None:
+    """A replica that shows the duplicate job and not the adopted one is older than what is searched for."""
+    stale = Shown(frozenset({"batches/x"}), (), {"batches/own": 5.0}, frozenset({"batches/x"}))
+    assert learned(stale).last is Pass.VOID
 
 
 C, U, V = Pass.CONTROLLED, Pass.UNCONTROLLED, Pass.VOID
@@ -323,9 +341,12 @@ def test_a_job_is_found_by_its_tag_or_by_its_input_file() -> None:
     other = naming.job_tag(TOKEN, replace(SHARD, index=30), 1)
     foreign = replace(LIVE, name="batches/4", display_name=other, input_file="files/x")
     jobs = [by_tag, by_file, latest, foreign]
-    assert submission.own_jobs(TOKEN, row, jobs, []) == [by_tag, by_file, latest]
+    assert submission.own_jobs(TOKEN, row, jobs, []) == [by_tag, by_file]
     shown = submission.given_up(row, by_tag.name, DuplicateState.SEEN)
-    assert submission.own_jobs(TOKEN, row, jobs, [shown, submission.given_up(row, by_file.name)]) == [by_tag, latest]
+    assert submission.own_jobs(TOKEN, row, jobs, [shown, submission.given_up(row, by_file.name)]) == [by_tag]
+    assert submission.own_jobs(TOKEN, row, [latest, foreign], []) == [latest], (
+        "of another name, when it is the only one"
+    )
     assert submission.input_files(TOKEN, row_in(State.SEALED, attempt=1, file=None)) == {FILE}
 
 

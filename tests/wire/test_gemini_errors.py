@@ -37,6 +37,7 @@ def test_an_answer_without_googles_error_body_refuses_nothing(status: int) -> No
     [
         (429, "RESOURCE_EXHAUSTED", "no", "throttled"),
         (400, "FAILED_PRECONDITION", "The file is not ACTIVE yet", "throttled"),
+        (400, "FAILED_PRECONDITION", "File pabc is not in an ACTIVE state", "file_gone"),
         (404, "NOT_FOUND", "files/pabc was not found", "file_gone"),
         (403, "PERMISSION_DENIED", "no access to the File pabc or it may not exist", "file_gone"),
         (401, "UNAUTHENTICATED", "no", "barred"),

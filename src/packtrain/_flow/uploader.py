@@ -176,7 +176,7 @@ class _Inline(_Sending):
 
     async def send(self) -> ShardRow:
         async with _reading(self._ctx, self._shard) as reader:
-            await reader.whole_digest()
+            await reader.verify()
         self.row = await self._ctx.record(self.row, FileReady(file_expires_at=None))
         return self.row
 

@@ -155,6 +155,11 @@ class ShardReader:
         """As ``digest``, in a worker thread."""
         return await anyio.to_thread.run_sync(self.digest)
 
+    async def verify(self) -> None:
+        """Read all of it in a worker thread. Raises FileDamaged when it is not what was sealed."""
+        await self.whole_digest()
+        self._compare()
+
     def close(self) -> None:
         self._file.close()
 

@@ -194,7 +194,7 @@ class Shown(Struct, frozen=True):
     own: tuple[RemoteJob, ...]
     #: As ``controls`` returns them, from before the pass.
     known: dict[str, float]
-    #: Names of duplicate jobs: controls as well, but the list need not show them.
+    #: Names of duplicate jobs: controls before a second create as well, but the list need not show them.
     duplicates: frozenset[str] = frozenset()
     #: No job that could not be read may be one of the run.
     whole: bool = True
@@ -204,7 +204,9 @@ def learn(evidence: Evidence, row: ShardRow, shown: Shown, now: Moment) -> Evide
     """The evidence after one more complete pass."""
     if shown.own:
         return msgspec.structs.replace(evidence, found=shown.own)
-    known = dict.fromkeys(shown.names & shown.duplicates, 0.0) | shown.known
+    # An old duplicate job proves that the list works, not that it is as young as an ambiguous create.
+    duplicates = shown.duplicates if row.state is State.UPLOADED else frozenset[str]()
+    known = dict.fromkeys(shown.names & duplicates, 0.0) | shown.known
     weight = weigh(shown.names, known, ambiguous_since(row, now))
     return evidence.after(now.monotonic, weight if shown.whole else Pass.VOID)
 
@@ -351,11 +353,16 @@ def input_files(token: str, row: ShardRow) -> frozenset[str]:
 def own_jobs(
     token: str, row: ShardRow, jobs: Iterable[RemoteJob], duplicates: Iterable[DuplicateJob]
 ) -> list[RemoteJob]:
-    """The jobs that bear a tag of the shard or read one of its input files, without those that were given up."""
+    """The jobs that bear a tag of the shard or read one of its input files, without those that were given up.
+
+    A job of another name that reads our file may be somebody else's, so it counts only where no other is found.
+    """
     given_up = {duplicate.job for duplicate in duplicates if duplicate.state is not DuplicateState.SEEN}
     prefix, files = naming.shard_prefix(token, row.shard, row.generation), input_files(token, row)
-    own = (job for job in jobs if job.display_name.startswith(prefix) or naming.plain_file(job.input_file) in files)
-    return [job for job in own if job.name not in given_up]
+    left = [job for job in jobs if job.name not in given_up]
+    tagged = {job.name for job in left if job.display_name.startswith(prefix)}
+    reading = [job for job in left if job.name in tagged or naming.plain_file(job.input_file) in files]
+    return [job for job in reading if job.name in tagged or not job.display_name] or reading
 
 
 def adoption(found: Collection[RemoteJob], run: Run, shard: Shard, files: Collection[str]) -> Adopt | Quarantine:

@@ -126,10 +126,12 @@ def refusal(reply: Reply, file: str) -> Refusal | None:
     status = read_status(reply)
     if status is None or not (reply.status == 429 or reply.status in _DEFINITE):
         return None
-    if reply.status == 429 or (status.status == "FAILED_PRECONDITION" and "ACTIVE" in status.message):
+    if reply.status == 429:
         return "throttled"
     if file.rpartition("/")[2] in status.message:
         return "file_gone"
+    if status.status == "FAILED_PRECONDITION" and "ACTIVE" in status.message:
+        return "throttled"
     return "refused" if reply.status == 400 and "API key" not in status.message else "barred"
 
 
