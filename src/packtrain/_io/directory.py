@@ -8,6 +8,8 @@ from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import aiofiles
+import anyio
 import anyio.to_thread
 
 from .._errors import IncompleteRun, IntegrityError, OutputTaken
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable
     from io import FileIO
     from pathlib import Path
+
+    from aiofiles.threadpool.binary import AsyncFileIO
 
     from .storage import Content
 
@@ -128,18 +132,20 @@ class Directory:
 
     async def blocks(self, name: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         path = self.path(name)
-        file = await uncancelled(_open, path)
+        file = await _open_stream(path)
         try:
+            with disk_errors(path):
+                await file.seek(offset)
             while length is None or length > 0:
-                size = PIECE_BYTES if length is None else min(PIECE_BYTES, length)
-                block = await anyio.to_thread.run_sync(_read, path, file, offset, size)
+                with disk_errors(path):
+                    block = await file.read(PIECE_BYTES if length is None else min(PIECE_BYTES, length))
                 if not block:
                     return
                 yield block
-                offset += len(block)
                 length = None if length is None else length - len(block)
         finally:
-            file.close()
+            with anyio.CancelScope(shield=True):
+                await file.close()
 
     async def head(self, name: str) -> int | None:
         return await anyio.to_thread.run_sync(self.size, name)
@@ -212,6 +218,16 @@ class Directory:
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:
             remove(self._what, self.path(name))
+
+
+async def _open_stream(path: Path) -> AsyncFileIO:
+    with disk_errors(path):
+        try:
+            with anyio.CancelScope(shield=True):  # or a file opened meanwhile would never be closed
+                file = await aiofiles.open(path, "rb", buffering=0)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{path} is gone") from error
+    return file
 
 
 def _open(path: Path) -> FileIO:
