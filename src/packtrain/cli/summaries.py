@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from packtrain._validation import answers_of, counted
 
 from .advice import command, operand
@@ -55,8 +57,16 @@ def _retry(out: str, state: Path, service: str) -> str:
     return f"none is of a kind that passes; `{command(*words, '--all')}` asks them again all the same"
 
 
+class _Failed(msgspec.Struct):
+    """What is read of a line of failed keys."""
+
+    retryable: bool = False
+
+
 def _may_pass(failed: Path) -> bool:
-    """Whether asking again without --all would ask any line."""
-    with suppress(OSError), failed.open("rb") as lines:
-        return any(b'"retryable":true' in line for line in lines)
+    """Whether asking again without --all would ask any line. Reads one line at a time."""
+    decode = msgspec.json.Decoder(_Failed).decode
+    # Most lines need no parser. One that has the text may have it in the service's own error.
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError), failed.open("rb") as lines:
+        return any(b'"retryable":true' in line and decode(line).retryable for line in lines)
     return True
