@@ -226,7 +226,7 @@ class Client:
     async def resolve(self, shard: int, decision: Decision, *, job: str | None = None, run_id: str = MAIN) -> ShardRow:
         """Record a person's decision about a quarantined shard; ``run`` or ``drive`` acts on it from then on.
 
-        ``adopt``: the job ``batch`` is the shard's; it is looked up at the service, and must be of the same content.
+        ``adopt``: ``job`` names the shard's job; it is looked up at the service, and must be of the same content.
         ``retry``: one more attempt is made. ``drop``: all lines of the shard fail with the reason. With these two
         any job that the shard had is given up and cancelled. Returns the shard's row.
 

@@ -17,9 +17,9 @@ Task = Literal["generate", "embed"]
 #: What a person can decide about a quarantined shard: a job at the service is its own (``adopt``), one more attempt is
 #: made (``retry``), or all its lines fail (``drop``).
 Decision = Literal["adopt", "retry", "drop"]
-#: Why a generation was made of the lines of another: they failed for a passing reason (``retry``), the service refused
-#: the shard for its size (``capacity``), the job expired with answers for some lines only (``expiry``), or one of the
-#: lines spoils the whole job (``bisect``).
+#: Why a generation was made of the lines of another: they failed and are asked again (``retry``). The other causes are
+#: reserved, and nothing makes them yet: the service refused the shard for its size (``capacity``), the job expired with
+#: answers for some lines only (``expiry``), or one of the lines spoils the whole job (``bisect``).
 Cause = Literal["retry", "capacity", "expiry", "bisect"]
 
 
@@ -103,7 +103,10 @@ class SourceIdentity(Struct, frozen=True):
 
 
 class Cursor(Struct, frozen=True, kw_only=True):
-    """How far the input is durably cut into shards, and the totals up to there."""
+    """How far the input is durably cut into shards, and the totals up to there.
+
+    The manifest keeps it as JSON: a new field needs a default, and no migration.
+    """
 
     source: int = 0
     #: Bytes of this source consumed, after decompression.

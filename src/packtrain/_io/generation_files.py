@@ -159,7 +159,10 @@ def read_failed(path: Path) -> Iterator[Failed]:
 
 
 class Lines:
-    """Lines with keys, in input order, gone through once; ``judged`` if they are requests or ours."""
+    """Reads a file of lines with keys, in input order, once from front to back.
+
+    ``judged``: the lines are validated requests or were written here; otherwise they are the service's result lines.
+    """
 
     def __init__(self, path: Path, shape: LineShape = OWN, *, judged: bool = True) -> None:
         self._path = path

@@ -82,12 +82,15 @@ class Spool:
 
 
 class GenerationFiles(Struct, frozen=True):
-    """The files that a generation of a shard leaves: all its answers so far in input order, the keys still without one,
-    rows of no request, and the requests of those failed keys that are not asked again by themselves."""
+    """The files that a generation of a shard leaves. They cover the generations before it as well."""
 
+    #: All answers so far, in input order.
     answers: Path
+    #: The keys that still have no answer, in input order.
     failed: Path
+    #: Result lines whose key no request has.
     unknown: Path
+    #: The requests of the failed keys, except those that the next generation asks again.
     requests: Path
 
     @property

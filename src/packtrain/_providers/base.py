@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a service can do, as data. The driver reads these fields and never the name of a service."""
+    """What a service can do, as data. The driver reads these fields and never the name of a service.
+
+    Two of them it doesn't read, because it works the same for each value: ``result_files`` and ``refuses_at_create``
+    describe the variants of a service that the tests run the client against.
+    """
 
     #: ``offsets``: one session, bytes from an offset that the service confirms. ``parts``: numbered parts, each sent
     #: again alone, then one call that completes them. ``whole``: one call. ``inline``: the create carries the lines,
