@@ -1,4 +1,4 @@
-"""The seed of all random choices in tests: fixed, unless TEST_SEED names another one."""
+"""The seed of all random choices in tests, fixed unless TEST_SEED names another one, and how many they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ import random
 #: A whole number; a nightly run gives another one each time.
 GIVEN = os.environ.get("TEST_SEED")
 SEED = int(GIVEN or 20261129)
+#: Whether TEST_LONG asks for the long form of tests that run a part of their examples.
+LONG = bool(os.environ.get("TEST_LONG"))
+
+
+def short(few: int, full: int) -> int:
+    """The number of examples: few, or the full number with TEST_LONG."""
+    return full if LONG else few
 
 
 def seeded(name: str) -> random.Random:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.disk import Fault, faults, suffer
 from tests.crash.small_runs import CALM, undisturbed
-from tests.seeds import seeded
+from tests.seeds import seeded, short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,8 @@ def failures(root: Path, calm: Calm, chosen: list[Fault]) -> list[str]:
 
 
 def some(chosen: list[Fault]) -> list[Fault]:
-    """A tenth of them; scripts/torture disk takes all."""
-    return seeded("disk").sample(chosen, len(chosen) // 10)
+    """A twentieth of them, at least two; scripts/torture disk takes all."""
+    return seeded("disk").sample(chosen, max(2, len(chosen) // short(20, 10)))
 
 
 def test_a_full_disk_at_any_write_ends_the_run_with_advice_and_loses_nothing(tmp_path: Path, calm: Calm) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.crash.disk import REMOTE
 from tests.crash.failpoints import Case, Verdict, around_creates, singles, torture
 from tests.crash.small_runs import CALM, LOST, SCENARIOS, undisturbed
-from tests.seeds import seeded
+from tests.seeds import seeded, short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Calm]:
 
 
 def some(cases: list[Case]) -> list[Case]:
-    """A tenth of them; scripts/torture failpoints takes all."""
-    return seeded("failpoints").sample(cases, len(cases) // 10)
+    """A twentieth of them; scripts/torture failpoints takes all."""
+    return seeded("failpoints").sample(cases, len(cases) // short(20, 10))
 
 
 def telling(case: Case) -> bool:

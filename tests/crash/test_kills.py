@@ -9,14 +9,14 @@ import anyio
 from tests.crash.kills import torture
 from tests.crash.run import Bench
 from tests.crash.service import Torment, audit
-from tests.seeds import SEED
+from tests.seeds import SEED, short
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 #: The long form is scripts/torture kills.
-KILLS = 40
+KILLS = short(12, 40)
 
 
 def test_runs_killed_at_random_and_again_while_they_recover_end_like_calm_ones(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
 
 async def test_a_killed_service_keeps_what_it_told_of(tmp_path: Path) -> None:
     """Every file and job that a client was told of is there once, and the directory is what the truth log says."""
-    torment = Torment(tmp_path / "service", kills=6, seed=SEED, longest_life=1.0)
+    torment = Torment(tmp_path / "service", kills=short(3, 6), seed=SEED, longest_life=1.0)
     await torment.run()
     assert torment.told.jobs
     assert await anyio.to_thread.run_sync(audit, tmp_path / "service", torment.told) == []

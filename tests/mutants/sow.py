@@ -65,7 +65,7 @@ def failure(root: Path, tests: Sequence[str]) -> str | None:
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment |= {"TEST_SCHEDULES": "20000"}  # rare bugs need more than a test run takes
+    environment |= {"TEST_SCHEDULES": "20000", "TEST_LONG": "1"}  # rare bugs need more than a test run takes
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode not in (PASSED, FAILED):
         raise RuntimeError(f"pytest {' '.join(tests)} ended with {done.returncode}:\n{done.stdout[-2000:]}")
