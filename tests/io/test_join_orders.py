@@ -11,7 +11,7 @@ import pytest
 from packtrain._errors import InputError
 from packtrain._io.join import Outputs, join_files
 from packtrain._model import Tally
-from tests.seeds import seeded
+from tests.seeds import seeded, short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +146,7 @@ def joins(tmp_path: Path) -> Joins:
 def test_whatever_happens_to_the_rows_the_join_is_the_naive_one(joins: Joins, validated: bool) -> None:
     """Over runs in order with all kinds of trouble in them, in windows of all sizes."""
     draw = seeded("rows")
-    for _ in range(250):
+    for _ in range(short(100, 250)):
         keys = [draw.choice(["k%d", "ü%d", 'q"%d']) % number for number in range(draw.randrange(1, 120))]
         rows = disturb([answer(key, draw) for key in keys], keys, draw)
         joins.check(keys, rows, draw, window=draw.choice([1, 7, 50, 1000]), validated=validated)
@@ -155,7 +155,7 @@ def test_whatever_happens_to_the_rows_the_join_is_the_naive_one(joins: Joins, va
 def test_a_key_that_is_asked_twice_gets_one_row_both_times(joins: Joins) -> None:
     """The first answer, however many there are and however they stand; only a sealed shard has each key once."""
     draw = seeded("repeated")
-    for _ in range(100):
+    for _ in range(short(40, 100)):
         keys = [f"k{draw.randrange(40)}" for _ in range(30)]
         rows = disturb([answer(key, draw) for key in keys], keys, draw)
         joins.check(keys, rows, draw, window=draw.choice([7, 1000]), validated=False)

@@ -29,6 +29,7 @@ from packtrain._rules import lifecycle
 from packtrain._rules.lifecycle import TABLE, Event, advance
 from packtrain.testing.lives import LINES, RUN, shard
 from tests.rules.test_lifecycle import EVENT
+from tests.seeds import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,7 +261,7 @@ class InSqlite(Machine):
         return partial(open_sqlite, root / "state" / "manifest.db")
 
 
-@pytest.mark.parametrize(("machine", "lives"), [(InMemory, 20), (InSqlite, 4)])
+@pytest.mark.parametrize(("machine", "lives"), [(InMemory, short(10, 20)), (InSqlite, short(2, 4))])
 def test_any_life_of_a_manifest(machine: type[Machine], lives: int) -> None:
     """Whatever happens in whatever order, the manifest is what was written, along the table and nothing else."""
     chosen = settings(max_examples=lives, stateful_step_count=80, deadline=None, print_blob=True)

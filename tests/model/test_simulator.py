@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: TEST_SCHEDULES asks for more of them.
 PARTS = 2
-SIZE = int(os.environ.get("TEST_SCHEDULES", "1200")) // PARTS
+SIZE = int(os.environ.get("TEST_SCHEDULES", "600")) // PARTS
 
 
 @pytest.mark.parametrize("part", range(PARTS))

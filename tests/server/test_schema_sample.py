@@ -12,6 +12,7 @@ from msgspec import Raw, json
 from packtrain._model import RowError
 from packtrain.server.backends.echo import Echo, answer_all
 from packtrain.server.backends.schema_sample import OPTIONAL_DEPTH, sample
+from tests.seeds import short
 
 TREE = {
     "$ref": "#/$defs/node",
@@ -146,7 +147,7 @@ _SCHEMAS = st.dictionaries(
 
 
 @given(schema=_SCHEMAS, member=st.sampled_from(["responseSchema", "responseJsonSchema"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=short(100, 300), deadline=None)
 def test_any_json_as_schema_gives_a_value_or_an_error(schema: Any, member: str) -> None:
     """Never an unexpected exception."""
     request = {"contents": [{"parts": [{"text": "text"}]}], "generationConfig": {member: schema}}
