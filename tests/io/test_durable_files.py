@@ -8,6 +8,7 @@ import anyio.to_thread
 
 from packtrain._io.directory import Directory
 from packtrain._io.request_file import ShardWriter, open_write_queue
+from packtrain._io.requests import remove_request
 from packtrain._io.spool import land
 from packtrain._io.storage import Piece, Pieces
 from packtrain.testing import armed
@@ -56,3 +57,15 @@ async def test_results_are_synced_before_they_get_their_names(tmp_path: Path) ->
         await anyio.to_thread.run_sync(land, drafts, finals)
 
     assert await steps(tmp_path, work) == ["fsync", "rename", "fsync", "rename", "dirsync"]
+
+
+async def test_the_removal_of_a_request_is_durable(tmp_path: Path) -> None:
+    """A request that came back after a power cut would be met twice."""
+    request = tmp_path / "a.json"
+    request.write_bytes(b"{}")
+
+    async def work() -> None:
+        await anyio.to_thread.run_sync(remove_request, request)
+
+    assert await steps(tmp_path, work) == ["dirsync"]
+    assert not request.exists()

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from .._model import Decision
 from .._options import KIB
-from .disk import disk_errors, make_directory, make_durable, open_private, remove, rename, write_all
+from .disk import disk_errors, make_directory, make_durable, open_private, remove, rename, sync_directory, write_all
 
 #: A longer file is no request.
 _MAX_BYTES = 64 * KIB
@@ -71,8 +71,10 @@ def pending_requests(state: Path) -> list[Pending]:
 
 
 def remove_request(path: Path) -> None:
-    """Raises DiskFailed."""
+    """Remove it for good: one that came back after a power cut would be met, and paid for, twice. Raises DiskFailed."""
     remove("request", path)
+    with disk_errors(path):
+        sync_directory("request", path.parent)
 
 
 def reject_request(path: Path, reason: str) -> None:
