@@ -100,6 +100,24 @@ async def test_a_request_that_cannot_be_met_says_why(place: Place) -> None:
     assert (await row(place)).state is State.QUARANTINED
 
 
+async def test_a_request_about_a_shard_that_cannot_be_read_is_rejected(place: Place) -> None:
+    """With the reason; the driver goes on."""
+    await stuck(place)
+    (shard,) = (place.state / "shards").glob("*/*")
+    shard.unlink()
+    shard.symlink_to("x" * 300)  # a name too long for any file system: an error, also for root
+    id = await packtrain.request_decision(place.state, 0, "retry")
+    async with (
+        packtrain.open_client(place.state, service=place.service, options=POLICY, policy=SOON) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.drive)
+        with pytest.raises(DecisionRefused, match="nothing was decided"):
+            await packtrain.request_taken(place.state, id, wait=30)
+        tasks.cancel_scope.cancel()
+    assert (await row(place)).state is State.QUARANTINED
+
+
 async def test_a_retry_is_taken_once_the_run_is_published(tmp_path: Path) -> None:
     """Each request is met once; the same request twice is one."""
     async with at(tmp_path, Moody({5: [INTERNAL] * 3, 6: [INTERNAL] * 3})) as place:

@@ -210,10 +210,13 @@ class RunSpool:
 
     def _shard_flaw(self, shard: Shard, read: bool) -> str | None:
         name = self.shard(shard.index, shard.generation)
-        size = self.shards.size(name)
-        if size is None:
-            return "is gone"
-        changed = size != shard.bytes or (read and digest_of(self.shards.path(name)) != shard.sha256)
+        try:
+            size = self.shards.size(name)
+            if size is None:
+                return "is gone"
+            changed = size != shard.bytes or (read and digest_of(self.shards.path(name)) != shard.sha256)
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
         return "is not as it was sealed" if changed else None
 
     async def open_part(self, name: str) -> ResultDownload:
