@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import anyio.lowlevel
 import pytest
 
 import packtrain
-from packtrain import DecisionRefused, NoRun, Policy, State
+from packtrain import DecisionRefused, IncompleteRun, NoRun, Policy, State
+from packtrain._io.requests import RetryRequest, reject_request, rejection, write_request
+from packtrain.testing import armed
 from tests.flow import test_generations as lineage
 from tests.flow.test_generations import INTERNAL, Moody, anyio_backend, at
 from tests.flow.test_resolve import POLICY, row, stuck
@@ -63,7 +66,14 @@ async def test_a_request_without_a_driver_is_taken_by_the_next_start(place: Plac
     assert await packtrain.request_taken(place.state, id)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"what":"burn"}', b'{"what":"retry","run":"main","x":1}', b"\xff"])
+NESTED = b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b',"what":"retry","run":"main"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"what":"burn"}', b'{"what":"retry","run":"main","x":1}', b"\xff", NESTED],
+    ids=["empty", "cut", "other", "field", "bytes", "nested"],
+)
 async def test_what_is_no_request_is_kept_apart(place: Place, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the driver goes on."""
     await stuck(place)
@@ -77,6 +87,41 @@ async def test_what_is_no_request_is_kept_apart(place: Place, content: bytes, ca
     assert waiting(place) == [".rejected"]
     assert (directory / "a.json.rejected").read_bytes().startswith(content)
     assert "a.json rejected" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+async def test_a_request_is_a_regular_file(place: Place, kind: str) -> None:
+    """A link is not followed, a pipe not waited for: it is kept apart, and the driver goes on."""
+    await stuck(place)
+    path = place.state / "requests" / "a.json"
+    path.parent.mkdir()
+    valid = place.root / "valid"
+    valid.write_text('{"what":"resolve","run":"main","shard":0,"decision":"drop"}')
+    match kind:
+        case "link":
+            path.symlink_to(valid)
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            path.mkdir()
+    before = valid.read_bytes()
+    async with packtrain.open_client(place.state, service=place.service, options=POLICY) as client:
+        with pytest.raises(IncompleteRun, match="left no job"), anyio.fail_after(100):
+            await client.run(place.root / "in.jsonl", model="m-1", out=place.out)
+    assert waiting(place) == [".rejected"]
+    assert valid.read_bytes() == before
+
+
+async def test_a_request_that_cannot_be_read_now_waits(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """As when no more files can be opened: it is logged, and met later."""
+    await stuck(place)
+    await packtrain.request_decision(place.state, 0, "drop")
+    with armed("request.read.before=raise:EMFILE@1"):
+        async with packtrain.open_client(place.state, service=place.service, options=POLICY, policy=SOON) as client:
+            with anyio.fail_after(100):
+                assert (await client.run(place.root / "in.jsonl", model="m-1", out=place.out)).failed == 3
+    assert "Too many open files); the request waits" in caplog.text
+    assert waiting(place) == []
 
 
 async def test_a_request_that_cannot_be_met_says_why(place: Place) -> None:
@@ -116,6 +161,17 @@ async def test_a_request_about_a_shard_that_cannot_be_read_is_rejected(place: Pl
             await packtrain.request_taken(place.state, id, wait=30)
         tasks.cancel_scope.cancel()
     assert (await row(place)).state is State.QUARANTINED
+
+
+def test_the_reason_is_there_before_the_new_name(tmp_path: Path) -> None:
+    """A driver that ends between the two leaves it to the next one, which keeps the reason."""
+    id = write_request(tmp_path, RetryRequest(run="main"))
+    path = tmp_path / "requests" / f"{id}.json"
+    with armed("request.rename.before=raise:EIO"):
+        reject_request(path, "the first reason")
+    assert "the first reason" in path.read_text()
+    reject_request(path, "another")
+    assert rejection(tmp_path, id) == "the first reason"
 
 
 async def test_a_retry_is_taken_once_the_run_is_published(tmp_path: Path) -> None:

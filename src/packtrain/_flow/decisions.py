@@ -43,6 +43,8 @@ async def take_requests(ctx: RunContext, *, published: bool) -> None:
     """
     for waiting in await anyio.to_thread.run_sync(pending_requests, ctx.spool.root):
         match waiting.request:
+            case None if waiting.unreadable:
+                _log_wait(ctx, waiting.path, f"it cannot be read ({waiting.unreadable})")
             case None:
                 await _reject(ctx, waiting.path, "it is no request that this version knows")
             case DecisionRequest(run=run) as request if run == ctx.run.id:
@@ -72,11 +74,15 @@ async def _take(ctx: RunContext, path: Path, request: DecisionRequest) -> None:
         await resolve(ctx, request.shard, request.decision, request.job)
     except (DecisionRefused, Conflict, ApiError, ProtocolError, TransportError) as error:
         if is_transient(error):
-            log.warning("%s: %s; the request waits", path.name, error, extra={"action": "Request", "run": ctx.run.id})
+            _log_wait(ctx, path, str(error))
         else:
             await _reject(ctx, path, str(error))
     else:
         await anyio.to_thread.run_sync(remove_request, path)
+
+
+def _log_wait(ctx: RunContext, path: Path, reason: str) -> None:
+    log.warning("%s: %s; the request waits", path.name, reason, extra={"action": "Request", "run": ctx.run.id})
 
 
 async def _reject(ctx: RunContext, path: Path, reason: str) -> None:

@@ -7,7 +7,9 @@ A request appears whole, by rename. The driver removes what it has taken, and re
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from msgspec import Struct
 from .._model import Decision
 from .._options import KIB
 from .disk import disk_errors, make_directory, make_durable, open_private, remove, rename, sync_directory, write_all
+from .effects import effect
 
 #: A longer file is no request.
 _MAX_BYTES = 64 * KIB
@@ -39,10 +42,12 @@ class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Pending(Struct, frozen=True):
-    """A request that waits; ``request`` is None for a file that is none."""
+    """A request that waits; ``request`` is None for a file that is none, and for one that cannot be read now."""
 
     path: Path
     request: DecisionRequest | RetryRequest | None
+    #: Why it cannot be read now; it may be a request.
+    unreadable: str | None = None
 
 
 def write_request(state: Path, request: DecisionRequest | RetryRequest) -> str:
@@ -67,7 +72,7 @@ def pending_requests(state: Path) -> list[Pending]:
     for path in (state / "requests").glob("*.json"):
         with suppress(OSError):
             found.append((path.lstat().st_mtime_ns, path))
-    return [Pending(path, _read(path)) for _, path in sorted(found)]
+    return [pending for _, path in sorted(found) if (pending := _read(path))]
 
 
 def remove_request(path: Path) -> None:
@@ -78,32 +83,64 @@ def remove_request(path: Path) -> None:
 
 
 def reject_request(path: Path, reason: str) -> None:
-    """Keep the file apart, with the reason."""
+    """Keep the file apart, with the reason, which is there before the file has its new name."""
     with suppress(OSError):
-        rejected = path.with_name(f"{path.name}.rejected")
-        rename("request", path, rejected)
-        with rejected.open("ab") as file:
-            file.write(f"\n{json.dumps({'rejected': reason})}\n".encode())
+        _append_reason(path, reason)
+    with suppress(OSError):
+        rename("request", path, path.with_name(f"{path.name}.rejected"))
+
+
+def _append_reason(path: Path, reason: str) -> None:
+    """To a regular file, unless it has one since a rejection that was cut short."""
+    if not stat.S_ISREG(path.lstat().st_mode) or _reason_in(_content(path)) is not None:
+        return
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK), "ab", buffering=0) as file:
+        write_all("request", file, f"\n{json.dumps({'rejected': reason})}\n".encode())
 
 
 def rejection(state: Path, id: str) -> str | None:
     """Why the request was refused; None for one that was not."""
     try:
-        last = (state / "requests" / f"{id}.json.rejected").read_bytes().splitlines()[-1]
-        return str(json.loads(last)["rejected"])
+        content = (state / "requests" / f"{id}.json.rejected").read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, LookupError, ValueError):
-        return "no reason was written"
+    except OSError:
+        content = b""
+    return _reason_in(content) or "no reason was written"
+
+
+def _reason_in(content: bytes) -> str | None:
+    """The reason on the last line, if there is one."""
+    try:
+        return str(json.loads(content.splitlines()[-1])["rejected"])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def is_pending(state: Path, id: str) -> bool:
     return (state / "requests" / f"{id}.json").exists()
 
 
-def _read(path: Path) -> DecisionRequest | RetryRequest | None:
+def _read(path: Path) -> Pending | None:
+    """None for a file that is gone."""
     try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_BYTES + 1), type=DecisionRequest | RetryRequest)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        content = _content(path)
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        return Pending(path, None, unreadable=error.strerror)
+    try:
+        return Pending(path, msgspec.json.decode(content, type=DecisionRequest | RetryRequest))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Pending(path, None)
+
+
+def _content(path: Path) -> bytes:
+    """The beginning of a regular file; nothing of any other."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return b""
+    # Another file may have taken its place: a link must not be followed, a pipe not be waited for.
+    with effect("request.read"):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        return file.read(_MAX_BYTES + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
