@@ -11,7 +11,7 @@ import anyio
 
 from ._errors import DecisionRefused, Stopped
 from ._exits import plain_errors
-from ._flow.decisions import resolve
+from ._flow.decisions import resolve, take_retry
 from ._flow.driver import complete, drive_all
 from ._flow.ingest import take_in
 from ._flow.publisher import conclude, prepare_output, reopen
@@ -182,6 +182,7 @@ class Client:
 
         Those are asked whose failure may pass; with ``everything`` all of them. Until its end ``out`` stays as it is.
         A retry, or a run, that was cut short is brought to its end first of all, and nothing is asked beyond that.
+        Waiting requests for a retry of a complete run are met by this one; it asks all lines if one of them says so.
 
         Raises as ``run`` does, and OutputChanged when ``out`` is no longer what was published.
         """
@@ -191,6 +192,8 @@ class Client:
             ctx = await self._context.resume(await find_ingested(self._manifest, run_id, output))
             if await self._manifest.published(run_id):
                 await output.check((await self._manifest.statistics(run_id)).tally.bytes)
+                while request := await take_retry(ctx):
+                    everything = everything or request.everything
                 await reopen(ctx, output, everything=everything)
             await complete(ctx, output)
             await refresh(self._context, run_id)

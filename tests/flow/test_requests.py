@@ -188,6 +188,22 @@ async def test_a_retry_is_taken_once_the_run_is_published(tmp_path: Path) -> Non
         assert place.truth("batch_created") == [entry for entry in before if entry["what"] == "batch_created"]
 
 
+@pytest.mark.parametrize("everything", [False, True])
+async def test_a_retry_by_hand_meets_the_requests_that_wait(tmp_path: Path, everything: bool) -> None:
+    """Lines are asked once for both, and all of them if one of the two says so."""
+    model = Moody({5: [INTERNAL] * 99, 6: [lineage.INVALID] * 99})
+    async with at(tmp_path, model) as place:
+        await lineage.run(place)
+        before = dict(model.asked)
+        await lineage.retry(place)
+        one = model.asked["prompt number 5"] - before["prompt number 5"]
+        await packtrain.request_retry(place.state, everything=everything)
+        await lineage.retry(place)
+        assert model.asked["prompt number 5"] == before["prompt number 5"] + 2 * one
+        assert model.asked["prompt number 6"] == before["prompt number 6"] + everything
+        assert waiting(place) == []
+
+
 async def test_without_a_run_nothing_is_written(tmp_path: Path) -> None:
     """No state directory comes into being by a request."""
     with pytest.raises(NoRun):
