@@ -11,6 +11,7 @@ import pytest
 from packtrain import InputError, open_client
 from packtrain.testing.providers import POLICY, Faults, ProviderSuite
 from tests.providers.toy import VARIANTS, Toy, ToyService, Variant, serve
+from tests.seeds import LONG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +19,30 @@ if TYPE_CHECKING:
     from packtrain.testing.providers import Serve
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+#: Each way to upload, to name files, to find a job and to return results; these go through all faults.
+ALL_FAULTS = (
+    "upload by offset",
+    "a list without tags, ids of the service",
+    "no upload, results in the reply",
+    "all that differs at once",
+)
+#: The tests that every variant goes through. With TEST_LONG they go through all.
+EACH = (
+    ProviderSuite.test_a_run_is_answered_in_the_order_of_its_input,
+    ProviderSuite.test_a_create_whose_reply_is_lost_makes_one_job,
+    ProviderSuite.test_a_list_that_is_falsely_empty_proves_nothing,
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test of the suite its variants."""
+    if "variant" in metafunc.fixturenames:
+        names = VARIANTS if LONG or metafunc.function in EACH else ALL_FAULTS
+        metafunc.parametrize("variant", [VARIANTS[name] for name in names], ids=list(names))
+
+
 class TestToy(ProviderSuite):
-    """Each through all faults."""
+    """A second service in its variants."""
 
     @pytest.fixture
     def served(self, variant: Variant) -> Serve:
