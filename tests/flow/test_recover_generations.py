@@ -64,15 +64,17 @@ async def test_lines_asked_again_are_found_again(tmp_path: Path, retries: int, a
 
 
 async def test_a_retry_that_was_lost_while_it_asked_goes_on(tmp_path: Path) -> None:
-    """One job had been made, and nobody had noted it."""
+    """One job was made and not recorded: that of whichever shard was uploaded first."""
     async with at(tmp_path, Moody({5: [INTERNAL], 17: [INTERNAL]})) as place:
         summary = await run(place, msgspec.structs.replace(OPTIONS, retries=0))
+        before = set(jobs(place))
         with armed("manifest.JobAdopted.before=raise:EIO@1"), pytest.raises(IncompleteRun):
             await retry(place)
         made = jobs(place)
-        assert sorted(made) == ["0.0", "0.1", "1.0", "2.0", "3.0"]
+        lost = set(made) - before
+        assert lost in ({"0.1"}, {"1.1"})
         await recover(place, summary.run)
         assert (await run(place, msgspec.structs.replace(OPTIONS, retries=0))).failed == 1
         assert jobs(place) == made
         assert (await retry(place)).failed == 0
-        assert jobs(place) - made == {"1.1": 1}
+        assert jobs(place) - made == dict.fromkeys({"0.1", "1.1"} - lost, 1)
