@@ -55,7 +55,7 @@ def leading_error(error: BaseException) -> BaseException:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise the leading error instead of a group; a group with a defect beside other errors is raised whole."""
+    """Raise the leading error instead of a group; a group that has a defect among its errors is raised whole."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -24,7 +24,7 @@ Cause = Literal["retry", "capacity", "expiry", "bisect"]
 
 
 class Request(Struct, frozen=True):
-    """One valid input line. ``body`` is the JSON text of the member ``request``, never written anew."""
+    """One valid input line. ``body`` is the JSON text of the member ``request``, never rewritten."""
 
     key: str
     body: Raw
@@ -46,7 +46,7 @@ class Result(Struct, frozen=True):
 
 
 class Reject(Struct, frozen=True):
-    """One bad input line, with where it stands: ``line`` counts from 1, ``offset`` in bytes from 0."""
+    """One bad input line and its place: ``line`` counts from 1, ``offset`` in bytes from 0."""
 
     source: str
     line: int
@@ -403,7 +403,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     stored_bytes: int = 0
     uploaded_bytes: int = 0
     jobs_created: int = 0
-    #: Jobs beside those that were adopted. Nothing of them enters the output.
+    #: Jobs that were not adopted. Nothing of them enters the output.
     duplicates_healed: int = 0
     #: Of these, jobs that are to be cancelled and have not ended.
     duplicates_live: int = 0

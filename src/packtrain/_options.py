@@ -118,7 +118,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: For a connection to be made, and for the next bytes of an answer or the next room for ours.
     connect_timeout: Duration = CONNECT_TIMEOUT
     read_timeout: Duration = READ_TIMEOUT
-    #: For the whole of a create. The service is told to give up 5 s earlier, so that it accepts nothing later.
+    #: For the whole of a create. The service is asked to give up 5 s earlier, so that it accepts nothing later.
     create_timeout: Duration = CREATE_TIMEOUT
     #: Tries of one idempotent call, before the driver waits and logs why.
     call_attempts: Positive = CALL_ATTEMPTS

@@ -53,8 +53,6 @@ class Variant:
             chosen_names=self.chosen_names,
             tags=self.tags,
             lists_input_file=self.upload != "inline",
-            result_files=0 if self.results == "reply" else 2 if self.results == "files" else 1,
-            refuses_at_create=self.refuses_at_create,
             cursor=self.cursor,
             page_size=1 if self.cursor else 50,
             job_name=r"job-\d+",

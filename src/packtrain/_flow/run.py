@@ -240,9 +240,10 @@ async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs, own: Cont
 
 def _tightened(service: Limits, options: Options) -> Limits:
     """The service's limits, or the caller's where these are lower."""
+    requests = [limit for limit in (options.shard_requests, service.shard_requests) if limit is not None]
     return msgspec.structs.replace(
         service,
         shard_bytes=min(options.shard_bytes or service.shard_bytes, service.shard_bytes),
-        shard_requests=options.shard_requests or service.shard_requests,
+        shard_requests=min(requests, default=None),
         shard_age=options.shard_age,
     )

@@ -107,7 +107,7 @@ def armed(text: str) -> AbstractContextManager[Failpoints]:
     with ``.before`` or ``.after``. ACTION is ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP), ``hang``,
     ``delay:MILLISECONDS`` or ``raise:ENAME``. WHEN is a number, for that hit alone, or as in ``5%seed7`` a share of
     all hits; every hit without it. ``trace`` writes each point and its hit to FILE, or to standard error. Of what the
-    block gets, ``unreached`` tells which of them have not struck.
+    block gets, ``unreached`` lists those that were not reached.
     """
     return _arm(_parsed(text))
 

@@ -1,1 +1,1 @@
-"""Commands on a state directory, beside those of a client."""
+"""Commands on a state directory that need no client."""

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a service can do, as data. The driver reads these fields and never the name of a service.
-
-    Two of them it doesn't read, because it works the same for each value: ``result_files`` and ``refuses_at_create``
-    describe the variants of a service that the tests run the client against.
-    """
+    """What a service can do, as data. The driver reads these fields and never the name of a service."""
 
     #: ``offsets``: one session, bytes from an offset that the service confirms. ``parts``: numbered parts, each sent
     #: again alone, then one call that completes them. ``whole``: one call. ``inline``: the create carries the lines,
@@ -35,10 +31,6 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     tags: bool
     #: The list of jobs shows the input file of each; the way to find a job without a tag.
     lists_input_file: bool
-    #: Files of results that a job may leave: one, two (answers and errors), or none, for results in a reply.
-    result_files: Literal[0, 1, 2]
-    #: A create whose input file is gone is refused at once; otherwise the job fails before it starts.
-    refuses_at_create: bool
     #: The list has further pages; otherwise a list that has ``page_size`` jobs may hide older ones.
     cursor: bool
     page_size: int
@@ -47,11 +39,6 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     job_example: str
     #: The members of a request line and of a result line, and which errors pass.
     lines: LineShape = LineShape()
-
-    @property
-    def revocable(self) -> bool:
-        """An attempt has an input file, whose deletion keeps a late create from running."""
-        return self.upload != "inline"
 
 
 def check_capabilities(able: Capabilities) -> None:

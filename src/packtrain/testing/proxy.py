@@ -147,7 +147,7 @@ class _Line:
         self._tail.close()
 
     async def send(self, data: bytes) -> None:
-        """Raises BrokenResourceError when nobody takes it any more."""
+        """Raises BrokenResourceError when the other side is closed."""
         if self._delay:
             await self._head.send((anyio.current_time() + self._delay, data))
         else:

@@ -1,6 +1,6 @@
 """Batch jobs: create, get, list, cancel, delete, and the lines of their files.
 
-The real service answers with an Operation whose ``metadata`` describes the job. Its output stands in
+The real service answers with an Operation whose ``metadata`` describes the job. Its output is in
 ``metadata.output`` and again in ``response``; its states are ``BATCH_STATE_*``. A reader looks in all four places
 where an output has been met, and takes ``JOB_STATE_*`` too.
 """
