@@ -116,6 +116,8 @@ class TransportError(PacktrainError):
     """
 
     sent: bool = True
+    #: Seconds to wait before another try, where one that comes earlier would be in vain.
+    retry_after: float | None = None
 
 
 class ApiError(PacktrainError):

@@ -161,8 +161,14 @@ class Upload(Struct, frozen=True, kw_only=True):
     offset_unknown: bool = False
     #: Ids of the parts that the service stored, in order; for uploads by parts.
     parts: tuple[str, ...] = ()
-    #: Recoveries in a row that brought no byte forward.
+    #: The most bytes that the service has confirmed in this session.
+    high: int = 0
+    #: Recoveries in a row without more than that.
     stalls: int = 0
+    #: Bytes that the service answered for, and did not keep.
+    discarded: int = 0
+    #: How often this session was left alone for a while.
+    rests: int = 0
     #: Sessions before this one that ended without a file.
     lost: int = 0
     #: Body of the final answer: the service's description of the file.

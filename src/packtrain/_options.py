@@ -124,6 +124,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     call_attempts: Positive = CALL_ATTEMPTS
     #: Recoveries of one upload in a row without a byte of progress, before it rests and is resumed later.
     upload_stalls: Positive = UPLOAD_STALLS
+    #: The first rest of an upload session; each later one is twice as long, up to the longest. After so many, a session
+    #: that the service still answers is given up, and the next one begins: together 20 min of rest a session.
+    upload_rest: Duration = 5.0
+    upload_longest_rest: Duration = 600.0
+    upload_rests: Positive = 8
     #: For an uploaded file to become usable.
     file_ready_timeout: Duration = FILE_READY_TIMEOUT
     #: Between two refreshes of the status file.
@@ -178,8 +183,15 @@ class Policy(Struct, frozen=True, kw_only=True):
     gone_settles: float = 1.0
     #: From a job that the service ended before it ran to the next create: what it lacked is rarely there at once.
     never_started_wait: float = 300.0
-    #: A job that has not ended by then is for a person. By the service's clock and its time of creation: this machine's
-    #: clock may have been set forward by days.
+    #: A time in an answer that is within these seconds of this machine's own is taken for the service's. Another one
+    #: must be seen so often, over so many seconds, and keep the monotonic clock's pace within the tolerance: one
+    #: answer, or a cache, may be days off.
+    clock_agrees: Duration = 300.0
+    clock_looks: Positive = 3
+    clock_seconds: Duration = 120.0
+    clock_tolerance: Duration = 30.0
+    #: A job that has not ended by then is for a person. By the service's clock and by this machine's, since each may be
+    #: days off.
     job_patience: float = 72 * 3600.0
     #: Each look at the jobs that changes nothing makes the wait for the next one longer by this factor, within
     #: ``Service.poll``; and the part of the wait by which it varies either way.

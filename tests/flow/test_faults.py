@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 KIB = 1024
 CREATE, LIST, DATA, DOWNLOAD = "batches.create", "batches.list", "upload.data", "files.download"
 LAST = "upload, finalize"
-STATUS = "X-Goog-Upload-Status"
+STATUS, ADDRESS = "X-Goog-Upload-Status", "X-Goog-Upload-URL"
 LOST = Drop(route=CREATE, calls=(1,), acted=True)
 
 
@@ -180,11 +180,16 @@ UPLOADS = {
     ),
     "56 FAILED": plan(Edit(route=DATA, command=LAST, member="file.state", value="FAILED", times=1)),
     "503 now and then": plan(Status(route=DATA, status=503, calls=(1, 4))),
+    "A7 over as soon as it is there": plan(
+        Edit(route=DATA, command=LAST, member="file.expirationTime", value="1970-01-01T00:00:00Z")
+    ),
+    "A11 at no address": plan(Header(route="upload.start", calls=(1,), name=ADDRESS, value="http://[bad")),
+    "A11 at an address elsewhere": plan(Header(route="upload.start", calls=(1,), name=ADDRESS, value="file:///etc/x")),
 }
 
 
 #: What the service holds need not be sent again.
-GOES_ON = ("41", "42", "43", "44 ahead", "45 data", "47", "50", "503", "56 PROCESSING")
+GOES_ON = ("41", "42", "43", "44 ahead", "45 data", "47", "50", "503", "56 PROCESSING", "A7")
 
 
 @pytest.mark.parametrize("name", UPLOADS)

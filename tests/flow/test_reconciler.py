@@ -203,6 +203,19 @@ async def test_104_a_clock_set_forward_by_days_leaves_jobs_at_work_alone() -> No
         assert row.state is State.SUBMITTED
 
 
+async def test_a_service_whose_clock_is_days_ahead_leaves_jobs_at_work_alone() -> None:
+    """One clock alone decides nothing, whichever it is (A7)."""
+    provider, clock = Listed(), SetClock()
+    provider.clock, provider.rows = SetClock(), [replace(OWN, created_at=NOW)]
+    provider.clock.time += 4 * 24 * 3600
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        await live(manifest, await claimed(manifest), State.SUBMITTED)
+        await Watcher(context(manifest, provider, clock)).look()
+        (row,) = await manifest.rows(RUN.id)
+        assert row.state is State.SUBMITTED
+
+
 class Unreadable(Listed):
     """Describes its job ``batches/0`` in an unknown way, in the list as well as by its name."""
 

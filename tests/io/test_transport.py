@@ -106,6 +106,12 @@ async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
         "http://127.0.0.1:80/a\r\nHost: b",
         "file:///etc/passwd",
         "//127.0.0.1:80/upload",
+        "http://[bad",
+        "http://127.0.0.1:80 /upload",
+        "http://127.0.0.1:99999/upload",
+        "http://127.0.0.1:80\\@elsewhere/upload",
+        "http://127.0.0.1:80@elsewhere/upload",
+        "",
     ],
 )
 def test_an_upload_address_elsewhere_is_refused(url: str) -> None:

@@ -177,10 +177,10 @@ MUTANTS = (
         ("tests/flow/test_faults.py::test_odd_words_about_a_job_are_waited_out",),
     ),
     Mutant(
-        "the machine's clock says that a job is late",
+        "the machine's clock alone says that a job is late",
         "_rules/submission.py",
-        "return Quarantined(reason=reason) if now.service is not None else Overdue(reason)",
-        "return Quarantined(reason=reason)",
+        "    if by_service and by_local:\n",
+        "    if by_local:\n",
         ("tests/flow/test_reconciler.py",),
     ),
     Mutant(
@@ -304,8 +304,8 @@ MUTANTS = (
     Mutant(
         "an upload taken up again goes on without asking",
         "_rules/upload.py",
-        "offset_unknown=upload.session is not None, stalls=0",
-        "doubtful=False, stalls=0",
+        "offset_unknown=upload.session is not None, high=high, stalls=0",
+        "offset_unknown=False, high=high, stalls=0",
         ("tests/rules/test_upload.py",),
     ),
     Mutant(
@@ -328,6 +328,56 @@ MUTANTS = (
         "            self._compare()\n",
         "            pass\n",
         ("tests/flow/test_what_is_sent.py",),
+    ),
+    Mutant(
+        "an upload makes progress below what was confirmed before",
+        "_rules/upload.py",
+        "    if answer.received > upload.high:\n",
+        "    if answer.received > upload.offset:\n",
+        ("tests/rules/test_upload.py",),
+    ),
+    Mutant(
+        "bytes that the service does not keep are sent without a bound",
+        "_rules/upload.py",
+        "if upload.discarded > upload.size:",
+        "if upload.discarded < 0:",
+        ("tests/rules/test_upload.py",),
+    ),
+    Mutant(
+        "the address of an upload session is stored before it is checked",
+        "_flow/uploader.py",
+        "if answer.session is not None and not self._uploads.owns(answer.session):",
+        "if answer.session is not None and not answer.session:",
+        ("tests/flow/test_faults.py::test_a_disturbed_upload_brings_the_whole_file",),
+    ),
+    # Time.
+    Mutant(
+        "the time of one answer is the service's",
+        "_rules/service_clock.py",
+        "if abs(served_at - local) <= self._policy.clock_agrees or",
+        "if served_at or",
+        ("tests/rules/test_service_clock.py",),
+    ),
+    Mutant(
+        "a time that does not move is the service's",
+        "_rules/service_clock.py",
+        "if before is None or not self._agrees(ahead, before.ahead):",
+        "if before is None:",
+        ("tests/rules/test_service_clock.py",),
+    ),
+    Mutant(
+        "the service's clock alone says that a job is late",
+        "_rules/submission.py",
+        "    if by_service and by_local:\n",
+        "    if by_service:\n",
+        ("tests/flow/test_reconciler.py",),
+    ),
+    Mutant(
+        "a file that was uploaded just now may have expired",
+        "_flow/uploader.py",
+        "        if fresh:\n",
+        "        if not file:\n",
+        ("tests/flow/test_faults.py::test_a_disturbed_upload_brings_the_whole_file",),
     ),
     # Downloads and answers.
     Mutant(
@@ -510,9 +560,9 @@ MUTANTS = (
     ),
     Mutant(
         "a message quotes the address of an upload session",
-        "_io/transport.py",
-        "{urlsplit(url).netloc[:80]!r}",
-        "{url!r}",
+        "_flow/uploader.py",
+        "origin = shown_origin(answer.session)",
+        "origin = answer.session",
         ("tests/cli/test_sentinel_key.py",),
     ),
     Mutant(

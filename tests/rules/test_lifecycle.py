@@ -48,6 +48,7 @@ from packtrain._rules.lifecycle import (
     UploadIntended,
     UploadLost,
     UploadOpened,
+    UploadRested,
     advance,
     detail,
 )
@@ -58,6 +59,7 @@ SAMPLES: tuple[Event, ...] = (
     UploadIntended(attempt=1, file="files/a", upload=Upload(size=10)),
     UploadOpened(upload=UP),
     UploadLost(upload=Upload(size=10), reason="gone"),
+    UploadRested(upload=Upload(size=10, rests=1), reason="no progress"),
     FinalizeIntended(upload=UP),
     PartStored(upload=Upload(size=10, parts=("id-0",))),
     FileNamed(file="file-1"),

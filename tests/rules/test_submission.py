@@ -97,14 +97,35 @@ def test_a_refusal_of_the_first_create_may_concern_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "service", "soon"),
-    [(2 * HOUR - 1, 0.0, True), (2 * HOUR, 0.0, False), (0.0, None, False), (None, 0.0, False)],
+    ("left", "local", "service", "soon"),
+    [
+        (2 * HOUR - 1, 0.0, 0.0, True),
+        (2 * HOUR, 0.0, 0.0, False),
+        (2 * HOUR, 4 * DAY, 0.0, None),
+        (2 * HOUR, 0.0, 4 * DAY, None),
+        (2 * HOUR - 1, -4 * DAY, 0.0, None),
+        (0.0, 0.0, None, None),
+        (None, 0.0, 0.0, False),
+    ],
 )
-def test_a_file_is_too_old_by_the_services_clock_alone(left: float | None, service: float | None, soon: bool) -> None:
-    """A false alarm costs an attempt, and this machine's clock may be days off."""
-    now = Moment(0.0, 1e9 + DAY, None if service is None else 1e9)
+def test_a_file_is_too_old_by_both_clocks(
+    left: float | None, local: float, service: float | None, soon: bool | None
+) -> None:
+    """A false alarm costs an attempt, and either clock may be days off: then the file itself is looked at."""
+    now = Moment(0.0, 1e9 + local, None if service is None else 1e9 + service)
     row = row_in(State.UPLOADED, file_expires_at=None if left is None else 1e9 + left)
     assert submission.expires_soon(row, now, Policy()) is soon
+
+
+@pytest.mark.parametrize(
+    ("left", "service", "kept"),
+    [(48 * HOUR, 0.0, True), (2 * HOUR - 1, 0.0, False), (48 * HOUR, 4 * DAY, False), (48 * HOUR, None, True)],
+)
+def test_a_file_that_was_uploaded_just_now_has_not_expired(left: float, service: float | None, kept: bool) -> None:
+    """Where its end of life contradicts that, none is known."""
+    now = Moment(0.0, 1e9, None if service is None else 1e9 + service)
+    assert submission.plausible_expiry(1e9 + left, now, Policy()) == (1e9 + left if kept else None)
+    assert submission.plausible_expiry(None, now, Policy()) is None
 
 
 # The search for a job
@@ -593,6 +614,24 @@ def test_a_job_that_does_not_end_in_three_days_is_for_a_person(
     now = at(72 * HOUR + 1, service=service)
     assert type(submission.job_event(row, replace(LIVE, created_at=made), Sightings(), terms(), now)) is kind
     assert submission.overdue(SUBMITTED, "running", Policy(), at(72 * HOUR)) is None
+
+
+@pytest.mark.parametrize(
+    ("local", "service", "kind"),
+    [
+        (73, 73, Quarantined),
+        (73, 71, Overdue),
+        (71, 73, Overdue),
+        (73, None, Overdue),
+        (71, None, type(None)),
+        (71, 71, type(None)),
+    ],
+)
+def test_one_clock_alone_makes_no_job_late(local: float, service: float | None, kind: type[object]) -> None:
+    """Either may be days off, and a quarantine stops a job that is at work."""
+    begin = SUBMITTED.submitted_at or 0.0
+    now = Moment(0.0, begin + local * HOUR, None if service is None else begin + service * HOUR)
+    assert type(submission.overdue(SUBMITTED, "running", Policy(), now)) is kind
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from packtrain._model import Upload
-from packtrain._options import UPLOAD_STALLS
+from packtrain._options import UPLOAD_STALLS, Policy
 from packtrain._rules.upload import (
     QUERY_AFTER,
     TRANSIENT,
@@ -28,18 +31,23 @@ from packtrain._rules.upload import (
     offset_lost,
     queried,
     renewed,
+    rested,
     resumed,
     stalled,
     started,
     stored,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 CHUNK = 8
+POLICY = Policy()
 OPEN = Upload(size=20, session="http://127.0.0.1/upload?id=1", granularity=4)
 
 
 def action_of(upload: Upload) -> Action:
-    return next_action(upload, CHUNK, UPLOAD_STALLS)
+    return next_action(upload, CHUNK, POLICY)
 
 
 def active(received: int | None = None, status: int = 200) -> Answer:
@@ -70,12 +78,12 @@ def test_an_empty_file_is_one_final_chunk_of_nothing() -> None:
 def test_the_offset_is_what_the_service_says() -> None:
     """Forward, behind and ahead: never our own count."""
     for received in (0, 3, 8, 20):
-        assert answered(msgspec.structs.replace(OPEN, offset=4), active(received)).offset == received
+        assert answered(msgspec.structs.replace(OPEN, offset=4, high=4), 8, active(received)).offset == received
 
 
 def test_without_a_count_the_offset_stays_and_is_asked_for() -> None:
     """``active`` alone does not say how much arrived."""
-    upload = answered(OPEN, active(None))
+    upload = answered(OPEN, 8, active(None))
     assert upload.offset == 0
     assert action_of(upload) == Query()
 
@@ -83,18 +91,18 @@ def test_without_a_count_the_offset_stays_and_is_asked_for() -> None:
 @pytest.mark.parametrize("status", sorted(QUERY_AFTER))
 def test_no_byte_goes_after_a_headerless_answer_before_a_query(status: int) -> None:
     """A missing status header leaves the offset unknown."""
-    assert action_of(answered(OPEN, Answer(status=status))) == Query()
+    assert action_of(answered(OPEN, 8, Answer(status=status))) == Query()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 410, 413, 415, 418])
 def test_a_headerless_refusal_ends_the_session(status: int) -> None:
     """No query can clear these."""
-    assert isinstance(action_of(answered(OPEN, Answer(status=status))), Dead)
+    assert isinstance(action_of(answered(OPEN, 8, Answer(status=status))), Dead)
 
 
 def test_active_with_an_error_status_is_not_progress() -> None:
     """An error that calls the upload active must not make us skip the chunk."""
-    upload = answered(OPEN, active(8, status=503))
+    upload = answered(OPEN, 8, active(8, status=503))
     assert upload.offset == 0
     assert action_of(upload) == Query()
 
@@ -106,7 +114,7 @@ def test_a_lost_reply_is_followed_by_a_query() -> None:
 
 def test_final_is_success_also_as_the_answer_to_a_query() -> None:
     """A lost reply to the last chunk must not send the file twice."""
-    assert action_of(answered(OPEN, FINAL)) == Finished()
+    assert action_of(answered(OPEN, 8, FINAL)) == Finished()
     assert action_of(queried(offset_lost(OPEN), FINAL)) == Finished()
 
 
@@ -114,7 +122,7 @@ def test_final_is_success_also_as_the_answer_to_a_query() -> None:
 def test_final_with_an_error_is_a_refusal(status: int) -> None:
     """It is never sent again as it is."""
     answer = Answer(status=status, upload_status="final", body=b"Unsupported MIME type")
-    action = action_of(answered(OPEN, answer))
+    action = action_of(answered(OPEN, 8, answer))
     assert isinstance(action, Dead)
     assert "Unsupported MIME type" in action.reason
 
@@ -126,7 +134,7 @@ def test_a_cancelled_session_is_dead() -> None:
 
 def test_more_bytes_than_the_file_has_is_fatal() -> None:
     """The session is of another file."""
-    assert isinstance(action_of(answered(OPEN, active(21))), Dead)
+    assert isinstance(action_of(answered(OPEN, 8, active(21))), Dead)
 
 
 @pytest.mark.parametrize("status", sorted(TRANSIENT))
@@ -175,7 +183,7 @@ def test_a_data_call_that_brought_nothing_is_followed_by_half_of_it() -> None:
     """Where nothing is kept of a call that broke, a shorter one may pass; progress brings the full length back."""
     stalled = queried(offset_lost(OPEN), active(0))
     assert action_of(stalled) == Send(0, 4, finalize=False)
-    assert action_of(answered(stalled, active(4))) == Send(4, 8, finalize=False)
+    assert action_of(answered(stalled, 4, active(4))) == Send(4, 8, finalize=False)
 
 
 def test_an_upload_taken_up_again_begins_with_a_query() -> None:
@@ -220,11 +228,11 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
                 if fault == "lost":
                     upload = offset_lost(upload)
                 elif fault == "503":
-                    upload = answered(upload, Answer(status=503))
+                    upload = answered(upload, length, Answer(status=503))
                 elif fault == "headerless":
-                    upload = answered(upload, Answer(status=200))
+                    upload = answered(upload, length, Answer(status=200))
                 else:
-                    upload = answered(upload, FINAL if final else active(len(held)))
+                    upload = answered(upload, length, FINAL if final else active(len(held)))
             case Query():
                 if silent < 100 and data.draw(st.booleans()):
                     silent += 1  # but not for ever
@@ -236,7 +244,7 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
                 assert bytes(held) == content
                 return
             case Stuck():
-                upload = resumed(upload)
+                upload = resumed(rested(upload))
             case Dead():
                 upload = renewed(upload)
                 final = False
@@ -247,10 +255,10 @@ def test_any_mix_of_faults_ends_with_every_byte_in_place(data: st.DataObject) ->
 def test_parts_cover_the_file_in_order(size: int, part_bytes: int) -> None:
     """Each byte is in one part; all but the last are of one size, and only then the file is completed."""
     upload = Upload(size=size)
-    assert next_part(upload, part_bytes, UPLOAD_STALLS) == Start()
+    assert next_part(upload, part_bytes, POLICY) == Start()
     upload = msgspec.structs.replace(upload, session="s")
     covered = 0
-    while isinstance(part := next_part(upload, part_bytes, UPLOAD_STALLS), SendPart):
+    while isinstance(part := next_part(upload, part_bytes, POLICY), SendPart):
         assert (part.number, part.offset) == (len(upload.parts), covered)
         assert part.length == min(part_bytes, size - covered)
         covered += part.length
@@ -265,6 +273,65 @@ def test_a_part_that_is_not_stored_is_sent_again_alone() -> None:
     upload = stored(Upload(size=20, session="s"), SendPart(0, 0, 8), "first")
     for _ in range(UPLOAD_STALLS):
         upload = stalled(upload)
-        assert next_part(upload, 8, UPLOAD_STALLS) == SendPart(1, 8, 8)
-    assert isinstance(next_part(stalled(upload), 8, UPLOAD_STALLS), Stuck)
+        assert next_part(upload, 8, POLICY) == SendPart(1, 8, 8)
+    assert isinstance(next_part(stalled(upload), 8, POLICY), Stuck)
     assert stored(upload, SendPart(1, 8, 8), "second").stalls == 0
+
+
+def sent_until_rest(upload: Upload, received: Iterator[int]) -> tuple[int, Upload]:
+    """The bytes that leave until the upload rests, by a service that says it has so many, and never ``final``."""
+    total = 0
+    while not isinstance(action := action_of(upload), Stuck | Dead):
+        match action:
+            case Send(_, length, _):
+                total += length
+                upload = answered(upload, length, active(next(received)))
+            case Query():
+                upload = queried(upload, active(next(received)))
+            case _:
+                raise AssertionError(action)
+    return total, upload
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=7))
+def test_a_service_that_keeps_nothing_is_sent_the_file_twice_at_most(words: list[int]) -> None:
+    """Whatever it says in turn that it has: then the upload rests, and says why (A9)."""
+    total, upload = sent_until_rest(OPEN, itertools.cycle(words))
+    assert total <= 2 * OPEN.size + CHUNK
+    assert isinstance(action_of(resumed(rested(upload))), Query | Send)
+
+
+@pytest.mark.parametrize("words", [(20, 0), (20,), (0,), (8, 0, 16, 4)])
+def test_a_session_that_never_ends_is_given_up_after_some_rests(words: tuple[int, ...]) -> None:
+    """Full and nothing in turn, or never final: the next session begins, and the third is for a person (A9)."""
+    upload, received, rests, total = OPEN, itertools.cycle(words), 0, 0
+    while True:
+        sent, upload = sent_until_rest(upload, received)
+        total += sent
+        if isinstance(action_of(upload), Dead):
+            break
+        rests += 1
+        upload = resumed(rested(upload))
+    assert rests == POLICY.upload_rests
+    assert total <= (rests + 1) * (2 * OPEN.size + CHUNK)
+
+
+def test_an_outage_gives_no_session_up() -> None:
+    """Without an answer nothing is known of it, however long that lasts."""
+    upload = OPEN
+    for _ in range(5 * POLICY.upload_rests):
+        for _ in range(UPLOAD_STALLS + 1):
+            upload = offset_lost(upload)
+        assert isinstance(action_of(upload), Stuck)
+        upload = resumed(rested(upload))
+    assert action_of(queried(upload, active(8))) == Send(8, 8, finalize=False)
+
+
+def test_a_standstill_names_what_was_confirmed_and_what_is_left() -> None:
+    """A person sees at once that the service goes back."""
+    upload = OPEN
+    for received in (8, 16, 0, 8, 16, 0):
+        upload = answered(upload, 8, active(received))
+    action = action_of(upload)
+    assert isinstance(action, Stuck)
+    assert "confirmed 16 of 20 bytes, and now says that it has 0" in action.reason

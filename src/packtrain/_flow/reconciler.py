@@ -343,7 +343,7 @@ class Watcher:
         else:
             event = submission.job_event(row, job, ctx.sightings, self._terms, moment(ctx))
         if isinstance(event, Overdue):
-            log.warning("%s, by this machine's clock", event.reason, extra={"action": "Overdue", "run": row.run})
+            log.warning("%s", event.reason, extra={"action": "Overdue", "run": row.run})
         elif event is not None:
             await ctx.record(row, event)
             return True

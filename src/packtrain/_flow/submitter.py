@@ -140,10 +140,6 @@ class Creator:
         return row
 
     async def _expires_soon(self, row: ShardRow) -> bool:
-        """Whether the input file is too old for a create, or is gone while no answer has given the service's time."""
-        provider = self._ctx.provider
-        if row.file_expires_at is None:
-            return False
-        if provider.now() is None and await provider.find_file(row.file or "") is None:
-            return True
-        return submission.expires_soon(row, moment(self._ctx), self._ctx.policy)
+        """Whether the input file is too old for a create, or is gone while the clocks do not say."""
+        soon = submission.expires_soon(row, moment(self._ctx), self._ctx.policy)
+        return await self._ctx.provider.find_file(row.file or "") is None if soon is None else soon

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._errors import ApiError, IntegrityError, TransportError
+from .._errors import ApiError, IntegrityError, ProtocolError, TransportError
 from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
 from .._providers.base import OffsetUploads, PartUploads, WholeUploads
-from .._rules import naming, upload
+from .._rules import naming, submission, upload
 from .._rules.lifecycle import (
     FileNamed,
     FileReady,
@@ -21,8 +21,11 @@ from .._rules.lifecycle import (
     UploadIntended,
     UploadLost,
     UploadOpened,
+    UploadRested,
 )
 from .._rules.retry import backoff, is_transient
+from .._wire.http import shown_origin
+from .reconciler import moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -112,21 +115,30 @@ class _Sending:
         return renewed
 
     async def _finished(self, file: RemoteFile) -> ShardRow:
-        """The service has the whole file, as this one."""
+        """The service has the whole file, as this one, since just now."""
         if self._ctx.provider.capabilities.chosen_names:
             if not naming.same_file(file.name, self._name):
                 return await self._spoil(f"the upload ended, but {self._name} is not there")
         elif file.name != self._name:
             self._name = file.name
             self.row = await self._ctx.record(self.row, FileNamed(file=file.name))
-        return await self._check(file)
+        return await self._check(file, fresh=True)
 
     async def _pause(self, stalls: int) -> None:
         if stalls > 1:  # the first recovery is a question, and can be asked at once
             await self._ctx.clock.sleep(backoff(stalls, self._ctx.clock.jitter()))
 
-    def _stuck(self, reason: str) -> TransportError:
-        return TransportError(f"shard {self.row.shard}: {reason}")
+    async def _rest(self, progress: Upload, reason: str) -> TransportError:
+        """The error of an upload that must wait, longer each time."""
+        progress, policy = upload.rested(progress), self._ctx.policy
+        self.row = await self._ctx.record(self.row, UploadRested(upload=progress, reason=reason))
+        seconds = backoff(
+            progress.rests,
+            self._ctx.clock.jitter(),
+            floor=policy.upload_rest,
+            ceiling=policy.upload_longest_rest,
+        )
+        return TransportError(f"shard {self.row.shard}: {reason}", retry_after=seconds)
 
     async def _conflict(self) -> None:
         """The name is taken: by our own file if we meant to finish it, which may be visible only later."""
@@ -141,20 +153,23 @@ class _Sending:
     async def _accept(self, file: RemoteFile) -> None:
         """A file under our name is ours only if we meant to finish one, and it has this manifest's tag."""
         if self.row.state is State.FINALIZING and file.display_name in ("", self._tag):
-            await self._check(file)
+            await self._check(file, fresh=False)
             return
         reason = f"{self._name} exists already and was not made by this manifest; is another copy of it at work?"
         self.row = await self._ctx.record(self.row, Quarantined(reason=reason))
 
-    async def _check(self, file: RemoteFile) -> ShardRow:
-        """Wait until the file can be used, and compare it with the shard."""
+    async def _check(self, file: RemoteFile, *, fresh: bool) -> ShardRow:
+        """Wait until the file can be used, and compare it with the shard. The life of a fresh one is not over yet."""
         file = await self._ready(file)
         if file.state is not FileState.READY:
             return await self._spoil(f"the service could not take the file: {file.reason or file.state}")
         digest = self._shard.sha256 or await self._reader.whole_digest()
         if file.bytes != self._shard.bytes or file.sha256 not in (None, digest):
             return await self._spoil(f"the service holds {file.bytes} bytes with SHA-256 {file.sha256}, not ours")
-        self.row = await self._ctx.record(self.row, FileReady(file_expires_at=file.expires_at))
+        expires_at = file.expires_at
+        if fresh:
+            expires_at = submission.plausible_expiry(expires_at, moment(self._ctx), self._ctx.policy)
+        self.row = await self._ctx.record(self.row, FileReady(file_expires_at=expires_at))
         return self.row
 
     async def _ready(self, file: RemoteFile) -> RemoteFile:
@@ -206,7 +221,7 @@ class _Whole(_Sending):
                         raise
                     continue
                 return await self._finished(file)
-        raise self._stuck(f"the upload was not answered {self._ctx.policy.upload_stalls + 1} times")
+        raise await self._rest(progress, f"the upload was not answered {self._ctx.policy.upload_stalls + 1} times")
 
 
 class _ByParts(_Sending):
@@ -225,9 +240,9 @@ class _ByParts(_Sending):
             return self.row
 
     async def _step(self, progress: Upload) -> Upload:
-        action = upload.next_part(progress, self._uploads.part_bytes, self._ctx.policy.upload_stalls)
+        action = upload.next_part(progress, self._uploads.part_bytes, self._ctx.policy)
         if isinstance(action, upload.Stuck):
-            raise self._stuck(action.reason)
+            raise await self._rest(progress, action.reason)
         try:
             match action:
                 case upload.Start():
@@ -300,7 +315,7 @@ class _ByOffsets(_Sending):
 
     async def _go_on(self, progress: Upload) -> ShardRow:
         while True:
-            match upload.next_action(progress, self._ctx.options.chunk_bytes, self._ctx.policy.upload_stalls):
+            match upload.next_action(progress, self._ctx.options.chunk_bytes, self._ctx.policy):
                 case upload.Start():
                     progress = await self.start(progress)
                 case upload.Send() as piece:
@@ -312,7 +327,7 @@ class _ByOffsets(_Sending):
                 case upload.Dead(reason):
                     progress = await self.renew(progress, reason)
                 case upload.Stuck(reason):
-                    raise self._stuck(reason)
+                    raise await self._rest(progress, reason)
             if self.row.state not in (State.UPLOADING, State.FINALIZING):
                 return self.row
             await self._pause(progress.stalls)
@@ -325,6 +340,10 @@ class _ByOffsets(_Sending):
         if answer.status == 409:
             await self._conflict()
             return progress
+        if answer.session is not None and not self._uploads.owns(answer.session):
+            origin = shown_origin(answer.session)
+            what = f"the service named an upload address on {origin!r}, not its own"
+            raise ProtocolError(f"shard {self.row.shard}: {what}")
         progress = upload.started(progress, answer)
         if progress.session is not None:
             self.row = await self._ctx.record(self.row, UploadOpened(upload=progress))
@@ -340,7 +359,7 @@ class _ByOffsets(_Sending):
             )
         except TransportError:
             return upload.offset_lost(progress)
-        return upload.answered(progress, answer)
+        return upload.answered(progress, piece.length, answer)
 
     async def query(self, progress: Upload) -> Upload:
         assert progress.session is not None

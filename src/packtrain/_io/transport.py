@@ -22,7 +22,7 @@ from yarl import URL
 
 from .._errors import PacktrainError, ProtocolError, TransportError
 from .._options import MAX_REPLY_BYTES, PIECE_BYTES, SEND_BYTES, Policy
-from .._wire.http import Call, Reply, same_origin
+from .._wire.http import Call, Reply, same_origin, shown_origin
 from .effects import effect
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _resetting(address: aiohttp.AddrInfoType) -> socket.socket:
 def checked_url(url: str, origin: str) -> str:
     """An address that the service gave, if it lies on the service's own origin. Raises ProtocolError."""
     if not same_origin(url, origin):
-        raise ProtocolError(f"the service named an upload address on {urlsplit(url).netloc[:80]!r}, not on {origin!r}")
+        raise ProtocolError(f"the service named an upload address on {shown_origin(url)!r}, not on {origin!r}")
     return url
 
 

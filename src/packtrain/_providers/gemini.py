@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .._errors import ProtocolError
 from .._io.retry import persist
 from .._io.transport import FileRange
+from .._rules.service_clock import ServiceClock
 from .._wire.gemini import batches as job_calls
 from .._wire.gemini import files as file_calls
 from .._wire.gemini.errors import ABSENT, create_error, error_of
@@ -59,15 +60,14 @@ class GeminiProvider:
         self._clock = clock
         self._policy = policy
         self._sent = sent
-        #: How far the service's clock is ahead of our monotonic one.
-        self._ahead: float | None = None
+        self._service_clock = ServiceClock(policy)
 
     @property
     def uploads(self) -> GeminiProvider:
         return self
 
     def now(self) -> float | None:
-        return None if self._ahead is None else self._clock.monotonic() + self._ahead
+        return self._service_clock.now(self._clock.monotonic())
 
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
         call = file_calls.start_upload(name=name, display_name=display_name, size=size)
@@ -137,8 +137,8 @@ class GeminiProvider:
         return await persist(send, self._clock, tries=self._policy.call_attempts)
 
     def _timed(self, reply: Reply) -> Reply:
-        at = served_at(reply)
-        self._ahead = self._ahead if at is None else at - self._clock.monotonic()
+        if (at := served_at(reply)) is not None:
+            self._service_clock.observe(at, self._clock.monotonic(), self._clock.now())
         return reply
 
 
@@ -148,7 +148,9 @@ class GeminiDownload:
     def __init__(self, reply: Reply, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
         length = reply.headers.get("content-length")
-        self.etag = reply.headers.get("etag")
+        etag = reply.headers.get("etag", "")
+        # It goes back in a header, so it must be one that a header can carry.
+        self.etag = etag if re.fullmatch(r"[!-~]{1,256}", etag) else None
         # A body that ends with the connection looks whole wherever it is cut.
         self.vouched = length is not None or "chunked" in reply.headers.get("transfer-encoding", "")
         if reply.status == 200:

@@ -49,6 +49,13 @@ class UploadLost(Event, frozen=True, kw_only=True):
     reason: str | None
 
 
+class UploadRested(Event, frozen=True, kw_only=True):
+    """The upload makes no progress, and is left alone for a while; the same session goes on."""
+
+    upload: Upload
+    reason: str
+
+
 class FinalizeIntended(Event, frozen=True, kw_only=True):
     """All bytes but the last chunk are there; what follows may bring the file into being."""
 
@@ -228,6 +235,7 @@ TABLE: dict[type[Event], tuple[frozenset[State], State | None]] = {
     UploadIntended: (frozenset({S.SEALED}), S.UPLOADING),
     UploadOpened: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     UploadLost: (frozenset({S.UPLOADING, S.FINALIZING}), None),
+    UploadRested: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     FinalizeIntended: (frozenset({S.UPLOADING}), S.FINALIZING),
     PartStored: (frozenset({S.UPLOADING, S.FINALIZING}), None),
     FileNamed: (frozenset({S.FINALIZING}), None),

@@ -23,8 +23,8 @@ def backoff(failures: int, jitter: float, *, floor: float = BACKOFF_FLOOR, ceili
 
 
 def wait_after(error: PacktrainError, failures: int, jitter: float) -> float:
-    """As ``backoff``, and never less than the service asks for."""
-    asked = error.retry_after if isinstance(error, ApiError) else None
+    """As ``backoff``, and never less than the error asks for."""
+    asked = error.retry_after if isinstance(error, ApiError | TransportError) else None
     return max(asked or 0.0, backoff(failures, jitter))
 
 

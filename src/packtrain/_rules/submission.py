@@ -104,12 +104,24 @@ def classify(error: PacktrainError, *, proven: bool) -> Outcome:
             return Outcome.AMBIGUOUS
 
 
-def expires_soon(row: ShardRow, now: Moment, policy: Policy) -> bool:
-    """Whether the input file has too little life left for a create. By the service's clock alone: ours may be days
-    off, and a false alarm costs an attempt."""
-    if row.file_expires_at is None or now.service is None:
+def expires_soon(row: ShardRow, now: Moment, policy: Policy) -> bool | None:
+    """Whether the input file has too little life left for a create; None when only a look at the file can say.
+
+    By both clocks: each may be days off, and a false alarm costs an attempt.
+    """
+    if row.file_expires_at is None:
         return False
-    return row.file_expires_at - now.service < policy.file_margin
+    if now.service is None:
+        return None
+    soon = {row.file_expires_at - at < policy.file_margin for at in (now.service, now.local)}
+    return soon.pop() if len(soon) == 1 else None
+
+
+def plausible_expiry(expires_at: float | None, now: Moment, policy: Policy) -> float | None:
+    """The end of life of a file that was uploaded just now; None for one that can't be, or that is too near for use."""
+    if expires_at is None or expires_at - (now.local if now.service is None else now.service) < policy.file_margin:
+        return None
+    return expires_at
 
 
 # The search for the job of an earlier create
@@ -538,7 +550,7 @@ class Sightings:
 
 
 class Overdue(Struct, frozen=True):
-    """A job is late by this machine's clock alone, which decides nothing: warn."""
+    """A job is late by one clock alone, which decides nothing: warn."""
 
     reason: str
 
@@ -600,14 +612,21 @@ def overdue(
 ) -> Quarantined | Overdue | None:
     """Whether a job has taken too long to end. ``what`` is its state, ``made`` the service's time of its creation."""
     since = max(made, row.submitted_at or 0.0)
-    if not since or not _is_late(since, policy, now):
+    if not since:
         return None
+    by_service, by_local = _late(row, since, policy, now)
     reason = f"{row.job}: {what} for more than {policy.job_patience / 3600:.0f} hours"
-    return Quarantined(reason=reason) if now.service is not None else Overdue(reason)
+    if by_service and by_local:
+        return Quarantined(reason=reason)
+    if by_service or by_local:
+        return Overdue(f"{reason}, by {'the service' if by_service else 'this machine'}'s clock alone")
+    return None
 
 
-def _is_late(since: float, policy: Policy, now: Moment) -> bool:
-    return (now.local if now.service is None else now.service) - since > policy.job_patience
+def _late(row: ShardRow, since: float, policy: Policy, now: Moment) -> tuple[bool, bool]:
+    """Whether it is late by the service's clock, and by ours: its create was intended by ours, and seen by theirs."""
+    by_service = now.service is not None and now.service - since > policy.job_patience
+    return by_service, now.local - max(since, row.intent_at or 0.0) > policy.job_patience
 
 
 def missing_results(
@@ -619,7 +638,8 @@ def missing_results(
     is not our key. A text says why to look again.
     """
     policy, (job_shown, file_shown), result = terms.policy, shown, row.result or ""
-    if not job_shown and not _is_late(row.submitted_at or 0.0, policy, now):
+    by_service, by_local = _late(row, row.submitted_at or 0.0, policy, now)
+    if not job_shown and not (by_local and (by_service or now.service is None)):
         return f"neither {row.job} nor its results are shown; is it the same key?"
     if file_shown:
         sightings.forget(result)

@@ -6,16 +6,24 @@ The rules of offsets, as client libraries of the resumable protocols have them:
 2. After a lost reply, a missing status header or any refusal, no byte goes before a query has been answered.
 3. ``final`` with 200 is success, also as the answer to a query; its body describes the file.
 4. ``final`` with anything else, ``cancelled``, and refusals that no query can clear end the session.
-5. Recoveries in a row without progress are counted, and are few before the upload rests; progress resets them.
+5. Progress is more than was ever confirmed in the session. Recoveries in a row without progress are counted, and are
+   few before the upload rests.
 6. Each of them halves the next data call, for a service that keeps nothing of one which broke.
+7. It rests as well when the service has answered for as many bytes as the file has, and not kept them. Rests grow;
+   after some, a session that is still answered is given up.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from .._model import Upload
+
+if TYPE_CHECKING:
+    from .._options import Policy
 
 #: Answers without a status header after which the offset may be asked for.
 QUERY_AFTER = frozenset({200, 400, 408, 409, 412, 416, 429, 499, 500, 502, 503, 504})
@@ -82,14 +90,14 @@ class Dead(Struct, frozen=True):
 Action = Start | Send | Query | Finished | Stuck | Dead
 
 
-def next_action(upload: Upload, chunk_bytes: int, stalls: int) -> Action:
-    """``stalls``: recoveries in a row without a byte of progress before the upload rests."""
+def next_action(upload: Upload, chunk_bytes: int, policy: Policy) -> Action:
     if upload.receipt is not None:
         return Finished()
     if upload.dead is not None:
         return Dead(upload.dead)
-    if upload.stalls > stalls:
-        return Stuck(f"the upload has not moved in {stalls} recoveries")
+    if reason := _standstill(upload, policy):
+        answered = not upload.offset_unknown
+        return Dead(reason) if answered and upload.rests >= policy.upload_rests else Stuck(reason)
     if upload.session is None:
         return Start()
     if upload.offset_unknown:
@@ -100,10 +108,22 @@ def next_action(upload: Upload, chunk_bytes: int, stalls: int) -> Action:
     return Send(upload.offset, min(rest, chunk), finalize=rest <= chunk)
 
 
-def next_part(upload: Upload, part_bytes: int, stalls: int) -> Start | SendPart | Complete | Stuck:
-    """The next action of an upload by parts, each of ``part_bytes`` but the last; ``stalls`` as for ``next_action``."""
-    if upload.stalls > stalls:
-        return Stuck(f"the upload has not moved in {stalls} recoveries")
+def _standstill(upload: Upload, policy: Policy) -> str | None:
+    """Why the upload must rest."""
+    if upload.discarded > upload.size:
+        return (
+            f"the service confirmed {upload.high} of {upload.size} bytes, and now says that it has {upload.offset}: "
+            f"{upload.discarded} bytes were sent for nothing"
+        )
+    if upload.stalls > policy.upload_stalls:
+        return f"the upload has not moved in {policy.upload_stalls} recoveries"
+    return None
+
+
+def next_part(upload: Upload, part_bytes: int, policy: Policy) -> Start | SendPart | Complete | Stuck:
+    """The next action of an upload by parts, each of ``part_bytes`` but the last."""
+    if reason := _standstill(upload, policy):
+        return Stuck(reason)
     if upload.session is None:
         return Start()
     if upload.offset >= upload.size:
@@ -121,21 +141,23 @@ def started(upload: Upload, answer: Answer) -> Upload:
     """After the answer to ``Start``. 200 without the header or the address is transient: start again."""
     if answer.status == 200 and answer.upload_status == "active" and answer.session:
         granularity = max(1, answer.granularity)
-        return msgspec.structs.replace(upload, session=answer.session, granularity=granularity, offset=0, stalls=0)
+        return msgspec.structs.replace(
+            upload, session=answer.session, granularity=granularity, offset=0, high=0, stalls=0
+        )
     if answer.status == 200 or (answer.upload_status is None and answer.status in TRANSIENT):
         return stalled(upload)
     return _dead(upload, f"the service refused to start the upload: {_said(answer)}")
 
 
-def answered(upload: Upload, answer: Answer) -> Upload:
-    """After the answer to ``Send``."""
+def answered(upload: Upload, sent: int, answer: Answer) -> Upload:
+    """After the answer to a ``Send`` of ``sent`` bytes."""
     if answer.upload_status is None:
         if answer.status in QUERY_AFTER:
             return offset_lost(upload)
         return _dead(upload, f"the upload was refused: {_said(answer)}")
     if answer.upload_status == "active" and (answer.status != 200 or answer.received is None):
         return offset_lost(upload)
-    return _settled(upload, answer)
+    return _settled(upload, answer, upload.offset + sent)
 
 
 def queried(upload: Upload, answer: Answer) -> Upload:
@@ -146,7 +168,7 @@ def queried(upload: Upload, answer: Answer) -> Upload:
         return _dead(upload, f"the service no longer knows the upload: {_said(answer)}")
     if answer.upload_status == "active" and answer.status == 200 and answer.received is None:
         return _dead(upload, "the service does not say how many bytes it holds")
-    return _settled(upload, answer)
+    return _settled(upload, answer, upload.high)
 
 
 def offset_lost(upload: Upload) -> Upload:
@@ -155,8 +177,14 @@ def offset_lost(upload: Upload) -> Upload:
 
 
 def resumed(upload: Upload) -> Upload:
-    """As resumed by another process: it is not known what was sent last."""
-    return msgspec.structs.replace(upload, offset_unknown=upload.session is not None, stalls=0)
+    """As resumed after a rest, or by another process: it is not known what was sent last."""
+    high = max(upload.high, upload.offset)  # a release before kept no high-water mark
+    return msgspec.structs.replace(upload, offset_unknown=upload.session is not None, high=high, stalls=0)
+
+
+def rested(upload: Upload) -> Upload:
+    """After a rest was decided: what led to it is counted from zero."""
+    return msgspec.structs.replace(upload, rests=upload.rests + 1, stalls=0, discarded=0)
 
 
 def renewed(upload: Upload) -> Upload:
@@ -164,16 +192,18 @@ def renewed(upload: Upload) -> Upload:
     return Upload(size=upload.size, lost=upload.lost + 1)
 
 
-def _settled(upload: Upload, answer: Answer) -> Upload:
+def _settled(upload: Upload, answer: Answer, expected: int) -> Upload:
+    """``expected``: the bytes that the service would have if it had kept all that it answered for."""
     if answer.upload_status == "final" and answer.status == 200:
         return msgspec.structs.replace(upload, receipt=answer.body, offset_unknown=False)
     if answer.upload_status != "active" or answer.status != 200 or answer.received is None:
         return _dead(upload, f"the upload was refused: {_said(answer)}")
     if answer.received > upload.size:
         return _dead(upload, f"the service claims {answer.received} bytes of a file of {upload.size}")
-    moved = msgspec.structs.replace(upload, offset=answer.received, offset_unknown=False)
-    if answer.received > upload.offset:
-        return msgspec.structs.replace(moved, stalls=0)
+    discarded = upload.discarded + max(0, expected - answer.received)
+    moved = msgspec.structs.replace(upload, offset=answer.received, offset_unknown=False, discarded=discarded)
+    if answer.received > upload.high:
+        return msgspec.structs.replace(moved, high=answer.received, stalls=0)
     return stalled(moved) if not upload.offset_unknown else moved
 
 

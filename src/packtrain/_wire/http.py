@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -41,7 +42,30 @@ def served_at(reply: Reply) -> float | None:
 
 def same_origin(url: str, origin: str) -> bool:
     """Whether an address has the scheme, host and port of ``origin``, and nothing in it that could mislead."""
-    if not (url.isascii() and url.isprintable() and len(url) <= 4096):
+    # From "!" to "~": no space, no control character, and all of them as they go over the wire.
+    if not re.fullmatch(r"[!-~]{1,4096}", url) or "\\" in url:
         return False
-    given, ours = urlsplit(url), urlsplit(origin)
-    return (given.scheme, given.netloc) == (ours.scheme, ours.netloc)
+    try:
+        return _origin(url) == _origin(origin)
+    except ValueError:  # a bad port, or half an IPv6 address
+        return False
+
+
+def shown_origin(url: str) -> str:
+    """Scheme, host and port of any text, for a message: the rest of an address may be a secret."""
+    try:
+        scheme, host, port = _origin(url)
+    except ValueError:
+        return "an address that cannot be read"
+    return f"{scheme}://{host}:{port}"[:200].encode("ascii", "backslashreplace").decode()
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port. Raises ValueError for an address with user information, and for none at all."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or not parts.hostname:
+        raise ValueError("not an address of a service")
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

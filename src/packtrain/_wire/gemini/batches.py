@@ -23,9 +23,11 @@ METHODS: dict[Task, str] = {"generate": "batchGenerateContent", "embed": "asyncB
 TYPES: dict[Task, str] = {"generate": "GenerateContentBatch", "embed": "EmbedContentBatch"}
 _MODEL = "models/"
 #: What the name of a job looks like, and an example.
-JOB_NAME, JOB_EXAMPLE = re.compile(r"batches/[A-Za-z0-9._-]{1,128}"), "batches/abc"
+JOB_NAME, JOB_EXAMPLE = re.compile(r"batches/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"), "batches/abc"
 #: Always given: without it the list has been seen empty while jobs were pending.
 PAGE_SIZE = 100
+#: A longer token would not fit the first line of a request.
+_LONGEST_TOKEN = 4096
 
 T = TypeVar("T")
 
@@ -142,6 +144,8 @@ def read_job(reply: Reply) -> RemoteJob:
 def read_page(reply: Reply) -> JobPage:
     """Raises ProtocolError for what is no page; items that describe no job are kept apart."""
     page = _decode(reply.body, RawPage)
+    if len(page.next_page_token) > _LONGEST_TOKEN:
+        raise ProtocolError(f"list of jobs: the service gave a page token of {len(page.next_page_token)} characters")
     found: list[RemoteJob] = []
     unreadable: list[str] = []
     for item in page.operations:

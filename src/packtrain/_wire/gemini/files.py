@@ -22,8 +22,9 @@ from ..._rules.upload import Answer
 from ..http import Call, Reply
 
 VERSION = "v1beta"
-#: What a name given by the service may look like before we build a URL from it.
-NAME = re.compile(r"(files|batches)/[A-Za-z0-9._-]{1,128}")
+#: What a name given by the service may look like before we build a URL from it. No dot comes first: a path with the
+#: segment ``..`` leads elsewhere.
+NAME = re.compile(r"(files|batches)/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _FILE = "files/"
 #: What a client may choose: at most 40 characters, no hyphen at either end.
 CHOSEN_NAME = re.compile(r"files/[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")

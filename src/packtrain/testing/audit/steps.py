@@ -14,6 +14,7 @@ STEPS = {
     "UploadIntended": ("sealed", "uploading"),
     "UploadOpened": ("uploading finalizing", ""),
     "UploadLost": ("uploading finalizing", ""),
+    "UploadRested": ("uploading finalizing", ""),
     "FinalizeIntended": ("uploading", "finalizing"),
     "PartStored": ("uploading finalizing", ""),
     "FileNamed": ("finalizing", ""),
