@@ -1,9 +1,8 @@
-"""The real command line, as a child process."""
+"""The real command line, in processes of its own."""
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import packtrain
+from tests.forks import Child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,26 +37,38 @@ class Terminal:
         self, *arguments: str, stdin: bytes = b"", file_limit: int | None = None, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Run ``packtrain`` to its end; with ``file_limit``, no file of its may grow beyond so many bytes."""
-        process = self.start(*arguments, environ=environ)
-        if file_limit is not None:
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_limit, file_limit))
-        out, err = process.communicate(stdin, PATIENCE)
-        return subprocess.CompletedProcess(arguments, process.returncode, out.decode(), err.decode())
+        child = self.start(*arguments, file_limit=file_limit, environ=environ)
+        out, err = child.communicate(stdin, PATIENCE)
+        return subprocess.CompletedProcess(arguments, child.wait(), out.decode(), err.decode())
 
     def start(
         self,
         *arguments: str,
-        stdout: int = subprocess.PIPE,
-        stderr: int = subprocess.PIPE,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        file_limit: int | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
-    ) -> subprocess.Popen[bytes]:
-        """Start ``packtrain`` with pipes; it is killed when the test ends."""
+    ) -> Child:
+        """Start ``packtrain`` in a fork with pipes; it is killed when the test ends."""
+        child = Child(
+            arguments,
+            directory=self.directory,
+            environ={**self.environ, **environ},
+            stdout=stdout,
+            stderr=stderr,
+            file_limit=file_limit,
+        )
+        self._processes.callback(child.close)
+        return child
+
+    def program(self, *arguments: str, stderr: int = subprocess.PIPE, **environ: str) -> subprocess.Popen[bytes]:
+        """As ``start``, in a Python of its own, where it matters how the program is loaded or what others see of it."""
         process = subprocess.Popen(
             [sys.executable, "-m", "packtrain", *arguments],
             cwd=self.directory,
             env={**self.environ, **environ},
-            stdin=subprocess.PIPE,
-            stdout=stdout,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=stderr,
         )
         self._processes.enter_context(process)
@@ -69,7 +81,7 @@ def request_line(number: int) -> bytes:
     return b'{"key": "k%d", "request": {"contents": [{"parts": [{"text": "t%d"}]}]}}\n' % (number, number)
 
 
-def listening(service: subprocess.Popen[bytes]) -> str:
+def listening(service: Child | subprocess.Popen[bytes]) -> str:
     """The origin that ``serve`` prints once it is ready."""
     assert service.stdout is not None
     words = service.stdout.readline().decode().split()

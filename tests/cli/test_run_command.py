@@ -15,12 +15,13 @@ import pytest
 from tests.cli.terminals import PATIENCE, listening, request_line
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.cli.terminals import Terminal
+    from tests.forks import Child
 
 CALL = ["run", "requests.jsonl", "--service", "local", "--model", "m", "--out", "out.jsonl"]
 STREAM = ["run", "-", *CALL[2:]]
+#: Behind the first create, when the job is still to be looked at.
+KILLED = "create.post.after=kill@1"
 FIELDS = {
     *("run", "complete", "lines", "valid", "answered", "failed", "rejected", "shards", "jobs_created"),
     *("duplicates_healed", "duplicates_live", "bytes_in", "bytes_uploaded", "seconds"),
@@ -39,19 +40,18 @@ def answers(terminal: Terminal) -> list[tuple[str, str]]:
     return [(row["key"], row["response"]["candidates"][0]["content"]["parts"][0]["text"]) for row in rows]
 
 
-def started_on_a_stream(terminal: Terminal, *options: str) -> subprocess.Popen[bytes]:
-    """A run that has read half of the requests from a pipe, and waits for more."""
+def started_on_a_stream(terminal: Terminal, *options: str) -> Child:
+    """A run that reads half of the requests from a pipe, and then waits for more."""
     run = terminal.start(*STREAM, *options)
-    assert run.stdin is not None
     assert run.stderr is not None
     stream = (terminal.directory / "requests.jsonl").read_bytes()
     run.stdin.write(stream[: len(stream) // 2])
     run.stdin.flush()
-    assert b"read 3" in run.stderr.readline()
+    assert b" read " in run.stderr.readline()
     return run
 
 
-def ended(run: subprocess.Popen[bytes]) -> bytes:
+def ended(run: Child) -> bytes:
     """What it still said, with its standard input open to the last: an end of input would be an end of the run."""
     run.wait(PATIENCE)
     assert run.stderr is not None
@@ -93,7 +93,6 @@ def test_on_a_terminal_the_progress_is_live(terminal: Terminal) -> None:
     screen, ours = pty.openpty()
     run = terminal.start(*STREAM, stderr=ours, environ={"TERM": "xterm"})
     os.close(ours)
-    assert run.stdin is not None
     run.stdin.write(b"".join(request_line(number) for number in range(50)))
     run.stdin.flush()
     seen = b""
@@ -221,7 +220,7 @@ def test_status_tells_how_a_run_stands(terminal: Terminal) -> None:
 
 def test_status_says_when_nobody_drives_an_unfinished_run(terminal: Terminal) -> None:
     """What a killed driver did in its last second does not stand in its figures."""
-    assert terminal(*CALL, "--no-wait").returncode == 75
+    assert terminal(*CALL, PACKTRAIN_FAILPOINTS=KILLED).returncode == -signal.SIGKILL
     told = terminal("status", "out.jsonl.packtrain").stdout
     assert "nobody" in told
     assert "if that was killed" in told
@@ -229,7 +228,7 @@ def test_status_says_when_nobody_drives_an_unfinished_run(terminal: Terminal) ->
 
 def test_a_status_that_is_watched_keeps_its_looks_apart(terminal: Terminal) -> None:
     """On a terminal each takes the place of the last, elsewhere the time stands between them."""
-    assert terminal(*CALL, "--no-wait").returncode == 75
+    assert terminal(*CALL, PACKTRAIN_FAILPOINTS=KILLED).returncode == -signal.SIGKILL
     watch = terminal.start("status", "out.jsonl.packtrain", "--watch")
     assert watch.stdout is not None
     assert re.fullmatch(rb"\d\d:\d\d:\d\d\n", watch.stdout.readline())

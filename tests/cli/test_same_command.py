@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,7 +50,8 @@ def test_parts_beside_the_input_are_no_input(terminal: Terminal) -> None:
     """Also when some of them stand there already, and their mark, and the run is not complete."""
     put(terminal, "d/a.jsonl", GOOD)
     call = ("run", "d", *LOCAL, "--out", "d/", "--max-shard-requests", "7")
-    assert terminal(*call, "--no-wait").returncode == 75
+    killed = terminal(*call, PACKTRAIN_FAILPOINTS="output.rename.after=kill@2")
+    assert killed.returncode == -signal.SIGKILL
     assert terminal(*call).returncode == 0
     assert terminal(*call).returncode == 0
     assert len(list((terminal.directory / "d").glob("part-*.jsonl"))) == 3

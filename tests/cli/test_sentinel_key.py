@@ -86,7 +86,7 @@ def told(terminal: Terminal, arguments: list[str], environ: dict[str, str]) -> t
     """One start: its exit code, and all that it let anybody see."""
     log = terminal.directory / "told"
     with log.open("wb") as file:
-        process = terminal.start(*arguments, stderr=file.fileno(), environ=environ)
+        process = terminal.program(*arguments, stderr=file.fileno(), **environ)
         seen = watched(process)
     assert b"packtrain" in seen
     assert process.stdout is not None

@@ -13,10 +13,10 @@ import pytest
 from tests.cli.terminals import listening
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
     from tests.cli.terminals import Terminal
+    from tests.forks import Child
 
 SERVE = ("serve", "--dir", "service", "--port", "0")
 MODULE = """
@@ -25,7 +25,7 @@ async def answer(request, task, model):
 """
 
 
-def call(service: subprocess.Popen[bytes], path: str, body: object) -> tuple[int, Any]:
+def call(service: Child, path: str, body: object) -> tuple[int, Any]:
     connection = HTTPConnection(listening(service).removeprefix("http://"))
     connection.request("POST", path, json.dumps(body))
     response = connection.getresponse()
@@ -34,7 +34,7 @@ def call(service: subprocess.Popen[bytes], path: str, body: object) -> tuple[int
     return response.status, found
 
 
-def ask(service: subprocess.Popen[bytes]) -> str:
+def ask(service: Child) -> str:
     """The text of an answer."""
     body = {"contents": [{"parts": [{"text": "hello"}]}]}
     status, found = call(service, "/v1beta/models/m-1:generateContent", body)

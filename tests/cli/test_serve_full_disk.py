@@ -14,7 +14,7 @@ import pytest
 from tests.cli.terminals import Terminal, listening
 
 if TYPE_CHECKING:
-    import subprocess
+    from tests.forks import Child
 
 BATCH = {"displayName": "b", "inputConfig": {"requests": {"requests": [{"request": {"contents": []}}]}}}
 CREATE = json.dumps({"batch": BATCH}).encode()
@@ -23,7 +23,7 @@ PATIENCE = 100.0
 
 
 class Service:
-    def __init__(self, process: subprocess.Popen[bytes], connection: HTTPConnection) -> None:
+    def __init__(self, process: Child, connection: HTTPConnection) -> None:
         self.process = process
         self._connection = connection
 

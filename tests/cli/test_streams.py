@@ -81,9 +81,11 @@ def test_standard_output_that_takes_nothing_is_named(terminal: Terminal, redirec
 def test_a_signal_while_the_program_is_loaded_ends_it_with_a_line(terminal: Terminal, number: str) -> None:
     """Nothing has begun; the code is that of an interruption, not Python's own, and so is the message."""
     (terminal.directory / "cyclopts.py").write_text(f"import signal\nsignal.raise_signal(signal.{number})\n")
-    done = terminal("check", "x", PYTHONPATH=f"{terminal.directory}{os.pathsep}{terminal.environ['PYTHONPATH']}")
-    assert (done.returncode, done.stdout) == (75, "")
-    assert done.stderr == "interrupted; start the same command again\n"
+    path = f"{terminal.directory}{os.pathsep}{terminal.environ['PYTHONPATH']}"
+    program = terminal.program("check", "x", PYTHONPATH=path)
+    out, err = program.communicate(timeout=100)
+    assert (program.returncode, out) == (75, b"")
+    assert err == b"interrupted; start the same command again\n"
 
 
 def test_sigterm_ends_a_command_that_keeps_nothing_like_sigint(terminal: Terminal) -> None:

@@ -1,56 +1,25 @@
-"""The real command line in forked processes, so that Python and its imports are paid for once.
-
-A child is a process like any other: it can be killed, it holds its locks, and its death is the kernel's business. Only
-its first half second, which no kill could tell from one another, is shared with its siblings.
-"""
+"""The real command line in forked processes, which are killed without remorse."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from multiprocessing import connection
 from typing import TYPE_CHECKING
+
+from tests.forks import PATIENCE, exit_code, fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
-#: A child that has not done its work after so many seconds never will.
-PATIENCE = 120.0
-#: What a child would import anyway.
-_IMPORTED = ["packtrain.cli", "packtrain.testing", "packtrain._client", "packtrain._ops.finished"]
-_IMPORTED += ["anyio._backends._asyncio", "anyio._core._signals", "uvloop"]
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(_IMPORTED)
-#: The exit code of a child can be read once, and every start of another looks for it.
-_turn = threading.Lock()
-
 
 def start(arguments: list[str], log: Path, *, failpoints: str = "") -> BaseProcess:
     """``packtrain`` with these arguments; what it says goes to the end of ``log``."""
-    process = _forks.Process(target=_perform, args=(arguments, log, failpoints), daemon=True)
-    with _turn:
-        process.start()
-    return process
-
-
-def finish(process: BaseProcess) -> int:
-    """The exit code, negative for a signal. A child that hangs is killed, and that is an error."""
-    ended = connection.wait([process.sentinel], PATIENCE)
-    if not ended:
-        process.kill()
-    with _turn:
-        process.join()
-        code = process.exitcode
-    if not ended or code is None:
-        raise TimeoutError(f"a child has not ended after {PATIENCE:.0f} seconds")
-    return code
+    return fork(_perform, arguments, log, failpoints)
 
 
 @contextmanager
@@ -62,7 +31,7 @@ def serving(directory: Path, *arguments: str) -> Iterator[str]:
         yield address(process, log)
     finally:
         process.kill()
-        finish(process)
+        exit_code(process)
 
 
 def serve(directory: Path, log: Path, *arguments: str) -> BaseProcess:

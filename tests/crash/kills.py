@@ -28,6 +28,7 @@ from packtrain.testing.audit.service import audit_service
 from tests.crash import children
 from tests.crash.run import free_port
 from tests.crash.small_runs import Scenario, SmallRuns, undisturbed
+from tests.forks import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,7 @@ class Lane:
                 break
             struck.append(self._chance.choice(("client", "client", "service", "both")))
             client = self._strike(struck[-1], client, place)
-        code = children.finish(client)
+        code = exit_code(client)
         if code == AGAIN:
             code = self._runs.live(place, self._calm.input)
         wrong = self._runs.differences(place, self._calm, code, lives=len(struck))
@@ -96,7 +97,7 @@ class Lane:
             self._kill_service()
         if victim != "service":
             client.kill()
-            children.finish(client)
+            exit_code(client)
         if victim != "client":
             self._serve()
         return self._runs.start(place, self._calm.input) if victim != "service" else client
@@ -108,7 +109,7 @@ class Lane:
 
     def _kill_service(self) -> None:
         self._service.kill()
-        children.finish(self._service)
+        exit_code(self._service)
 
 
 def torture(root: Path, kills: int, seed: int, *, abreast: int = 3) -> tuple[Counter[str], list[str]]:

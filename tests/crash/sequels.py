@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from tests.crash import children
 from tests.crash.small_runs import LOST, Calm, Scenario, SmallRuns, open_runs, read_trace, state_of, token_of
+from tests.forks import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -160,7 +161,7 @@ def judge(root: Path, calm: Calm, case: Case) -> Verdict:
 
 
 def perform(place: Path, command: list[str], failpoints: str = "") -> int:
-    return children.finish(children.start(command, place / "log", failpoints=failpoints)) if command else 0
+    return exit_code(children.start(command, place / "log", failpoints=failpoints)) if command else 0
 
 
 def torture(root: Path, calm: Calm, cases: Sequence[Case], *, abreast: int = 2) -> Iterator[Verdict]:

@@ -21,6 +21,7 @@ from msgspec import Struct
 from packtrain._options import Policy
 from packtrain.testing.audit.run import audit_run
 from tests.crash import children
+from tests.forks import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -145,7 +146,7 @@ class SmallRuns:
 
     def live(self, place: Path, source: Path, failpoints: str = "", options: Sequence[str] = ()) -> int:
         """One life of a run; its exit code."""
-        return children.finish(self.start(place, source, failpoints, options))
+        return exit_code(self.start(place, source, failpoints, options))
 
     def start(self, place: Path, source: Path, failpoints: str = "", options: Sequence[str] = ()) -> BaseProcess:
         arguments = ["run", *self.given(place, source), "--json", "--quiet", *PACE, *options]
