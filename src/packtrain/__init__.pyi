@@ -26,6 +26,7 @@ from ._errors import NoRun as NoRun
 from ._errors import NothingToRecover as NothingToRecover
 from ._errors import OtherAccount as OtherAccount
 from ._errors import OtherContent as OtherContent
+from ._errors import OtherFormat as OtherFormat
 from ._errors import OtherInputs as OtherInputs
 from ._errors import OtherSettings as OtherSettings
 from ._errors import OutputChanged as OutputChanged
@@ -88,6 +89,7 @@ from ._snapshots import Status as Status
 from ._snapshots import Summary as Summary
 from ._snapshots import Verification as Verification
 from ._stages.check import check as check
+from ._stages.diagnose import diagnose as diagnose
 from ._stages.merge import merge as merge
 from ._stages.split import split as split
 from ._stages.upload import upload as upload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ._errors import DecisionRefused, Stopped
+from ._errors import DecisionRefused, InputError, Stopped
 from ._exits import plain_errors
 from ._flow.decisions import resolve, take_retry
 from ._flow.driver import complete, drive_all
@@ -29,7 +30,6 @@ from ._providers.base import check_capabilities
 from ._providers.service import Local, Service
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterator, Iterator
 
     from ._io.clock import Clock
@@ -59,8 +59,11 @@ async def open_client(
     ``clock``, ``provider`` and ``manifest`` replace the machine's clock, the provider of ``service`` and the SQLite
     manifest in ``state``; one that is handed in is not closed here, and a manifest that is handed in guards itself.
 
-    Raises InUse when another process holds the directory, and ManifestError when it cannot be used.
+    Raises InUse when another process holds the directory, ManifestError when it cannot be used, and InputError for an
+    empty name.
     """
+    if not os.fspath(state):
+        raise InputError("the state directory has an empty name")
     spool = Spool(Path(state))
     parts = open_context(
         spool,

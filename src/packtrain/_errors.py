@@ -58,6 +58,13 @@ class InputDamaged(InputError):
     name: str
 
 
+class OtherFormat(InputError):
+    """An input is of another kind than the lines of the run; ``kind`` is one of ``_rules.diagnosis.Kind``."""
+
+    name: str
+    kind: str
+
+
 class InputChanged(InputError):
     """A source is no longer what the run was started with; ``mtime_ns`` then, where only that differs."""
 

@@ -124,6 +124,8 @@ class Cursor(Struct, frozen=True, kw_only=True):
     rejects_bytes: int = 0
     shards: int = 0
     done: bool = False
+    #: A directory given as input stood for the files at any depth; in earlier versions for those right in it.
+    recursive: bool = False
 
 
 class Shard(Struct, frozen=True, kw_only=True):

@@ -102,13 +102,18 @@ class Verification(Struct, frozen=True, kw_only=True):
 
 
 class CheckReport(Struct, frozen=True, kw_only=True):
-    """What is wrong with an input; ``rejects`` holds the first thousand of ``rejected``."""
+    """What is wrong with an input; ``rejects`` holds the first thousand of ``rejected``.
+
+    ``reasons`` counts all, without what is about one line alone, and ``samples`` holds the first three of each.
+    """
 
     lines: int
     valid: int
     rejected: int
     blank: int
     rejects: list[Reject]
+    reasons: dict[str, int] = {}
+    samples: list[Reject] = []
 
 
 class SplitReport(Struct, frozen=True, kw_only=True):

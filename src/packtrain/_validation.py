@@ -44,3 +44,12 @@ def answers_of(state: Path) -> Path | None:
 def counted(number: int, noun: str) -> str:
     """``1 shard``, ``2,000 shards``; the noun is one that only takes an s."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+#: Text of a line in a reason, and numbers; names of our own members stay.
+_DETAIL = re.compile(r"""(?!"\w{1,12}")(?:'[^']*'|"[^"]*")|\d+""")
+
+
+def kind_of_reason(reason: str) -> str:
+    """A reason for a rejected line without what is about that line alone: equal for equal mistakes."""
+    return _DETAIL.sub("…", re.split("; |: ", reason, maxsplit=1)[0])

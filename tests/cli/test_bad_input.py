@@ -99,8 +99,7 @@ def test_a_cut_archive_is_refused_before_anything_is_submitted(terminal: Termina
     ended = terminal(*RUN)
     assert ended.returncode == 3
     assert "in.jsonl" in ended.stderr
-    truth = terminal.directory / "out.jsonl.packtrain" / "service" / "truth.jsonl"
-    assert b"batch_created" not in truth.read_bytes()
+    assert [path.name for path in terminal.directory.iterdir()] == ["in.jsonl"]
     source.write_bytes(packed)
     ended = terminal(*RUN, "--json")
     assert ended.returncode == 0, ended.stderr

@@ -45,6 +45,13 @@ def test_a_key_file_comes_before_the_environment(tmp_path: Path) -> None:
     assert found.reveal() == "from-file"
 
 
+def test_a_byte_order_mark_in_a_key_file_is_skipped(tmp_path: Path) -> None:
+    """B13: some editors write one."""
+    found = find_key(private_file(tmp_path / "key", "\ufefffrom-file\r\n"), {})
+    assert found is not None
+    assert found.reveal() == "from-file"
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 def test_a_key_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     """The message names the command that closes it, and not the key."""

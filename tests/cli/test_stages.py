@@ -41,17 +41,32 @@ def test_check_names_every_bad_line(terminal: Terminal, requests: Path) -> None:
     assert done.stdout.endswith("4 lines: 3 valid, 1 rejected\n")
 
 
-def test_check_shows_a_kind_of_mistake_twenty_times(terminal: Terminal, requests: Path) -> None:
-    """A wrong file is wrong in every line; another mistake behind it is still shown."""
-    requests.write_bytes(b"".join(b'{"id": %d}\n' % number for number in range(2000)))
+def test_check_shows_a_kind_of_mistake_three_times(terminal: Terminal, requests: Path) -> None:
+    """And counts it; another mistake behind it is still shown. split does the same."""
+    bad = b"".join(b'{"id": %d}\n' % number for number in range(2000))
+    requests.write_bytes(b"".join(map(request_line, range(30))) + bad + b"nonsense\n")
     done = terminal("check", requests.name)
-    assert done.returncode == 3
-    assert done.stdout.count("missing required field") == 20
-    assert "\n... and 1,980 more; --json lists the first 1,000\n2,000 lines: 0 valid" in done.stdout
-    requests.write_bytes(b"".join(b'{"id": %d}\n' % number for number in range(30)) + b"nonsense\n")
-    done = terminal("check", requests.name)
-    assert f"{requests.name}:31 " in done.stdout
-    assert "\n... and 10 more; --json lists all\n" in done.stdout
+    assert done.returncode == 1
+    assert done.stdout.count("missing required field `key`; ") == 3
+    assert "\n  and 1,997 more: Object missing required field `key`\n" in done.stdout
+    assert f"\n{requests.name}:2031 (byte " in done.stdout
+    assert done.stdout.endswith("\n2,031 lines: 30 valid, 2,001 rejected\n")
+    done = terminal("split", requests.name, "--out-dir", "parts")
+    assert "\n  and 1,997 more: Object missing required field `key`\n" in done.stdout
+
+
+def test_a_file_of_another_kind_is_refused_once_and_for_all(terminal: Terminal, requests: Path) -> None:
+    """B8: with one diagnosis and a way out, by every command, before anything is made."""
+    requests.write_bytes(b"".join(b'{"custom_id": "k%d", "body": {}}\n' % number for number in range(2000)))
+    run = ("run", requests.name, "--service", "local", "--model", "m", "--out", "out.jsonl")
+    merge = ("merge", "--requests", requests.name, "--results", requests.name, "--out", "out.jsonl")
+    for command in (("check", requests.name), ("split", requests.name, "--out-dir", "parts"), run, merge):
+        done = terminal(*command)
+        assert done.returncode == 3
+        assert done.stdout == ""
+        assert "OpenAI" in done.stderr or command is merge
+        assert done.stderr.count("\n") == 2
+    assert [path.name for path in terminal.directory.iterdir()] == [requests.name]
 
 
 def test_check_of_nothing_usable_ends_with_3(terminal: Terminal, requests: Path) -> None:

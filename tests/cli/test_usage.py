@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from packtrain.cli import perform
 from packtrain.cli.commands import COMMANDS
+from packtrain.cli.exits import Exit
 
 if TYPE_CHECKING:
     from tests.cli.terminals import Terminal
 
 
-NAMELESS = ("", ".", "..", "/", "./", "d/..", "d/.", "//")
-NO_MODELS = ("", "a b/../c", "m\n", "../../v1beta/files?x=", "m/", "/m", "a//b", "a/./b", "m#", "m%2e")
+NAMELESS = (".", "..", "/", "./", "d/..", "d/.", "//")
+NO_MODELS = ("a b/../c", "m\n", "../../v1beta/files?x=", "m/", "/m", "a//b", "a/./b", "m#", "m%2e")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], *([command.name, "--help"] for command in COMMANDS)])
@@ -62,7 +64,6 @@ def test_help_loads_neither_the_network_nor_the_database(terminal: Terminal) -> 
         (["run", "a.jsonl", "--model", "m", "--out", "-"], "cannot be standard output"),
         *((["run", "a.jsonl", "--model", "m", "--out", out], "has no name of its own") for out in NAMELESS),
         *((["run", "a.jsonl", "--model", model, "--out", "o"], "no name of a model") for model in NO_MODELS),
-        (["recover", "a.jsonl", "--run", "r", "--model", "", "--out", "o"], "no name of a model"),
         (["merge", "--requests", "a", "--results", "b", "--out", "."], "has no name of its own"),
         (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-bytes", "2G"], "'2G' is not a size"),
         (["run", "a.jsonl", "--model", "m", "--out", "o", "--max-shard-age", "5min"], "'5min' is not a duration"),
@@ -165,7 +166,7 @@ def test_nothing_in_the_file_is_passed_over(terminal: Terminal, text: str, words
 
 def test_what_comes_from_outside_cannot_move_the_cursor(terminal: Terminal) -> None:
     """Control characters are shown as escapes, in results as in messages."""
-    (terminal.directory / "\x1b[2J.jsonl").write_text("nonsense\n")
+    (terminal.directory / "\x1b[2J.jsonl").write_text("{nonsense}\n")
     found = terminal("check", "\x1b[2J.jsonl")
     missing = terminal("check", "\x1b[2K.jsonl")
     assert "\\x1b[2J.jsonl:1 " in found.stdout
@@ -211,3 +212,39 @@ def test_a_settings_file_that_cannot_be_read_is_named(terminal: Terminal) -> Non
     (terminal.directory / "packtrain.toml").mkdir()
     done = terminal("check", "a.jsonl")
     assert (done.returncode, "packtrain.toml: [Errno 21] Is a directory" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of"),
+    [
+        (["run", "", "--model", "m", "--out", "o"], "an argument"),
+        (["run", "a.jsonl", "--model", "m", "--out", ""], "the value of --out"),
+        (["run", "a.jsonl", "--model", "", "--out", "o"], "the value of --model"),
+        (["run", "a.jsonl", "--model", "m", "--out", "o", "--state="], "the value of --state"),
+        (["run", "a.jsonl", "-m", "", "--out", "o"], "the value of -m"),
+        (["backfill", "", "--model", "m", "--out", "o"], "an argument"),
+        (["check", ""], "an argument"),
+        (["split", "a.jsonl", "--out-dir", ""], "the value of --out-dir"),
+        (["merge", "--requests", "a", "", "--results", "b", "--out", "o"], "an argument"),
+        (["status", ""], "an argument"),
+    ],
+)
+def test_an_empty_argument_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], of: str) -> None:
+    """A18: a variable that is not set would stand for the current directory."""
+    assert perform(arguments) == Exit.USAGE
+    assert capsys.readouterr().err == (f"packtrain: {of} is empty; see whether a variable in the command is not set\n")
+
+
+def test_an_empty_variable_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A18: by the command that would take it."""
+    monkeypatch.setenv("PACKTRAIN_STATE", "")
+    assert perform(["run", "a.jsonl", "--model", "m", "--out", "o"]) == Exit.USAGE
+    assert "the variable PACKTRAIN_STATE is empty" in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_in_the_settings_is_skipped(terminal: Terminal) -> None:
+    """B13: some editors write one."""
+    (terminal.directory / "packtrain.toml").write_text('\ufeff[check]\nduplicates = "never"\n', "utf-8")
+    done = terminal("check", "a.jsonl")
+    assert done.returncode == 2
+    assert "never" in done.stderr

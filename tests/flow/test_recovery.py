@@ -123,7 +123,7 @@ async def test_an_input_is_never_taken_for_a_list_beside_the_output(place: Place
 async def test_a_list_of_bad_lines_of_this_run_is_no_obstacle(place: Place) -> None:
     """A start that found no good line leaves one; the input mended, the same command goes on."""
     source = place.root / "in.jsonl"
-    source.write_text("not json\n")
+    source.write_text("{not json\n")
     async with packtrain.open_client(place.state, service=place.service) as client:
         with pytest.raises(InputError, match="no usable"):
             await client.run(source, model="m", out=place.out)

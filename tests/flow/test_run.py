@@ -352,7 +352,7 @@ async def test_another_model_under_the_same_state_is_refused(place: Place) -> No
 async def test_nothing_usable_is_an_error_and_says_so(place: Place) -> None:
     """The rejects are there to read all the same."""
     source = place.root / "in.jsonl"
-    source.write_text("nonsense\n")
+    source.write_text("{nonsense}\n")
     async with packtrain.open_client(place.state, service=place.service) as client:
         with pytest.raises(InputError, match="no usable line among 1"):
             await client.run(source, model="m", out=place.out)

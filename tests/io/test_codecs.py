@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from packtrain._errors import InputError
+from packtrain._errors import InputError, OtherFormat
 from packtrain._io.codecs import Decoder, Inflate, decoder, detect
 from packtrain._options import MIB, PIECE_BYTES
 
@@ -135,7 +135,7 @@ def test_magic_bytes_tell_the_format(data: bytes, form: str) -> None:
 )
 def test_formats_that_are_not_read_are_named(head: bytes, form: str) -> None:
     """With those that are."""
-    with pytest.raises(InputError, match=rf"in\.x: {form} is not read; .*gzip or zstd"):
+    with pytest.raises(OtherFormat, match=rf"in\.x is .*{form}.*, which is not read"):
         detect(head, name="in.x")
 
 
@@ -150,3 +150,35 @@ def test_both_gzip_decoders_agree() -> None:
     for maker in makers:
         for step in (1, 333, None):
             assert unpack("gzip", maker(), step) == unpack("gzip without isal", maker(), step) == LINES
+
+
+def wide(data: bytes, window_log: int) -> bytes:
+    """As a compressor makes it that does not know the size, as from a pipe."""
+    options = {
+        int(zstd.CompressionParameter.window_log): window_log,
+        int(zstd.CompressionParameter.content_size_flag): 0,
+    }
+    compressor = zstd.ZstdCompressor(options=options)
+    return compressor.compress(data) + compressor.flush()
+
+
+@pytest.mark.parametrize("window_log", [27, 28, 31])
+def test_large_windows_of_zstd_are_read(window_log: int) -> None:
+    """B4: up to the largest that zstd makes; memory is used as far as there is content."""
+    packed = wide(LINES, window_log)
+    assert packed[5] >> 3 == window_log - 10
+    assert unpack("zstd", packed, 1000) == LINES
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+def test_what_zstd_needs_besides_is_named(step: int) -> None:
+    """B4: a dictionary, and a window above the limit; not called damaged."""
+    dictionary = zstd.train_dict([b'{"key":"k%d","request":{}}' % n for n in range(1000)], 1000)
+    with pytest.raises(OtherFormat, match=rf"dictionary of zstd \(number {dictionary.dict_id}\)") as refused:
+        unpack("zstd", zstd.compress(LINES, zstd_dict=dictionary), step)
+    assert refused.value.kind == "dictionary"
+    packed = bytearray(wide(LINES, 20))
+    packed[5] = (32 - 10) << 3
+    with pytest.raises(OtherFormat, match="with a window of 4,294,967,296 bytes") as refused:
+        unpack("zstd", bytes(packed), step)
+    assert refused.value.kind == "window"

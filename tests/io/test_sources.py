@@ -17,6 +17,7 @@ import pytest
 from anyio import to_thread
 
 from packtrain._errors import InputError
+from packtrain._io.input_directory import LeftOut
 from packtrain._io.sources import STDIN, FileSource, StreamSource, expand, open_source
 
 pytestmark = pytest.mark.both_loops
@@ -47,9 +48,39 @@ def inputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_directory_stands_for_its_input_files_by_name(inputs: Path) -> None:
-    """One level, by ending, sorted."""
-    assert names(expand([inputs])) == ["a.jsonl.gz", "b.jsonl", "c.ndjson", "d.ndjson.zst"]
+def test_a_directory_stands_for_its_input_files_by_path(inputs: Path) -> None:
+    """B6: at any depth, by ending, sorted; hidden ones and the state of runs are left out, and all that is counted."""
+    for name in (".hidden.jsonl", "._a.jsonl", ".git/x.jsonl", "deep/er/f.jsonl", "run.packtrain/shards/t/0.jsonl"):
+        (inputs / name).parent.mkdir(parents=True, exist_ok=True)
+        (inputs / name).write_bytes(b"x")
+    (inputs / "run.packtrain" / "manifest.db").write_bytes(b"x")
+    (inputs / "link").symlink_to(inputs / "deep")
+    left_out = LeftOut()
+    found = [str(path.relative_to(inputs)) for path in expand([inputs], left_out=left_out)]
+    assert found == [
+        "a.jsonl.gz",
+        "b.jsonl",
+        "c.ndjson",
+        "d.ndjson.zst",
+        "deep/er/f.jsonl",
+        "sub.jsonl/deeper.jsonl",
+    ]
+    assert dict(left_out.counts) == {
+        "hidden file": 2,
+        "hidden or linked subdirectory": 2,
+        "file with another ending": 2,
+        "state directory of a run": 1,
+    }
+    assert str(left_out) == (
+        "2 files with another ending, 2 hidden files, 2 hidden or linked subdirectories, 1 state directory of a run"
+    )
+
+
+def test_a_directory_of_an_earlier_version_stands_for_the_files_right_in_it(inputs: Path) -> None:
+    """Hidden ones as well: a run that was started so goes on."""
+    (inputs / ".hidden.jsonl").write_bytes(b"x")
+    found = names(expand([inputs], flat=True))
+    assert found == [".hidden.jsonl", "a.jsonl.gz", "b.jsonl", "c.ndjson", "d.ndjson.zst"]
 
 
 def test_a_glob_stands_for_its_files_by_name(inputs: Path) -> None:
@@ -81,6 +112,7 @@ def test_a_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
         (["{0}/b.jsonl", "{0}/link.jsonl"], "link.jsonl and .*b.jsonl are the same input"),
         (["-", "-"], "are the same input"),
         (["{0}/b.jsonl/c.jsonl"], "no such file"),
+        ([""], "empty name"),
     ],
 )
 def test_inputs_that_cannot_be_meant_are_errors(inputs: Path, given: list[str], message: str) -> None:
@@ -148,7 +180,7 @@ async def test_the_contents_tell_the_format(tmp_path: Path) -> None:
     path.write_bytes(PACKED["a.jsonl.gz"])
     assert await read(FileSource(path)) == LINES
     path.write_bytes(b"BZh91AY")
-    with pytest.raises(InputError, match=r"a\.jsonl: bzip2 is not read"):
+    with pytest.raises(InputError, match=r"a\.jsonl is compressed with bzip2, which is not read"):
         await read(FileSource(path))
 
 

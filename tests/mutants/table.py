@@ -572,4 +572,26 @@ MUTANTS = (
         "Credential(salt, key.reveal() if key else '', place)",
         ("tests/cli/test_sentinel_key.py",),
     ),
+    # What is refused as a whole.
+    Mutant(
+        "half of the lines decide what a file is",
+        "_rules/diagnosis.py",
+        "_SHARE = 90",
+        "_SHARE = 50",
+        ("tests/rules/test_diagnosis.py::test_nine_in_ten_lines_decide",),
+    ),
+    Mutant(
+        "a run that has shards is looked at again",
+        "_flow/ingest.py",
+        "if not (ctx.run.recovered or cursor.shards):",
+        "if not ctx.run.recovered:",
+        ("tests/flow/test_other_formats.py::test_a_run_that_has_shards_is_not_looked_at_again",),
+    ),
+    Mutant(
+        "a directory of an earlier run is read at any depth",
+        "_flow/ingest.py",
+        "flat = cursor.shards > 0 and not cursor.recursive",
+        "flat = False",
+        ("tests/flow/test_input_directories.py",),
+    ),
 )

@@ -6,8 +6,10 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import Raw
 
 from packtrain._options import PIECE_BYTES
+from packtrain._rules.framing import BOM
 from packtrain.server.blobs import Blobs, Digest
 from packtrain.server.job_lines import BLOCK_ROWS, FileFormat, RequestReader, join_lines
 
@@ -23,6 +25,12 @@ def test_block_of_short_lines_is_bounded_by_their_number(most: int | None) -> No
     """A short text may have a long vector, so input bytes do not bound the answers."""
     requests = RequestReader(io.BytesIO(LINE * (BLOCK_ROWS + 1)), FileFormat())
     assert [len(requests.block(most).rows) for _ in range(3)] == [BLOCK_ROWS, 1, 0]
+
+
+def test_a_byte_order_mark_before_the_first_line_is_skipped() -> None:
+    """B13: in files for either wire, and nowhere else."""
+    requests = RequestReader(io.BytesIO(BOM + LINE + BOM + LINE), FileFormat())
+    assert [isinstance(row.request, Raw) for row in requests.block().rows] == [True, False]
 
 
 def test_answers_are_gathered_into_pieces() -> None:

@@ -11,14 +11,14 @@ import msgspec
 
 from .._errors import InputChanged, InputError
 from .._io.clock import time_limit
-from .._io.inputs import compare_identities, open_sources
+from .._io.inputs import compare_identities, open_sources, refuse_other_formats
 from .._io.ledger import BlockCheck
 from .._io.output import own_files
 from .._io.request_file import ShardCheck, open_write_queue
 from .._model import Cursor, Shard, ShardRow, SourceIdentity
 from .._rules import quota
 from .._rules.cursor import next_source, past, within
-from .._rules.lines import OWN, LineShape
+from .._rules.diagnosis import LineForm
 from .._rules.sharding import Roller
 from .reconciler import suspect
 from .validation_pool import Validator, validating
@@ -88,9 +88,9 @@ class Ingest:
         *,
         listed: str,
         known: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
-        shape: LineShape = OWN,
+        form: LineForm,
     ) -> None:
-        self._shape = shape
+        self._form = form
         self._ctx = ctx
         self._known = known
         self._run = ctx.run
@@ -99,7 +99,9 @@ class Ingest:
         self._options = ctx.options
         self._meter = ctx.meter
         self._roller = Roller(ctx.run.limits.shard_bytes, ctx.run.limits.shard_requests)
-        self._check = BlockCheck(ctx.files.ledger(ctx.options.ledger_keys), self._roller, ctx.options.duplicates, shape)
+        self._check = BlockCheck(
+            ctx.files.ledger(ctx.options.ledger_keys), self._roller, ctx.options.duplicates, form.shape
+        )
         self._validator: Validator
         self._writes: WriteQueue
         self._listed = listed
@@ -126,7 +128,9 @@ class Ingest:
         self._meter.bytes_total = sum(sizes) if len(sizes) == len(self._sources) else None
         await self._compare_sources(stored)
         self._sealed = stored.shards
-        self._cursor = stored if all(source.replayable for source in self._sources) else Cursor()
+        fresh = Cursor(recursive=stored.recursive or not stored.shards)
+        replayable = stored.shards and all(source.replayable for source in self._sources)
+        self._cursor = stored if replayable else fresh
         self._shards, self._rejects_bytes = self._cursor.shards, self._cursor.rejects_bytes
         async with self._opened():
             for source in self._sources[self._cursor.source :]:
@@ -156,7 +160,10 @@ class Ingest:
             await self._check.restore(self._cursor.shards)
             self._rejects = await self._ctx.files.open_rejects(self._cursor.rejects_bytes)
             try:
-                async with Validator(self._options, self._shape) as self._validator, open_write_queue() as self._writes:
+                async with (
+                    Validator(self._options, self._form.shape) as self._validator,
+                    open_write_queue() as self._writes,
+                ):
                     yield
             finally:
                 await self._rejects.close()
@@ -166,7 +173,10 @@ class Ingest:
             await self._check.close()
 
     async def _take_source(self, source: Source) -> None:
-        async with source, validating(source, self._validator, self._options, offset=self._cursor.offset) as blocks:
+        # Files have been looked at before. What has shards is taken as it is.
+        look = None if source.replayable or self._sealed or self._run.recovered else self._form
+        parts = validating(source, self._validator, self._options, offset=self._cursor.offset, look=look)
+        async with source, parts as blocks:
             while (pending := await self._next(blocks)) is not None:
                 await self._take(await pending.block())
 
@@ -328,13 +338,22 @@ async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None,
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cut_off, ctx.stopped, tasks.cancel_scope)
             if not (await ctx.manifest.cursor(ctx.run.id)).done:
-                shape = ctx.provider.capabilities.lines
-                sources = await open_sources(inputs, await own_files(ctx.spool, output), shape)
+                own, form = await own_files(ctx.spool, output), _form(ctx)
+                cursor = await ctx.manifest.cursor(ctx.run.id)
+                if not (ctx.run.recovered or cursor.shards):
+                    await refuse_other_formats(inputs, form, own)
+                flat = cursor.shards > 0 and not cursor.recursive
+                sources = await open_sources(inputs, own, form.shape, flat=flat)
                 place = str(listed or ctx.files.results.locate(ctx.files.rejects))
-                await Ingest(ctx, sources, listed=place, known=partial(suspect, ctx), shape=shape).ingest()
+                await Ingest(ctx, sources, listed=place, known=partial(suspect, ctx), form=form).ingest()
             tasks.cancel_scope.cancel()
     finally:
         ctx.reading.remove(ctx.run.id)
+
+
+def _form(ctx: RunContext) -> LineForm:
+    able = ctx.provider.capabilities
+    return LineForm(shape=able.lines, requests=able.requests, task=ctx.run.task)
 
 
 async def _cut_off(stopped: anyio.Event, scope: anyio.CancelScope) -> None:

@@ -227,9 +227,11 @@ async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs, own: Cont
     """Raises InputError when files that a run was cut from are others now, and for those that it was not cut from.
     Files that are gone are not missed; a stream can't be compared, and is not read again, which is logged. ``own`` is
     what the run makes itself."""
-    if not (await manifest.cursor(run.id)).done:
+    cursor = await manifest.cursor(run.id)
+    if not cursor.done:
         return
-    if streams := await compare_named(inputs, await manifest.keep_sources(run.id, []), own):
+    stored = await manifest.keep_sources(run.id, [])
+    if streams := await compare_named(inputs, stored, own, flat=not cursor.recursive):
         log.warning(
             "the run has read its input to the end, so %s is not read again, and not compared with what it was; for "
             "other lines choose another --out",

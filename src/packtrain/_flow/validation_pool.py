@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .._io.first_block import looked_at
 from .._io.worker_pool import Workers, open_workers, scan_in_thread, usable_cores
 from .._options import BLOCKS_BYTES, MAX_WORKERS, WORKERS_FROM
 from .._rules.framing import Framer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from .._io.storage import Source
     from .._options import Options
+    from .._rules.diagnosis import LineForm
     from .._rules.framing import RawBlock
     from .._rules.lines import LineShape
     from .._rules.validate import Block
@@ -122,12 +124,18 @@ class BlockQueue:
 
 @asynccontextmanager
 async def validating(
-    source: Source, validator: Validator, options: Options, *, offset: int = 0
+    source: Source, validator: Validator, options: Options, *, offset: int = 0, look: LineForm | None = None
 ) -> AsyncIterator[BlockQueue]:
-    """The blocks of an opened source from ``offset`` on. While one is taken the next are read and validated."""
+    """The blocks of an opened source from ``offset`` on. While one is taken the next are read and validated.
+
+    With ``look``, OtherFormat is raised when the first block as a whole is not of this form.
+    """
     framer = Framer(options.max_line_bytes, offset=offset)
+    blocks = source.blocks(size=options.block_bytes, offset=offset)
+    if look is not None:
+        blocks = looked_at(blocks, source.name, look)
     async with anyio.create_task_group() as tasks:
         with closing(BlockQueue(validator, source.name, tasks)) as queue:
-            tasks.start_soon(queue.feed, source.blocks(size=options.block_bytes, offset=offset), framer)
+            tasks.start_soon(queue.feed, blocks, framer)
             yield queue
             tasks.cancel_scope.cancel()

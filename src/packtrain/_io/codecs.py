@@ -12,8 +12,11 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from .._errors import InputDamaged, InputError
+from msgspec import Struct
+
+from .._errors import InputDamaged, InputError, OtherFormat
 from .._options import PIECE_BYTES
+from .._rules.diagnosis import by_magic
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,15 +32,11 @@ Format = Literal["plain", "gzip", "zstd"]
 HEAD_BYTES = 6
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+#: The largest window that zstd itself makes: 2 GiB. So much memory is used while such a frame is read.
+_WINDOW_LOG = 31
+#: Of a frame's header, as far as it is read.
+_HEADER_BYTES = 10
 _SKIPPABLE = b"\x2a\x4d\x18"
-_FOREIGN = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"PK\x03\x04": "zip",
-    b"7z\xbc\xaf": "7-Zip",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PAR1": "Parquet",
-}
 
 
 class Decompressor(Protocol):
@@ -80,7 +79,8 @@ class Inflate:
 class Decoder:
     """Decompresses one source. ``feed`` its bytes in order, then ``finish``.
 
-    Raises InputDamaged for data that is damaged, cut, or followed by something else.
+    Raises InputDamaged for data that is damaged, cut, or followed by something else, OtherFormat for a zstd frame that
+    needs a dictionary or too large a window.
     """
 
     def __init__(self, name: str, form: Literal["gzip", "zstd"], start: Callable[[], Decompressor]) -> None:
@@ -90,6 +90,8 @@ class Decoder:
         self._current: Decompressor | None = None
         self._rest = b""
         self._members = 0
+        #: The first bytes of the current member.
+        self._header = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The decompressed bytes, in pieces of at most ``PIECE_BYTES``; take them all before the next feed."""
@@ -102,6 +104,8 @@ class Decoder:
                     return
                 self._current = self._start()
                 self._members += 1
+                self._header = b""
+            self._header += data[: _HEADER_BYTES - len(self._header)]
             piece = self._step(self._current, data)
             data = b""
             if piece:
@@ -121,7 +125,7 @@ class Decoder:
         try:
             return current.decompress(data, PIECE_BYTES)
         except _errors() as error:
-            raise InputDamaged(f"{self._name}: the {self._form} data is damaged ({error})", name=self._name) from error
+            raise self._failed(error) from error
 
     def _between(self, data: bytes) -> bytes:
         """The start of the next member; b"" while too few bytes of it are there."""
@@ -136,12 +140,46 @@ class Decoder:
             )
         return data
 
+    def _failed(self, error: Exception) -> InputError:
+        """The error of a member that cannot be decompressed."""
+        name, needs = self._name, _needs(self._header) if self._form == "zstd" else _Needs()
+        if needs.dictionary:
+            fact = f"{name} is compressed with a dictionary of zstd (number {needs.dictionary}), which is not read"
+            return OtherFormat(fact, name=name, kind="dictionary")
+        if needs.window > 1 << _WINDOW_LOG or "memory" in str(error):
+            fact = (
+                f"{name} is compressed by zstd with a window of {needs.window:,} bytes, which is more than can be held"
+            )
+            return OtherFormat(fact, name=name, kind="window")
+        if isinstance(error, MemoryError):
+            return InputError(f"{name}: there is not enough memory to decompress it")
+        return InputDamaged(f"{name}: the {self._form} data is damaged ({error})", name=name)
+
+
+class _Needs(Struct, frozen=True):
+    """What the decompression of a zstd frame needs: memory for its window, and a dictionary by its number."""
+
+    window: int = 0
+    dictionary: int = 0
+
+
+def _needs(header: bytes) -> _Needs:
+    """By RFC 8878, section 3.1.1.1, from the first bytes of a frame."""
+    if len(header) < 6 or not header.startswith(_ZSTD):
+        return _Needs()
+    descriptor, at = header[4], 5
+    window = 0
+    if not descriptor & 0x20:
+        exponent, mantissa = divmod(header[at], 8)
+        window, at = (1 << 10 + exponent) // 8 * (8 + mantissa), at + 1
+    size = (0, 1, 2, 4)[descriptor & 3]
+    return _Needs(window, int.from_bytes(header[at : at + size], "little"))
+
 
 def detect(head: bytes, *, name: str = "input") -> Format:
-    """The format by the first ``HEAD_BYTES`` bytes. Raises InputError for one that is not read."""
-    for magic, form in _FOREIGN.items():
-        if head.startswith(magic):
-            raise InputError(f"{name}: {form} is not read; give JSONL as it is, or compressed with gzip or zstd")
+    """The format by the first ``HEAD_BYTES`` bytes. Raises OtherFormat for one that is not read."""
+    if found := by_magic(head):
+        raise OtherFormat(f"{name} {found.fact}", name=name, kind=found.kind)
     if head.startswith(_GZIP):
         return "gzip"
     if head.startswith(_ZSTD) or _is_skippable(head):
@@ -152,8 +190,12 @@ def detect(head: bytes, *, name: str = "input") -> Format:
 def decoder(name: str, form: Literal["gzip", "zstd"]) -> Decoder:
     """A decoder by the fastest library that is installed."""
     if form == "zstd":
-        return Decoder(name, form, zstd.ZstdDecompressor)
+        return Decoder(name, form, _zstd)
     return Decoder(name, form, _isal if _has_isal() else Inflate)
+
+
+def _zstd() -> Decompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
 
 
 def _has_isal() -> bool:
@@ -168,11 +210,11 @@ def _isal() -> Decompressor:
 
 def _errors() -> tuple[type[Exception], ...]:
     if not _has_isal():
-        return zlib.error, zstd.ZstdError
+        return zlib.error, zstd.ZstdError, MemoryError
     from isal import igzip_lib
 
     # Its stub calls the class an instance.
-    return zlib.error, zstd.ZstdError, cast("type[Exception]", igzip_lib.error)
+    return zlib.error, zstd.ZstdError, MemoryError, cast("type[Exception]", igzip_lib.error)
 
 
 def _could_start(form: str, data: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
@@ -15,22 +16,30 @@ import anyio.to_thread
 from .._errors import InputChanged, InputError, OtherInputs
 from .._model import SourceIdentity
 from .._rules.lines import OWN, LineShape
+from .first_block import refuse_other_format
+from .input_directory import LeftOut
 from .row_source import Row, RowsSource
 from .sources import STDIN, expand, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from .._rules.diagnosis import LineForm
     from .storage import Source
+
+log = logging.getLogger("packtrain")
 
 Name = str | os.PathLike[str]
 #: Names of files (one, or several), or rows.
 Inputs = Name | Sequence[Name] | Iterable[Row] | AsyncIterable[Row]
 
 
-async def open_sources(inputs: Inputs, own: Container[Path] = (), shape: LineShape = OWN) -> list[Source]:
-    """The sources in order. Names may be globs, directories, and ``-`` for the standard input. ``own``, here and below,
-    is what a run makes itself, as for ``expand``. ``shape`` is that of the lines that rows become.
+async def open_sources(
+    inputs: Inputs, own: Container[Path] = (), shape: LineShape = OWN, *, flat: bool = False
+) -> list[Source]:
+    """The sources in order. Names may be globs, directories, and ``-`` for the standard input. ``own`` and ``flat``,
+    here and below, are as for ``expand``. ``shape`` is that of the lines that rows become. What directories hold and is
+    left out is logged.
 
     Raises InputError for names that lead nowhere, and for no input at all.
     """
@@ -39,7 +48,11 @@ async def open_sources(inputs: Inputs, own: Container[Path] = (), shape: LineSha
         return [RowsSource(cast("Iterable[Row] | AsyncIterable[Row]", inputs), shape)]
     if not names:
         raise InputError("no input given; name files, a directory, a glob, or - for the standard input")
-    return await anyio.to_thread.run_sync(_open_named, names, own)
+    left_out = LeftOut()
+    sources = await anyio.to_thread.run_sync(_open_named, names, own, left_out, flat)
+    if left_out.counts:
+        log.warning("%s: left out: %s", ", ".join(map(str, names[:5])), left_out, extra={"action": "LeftOut"})
+    return sources
 
 
 async def named_files(inputs: Inputs, own: Container[Path] = ()) -> list[Path]:
@@ -47,13 +60,23 @@ async def named_files(inputs: Inputs, own: Container[Path] = ()) -> list[Path]:
     return await anyio.to_thread.run_sync(_existing, _names(inputs) or [], own)
 
 
-async def compare_inputs(inputs: Inputs, stored: Sequence[SourceIdentity], own: Container[Path]) -> list[str]:
+async def refuse_other_formats(inputs: Inputs, form: LineForm, own: Container[Path] = ()) -> None:
+    """Look at the first block of each file; streams and rows are left alone.
+
+    Raises OtherFormat for a file that is of another kind than the run's lines, and InputError as ``open_sources``.
+    """
+    await anyio.to_thread.run_sync(_refuse_other_formats, _names(inputs) or [], form, own)
+
+
+async def compare_inputs(
+    inputs: Inputs, stored: Sequence[SourceIdentity], own: Container[Path], *, flat: bool = False
+) -> list[str]:
     """Compare inputs with those that a run has read to the end; returns the streams, which can't be compared.
 
     Files of the run that are gone are not missed, and rows are not compared. Raises InputError for files that have
     changed, or were no input of the run, and for names without a file.
     """
-    return await anyio.to_thread.run_sync(_compare, _names(inputs) or [], stored, own)
+    return await anyio.to_thread.run_sync(_compare, _names(inputs) or [], stored, own, flat)
 
 
 async def compare_identities(then: Sequence[SourceIdentity], now: Sequence[SourceIdentity]) -> None:
@@ -69,8 +92,15 @@ def _existing(names: list[str | Path], own: Container[Path]) -> list[Path]:
     return found
 
 
-def _open_named(names: list[str | Path], own: Container[Path]) -> list[Source]:
-    return [open_source(path, sys.stdin.buffer) for path in expand(names, own)]
+def _open_named(names: list[str | Path], own: Container[Path], left_out: LeftOut, flat: bool) -> list[Source]:
+    paths = expand(names, own, flat=flat, left_out=left_out)
+    return [open_source(path, sys.stdin.buffer) for path in paths]
+
+
+def _refuse_other_formats(names: list[str | Path], form: LineForm, own: Container[Path]) -> None:
+    for path in expand(names, own):
+        if path.is_file():
+            refuse_other_format(path, form)
 
 
 def _names(inputs: Inputs) -> list[str | Path] | None:
@@ -109,10 +139,12 @@ def _refuse_changed(then: SourceIdentity, now: SourceIdentity) -> None:
         )
 
 
-def _compare(names: Sequence[str | Path], stored: Sequence[SourceIdentity], own: Container[Path]) -> list[str]:
+def _compare(
+    names: Sequence[str | Path], stored: Sequence[SourceIdentity], own: Container[Path], flat: bool
+) -> list[str]:
     known = {_resolved(mark): mark for mark in stored}
     streams: list[str] = []
-    for path in (path for name in names for path in _expanded(name, stored, own)):
+    for path in (path for name in names for path in _expanded(name, stored, own, flat)):
         if path == STDIN or not path.is_file():
             streams.append(str(path))
             continue
@@ -126,12 +158,12 @@ def _compare(names: Sequence[str | Path], stored: Sequence[SourceIdentity], own:
     return streams
 
 
-def _expanded(name: str | Path, stored: Sequence[SourceIdentity], own: Container[Path]) -> list[Path]:
+def _expanded(name: str | Path, stored: Sequence[SourceIdentity], own: Container[Path], flat: bool) -> list[Path]:
     try:
-        return expand([name], own)
+        return expand([name], own, flat=flat)
     except InputError as error:
         given, known = Path(name).absolute(), [Path(mark.name).absolute() for mark in stored]
-        if any(fnmatch.fnmatch(str(path), str(given)) or path.parent == given for path in known):
+        if any(fnmatch.fnmatch(str(path), str(given)) or given in path.parents for path in known):
             return []
         if given.resolve() in {path.resolve() for path in known}:
             return []

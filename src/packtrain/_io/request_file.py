@@ -18,12 +18,14 @@ from msgspec import Struct
 
 from .._errors import InputError, IntegrityError
 from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES, WRITES_WAITING
+from .._rules.framing import BOM
 from .._rules.lines import OWN, LineShape, parsers
 from .._rules.validate import key_of
 from .disk import disk_errors, draft, make_durable, open_private, remove, start_writeback, uncancelled, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from typing import BinaryIO
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -206,6 +208,7 @@ class RequestFiles(Struct, frozen=True):
     def lines(self) -> Iterator[bytes]:
         for path in self.paths:
             with path.open("rb", buffering=MIB) as file:
+                _skip_bom(file)
                 yield from (line for line in file if not line.isspace())
 
 
@@ -221,11 +224,17 @@ def validated_key(line: bytes, shape: LineShape = OWN) -> str:
         return key_of(line, shape)
 
 
+def _skip_bom(file: BinaryIO) -> None:
+    if file.read(len(BOM)) != BOM:
+        file.seek(0)
+
+
 def _read(
     path: Path, shape: LineShape, take: Callable[[list[bytes], LineShape], list[str] | None]
 ) -> Iterator[list[str]]:
     number = 0
     with path.open("rb", buffering=MIB) as file:
+        _skip_bom(file)
         while lines := file.readlines(JOIN_READ_BYTES):
             keys = take(lines, shape)
             yield keys if keys is not None else list(_each(path, number, lines, shape))

@@ -21,6 +21,7 @@ from .._model import SourceIdentity
 from .._options import LINGER, PIECE_BYTES
 from .codecs import HEAD_BYTES, decoder, detect
 from .disk import uncancelled
+from .input_directory import LeftOut, files_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterator, Sequence
@@ -29,20 +30,25 @@ if TYPE_CHECKING:
 
     from .codecs import Decoder, Format
 
-#: Endings by which a directory's files are chosen.
-ENDINGS = tuple(name + packed for name in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
 STDIN = Path("-")
 
 
-def expand(inputs: Sequence[str | Path], own: Container[Path] = ()) -> list[Path]:
+def expand(
+    inputs: Sequence[str | Path],
+    own: Container[Path] = (),
+    *,
+    flat: bool = False,
+    left_out: LeftOut | None = None,
+) -> list[Path]:
     """The files meant, in the order given: globs and directories by name, ``-`` for the standard input.
 
-    A text that is the name of a file is taken as such before it is tried as a glob. A directory stands for
-    the files right in it that end in one of ``ENDINGS``. What a run makes itself, ``own``, is left out of both. Blocks
-    while it looks at the file system. Raises InputError for what is missing, cannot be read, matches nothing, or is
-    given twice.
+    A text that is the name of a file is taken as such before it is tried as a glob. A directory stands for the files of
+    ``files_in``, which counts in ``left_out``, with ``flat`` by the rule of earlier versions. What a run makes itself,
+    ``own``, is left out of both. Blocks while it looks at the file system. Raises InputError for what is missing,
+    cannot be read, matches nothing, or is given twice.
     """
-    paths = [path for given in inputs for path in _expand(given, own)]
+    left_out = left_out or LeftOut()
+    paths = [path for given in inputs for path in _expand(given, own, left_out, flat)]
     seen: dict[object, Path] = {}
     for path in paths:
         identity = _identity(path)
@@ -267,12 +273,17 @@ class _Opening:
                 os.close(self._descriptor)
 
 
-def _expand(given: str | Path, own: Container[Path]) -> list[Path]:
+def _expand(given: str | Path, own: Container[Path], left_out: LeftOut, flat: bool) -> list[Path]:
+    if given == "":
+        raise InputError("an input has an empty name")
     path = Path(given)
     if path == STDIN:
         return [path]
     if path.is_dir():
-        return _listed(path, own)
+        found = files_in(path, own, left_out, flat=flat)
+        for match in found:
+            _check_readable(match)
+        return found
     if path.exists():
         _check_readable(path)
         return [path]
@@ -285,19 +296,6 @@ def _expand(given: str | Path, own: Container[Path]) -> list[Path]:
             _check_readable(match)
         return found
     raise InputError(f"{given}: no such file")
-
-
-def _listed(directory: Path, own: Container[Path]) -> list[Path]:
-    try:
-        found = sorted(path for path in directory.iterdir() if path.name.endswith(ENDINGS) and path.is_file())
-    except OSError as error:
-        raise _unreadable(str(directory), error) from error
-    found = [path for path in found if path not in own]
-    if not found:
-        raise InputError(f"{directory}: no file in it ends in {', '.join(ENDINGS)}")
-    for path in found:
-        _check_readable(path)
-    return found
 
 
 def _check_readable(path: Path) -> None:

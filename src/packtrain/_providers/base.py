@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from .._errors import InputError
+from .._rules.diagnosis import RequestForm
 from .._rules.lines import LineShape
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     job_example: str
     #: The members of a request line and of a result line, and which errors pass.
     lines: LineShape = LineShape()
+    #: What the requests of each task look like, to name an input of another kind.
+    requests: Mapping[str, RequestForm] = {}
 
 
 def check_capabilities(able: Capabilities) -> None:

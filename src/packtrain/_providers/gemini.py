@@ -14,6 +14,7 @@ from .._wire.gemini import batches as job_calls
 from .._wire.gemini import files as file_calls
 from .._wire.gemini.errors import ABSENT, create_error, error_of
 from .._wire.gemini.lines import LINES
+from .._wire.gemini.requests import FORMS
 from .._wire.http import same_origin, served_at
 from .base import Capabilities
 
@@ -39,6 +40,7 @@ CAPABILITIES = Capabilities(
     job_name=job_calls.JOB_NAME.pattern,
     job_example=job_calls.JOB_EXAMPLE,
     lines=LINES,
+    requests=FORMS,
 )
 #: Seconds by which the service shall give up a create before we do.
 _GIVES_UP_EARLIER = 5.0

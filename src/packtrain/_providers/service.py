@@ -11,8 +11,11 @@ from msgspec import Struct
 
 from .._constraints import Duration, check_fields
 from .._errors import InputError
-from .._model import Limits, Secret
+from .._model import Limits, Secret, Task
 from .._options import GB
+from .._rules.diagnosis import LineForm
+from .._wire.gemini.lines import LINES
+from .._wire.gemini.requests import FORMS
 
 #: Documented for the Gemini Batch API: 2 GB a file, 20 GB a project, 100 live jobs. Two of the twenty
 #: stay free for files of others.
@@ -55,6 +58,11 @@ class Local(Struct, frozen=True, kw_only=True):
     #: Where it keeps files and jobs; by default ``service/`` in the state directory.
     directory: Path | None = None
     limits: Limits = GEMINI_LIMITS
+
+
+def line_form(task: Task | None = None) -> LineForm:
+    """The lines of the one wire that there is."""
+    return LineForm(shape=LINES, requests=FORMS, task=task)
 
 
 def Gemini(api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN) -> Service:  # noqa: N802 - a noun

@@ -11,10 +11,12 @@ import anyio.to_thread
 
 from .._errors import InputError
 from .._io.disk import remove
+from .._io.first_block import refuse_other_format
 from .._io.join import Outputs, join_files
 from .._io.output import Output
 from .._io.spool import settle
 from .._options import Options
+from .._rules.diagnosis import LineForm
 from .._snapshots import MergeReport
 from .._validation import check_out
 
@@ -34,11 +36,14 @@ async def merge(
     """Join results to requests by key, in the order of the requests, in bounded memory.
 
     ``out.failed.jsonl`` and ``out.unknown.jsonl`` are written next to ``out`` if they are not empty. Raises
-    InputError for a file that cannot be read, IntegrityError for results that are cut short.
+    InputError for a file that cannot be read, OtherFormat for requests of another kind, IntegrityError for results that
+    are cut short.
     """
     check_out(out)
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
+    for path in inputs:
+        await anyio.to_thread.run_sync(partial(refuse_other_format, path, LineForm(key_alone=True), packed=False))
     await output.prepare([*inputs, *rows])
     finals = (output.path, output.list_path("failed"), output.list_path("unknown"))
     drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
@@ -53,9 +58,7 @@ async def merge(
         if isinstance(error, OSError):
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
         raise
-    for path in finals[1:]:
-        if not path.stat().st_size:
-            await anyio.to_thread.run_sync(remove, "results", path)
+    await anyio.to_thread.run_sync(_remove_empty, finals[1:])
     return MergeReport(
         lines=tally.answered + tally.failed,
         answered=tally.answered,
@@ -64,6 +67,12 @@ async def merge(
         duplicates=tally.duplicates,
         unknown=tally.unknown,
     )
+
+
+def _remove_empty(lists: Sequence[Path]) -> None:
+    for path in lists:
+        if not path.stat().st_size:
+            remove("results", path)
 
 
 def _give_up(drafts: Sequence[Path]) -> None:

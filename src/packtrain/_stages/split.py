@@ -16,12 +16,12 @@ from .._flow.run import Changes, Meter
 from .._io.clock import SystemClock
 from .._io.directory import Directory
 from .._io.disk import disk_errors, make_directory, remove
-from .._io.inputs import named_files, open_sources
+from .._io.inputs import named_files, open_sources, refuse_other_formats
 from .._io.spool import RunSpool
 from .._manifest.memory import open_memory
 from .._model import Run
 from .._options import Options
-from .._providers.service import Local
+from .._providers.service import Local, line_form
 from .._snapshots import SplitReport
 from .scratch import scratch
 
@@ -38,7 +38,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     """Cut the input into ``shard-00000.jsonl`` and so on, and list bad lines in ``rejected.jsonl``.
 
     The same input and limits give the same files; those of an earlier cut in ``out_dir`` are removed first. Raises
-    InputError when nothing in it is usable.
+    InputError when nothing in it is usable, OtherFormat for input of another kind than request lines.
     """
     options, directory = options or Options(), Path(out_dir)
     # Nothing takes shards away here, so a budget would only stop the work.
@@ -51,11 +51,12 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     run = Run(id="split", token="", fingerprint="", model="", task="generate", limits=limits)
     rejects = directory / "rejected.jsonl"
 
+    await refuse_other_formats(inputs, line_form())
     await anyio.to_thread.run_sync(_empty, directory, await named_files(inputs))
     async with open_memory() as manifest, scratch(directory) as keys:
         await manifest.open_run(run)
         parts = _Parts(run, _Directory(directory, keys), manifest, options)
-        ingest = Ingest(parts, await open_sources(inputs), listed=str(rejects))
+        ingest = Ingest(parts, await open_sources(inputs), listed=str(rejects), form=line_form())
         with plain_errors():
             await ingest.ingest()
         cursor = await manifest.cursor(run.id)

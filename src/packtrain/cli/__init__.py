@@ -17,7 +17,7 @@ from packtrain._exits import leading_error
 
 from . import exits
 from .advice import message
-from .arguments import COMMON, Common, shield_stdin
+from .arguments import COMMON, Common, refuse_empty, shield_stdin
 from .commands import COMMANDS
 from .console import flush_errors, open_closed_streams, say, telling
 from .credentials import refuse_keys_in
@@ -78,6 +78,7 @@ def perform(argv: Sequence[str]) -> int:
     common = COMMON
     try:
         refuse_keys_in(argv)
+        refuse_empty(argv)
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)
         if not iscoroutinefunction(command):  # --help, --version and backfill

@@ -116,6 +116,50 @@ def _(error: p.InputChanged) -> str:
     return f"If its content is what it was, say so with `{touch}` and {AGAIN}. If not, {otherwise}"
 
 
+_UNPACK = "Unpack it, and give the files in it, or a directory of them."
+_LINES = 'Write each request as one line: {"key": "…", "request": {…}}.'
+_FORMATS = {
+    "tar": _UNPACK,
+    "zip": _UNPACK,
+    "parquet": f"{_LINES} Any tool that reads Parquet can write them.",
+    "compressed": "Unpack it, or compress it with gzip or zstd instead.",
+    "dictionary": "Unpack it with its dictionary: `zstd -d -D DICTIONARY OLD -o NEW`.",
+    "window": "Compress it again: `zstd -dc --long=31 OLD | zstd -o NEW`.",
+    "packed": "Unpack it first.",
+    "nested": "Unpack it once.",
+    "binary": _LINES,
+    "utf-16": "Convert it to UTF-8, as in `iconv -f UTF-16 -t UTF-8 OLD > NEW`.",
+    "markup": _LINES,
+    "lfs": "Fetch the file with `git lfs pull`.",
+    "csv": f"{_LINES} A column can be the key, another the text.",
+    "text": _LINES,
+    "array": "Write one element a line, as in `jq -c '.[]' OLD > NEW`.",
+    "arrays": _LINES,
+    "pretty": "Write each object on one line, as in `jq -c . OLD > NEW`.",
+    "joined": "Write each object on its own line, as in `jq -c . OLD > NEW`.",
+    "commas": "Remove the commas, as in `sed 's/,$//' OLD > NEW`.",
+    "python": "Write it with json.dumps instead of str or print.",
+    "results": "Give the file of requests; `packtrain merge` joins answers to requests.",
+    "other service": f"{_LINES} The request is as this service documents it, so the content may have to change too.",
+    "bare": f"{_LINES} The key is yours: any text that no other line has.",
+    "no key": "Give each line a key of its own, as in `jq -c '{key: \"line-\\(input_line_number)\"} + .' OLD > NEW`.",
+    "key name": "Call it \"key\", with a text as value.",
+    "key type": "Write the keys as text, as in `jq -c '.key |= tostring' OLD > NEW`.",
+    "request name": 'Call it "request", with the body of one call as value.',
+    "request text": "Write the body as JSON, not as a text, as in `jq -c '.request |= fromjson' OLD > NEW`.",
+    "rows": f"{_LINES} The request is the body of one call as the service documents it.",
+    "beside": 'Put its options into "request": "generationConfig" and "systemInstruction" are members of it.',
+    "task": "Give the other --task, or another input.",
+    "text contents": 'Write {"contents": [{"parts": [{"text": "…"}]}]}, or for embed {"content": …} with the same.',
+    "misspelt": "Correct the name: as it is, the service would refuse it, or ignore it.",
+}  # fmt: skip
+
+
+@advice.register(p.OtherFormat)
+def _(error: p.OtherFormat) -> str:
+    return _FORMATS[error.kind]
+
+
 @advice.register(p.OtherInputs)
 def _(error: p.OtherInputs) -> str:
     return f"Give the same inputs, or start a new run: {_OTHER_OUT}."

@@ -1,5 +1,6 @@
 """The arguments that several commands share, each explained once."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,15 @@ STDIN = "\0"
 
 def shield_stdin(argv: Sequence[str]) -> list[str]:
     return [STDIN if token == "-" else token for token in argv]  # noqa: S105 - an argument, not a secret
+
+
+def refuse_empty(argv: Sequence[str]) -> None:
+    """Raises UsageError for an empty argument: as a path it would be the current directory."""
+    for before, token in itertools.pairwise(["", *argv]):
+        name = token.partition("=")[0] if token.startswith("--") and token.endswith("=") else before
+        if not token or name != before:
+            of = f"the value of {name}" if name.startswith("-") else "an argument"
+            raise UsageError(f"{of} is empty; see whether a variable in the command is not set")
 
 
 def refuse_none(inputs: tuple[str, ...], command: str) -> None:

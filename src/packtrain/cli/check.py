@@ -1,23 +1,16 @@
 """``packtrain check``: validate, and nothing else."""
 
-import re
-from collections import Counter
-from collections.abc import Iterator
-
 import msgspec
 
-from packtrain import CheckReport, Options, Reject
+from packtrain import CheckReport, Options
 from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import put
 from .exits import Exit
+from .rejects import collapsed
 
 _DEFAULT = Options()
-#: Bad lines shown of each kind.
-_SHOWN = 20
-#: Where a reason begins to speak of the one line.
-_DETAIL = re.compile(r"[;:'\"\d]")
 
 
 async def check(
@@ -44,28 +37,13 @@ def _exit(report: CheckReport) -> Exit:
     return Exit.SOME_FAILED if report.rejected else Exit.COMPLETE
 
 
-def _samples(rejects: list[Reject]) -> Iterator[Reject]:
-    """The first few of each kind: a wrong file is wrong in the same way in every line."""
-    seen: Counter[str] = Counter()
-    for bad in rejects:
-        kind = _DETAIL.split(bad.reason, maxsplit=1)[0]
-        seen[kind] += 1
-        if seen[kind] <= _SHOWN:
-            yield bad
-
-
 def _json(report: CheckReport) -> str:
     fields = {name: getattr(report, name) for name in ("lines", "valid", "rejected", "rejects")}
     return msgspec.json.encode(fields).decode()
 
 
 def _text(report: CheckReport) -> str:
-    lines = [f"{bad.source}:{bad.line} (byte {bad.offset}): {bad.reason}" for bad in _samples(report.rejects)]
-    if unlisted := report.rejected - len(lines):
-        listed = len(report.rejects)
-        lines.append(
-            f"... and {unlisted:,} more; --json lists {f'the first {listed:,}' if listed < report.rejected else 'all'}"
-        )
+    lines = collapsed(report.samples, report.reasons)
     counts = f"{report.valid:,} valid, {report.rejected:,} rejected"
     lines.append(f"{counted(report.lines, 'line')}: {counts}" + (f", {report.blank:,} blank" if report.blank else ""))
     return "\n".join(lines)

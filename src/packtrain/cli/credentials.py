@@ -48,7 +48,7 @@ def _read(file: Path) -> str:
         with file.open("rb") as opened:
             about = os.fstat(opened.fileno())
             _refuse_open_doors(file, about)
-            return opened.read(4096).decode(errors="replace")
+            return opened.read(4096).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise CredentialError(f"key file {file}: {error.strerror}") from error
 

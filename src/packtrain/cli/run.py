@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
+import anyio
 import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -92,8 +93,10 @@ async def run(
         )
         if done is not None:
             return done, True
-        from packtrain import open_client
+        from packtrain import diagnose, open_client
 
+        if not await anyio.Path(where).exists():
+            await diagnose(inputs, task=task, state=where, out=out)
         async with open_client(where, service=chosen, options=options) as client:
             interrupts.on_first(client.stop)
             interrupts.group.start_soon(show, client.progress, common.quiet)

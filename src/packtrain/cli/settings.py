@@ -32,6 +32,9 @@ class Variables(Env):
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         super().__call__(app, commands, arguments)
+        for name in sorted(_names(arguments)):
+            if os.environ.get(f"{self.prefix}{name}") == "":
+                raise UsageError(f"the variable {self.prefix}{name} is empty; unset it, or give it a value")
         given = {name.removeprefix(self.prefix) for name in os.environ if name.startswith(self.prefix)}
         unknown = {name for name in given - _names(arguments) if not _CLUSTER.fullmatch(name)}
         if not unknown or any(argument.name == "--quiet" and argument.tokens for argument in arguments):
@@ -73,8 +76,10 @@ class Settings(Toml):
         super().__call__(app, commands, arguments)
 
     def _load_config(self, path: Path) -> dict[str, Any]:
+        import tomllib
+
         try:
-            return super()._load_config(path)
+            return tomllib.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError) as error:
             raise CycloptsError(msg=f"{FILE}: {error}") from error
 

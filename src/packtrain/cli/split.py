@@ -12,6 +12,7 @@ from packtrain._validation import counted
 from . import arguments as arg
 from .console import put
 from .exits import Exit
+from .rejects import listed
 
 _DEFAULT = Options()
 
@@ -55,5 +56,6 @@ def _text(report: SplitReport) -> str:
     ]
     if report.rejects_file is not None:
         lines.append(f"{report.rejects_file}  {counted(report.rejected, 'rejected line')}")
+        lines += listed(report.rejects_file, report.rejected)
     lines.append(f"{counted(report.lines, 'line')}: {report.valid:,} valid, {report.rejected:,} rejected")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from packtrain._validation import answers_of, counted
 
 from .advice import command, operand
 from .quantities import duration_text, size_text
+from .rejects import listed
 
 if TYPE_CHECKING:
     from packtrain import Summary
@@ -31,7 +32,8 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
         files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
         files.append(f"            {_retry(out, state, service)}")
     if summary.rejected:
-        files.append(f"  rejected  {out.rstrip('/')}.rejected.jsonl")
+        bad = f"{out.rstrip('/')}.rejected.jsonl"
+        files += [f"  rejected  {bad}", *(f"            {line.strip()}" for line in listed(bad, summary.rejected))]
     if summary.duplicates_healed:
         seen = f"see `{command('status', state)}`"
         files.append(f"  duplicate {counted(summary.duplicates_healed, 'job')}, not read; {seen}")

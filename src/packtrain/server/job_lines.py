@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 from .._errors import ProtocolError
 from .._model import RowError
 from .._options import MAX_LINE_BYTES, MIB, PIECE_BYTES
+from .._rules.framing import BOM
 from .._wire.gemini.batches import Failure
 from .._wire.gemini.errors import GRPC_INVALID_ARGUMENT
 from .jobs import Counts
@@ -111,6 +112,7 @@ class RequestReader:
         while (size < BLOCK_BYTES or not rows) and len(rows) < most and (line := self._file.readline(MAX_LINE_BYTES)):
             self._number += 1
             size += len(line)
+            line = line.removeprefix(BOM) if self._number == 1 else line
             if line.isspace():
                 continue
             whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
