@@ -14,7 +14,7 @@ COUNT = "a whole number of at least 1"
 WRONG: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys([*COUNTS, "join_window"], (0, -1, "2GB", 2.5, True, None)),
     **dict.fromkeys(("shard_bytes", "shard_requests", "workers"), (0, -3, "2GB", 2e9, False)),
-    "shard_age": (0, -1.0, float("nan"), "5m"),
+    **dict.fromkeys(("shard_age", "patience"), (0, -1.0, float("nan"), "5m")),
     "retries": (-1, 1.5, None),
     "max_rejects": (-1, "many"),
     "duplicates": ("foo", None),

@@ -9,6 +9,7 @@ from ._errors import DecisionRefused as DecisionRefused
 from ._errors import DiskFailed as DiskFailed
 from ._errors import DiskFull as DiskFull
 from ._errors import FileDamaged as FileDamaged
+from ._errors import GatewayError as GatewayError
 from ._errors import IncompleteRun as IncompleteRun
 from ._errors import InputChanged as InputChanged
 from ._errors import InputDamaged as InputDamaged

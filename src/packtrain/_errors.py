@@ -127,6 +127,13 @@ class TransportError(PacktrainError):
     retry_after: float | None = None
 
 
+class GatewayError(TransportError):
+    """Something other than the service answered: a proxy, a gateway, a login page. The service may be well."""
+
+    #: The HTTP status.
+    status: int
+
+
 class ApiError(PacktrainError):
     """The service refused a call."""
 

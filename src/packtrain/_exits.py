@@ -25,7 +25,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (IntegrityError, 6),
     (InputError, 3),
     (ApiError, 4),
-    (ProtocolError, 70),
+    (ProtocolError, 75),
     (TransportError, 75),
     (IncompleteRun, 75),
     (KeyboardInterrupt, 75),

@@ -85,10 +85,14 @@ BACKOFF_FLOOR = 0.5
 BACKOFF_CEILING = 60.0
 #: No wait that the service asks for, or that is stored, is longer than this.
 LONGEST_WAIT = 3600.0
+#: A day: a proxy or a maintenance may be in the way overnight, and jobs take as long anyway.
+PATIENCE = 24 * 3600.0
 FILE_READY_TIMEOUT = 600.0
 
 #: Answers shorter than this are control messages; a longer one is refused.
 MAX_REPLY_BYTES = 64 * MIB
+#: One line or header of an answer, and the number of headers.
+HEADER_BYTES, HEADERS = 64 * KIB, 512
 
 Duplicates = Literal["reject", "error"]
 Ambiguity = Literal["revoke", "wait", "quarantine"]
@@ -107,17 +111,21 @@ class Policy(Struct, frozen=True, kw_only=True):
     request_wait: Duration = 10.0
     #: A lane of the driver with nothing to do looks again after this long, for shards whose time has come.
     idle_look: Duration = 1.0
-    #: Failures of the network are waited out for this long without a single success; the same with ``wait`` false.
-    outage: Duration = 1800.0
+    #: The most that ``Options.patience`` counts where a run does not wait for its jobs.
     brief_outage: Duration = 120.0
     #: After a stop, for calls in flight to finish.
     drain: Duration = 10.0
     #: Jobs looked up to see whether a new key or address shows what the last one made, the latest first.
     account_jobs: Positive = 5
 
-    #: For a connection to be made, and for the next bytes of an answer or the next room for ours.
+    #: For a connection to be made, and for a call to wait for its peer: for room for our bytes, for the answer, and
+    #: for its rest. Each byte that goes adds what it takes at ``least_rate``, so every call has a longest time.
     connect_timeout: Duration = CONNECT_TIMEOUT
     read_timeout: Duration = READ_TIMEOUT
+    #: Bytes a second. The slowest line on which a backfill makes sense; a peer that sends less is given up.
+    least_rate: Positive = 5_000
+    #: A call that has waited for its peer for this long is logged, so that no silence is longer.
+    notice_after: Duration = 20.0
     #: For the whole of a create. The service is asked to give up 5 s earlier, so that it accepts nothing later.
     create_timeout: Duration = CREATE_TIMEOUT
     #: Tries of one idempotent call, before the driver waits and logs why.
@@ -129,6 +137,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     upload_rest: Duration = 5.0
     upload_longest_rest: Duration = 600.0
     upload_rests: Positive = 8
+    #: Answers 404 or 410 for an upload session without a word of the service's own, and the seconds that they must
+    #: cover, until another session is opened: a proxy may give them for a while.
+    session_looks: Positive = 3
+    session_seconds: float = 900.0
     #: For an uploaded file to become usable.
     file_ready_timeout: Duration = FILE_READY_TIMEOUT
     #: Between two refreshes of the status file.
@@ -137,6 +149,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     download_tries: Positive = 6
     #: Copies of one results file that may be downloaded until two agree.
     result_copies: Positive = 5
+    #: Sightings of the same results file that is cut within a row or has a row for no request, and the seconds that
+    #: they must cover, until it is taken for what the service has. Each follows a download of two copies or more.
+    odd_results_looks: Positive = 3
+    odd_results_seconds: float = 900.0
+    #: Until an input file that is no longer needed, and could not be deleted, is deleted; and for all that is left to
+    #: be deleted at the service when the output stands. It removes input files itself when they expire.
+    delete_again: Duration = 60.0
+    tidy: Duration = 20.0
 
     # The paid decision. Fields in settling times are multiples of ``Service.settle``, by default 900 s.
 
@@ -249,6 +269,9 @@ class Options(Struct, frozen=True, kw_only=True):
     on_ambiguous: Ambiguity = "revoke"
     #: Times that lines which failed for a passing reason are asked again.
     retries: Natural = RETRIES
+    #: Failures of the network, and answers that are not the service's own, are waited out for this long without a
+    #: success of the same kind of call. Then the run ends, and the next start goes on.
+    patience: Duration = PATIENCE
 
     def __post_init__(self) -> None:
         if isinstance(self.on_ambiguous, str):

@@ -43,7 +43,7 @@ STUCK = DecisionNeeded("1 shard", state=Path("s"), run="main", token="t", shards
         (IncompleteRun("stopped"), 75),
         (STUCK, 5),
         (KeyboardInterrupt(), 75),
-        (ProtocolError("answer without a name"), 70),
+        (ProtocolError("answer without a name"), 75),
         (RuntimeError("a defect"), 70),
         (PacktrainError("of no kind"), 70),
     ],

@@ -121,6 +121,7 @@ async def test_what_cannot_be_read_voids_the_pass_only_if_it_is_ours() -> None:
 INLINE = {"displayName": OURS, "inputConfig": {"requests": {"requests": [{"request": {"contents": []}}]}}}
 MAKE_ONE = Call(
     name="create.post",
+    operation="create of a job",
     method="POST",
     target="/v1beta/models/m:batchGenerateContent",
     headers=(("Content-Type", "application/json"),),

@@ -11,9 +11,10 @@ import pytest
 from msgspec import structs
 
 import packtrain
-from packtrain import ApiError, Options, Policy, serving
+from packtrain import ApiError, Options, serving
 from packtrain._errors import TransportError
 from packtrain._flow.driver import Driver
+from packtrain._flow.outage import Outage
 from packtrain._flow.reporting import refresh
 from packtrain._flow.submitter import Creator
 from packtrain._io.spool import Spool
@@ -31,31 +32,30 @@ UNREACHABLE = TransportError("unreachable", sent=False)
 
 
 async def test_an_outage_begins_with_its_first_failure() -> None:
-    """An hour without anything to do, or with one long upload, is none; half an hour of failures is."""
+    """An hour without anything to do, or with one long upload, is none; a day of failures is."""
     clock = SetClock()
-    async with open_memory() as manifest:
-        driver = Driver(context(manifest, Listed(), clock))
-        clock.time += 3600
-        clock.time += driver._setback(UNREACHABLE)
-        clock.time += 1750
-        driver._setback(UNREACHABLE)
-        clock.time += 100
-        with pytest.raises(TransportError):
-            driver._setback(UNREACHABLE)
+    outage = Outage(clock, Options().patience)
+    clock.time += 3600
+    clock.time += outage.setback(UNREACHABLE)
+    clock.time += 86_300
+    outage.setback(UNREACHABLE)
+    clock.time += 100
+    with pytest.raises(TransportError):
+        outage.setback(UNREACHABLE)
 
 
 async def test_where_nobody_waits_two_minutes_of_failures_are_enough(caplog: pytest.LogCaptureFixture) -> None:
     """As with --no-wait; and a wait is never told of as 0 s."""
     clock = SetClock()
     async with open_memory() as manifest:
-        driver = Driver(context(manifest, Listed(), clock), patient=False)
-        driver._setback(UNREACHABLE)
+        outage = Driver(context(manifest, Listed(), clock), patient=False).list_outage
+        outage.setback(UNREACHABLE)
         assert "trying again in 1 s" in caplog.text
         clock.time += 110
-        driver._setback(UNREACHABLE)
+        outage.setback(UNREACHABLE)
         clock.time += 20
         with pytest.raises(TransportError):
-            driver._setback(UNREACHABLE)
+            outage.setback(UNREACHABLE)
 
 
 async def test_a_create_without_an_answer_is_told_of_at_once_and_in_the_status(
@@ -77,12 +77,11 @@ async def test_a_create_without_an_answer_is_told_of_at_once_and_in_the_status(
 async def test_104_a_clock_that_jumps_makes_no_outage() -> None:
     """Nor ends one."""
     clock = SetClock()
-    async with open_memory() as manifest:
-        driver = Driver(context(manifest, Listed(), clock))
-        for jump in (3 * 86_400.0, -6 * 86_400.0):
-            driver._setback(UNREACHABLE)
-            clock.time, clock.booted = clock.time + jump, clock.booted + jump
-            driver._setback(UNREACHABLE)
+    outage = Outage(clock, Options().patience)
+    for jump in (3 * 86_400.0, -6 * 86_400.0):
+        outage.setback(UNREACHABLE)
+        clock.time, clock.booted = clock.time + jump, clock.booted + jump
+        outage.setback(UNREACHABLE)
 
 
 async def test_104_no_attempt_is_lost_to_a_clock_set_forward() -> None:
@@ -108,10 +107,8 @@ async def attempt(root: Path, plan: FaultPlan, shards: int) -> Place:
         place = Place(root, origin)
         source = place.requests(shards)
         service = structs.replace(place.service, poll=(1.0, 1.0))
-        policy, clock = Policy(outage=30.0), ManualClock(start=time.time())
-        opened = packtrain.open_client(
-            place.state, service=service, options=Options(shard_requests=1), policy=policy, clock=clock
-        )
+        options, clock = Options(shard_requests=1, patience=30.0), ManualClock(start=time.time())
+        opened = packtrain.open_client(place.state, service=service, options=options, clock=clock)
         async with opened as client, clock.running():
             await client.run(source, model="m", out=place.out)
     return place

@@ -67,7 +67,7 @@ async def speaking() -> AsyncIterator[tuple[Transport, Echo, str]]:
 async def test_the_key_goes_to_paths_below_the_origin_and_in_a_header() -> None:
     """Never into the address."""
     async with speaking() as (transport, echo, _):
-        await transport.send(Call(name="x", method="GET", target="/v1beta/files/x"))
+        await transport.send(Call(name="x", operation="x", method="GET", target="/v1beta/files/x"))
         assert echo.seen[0].headers["x-goog-api-key"] == KEY
         assert KEY not in str(echo.seen[0].rel_url)
 
@@ -75,14 +75,14 @@ async def test_the_key_goes_to_paths_below_the_origin_and_in_a_header() -> None:
 async def test_the_key_does_not_go_to_an_address_that_the_service_gave() -> None:
     """An upload session is authorised by its address alone."""
     async with speaking() as (transport, echo, origin):
-        await transport.send(Call(name="x", method="POST", target=f"{origin}/upload?upload_id=1"))
+        await transport.send(Call(name="x", operation="x", method="POST", target=f"{origin}/upload?upload_id=1"))
         assert KEY not in str(dict(echo.seen[0].headers))
 
 
 async def test_a_post_without_a_body_says_that_it_has_none() -> None:
     """Front ends answer 411 to a POST that tells no length."""
     async with speaking() as (transport, echo, _):
-        await transport.send(Call(name="x", method="POST", target="/v1beta/batches/1:cancel"))
+        await transport.send(Call(name="x", operation="x", method="POST", target="/v1beta/batches/1:cancel"))
         assert echo.seen[0].headers["Content-Length"] == "0"
 
 
@@ -90,7 +90,7 @@ async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     """Wherever it leads."""
     async with speaking() as (transport, echo, origin):
         echo.status, echo.headers = 307, {"Location": f"{origin}/elsewhere"}
-        reply = await transport.send(Call(name="x", method="POST", target="/v1beta/batches", body=b"x"))
+        reply = await transport.send(Call(name="x", operation="x", method="POST", target="/v1beta/batches", body=b"x"))
         assert reply.status == 307
         assert len(echo.seen) == 1
 
@@ -124,7 +124,7 @@ async def test_an_answer_without_end_is_refused() -> None:
     """Control messages are short."""
     async with speaking() as (transport, _, _):
         with pytest.raises(ProtocolError, match="more than"):
-            await transport.send(Call(name="x", method="GET", target="/endless"))
+            await transport.send(Call(name="x", operation="x", method="GET", target="/endless"))
 
 
 async def test_a_refused_connection_counts_as_not_sent() -> None:
@@ -134,7 +134,7 @@ async def test_a_refused_connection_counts_as_not_sent() -> None:
         port = unused.getsockname()[1]
         async with open_transport(f"http://127.0.0.1:{port}", credentials={}, connections=1) as transport:
             with pytest.raises(TransportError) as caught:
-                await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
+                await transport.send(Call(name="x", operation="x", method="POST", target="/x", body=b"x"), once=True)
     assert caught.value.sent is False
     assert f"127.0.0.1:{port} cannot be reached" in str(caught.value)
 
@@ -144,7 +144,7 @@ async def test_a_connection_that_ends_without_an_answer_counts_as_sent() -> None
     async with speaking() as (transport, echo, _):
         echo.hang_up = True
         with pytest.raises(TransportError) as caught:
-            await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
+            await transport.send(Call(name="x", operation="x", method="POST", target="/x", body=b"x"), once=True)
     assert caught.value.sent is True
 
 
@@ -168,7 +168,7 @@ async def test_a_create_that_is_given_up_ends_in_a_reset() -> None:
 
             tasks.start_soon(listener.serve, serve)
             with anyio.CancelScope() as sending:
-                await transport.send(Call(name="x", method="POST", target="/x", body=b"x"), once=True)
+                await transport.send(Call(name="x", operation="x", method="POST", target="/x", body=b"x"), once=True)
             await anyio.sleep_forever()
     assert [type(end) for end in ends] == [anyio.BrokenResourceError]
 
@@ -203,4 +203,4 @@ async def test_a_body_that_the_peer_does_not_read_ends_in_an_error() -> None:
         body = FileRange(lambda _, length: bytes(length), 0, 64 * MIB, sent=lambda _: None, timeout=0.1)
         async with open_transport(origin, credentials={}, connections=1) as transport:
             with anyio.fail_after(100), pytest.raises(TransportError, match="broke before"):
-                await transport.send(Call(name="x", method="POST", target="/x"), body)
+                await transport.send(Call(name="x", operation="x", method="POST", target="/x"), body)

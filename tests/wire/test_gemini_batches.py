@@ -101,7 +101,9 @@ def test_an_item_that_cannot_be_read_does_not_hide_the_others() -> None:
     assert page.next_token == "t"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"operations": 1}', b'{"operations": [{"name": }]}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"detail": "log in"}', b'{"operations": 1}', b'{"operations": [{"name": }]}']
+)
 def test_a_page_that_is_none_is_a_protocol_error(body: bytes) -> None:
     """The whole pass is void then."""
     with pytest.raises(ProtocolError):

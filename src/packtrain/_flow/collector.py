@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import ApiError, IntegrityError, TransportError
+import msgspec
+
+from .._errors import ApiError, GatewayError, IntegrityError, ProtocolError, TransportError
+from .._exits import plain_errors
+from .._io.clock import time_limit
 from .._io.generation_join import GenerationJoin
 from .._io.retry import persist
 from .._model import State
 from .._rules.generations import Tree, asks_again
 from .._rules.lifecycle import Closed, Landed, Quarantined
+from .._rules.retry import backoff
 from .._rules.submission import missing_results
 from .publisher import publish_part
 from .reconciler import moment, next_generation, suspect, terms
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from .run import RunContext
 
 _RANGE_REFUSED = 416
+_REMOTE_ERRORS = (ApiError, ProtocolError, TransportError)
 
 
 async def fetch_whole(ctx: RunContext, results: Sequence[tuple[str, str]], join: GenerationJoin) -> Tally:
@@ -33,23 +39,47 @@ async def fetch_whole(ctx: RunContext, results: Sequence[tuple[str, str]], join:
 
     One copy is believed when the transport vouches for its end and every key has its row; otherwise two copies must
     agree, because not every transport can tell a body that was cut from one that was whole. A copy that ends in the
-    middle of a row is never believed. Raises TransportError, or the IntegrityError of the last join.
+    middle of a row, or has a row for no key, may be a proxy's: it is believed, or given up, only when it has stayed the
+    same for some time.
+
+    Raises TransportError, or the IntegrityError of a join whose copies have stayed the same.
     """
-    seen, fault = None, None
-    for _ in range(ctx.policy.result_copies):
+    name, copies, seen = results[0][0], ctx.policy.result_copies, None
+    doubt: IntegrityError | str = ""
+    for copy in range(copies):
+        if copy > 1:
+            await ctx.clock.sleep(backoff(copy, ctx.clock.jitter()))
         vouched = all([await _fetch(ctx, name, part) for name, part in results])
+        doubt = ""
         try:
             tally = await join.join()
         except IntegrityError as error:
-            fault = error
+            doubt = error
         else:
-            digests = await join.digests()
-            if (vouched and not tally.missing) or digests == seen:
+            if vouched and not tally.missing:
                 return tally
-            seen = digests
+            if tally.missing == join.lines and any([await ctx.files.parts.head(part) for _, part in results]):
+                doubt = "it has a row for none of the requests"
+        digests = await join.digests()
+        if digests == seen:
+            if doubt and not _lasting(ctx, name, digests):
+                break
+            if isinstance(doubt, IntegrityError):
+                raise doubt
+            return tally
+        seen = digests
         await ctx.files.parts.delete(*(part for _, part in results))
-    name, copies = results[0][0], ctx.policy.result_copies
-    raise fault or TransportError(f"{name}: the results were downloaded differently {copies} times; see the network")
+    await ctx.files.parts.delete(*(part for _, part in results))
+    if doubt:
+        raise TransportError(f"{name}: {doubt}; a proxy may be in the way")
+    raise TransportError(f"{name}: the results were downloaded differently {copies} times; see the network")
+
+
+def _lasting(ctx: RunContext, name: str, digests: list[str]) -> bool:
+    """Whether a copy that can hardly be meant has stayed the same for long enough."""
+    policy, same = ctx.policy, " ".join(digests)
+    looks, seconds = policy.odd_results_looks, policy.odd_results_seconds
+    return ctx.sightings.confirmed(f"copy of {name}", same, ctx.clock.monotonic(), looks=looks, seconds=seconds)
 
 
 async def _fetch(ctx: RunContext, name: str, part: str) -> bool:
@@ -76,7 +106,7 @@ class _Fetch:
         part = await self._files.open_part(self._part)
         try:
             return await self._resume(part)
-        except ApiError as error:
+        except (ApiError, GatewayError) as error:
             if error.status != _RANGE_REFUSED:
                 raise
             await part.discard()
@@ -173,8 +203,50 @@ async def _open_join(ctx: RunContext, row: ShardRow) -> GenerationJoin:
     )
 
 
-async def _close(ctx: RunContext, row: ShardRow) -> ShardRow:
-    """Remove what is no longer needed, after the row that makes it so."""
+async def tidy(ctx: RunContext) -> None:
+    """For a run that is published: remove what is left of its shards, at the service for a limited time."""
+    reason = f"no answer for {ctx.policy.tidy:.0f} s"
+    try:
+        with plain_errors():
+            async with time_limit(ctx.clock, ctx.policy.tidy, ctx.stopped):
+                for row in await _landed(ctx):
+                    await _close(ctx, row, lenient=False)
+    except _REMOTE_ERRORS as error:
+        reason = str(error)
+    if left := await _landed(ctx):
+        log.warning(
+            "input files that could not be deleted at the service: %d (%s); it removes them itself when they expire",
+            len(left),
+            "a stop was asked for" if ctx.stopped.is_set() else reason,
+            extra={"action": "Tidy", "run": ctx.run.id},
+        )
+    for row in left:
+        await _remove(ctx, row)
+        await ctx.record(row, Closed())
+
+
+async def _landed(ctx: RunContext) -> list[ShardRow]:
+    return await ctx.manifest.rows(ctx.run.id, {State.LANDED})
+
+
+async def _close(ctx: RunContext, row: ShardRow, *, lenient: bool = True) -> ShardRow:
+    """Remove what is no longer needed, after the row that makes it so. If ``lenient``, a file at the service that can't
+    be deleted is no setback of the run; that is tried again later."""
+    await _remove(ctx, row)
+    if row.file:
+        try:
+            await ctx.provider.delete_file(row.file)
+        except _REMOTE_ERRORS as error:
+            if not lenient:
+                raise
+            wait = ctx.policy.delete_again
+            log.warning("shard %d: %s; trying again in %.0f s", row.shard, error, wait, extra={"action": "Tidy"})
+            return msgspec.structs.replace(row, due=ctx.clock.now() + wait)
+    return await ctx.record(row, Closed())
+
+
+async def _remove(ctx: RunContext, row: ShardRow) -> None:
+    """On disk; done again with the same result."""
     files = ctx.files
     await files.parts.delete(*dict.fromkeys([files.part(row), *(part for _, part in _parts(files, row))]))
     await files.shards.delete(files.shard(row.shard, row.generation))
@@ -182,6 +254,3 @@ async def _close(ctx: RunContext, row: ShardRow) -> ShardRow:
         await files.results.delete(
             files.answers(parent), files.failed(parent), files.unknown(parent), files.requests(parent)
         )
-    if row.file:
-        await ctx.provider.delete_file(row.file)
-    return await ctx.record(row, Closed())

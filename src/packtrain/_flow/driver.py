@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from .._errors import PacktrainError, ProtocolError
+from .._errors import PacktrainError
 from .._exits import plain_errors
 from .._io.clock import time_limit, wait
 from .._model import ShardRow, State, Statistics
 from .._rules import quota
 from .._rules.completion import never, settled, submitted
 from .._rules.lifecycle import COLLECT, LIVE
-from .._rules.retry import is_transient, wait_after
 from . import uploader
-from .collector import collect
+from .collector import collect, tidy
 from .decisions import take_requests, take_retry
 from .duplicates import cancel_left
 from .ingest import take_in
+from .outage import Outage
 from .publisher import publish, publish_rejects, reopen
 from .reconciler import Watcher
 from .reporting import refresh_latest, report
-from .run import log
 from .submitter import Creator
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ class Lane:
     slots: int
     take: Callable[[int], Awaitable[list[ShardRow]]]
     work: Callable[[ShardRow], Awaitable[ShardRow]]
+    outage: Outage
     busy: int = 0
 
 
@@ -54,22 +54,21 @@ class Driver:
 
     def __init__(self, ctx: RunContext, output: Output | None = None, *, patient: bool = True) -> None:
         self._ctx = ctx
-        self._outage = ctx.policy.outage if patient else ctx.policy.brief_outage
+        patience = ctx.options.patience if patient else min(ctx.options.patience, ctx.policy.brief_outage)
+        outage = partial(Outage, ctx.clock, patience, run=ctx.run.id)
         self._watcher = Watcher(ctx)
         self._creator = Creator(ctx)
         self._lanes = (
-            Lane(ctx.options.downloads, self._ended, lambda row: collect(ctx, row, output)),
-            Lane(ctx.options.uploads, self._sealed, lambda row: uploader.send(ctx, row)),
-            Lane(1, self._uploaded, self._creator.create),
+            Lane(ctx.options.downloads, self._ended, lambda row: collect(ctx, row, output), outage()),
+            Lane(ctx.options.uploads, self._sealed, lambda row: uploader.send(ctx, row), outage()),
+            Lane(1, self._uploaded, self._creator.create, outage()),
         )
+        self.list_outage = outage()
         self._requests = anyio.Lock()
         self._published = output is not None
         self._stopping = False
         #: The jobs that were there at the start have been looked at.
         self.has_looked = False
-        self._failures = 0
-        #: Since when all has failed, by the monotonic clock. Time in which there was nothing to do is no outage.
-        self._failing_since: float | None = None
 
     async def drive(self, goal: Goal, stop: anyio.Event) -> None:
         """Until the goal is reached or a stop is asked for; then what is under way may finish, for a while.
@@ -134,9 +133,9 @@ class Driver:
             after = await lane.work(row)
             due = after.due
             if after.state is not row.state:
-                self._succeeded()
+                lane.outage.end()
         except PacktrainError as error:
-            due = self._ctx.clock.now() + self._setback(error)
+            due = self._ctx.clock.now() + lane.outage.setback(error)
         finally:
             lane.busy -= 1
             with anyio.CancelScope(shield=True):
@@ -152,7 +151,7 @@ class Driver:
                     self.has_looked = True
                     self._ctx.changes.notify()
             except PacktrainError as error:
-                delay = self._setback(error)
+                delay = self.list_outage.setback(error)
             if delay > self._ctx.policy.idle_look:
                 await wait(self._ctx.clock, changed, delay)
             else:
@@ -165,24 +164,7 @@ class Driver:
             return await self._watcher.look()
         finally:
             if self._watcher.passes > passes:
-                self._succeeded()
-
-    def _succeeded(self) -> None:
-        self._failures, self._failing_since = 0, None
-
-    def _setback(self, error: PacktrainError) -> float:
-        """Seconds to wait before another try; raises the error when there is no point in one."""
-        now = self._ctx.clock.monotonic()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        lasting = now - self._failing_since > self._outage
-        if lasting or not (is_transient(error) or isinstance(error, ProtocolError)):
-            raise error
-        delay = wait_after(error, self._failures, self._ctx.clock.jitter())
-        self._failures += 1
-        log.warning(
-            "%s; trying again in %.0f s", error, max(1.0, delay), extra={"action": "Setback", "run": self._ctx.run.id}
-        )
-        return delay
+                self.list_outage.end()
 
     # What each lane takes
 
@@ -235,7 +217,8 @@ async def _complete(ctx: RunContext, output: Output, inputs: Inputs, *, wait: bo
     finally:
         with anyio.CancelScope(shield=True):
             await publish_rejects(ctx.files, output)
-    await publish(ctx, output)
+    if await publish(ctx, output):
+        await tidy(ctx)
 
 
 async def _work(ctx: RunContext, output: Output, inputs: Inputs, wait: bool) -> None:

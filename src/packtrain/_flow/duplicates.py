@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._errors import ApiError, ProtocolError, TransportError
-from .._io.clock import wait
+from .._exits import plain_errors
+from .._io.clock import time_limit
 from .._model import DuplicateJob, DuplicateState, RemoteJob
 from .._rules import naming, submission
 from .job_list import list_jobs
@@ -66,27 +67,37 @@ async def last_sweep(ctx: RunContext, stop: anyio.Event) -> None:
     rows = await ctx.manifest.rows(ctx.run.id)
     if not any(row.tag for row in rows):
         return
+    deadline = ctx.clock.monotonic() + ctx.policy.last_sweep
+    failure: str | None = f"it had not ended after {ctx.policy.last_sweep:.0f} s"
     try:
-        files = {naming.plain_file(row.file) for row in rows if row.file}
-        await sweep(ctx, (await list_jobs(ctx, files=files)).jobs.values())
+        with plain_errors():
+            async with time_limit(ctx.clock, ctx.policy.last_sweep, stop):
+                files = {naming.plain_file(row.file) for row in rows if row.file}
+                await sweep(ctx, (await list_jobs(ctx, files=files)).jobs.values())
+                failure = None
     except _REMOTE_ERRORS as error:
-        log.warning("the last search for duplicate jobs failed: %s", error, extra={"action": "Sweep"})
-    await _await_ends(ctx, stop)
+        failure = str(error)
+    if failure is not None:
+        failure = "it was stopped" if stop.is_set() else failure
+        log.warning("the last search for duplicate jobs failed: %s", failure, extra={"action": "Sweep"})
+    await _await_ends(ctx, stop, deadline)
 
 
 async def cancel_left(ctx: RunContext, stop: anyio.Event) -> None:
     """For a published run: cancel the duplicates that its end had no time for."""
     if await cancelling(ctx):
-        await cancel_duplicates(ctx)
-        await _await_ends(ctx, stop)
+        deadline = ctx.clock.monotonic() + ctx.policy.last_sweep
+        async with time_limit(ctx.clock, ctx.policy.last_sweep, stop):
+            await cancel_duplicates(ctx)
+        await _await_ends(ctx, stop, deadline)
 
 
-async def _await_ends(ctx: RunContext, stop: anyio.Event) -> None:
-    """Wait for duplicates to end, for a limited time, and warn of those that have not."""
-    deadline = ctx.clock.monotonic() + ctx.policy.last_sweep
-    while await cancelling(ctx) and ctx.clock.monotonic() < deadline and not stop.is_set():
-        await wait(ctx.clock, stop, ctx.service.poll[0])
-        await cancel_duplicates(ctx)
+async def _await_ends(ctx: RunContext, stop: anyio.Event, deadline: float) -> None:
+    """Wait for duplicates to end, until the deadline by the monotonic clock, and warn of those that have not."""
+    while await cancelling(ctx) and (left := deadline - ctx.clock.monotonic()) > 0 and not stop.is_set():
+        async with time_limit(ctx.clock, left, stop):
+            await ctx.clock.sleep(ctx.service.poll[0])
+            await cancel_duplicates(ctx)
     for duplicate in await cancelling(ctx):
         log.warning(
             "shard %d: %s is a duplicate job that has not been cancelled yet, and may still cost money; start the same "

@@ -87,17 +87,19 @@ async def publish_rejects(files: RunSpool, output: Output) -> None:
     await output.publish_list("rejected", files.results, [Piece(files.rejects)])
 
 
-async def merge(ctx: RunContext, output: Output) -> None:
-    """Publish the answers of all shards and the lists, record it, and remove the copies."""
+async def merge(ctx: RunContext, output: Output) -> str:
+    """Publish the answers of all shards and the lists; returns a digest of them."""
     rows, files = latest(await ctx.manifest.rows(ctx.run.id)), ctx.files
+    if output.parts:
+        for row in rows:
+            if row.state is State.LANDED:  # a stop may have come before its part
+                await publish_part(files, output, row)
     await files.require(*_needed(files, rows, output))
     await _publish_list(files, rows, output, "failed", files.failed)
     await _publish_list(files, rows, output, "unknown", files.unknown)
     # Last: a program that waits for the answers reads the lists next.
     await _publish_answers(ctx, rows, output)
-    digest = hashlib.sha256("".join(row.tally.sha256 for row in rows if row.tally).encode()).hexdigest()
-    await ctx.manifest.publish(ctx.run.id, digest)
-    await files.discard_results()
+    return hashlib.sha256("".join(row.tally.sha256 for row in rows if row.tally).encode()).hexdigest()
 
 
 def _needed(files: RunSpool, rows: Sequence[ShardRow], output: Output) -> Iterator[str | Stored]:
@@ -132,14 +134,27 @@ async def _publish_answers(ctx: RunContext, rows: Sequence[ShardRow], output: Ou
     await output.sink.replace_own(name, Pieces(ctx.files.results, answers))
 
 
-async def publish(ctx: RunContext, output: Output) -> None:
-    """Does nothing for a run that was stopped before its end. Raises DecisionNeeded when a person must decide first."""
-    if not settled(await ctx.manifest.statistics(ctx.run.id)):
-        return
+async def publish(ctx: RunContext, output: Output) -> bool:
+    """Publish the run, record it, and remove the copies; False for a run that was stopped before its end.
+
+    The answers stand before the last search for duplicate jobs, which the service may hold up. It comes before the
+    record, so that a kill between them leaves a run that is published, and searched, once more.
+
+    Raises DecisionNeeded when a person must decide first.
+    """
+    statistics = await ctx.manifest.statistics(ctx.run.id)
+    if not settled(statistics):
+        return False
+    if statistics.count(State.QUARANTINED):
+        await last_sweep(ctx, ctx.stopped)
+        await refresh(ctx, ctx.run.id)
+        await _refuse_undecided(ctx)
+    digest = await merge(ctx, output)
     await last_sweep(ctx, ctx.stopped)
+    await ctx.manifest.publish(ctx.run.id, digest)
+    await ctx.files.discard_results()
     await refresh(ctx, ctx.run.id)
-    await _refuse_undecided(ctx)
-    await merge(ctx, output)
+    return True
 
 
 async def _refuse_undecided(ctx: RunContext) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from .._errors import ApiError, NothingToRecover, OtherAccount, OtherContent
+from .._errors import ApiError, NothingToRecover, OtherAccount, OtherContent, Stopped
 from .._exits import plain_errors
 from .._io.output import own_files
 from .._model import Credential, State
@@ -18,6 +19,7 @@ from .._snapshots import Recovery
 from .duplicates import sweep
 from .ingest import take_in
 from .job_list import list_jobs
+from .outage import outlast
 from .publisher import refuse_output
 
 if TYPE_CHECKING:
@@ -32,10 +34,15 @@ if TYPE_CHECKING:
 
 
 async def check_account(client: ClientContext) -> None:
-    """Take a new key, or a service at a new place, only if what was made with the last one is shown there.
+    """Take a new key, or a service at a new place, only if what was made with the last one is shown there. An outage is
+    waited out; a stop ends it without an answer.
 
     Raises OtherAccount when nothing of it is shown, and the ApiError of a key that the service refuses.
     """
+    await outlast(partial(_check_account, client), client.clock, client.options.patience, client.stopped)
+
+
+async def _check_account(client: ClientContext) -> None:
     manifest, provider, place, key = client.manifest, client.provider, client.place, client.service.key
     mark = await manifest.credential()
     if mark is not None and _fits(mark, place, key):
@@ -97,7 +104,10 @@ async def rebuild(client: ClientContext, run: Run, inputs: Inputs, output: Outpu
 
     Raises as the public ``recover`` does.
     """
-    found = await _find_jobs(client.context(run))
+    find = partial(_find_jobs, client.context(run))
+    found = await outlast(find, client.clock, client.options.patience, client.stopped)
+    if found is None:
+        raise Stopped(f"run {run.id!r}: stopped before its jobs were found", run=run.id)
     await check_account(client)
     await refuse_output(output, inputs, await own_files(client.spool, output))
     ctx = await client.begin(run)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._errors import ApiError, IntegrityError, ProtocolError, TransportError
+from .._errors import ApiError, GatewayError, IntegrityError, ProtocolError, TransportError
 from .._model import FileState, RemoteFile, Shard, ShardRow, State, Upload
 from .._providers.base import OffsetUploads, PartUploads, WholeUploads
 from .._rules import naming, submission, upload
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     from .._io.request_file import ShardReader
     from .run import RunContext
+
+
+#: Statuses that may mean that an upload session is over.
+_GONE = frozenset({404, 410})
 
 
 async def intend(ctx: RunContext, row: ShardRow) -> ShardRow:
@@ -357,6 +361,8 @@ class _ByOffsets(_Sending):
             answer = await self._uploads.send(
                 progress.session, self._reader, offset=piece.offset, length=piece.length, finalize=piece.finalize
             )
+        except GatewayError as error:
+            return await self._kept_out(progress, error)
         except TransportError:
             return upload.offset_lost(progress)
         return upload.answered(progress, piece.length, answer)
@@ -365,9 +371,26 @@ class _ByOffsets(_Sending):
         assert progress.session is not None
         try:
             answer = await self._uploads.query_upload(progress.session)
+        except GatewayError as error:
+            return await self._kept_out(progress, error)
         except TransportError:
             return upload.offset_lost(progress)
+        self._ctx.sightings.forget(progress.session)
         return upload.queried(progress, answer)
+
+    async def _kept_out(self, progress: Upload, error: GatewayError) -> Upload:
+        """An outage, which the driver waits out. A service may also end a session without a word of its own: after
+        some such answers another session is opened, which costs bytes and nothing else."""
+        ctx, session = self._ctx, progress.session or ""
+        looks, seconds = ctx.policy.session_looks, ctx.policy.session_seconds
+        if error.status not in _GONE or not ctx.sightings.confirmed(
+            session, "gone", ctx.clock.monotonic(), looks=looks, seconds=seconds
+        ):
+            raise error
+        ctx.sightings.forget(session)
+        progress = Upload(size=self._shard.bytes, lost=progress.lost)
+        self.row = await ctx.record(self.row, UploadLost(upload=progress, reason=str(error)))
+        return progress
 
     async def finish(self, progress: Upload) -> ShardRow:
         receipt = self._uploads.read_receipt(progress.receipt or b"")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 class Clock(Protocol):
@@ -48,18 +49,22 @@ class SystemClock:
 
 
 @asynccontextmanager
-async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[None]:
-    """Leave the block after so many seconds by the clock, as ``anyio.move_on_after`` does by the event loop's.
+async def time_limit(clock: Clock, seconds: float | None, stop: anyio.Event | None = None) -> AsyncIterator[None]:
+    """Leave the block after so many seconds by the clock, as ``anyio.move_on_after`` does by the event loop's, or when
+    ``stop`` is set.
 
     An error of the block comes out in an exception group.
     """
     async with anyio.create_task_group() as tasks:
 
-        async def leave() -> None:
-            await clock.sleep(seconds)
+        async def leave(after: Callable[[], Awaitable[object]]) -> None:
+            await after()
             tasks.cancel_scope.cancel()
 
-        tasks.start_soon(leave)
+        if seconds is not None:
+            tasks.start_soon(leave, partial(clock.sleep, seconds))
+        if stop is not None:
+            tasks.start_soon(leave, stop.wait)
         yield
         tasks.cancel_scope.cancel()
 

@@ -74,6 +74,11 @@ class GenerationJoin:
         self._tally = Tally()
         self._picked: RetryLines | None = None
 
+    @property
+    def lines(self) -> int:
+        """Of the generation's requests."""
+        return self._requests.lines
+
     async def check(self) -> None:
         """Raises FileDamaged when a file that is to be joined is gone or cut short."""
         await anyio.to_thread.run_sync(self._check)

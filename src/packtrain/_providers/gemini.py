@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from .._errors import ProtocolError
+from .._errors import GatewayError, ProtocolError
 from .._io.retry import persist
 from .._io.transport import FileRange
 from .._rules.service_clock import ServiceClock
 from .._wire.gemini import batches as job_calls
 from .._wire.gemini import files as file_calls
-from .._wire.gemini.errors import ABSENT, create_error, error_of
+from .._wire.gemini.errors import (
+    ABSENT,
+    create_error,
+    failure,
+    gateway_error,
+    is_ours,
+    is_page,
+    read_nothing,
+    read_status,
+)
 from .._wire.gemini.lines import LINES
 from .._wire.gemini.requests import FORMS
 from .._wire.http import same_origin, served_at
@@ -29,6 +39,8 @@ if TYPE_CHECKING:
     from .._rules.upload import Answer
     from .._wire.http import Call, Reply
     from .service import Service
+
+T = TypeVar("T")
 
 CAPABILITIES = Capabilities(
     upload="offsets",
@@ -73,8 +85,7 @@ class GeminiProvider:
 
     async def start_upload(self, *, name: str, display_name: str, size: int) -> Answer:
         call = file_calls.start_upload(name=name, display_name=display_name, size=size)
-        reply = await self._idempotent("start of an upload", call, allowed=_OF_ONE_FILE)
-        return file_calls.read_upload(reply)
+        return await self._idempotent(call, partial(_upload_answer, call), allowed=_OF_ONE_FILE)
 
     def owns(self, session: str) -> bool:
         return same_origin(session, self._transport.origin)
@@ -82,22 +93,22 @@ class GeminiProvider:
     async def send(self, session: str, reader: ShardReader, *, offset: int, length: int, finalize: bool) -> Answer:
         timeout = self._policy.read_timeout
         body = FileRange(reader.read, offset, length, sent=self._sent, timeout=timeout) if length else None
-        return file_calls.read_upload(
-            await self._transport.send(file_calls.send_chunk(session, offset=offset, finalize=finalize), body)
-        )
+        call = file_calls.send_chunk(session, offset=offset, finalize=finalize)
+        return _upload_answer(call, await self._transport.send(call, body))
 
     async def query_upload(self, session: str) -> Answer:
-        return file_calls.read_upload(await self._transport.send(file_calls.query_upload(session)))
+        call = file_calls.query_upload(session)
+        return _upload_answer(call, await self._transport.send(call))
 
     def read_receipt(self, receipt: bytes) -> RemoteFile | None:
         return file_calls.read_file(receipt) if receipt.strip() else None
 
     async def find_file(self, name: str) -> RemoteFile | None:
-        reply = await self._idempotent("look-up of a file", file_calls.get_file(name), allowed=ABSENT)
-        return file_calls.read_file(reply.body) if reply.status == 200 else None
+        read = _unless_refused(lambda reply: file_calls.read_file(reply.body))
+        return await self._idempotent(file_calls.get_file(name), read, allowed=ABSENT)
 
     async def delete_file(self, name: str) -> None:
-        await self._idempotent("deletion of a file", file_calls.delete_file(name), allowed=ABSENT)
+        await self._idempotent(file_calls.delete_file(name), _unless_refused(read_nothing), allowed=ABSENT)
 
     async def create(
         self, *, model: str, task: Task, tag: str, file: str, requests: ShardReader | None = None
@@ -111,30 +122,39 @@ class GeminiProvider:
         return job_calls.read_job(reply)
 
     async def find_job(self, name: str) -> RemoteJob | None:
-        reply = await self._idempotent("look-up of a job", job_calls.get(name), allowed=frozenset({404}))
-        return job_calls.read_job(reply) if reply.status == 200 else None
+        read = _unless_refused(job_calls.read_job)
+        return await self._idempotent(job_calls.get(name), read, allowed=frozenset({404}))
 
     async def list_page(self, token: str | None) -> JobPage:
-        return job_calls.read_page(await self._idempotent("list of jobs", job_calls.list_page(token)))
+        return await self._idempotent(job_calls.list_page(token), job_calls.read_page)
 
     async def cancel(self, name: str) -> None:
-        await self._idempotent("cancellation of a job", job_calls.cancel(name), allowed=frozenset({400, 404}))
+        await self._idempotent(job_calls.cancel(name), _unless_refused(read_nothing), allowed=frozenset({400, 404}))
 
     @contextlib.asynccontextmanager
     async def download(self, name: str, *, offset: int, etag: str | None = None) -> AsyncIterator[GeminiDownload]:
-        async with self._transport.stream(file_calls.download(name, offset=offset, etag=etag)) as (reply, pieces):
+        call = file_calls.download(name, offset=offset, etag=etag)
+        async with self._transport.stream(call) as (reply, pieces):
             if reply.status not in (200, 206):
-                raise error_of("download of results", reply)
+                raise failure(call.operation, reply)
+            if is_page(reply, inside=reply.status == 206):
+                raise gateway_error(call.operation, reply)
             yield GeminiDownload(reply, pieces)
 
-    async def _idempotent(self, operation: str, call: Call, *, allowed: frozenset[int] = frozenset()) -> Reply:
-        """The answer, tried for again after what time may heal; one but 200 and ``allowed`` raises."""
+    async def _idempotent(self, call: Call, read: Callable[[Reply], T], *, allowed: frozenset[int] = frozenset()) -> T:
+        """What ``read`` makes of the answer, tried for again after what time may heal. Only 200 and the statuses in
+        ``allowed`` come to it, and these only with the service's own error body; all others raise."""
 
-        async def send() -> Reply:
-            reply = self._timed(await self._transport.send(call))
-            if reply.status != 200 and reply.status not in allowed:
-                raise error_of(operation, reply)
-            return reply
+        async def send() -> T:
+            reply = await self._transport.send(call)
+            if reply.status == 200:
+                content = _read(call, reply, read)
+            elif reply.status in allowed and read_status(reply):
+                content = read(reply)
+            else:
+                raise failure(call.operation, reply)
+            self._timed(reply)
+            return content
 
         return await persist(send, self._clock, tries=self._policy.call_attempts)
 
@@ -142,6 +162,33 @@ class GeminiProvider:
         if (at := served_at(reply)) is not None:
             self._service_clock.observe(at, self._clock.monotonic(), self._clock.now())
         return reply
+
+
+def _read(call: Call, reply: Reply, read: Callable[[Reply], T]) -> T:
+    """Raises GatewayError for content that is not the service's, ProtocolError for such that it should not give."""
+    if is_page(reply):
+        raise gateway_error(call.operation, reply)
+    try:
+        return read(reply)
+    except ProtocolError:
+        if is_ours(reply):
+            raise
+        raise gateway_error(call.operation, reply) from None
+
+
+def _unless_refused(read: Callable[[Reply], T]) -> Callable[[Reply], T | None]:
+    """None for a refusal, which says that there is nothing of the name."""
+    return lambda reply: read(reply) if reply.status == 200 else None
+
+
+def _upload_answer(call: Call, reply: Reply) -> Answer:
+    """Raises GatewayError for an answer that bears no sign of the service: neither its header nor its error body. Of
+    the answer to data a proxy may have dropped the header."""
+    answer = file_calls.read_upload(reply)
+    passing = reply.status == 200 and reply.body.strip()[:1] in (b"", b"{") and not is_page(reply)
+    if answer.upload_status is None and not passing and not read_status(reply):
+        raise gateway_error(call.operation, reply)
+    return answer
 
 
 class GeminiDownload:
@@ -155,6 +202,10 @@ class GeminiDownload:
         self.etag = etag if re.fullmatch(r"[!-~]{1,256}", etag) else None
         # A body that ends with the connection looks whole wherever it is cut.
         self.vouched = length is not None or "chunked" in reply.headers.get("transfer-encoding", "")
+        if reply.headers.get("content-encoding", "identity") != "identity":
+            if reply.status == 206:
+                raise GatewayError("download of results: the answer 206 is a range of an encoded file", status=416)
+            length = self.etag = None
         if reply.status == 200:
             self.offset = 0
             self.total = int(length) if length and length.isdigit() else None

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def settled(statistics: Statistics) -> bool:
-    """All of the input is cut, and every shard has landed or waits for a person."""
-    return statistics.cursor.done and statistics.count(*SETTLED) == statistics.shards
+    """All of the input is cut, and every shard has landed or waits for a person. A landed one may still have its input
+    file at the service, whose deletion holds up nothing."""
+    return statistics.cursor.done and statistics.count(*SETTLED, State.LANDED) == statistics.shards
 
 
 def submitted(statistics: Statistics, limits: Limits, spool_bytes: int) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import anyio.to_thread
 from .._errors import InputError, IntegrityError, UploadFailed
 from .._exits import plain_errors
 from .._flow import uploader as uploading
+from .._flow.outage import outlast
 from .._flow.run import Meter, RunContext
 from .._io.clock import SystemClock
 from .._io.directory import Directory
@@ -68,7 +70,8 @@ async def upload(
 
 
 async def _upload_one(path: Path, token: str, provider: Provider, service: Service, options: Options) -> RemoteFile:
-    if there := await provider.find_file(naming.file_name(token, 0, 0, 1)):
+    find = partial(provider.find_file, naming.file_name(token, 0, 0, 1))
+    if there := await outlast(find, SystemClock(), options.patience):
         size, digest = await anyio.to_thread.run_sync(_measure, path)
         exact = _token(digest)
         if there.bytes == size and there.sha256 in ((None, digest) if token == exact else (digest,)):
@@ -96,7 +99,8 @@ async def _upload_one(path: Path, token: str, provider: Provider, service: Servi
             provider=provider,
             clock=SystemClock(),
         )
-        row = await _send(ctx)
+        row = await outlast(partial(_send, ctx), ctx.clock, options.patience)
+    assert row is not None  # there is no stop
     file = await provider.find_file(row.file) if row.file and row.state is State.UPLOADED else None
     if file is None:
         raise UploadFailed(f"{path}: not uploaded: {row.reason}", path=path)

@@ -17,6 +17,8 @@ class Call(Struct, frozen=True, kw_only=True):
 
     #: What it is called, whatever the wire, as in ``create.post``.
     name: str
+    #: The same in plain words, for messages.
+    operation: str
     method: str
     target: str
     query: tuple[tuple[str, str], ...] = ()
@@ -69,3 +71,9 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     if "@" in parts.netloc or not parts.hostname:
         raise ValueError("not an address of a service")
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def printable(text: bytes) -> str:
+    """Untrusted bytes for a message: control characters escaped, so that a terminal shows and obeys none."""
+    decoded = text.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)

@@ -103,6 +103,11 @@ Settle = Annotated[
     _duration,
     Parameter(help="An unanswered create must stay unlisted this long to count as not made."),
 ]
+Patience = Annotated[
+    float,
+    _duration,
+    Parameter(help="Wait this long through an outage of the service, the network or a proxy, then exit with 75."),
+]
 Duplicates = Annotated[
     Literal["reject", "error"],
     Parameter(help="A key used twice: reject the later line, or stop with an error."),

@@ -21,7 +21,7 @@ class Exit(enum.IntEnum):
     REFUSED = 4
     QUARANTINED = 5
     MANIFEST = 6
-    #: A defect of the program or a reply against the protocol; 1, Python's own, has another meaning here.
+    #: A defect of the program; 1, Python's own, has another meaning here.
     DEFECT = 70
     AGAIN = 75
 

@@ -37,6 +37,7 @@ async def recover(
     ),
     duplicates: arg.Duplicates = _DEFAULT.duplicates,
     max_rejects: arg.MaxRejects = None,
+    patience: arg.Patience = _DEFAULT.patience,
     join: arg.Join = False,
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
@@ -50,6 +51,7 @@ async def recover(
         spool_bytes=spool_bytes,
         duplicates=duplicates,
         max_rejects=max_rejects,
+        patience=patience,
     )
     from packtrain import recover as make_again
 

@@ -38,6 +38,7 @@ async def retry(
     uploads: arg.Uploads = _DEFAULT.uploads,
     poll: arg.Poll = None,
     settle: arg.Settle = None,
+    patience: arg.Patience = _DEFAULT.patience,
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
@@ -56,7 +57,7 @@ async def retry(
     chosen = paced(chosen, poll=poll, settle=settle)
 
     async def work(interrupts: Interrupts) -> Summary:
-        async with open_client(state, service=chosen, options=Options(uploads=uploads)) as client:
+        async with open_client(state, service=chosen, options=Options(uploads=uploads, patience=patience)) as client:
             interrupts.on_first(client.stop)
             interrupts.group.start_soon(show, client.progress, common.quiet)
             return await client.retry(where, everything=everything)

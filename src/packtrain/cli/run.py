@@ -63,6 +63,7 @@ async def run(
         int,
         Parameter(metavar="N", validator=Number(gte=0), help="Ask lines again, up to N times, whose failure may pass."),
     ] = _DEFAULT.retries,
+    patience: arg.Patience = _DEFAULT.patience,
     no_wait: Annotated[bool, Parameter(negative=(), help="Submit what can be submitted, then exit with 75.")] = False,
     join: arg.Join = False,
     json: arg.Json = False,
@@ -83,6 +84,7 @@ async def run(
         workers=workers,
         on_ambiguous=_present(on_ambiguous),
         retries=retries,
+        patience=patience,
     )
     from packtrain import finished
 

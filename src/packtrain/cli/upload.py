@@ -29,6 +29,7 @@ async def upload(
     uploads: Annotated[
         int, Parameter(metavar="N", validator=Number(gte=1), help="Uploads side by side.")
     ] = _DEFAULT.uploads,
+    patience: arg.Patience = _DEFAULT.patience,
     json: arg.Json = False,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
@@ -39,7 +40,7 @@ async def upload(
         raise UsageError("--service local lives inside one run; start packtrain serve and give its URL with --wire")
     from packtrain import upload as upload_files
 
-    remote = await upload_files(files, service=chosen, options=Options(uploads=uploads))
+    remote = await upload_files(files, service=chosen, options=Options(uploads=uploads, patience=patience))
     put(msgspec.json.encode(remote).decode() if json else _text(files, remote))
     return Exit.COMPLETE
 

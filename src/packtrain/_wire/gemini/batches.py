@@ -32,6 +32,8 @@ _LONGEST_TOKEN = 4096
 T = TypeVar("T")
 
 _STATES = {state.name: state for state in JobState}
+#: The members of a page.
+_PAGE = frozenset({"operations", "nextPageToken", "unreachable"})
 
 
 class Output(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -110,6 +112,7 @@ def create(*, model: str, task: Task, display_name: str, file: str, seconds: flo
     batch = {"displayName": display_name, "inputConfig": {"fileName": file_path(file)}}
     return Call(
         name="create.post",
+        operation="create of a job",
         method="POST",
         target=f"/{VERSION}/{quote(model, safe='/:@')}:{METHODS[task]}",
         headers=(("Content-Type", "application/json"), ("X-Server-Timeout", f"{max(1.0, seconds):.0f}")),
@@ -118,22 +121,26 @@ def create(*, model: str, task: Task, display_name: str, file: str, seconds: flo
 
 
 def get(name: str) -> Call:
-    return Call(name="job.get", method="GET", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="job.get", operation="look-up of a job", method="GET", target=f"/{VERSION}/{checked(name)}")
 
 
 def cancel(name: str) -> Call:
-    return Call(name="job.cancel", method="POST", target=f"/{VERSION}/{checked(name)}:cancel")
+    return Call(
+        name="job.cancel", operation="cancellation of a job", method="POST", target=f"/{VERSION}/{checked(name)}:cancel"
+    )
 
 
 def delete(name: str) -> Call:
-    return Call(name="job.delete", method="DELETE", target=f"/{VERSION}/{checked(name)}")
+    return Call(name="job.delete", operation="deletion of a job", method="DELETE", target=f"/{VERSION}/{checked(name)}")
 
 
 def list_page(token: str | None) -> Call:
     query = [("pageSize", str(PAGE_SIZE))]
     if token:
         query.append(("pageToken", token))
-    return Call(name="job.list", method="GET", target=f"/{VERSION}/batches", query=tuple(query))
+    return Call(
+        name="job.list", operation="list of jobs", method="GET", target=f"/{VERSION}/batches", query=tuple(query)
+    )
 
 
 def read_job(reply: Reply) -> RemoteJob:
@@ -146,6 +153,8 @@ def read_page(reply: Reply) -> JobPage:
     page = _decode(reply.body, RawPage)
     if len(page.next_page_token) > _LONGEST_TOKEN:
         raise ProtocolError(f"list of jobs: the service gave a page token of {len(page.next_page_token)} characters")
+    if not page.operations and not page.next_page_token and not _PAGE.issuperset(_decode(reply.body, dict[str, Raw])):
+        raise ProtocolError("the service answered with something that is no list of jobs")  # which would look empty
     found: list[RemoteJob] = []
     unreadable: list[str] = []
     for item in page.operations:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from ..._errors import ApiError
+from ..._errors import ApiError, GatewayError, ProtocolError
 from ..._options import LONGEST_WAIT
+from ..http import printable, shown_origin
 
 if TYPE_CHECKING:
     from ..._errors import Refusal
@@ -74,6 +75,18 @@ GRPC_CODE = {
 }
 
 
+#: google.rpc.Code: an error of the service has one of these names.
+_NAMES = frozenset(STATUS_NAMES.values()) | {
+    "ABORTED",
+    "CANCELLED",
+    "DATA_LOSS",
+    "FAILED_PRECONDITION",
+    "UNKNOWN",
+}
+#: Of a body that is not the service's, so much is quoted.
+_QUOTED = 200
+
+
 class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """google.rpc.Status. ``code`` is the HTTP status on the outside, a gRPC number inside jobs and rows."""
 
@@ -88,6 +101,7 @@ class Envelope(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Envelope)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def encode_error(status: int, message: str, *, name: str | None = None, details: object = None) -> bytes:
@@ -98,17 +112,62 @@ def encode_error(status: int, message: str, *, name: str | None = None, details:
 
 def read_status(reply: Reply) -> Status | None:
     """Google's own status in an error answer; None when a proxy or a bare server answered instead."""
+    if reply.status < 400:
+        return None
     try:
         status = _decoder.decode(reply.body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return status if status.status else None
+    return status if status.status in _NAMES else None
 
 
 #: Gone, never there, or not ours: the Files API says 403 for all of them, jobs say 404.
 ABSENT = frozenset({403, 404})
 #: Refusals of a create that come before anything is made.
 _DEFINITE = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 415, 422})
+
+
+def failure(operation: str, reply: Reply) -> ApiError | GatewayError:
+    """The exception for an answer to any call but a create: an ApiError for the service's own error body alone."""
+    return error_of(operation, reply) if read_status(reply) else gateway_error(operation, reply)
+
+
+def gateway_error(operation: str, reply: Reply) -> GatewayError:
+    """The exception for an answer that the service does not give. Of a redirect only the host is named, because the
+    rest may be the address of an upload session, which is a secret."""
+    kind, location = reply.headers.get("content-type", "").partition(";")[0].strip(), reply.headers.get("location")
+    details = [printable(kind[:80].encode())] if kind else []
+    details += [f"to {shown_origin(location)}"] if location else []
+    given = f"{reply.status} ({', '.join(details)})" if details else str(reply.status)
+    return GatewayError(
+        f"{operation}: the answer {given} is not the service's own; a proxy or gateway may have given it: "
+        f"{printable(reply.body[:_QUOTED].strip()) or 'it has no body'}",
+        status=reply.status,
+        retry_after=retry_after(reply),
+    )
+
+
+def is_page(reply: Reply, *, inside: bool = False) -> bool:
+    """Whether the answer is a page for people, as proxies and login portals give, whatever its status. ``inside``: the
+    body begins somewhere in a file."""
+    if "html" in reply.headers.get("content-type", "").lower():
+        return True
+    return not inside and reply.body[:_QUOTED].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+
+
+def is_ours(reply: Reply) -> bool:
+    """Whether a success that can't be read may still be the service's: an object with a member that it would have."""
+    try:
+        members = _object.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return not members.keys().isdisjoint(("name", "file", "operations", "metadata"))
+
+
+def read_nothing(reply: Reply) -> None:
+    """The answer to a deletion or a cancellation. Raises ProtocolError for one that says anything."""
+    if reply.body.strip() not in (b"", b"{}", b"null") and reply.body.split() != [b"{", b"}"]:
+        raise ProtocolError("the service said something where it has nothing to say")
 
 
 def error_of(operation: str, reply: Reply) -> ApiError:
@@ -137,7 +196,7 @@ def refusal(reply: Reply, file: str) -> Refusal | None:
 
 def _error(operation: str, reply: Reply, kind: Refusal | None) -> ApiError:
     status = read_status(reply)
-    said = status.message if status else printable(reply.body[:200])
+    said = status.message if status else printable(reply.body[:_QUOTED])
     name = status.status if status else None
     answer = f"{reply.status} {name}" if name else str(reply.status)
     return ApiError(
@@ -153,9 +212,3 @@ def retry_after(reply: Reply) -> float | None:
     """Seconds from ``Retry-After``; negative or unreadable values count as none, and an hour is the most."""
     value = reply.headers.get("retry-after", "")
     return min(float(value), LONGEST_WAIT) if re.fullmatch(r"\d{1,9}", value) else None
-
-
-def printable(text: bytes) -> str:
-    """Untrusted bytes for a message: control characters escaped, so that a terminal shows and obeys none."""
-    decoded = text.decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)

@@ -63,6 +63,7 @@ def start_upload(*, name: str, display_name: str, size: int) -> Call:
     meta = {"file": {"name": file_path(name), "displayName": display_name, "mimeType": MIME_TYPE, "sizeBytes": size}}
     return Call(
         name="upload.start",
+        operation="start of an upload",
         method="POST",
         target=f"/upload/{VERSION}/files",
         headers=(
@@ -81,6 +82,7 @@ def send_chunk(url: str, *, offset: int, finalize: bool) -> Call:
     command = "upload, finalize" if finalize else "upload"
     return Call(
         name="upload.finalize" if finalize else "upload.chunk",
+        operation="upload of a shard",
         method="POST",
         target=url,
         headers=(("X-Goog-Upload-Command", command), ("X-Goog-Upload-Offset", str(offset))),
@@ -88,15 +90,23 @@ def send_chunk(url: str, *, offset: int, finalize: bool) -> Call:
 
 
 def query_upload(url: str) -> Call:
-    return Call(name="upload.query", method="POST", target=url, headers=(("X-Goog-Upload-Command", "query"),))
+    return Call(
+        name="upload.query",
+        operation="query of an upload",
+        method="POST",
+        target=url,
+        headers=(("X-Goog-Upload-Command", "query"),),
+    )
 
 
 def get_file(name: str) -> Call:
-    return Call(name="file.get", method="GET", target=f"/{VERSION}/{file_path(name)}")
+    return Call(name="file.get", operation="look-up of a file", method="GET", target=f"/{VERSION}/{file_path(name)}")
 
 
 def delete_file(name: str) -> Call:
-    return Call(name="file.delete", method="DELETE", target=f"/{VERSION}/{file_path(name)}")
+    return Call(
+        name="file.delete", operation="deletion of a file", method="DELETE", target=f"/{VERSION}/{file_path(name)}"
+    )
 
 
 def download(name: str, *, offset: int = 0, etag: str | None = None) -> Call:
@@ -107,6 +117,7 @@ def download(name: str, *, offset: int = 0, etag: str | None = None) -> Call:
             headers.append(("If-Range", etag))
     return Call(
         name="results.get",
+        operation="download of results",
         method="GET",
         target=f"/{VERSION}/{file_path(name)}:download",
         query=(("alt", "media"),),
