@@ -48,7 +48,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 #: Options of every command, which have a section of their own.
-EVERYWHERE = {"--json", "--quiet", "--debug"}
+EVERYWHERE = {"--json", "--quiet", "--debug", "--config"}
 EXAMPLES = [
     pytest.param(example, id=f"{page.name}-{number}")
     for page in PROGRAMS

@@ -6,28 +6,31 @@ The public names are listed in ``__init__.pyi``. A module is imported when one o
 
 from __future__ import annotations
 
-import ast
-from importlib import import_module
-from pathlib import Path
+_modules: dict[str, str] = {}
 
 
-def _modules() -> dict[str, str]:
+def _public() -> dict[str, str]:
     """Public name -> the module that defines it."""
-    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_bytes())
-    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
-    return {name.name: f".{node.module}" for node in imports for name in node.names}
+    if not _modules:
+        import ast  # loading these takes longer than a command may be deaf to signals
+        from pathlib import Path
 
-
-_MODULES = _modules()
-__all__ = tuple(sorted(_MODULES))
+        stub = ast.parse(Path(__file__).with_suffix(".pyi").read_bytes())
+        imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+        _modules.update({name.name: f".{node.module}" for node in imports for name in node.names})
+    return _modules
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name == "__all__":
+        return tuple(sorted(_public()))
+    if name.startswith("__") or name not in _public():
         raise AttributeError(f"module 'packtrain' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_public()[name], __name__), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__} - {"annotations", "ast", "import_module", "Path"})
+    return sorted({*globals(), *_public()} - {"annotations"})

@@ -6,6 +6,8 @@ import signal
 import sys
 from contextlib import suppress
 
+from ._signals import stop_signals
+
 #: As ``exits.Exit.AGAIN``, which is still to be loaded.
 _AGAIN = 75
 
@@ -13,13 +15,15 @@ _AGAIN = 75
 def main() -> None:
     """``packtrain.cli.main``; a signal while it is loaded, or once all is said, ends the process with one line."""
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in stop_signals():
+            signal.signal(number, signal.default_int_handler)
         from .cli import main as perform
 
         perform()
     except KeyboardInterrupt:
-        with suppress(OSError):
-            print("interrupted; start the same command again", file=sys.stderr, flush=True)
+        if sys.stderr is not None:
+            with suppress(OSError):
+                print("interrupted; start the same command again", file=sys.stderr, flush=True)
         sys.exit(_AGAIN)
 
 

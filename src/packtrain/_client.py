@@ -28,6 +28,7 @@ from ._options import Options, Policy
 from ._providers import open_provider
 from ._providers.base import check_capabilities
 from ._providers.service import Local, Service
+from ._text import path_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -99,7 +100,7 @@ async def open_context(
         await spool.clear()
         if isinstance(service, Local):
             directory = service.directory or spool.service
-            place = str(await anyio.Path(directory).resolve())
+            place = path_text(str(await anyio.Path(directory).resolve()))
             service = await stack.enter_async_context(_local(directory, service.limits))
         else:
             place = service.origin

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, dataclass_transform
 
+from ._text import encodable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -34,7 +36,8 @@ class PacktrainError(_Facts, Exception):
     message: str = field(kw_only=False)
 
     def __str__(self) -> str:
-        return self.message
+        """Any stream takes it, also when a file name in it is not UTF-8."""
+        return encodable(self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _bare, (type(self), self.message), vars(self)

@@ -27,6 +27,21 @@ def check_out(out: str | os.PathLike[str]) -> None:
         raise InputError(f"{os.fspath(out)!r} has no name of its own, as answers.jsonl has")
 
 
+#: Bytes of a name on the file systems of Linux and macOS, and those that may be added to the name of an output: the
+#: ending of a list, and what a file is called until it is whole.
+_NAME_BYTES, _ADDED_BYTES = 255, 40
+
+
+def check_length(out: str | os.PathLike[str]) -> None:
+    """Raises InputError for an output whose lists could not be written next to it, at the end of a run."""
+    name = os.fsencode(os.path.basename(os.fspath(out).rstrip("/")))  # noqa: PTH119 - as above
+    if len(name) > _NAME_BYTES - _ADDED_BYTES:
+        raise InputError(
+            f"{os.fspath(out)}: its name has {len(name)} bytes; at most {_NAME_BYTES - _ADDED_BYTES} leave room for "
+            "the names of its lists"
+        )
+
+
 _SUFFIX = ".packtrain"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,12 +12,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
+import packtrain
+from packtrain._signals import STOPS, stop_signals
 from packtrain.cli import perform
+from packtrain.cli.interrupts import Interrupts, interruptible
 from tests.cli.terminals import request_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.cli.terminals import Terminal
 
 RUN = "run requests.jsonl --service local --model m --out answers.jsonl --json"
@@ -77,7 +84,33 @@ def test_standard_output_that_takes_nothing_is_named(terminal: Terminal, redirec
     assert json.loads(shell(terminal, RUN).stdout)["complete"]
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_closed_standard_input_is_missed_by_dash_alone(terminal: Terminal) -> None:
+    """B1: as in cron and in daemons. No other command looks at it."""
+    write_requests(terminal)
+    split, status = "split requests.jsonl --out-dir d", "status answers.jsonl.packtrain"
+    for command in ("check requests.jsonl", split, f"{RUN} --quiet", status):
+        done = shell(terminal, f"{command} <&-")
+        assert (done.returncode, done.stderr) == (0, ""), command
+    for command in ("check -", "run - --service local --model m --out other.jsonl"):
+        done = shell(terminal, f"{command} <&-")
+        assert done.returncode == 3
+        assert done.stderr.startswith("packtrain: there is no standard input here"), done.stderr
+
+
+async def test_a_program_without_standard_input_reads_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B1: None as in a daemon, closed, or text alone as in a notebook."""
+    (tmp_path / "a.jsonl").write_bytes(request_line(0))
+    (tmp_path / "closed").touch()
+    closed = (tmp_path / "closed").open()
+    closed.close()
+    for stdin in (None, closed, io.StringIO()):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert (await packtrain.check(tmp_path / "a.jsonl")).valid == 1
+        with pytest.raises(packtrain.InputError, match="there is no standard input here"):
+            await packtrain.check("-")
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_a_signal_while_the_program_is_loaded_ends_it_with_a_line(terminal: Terminal, number: str) -> None:
     """Nothing has begun; the code is that of an interruption, not Python's own, and so is the message."""
     (terminal.directory / "cyclopts.py").write_text(f"import signal\nsignal.raise_signal(signal.{number})\n")
@@ -127,6 +160,57 @@ def test_interrupts_until_the_very_end_lead_to_75(terminal: Terminal) -> None:
     out, err = run.communicate()
     assert run.returncode == 75, err.decode()
     assert b"Traceback" not in out + err
+
+
+def test_the_warning_of_a_batch_scheduler_stops_a_run(terminal: Terminal) -> None:
+    """B15: as Slurm sends it some time before the limit of a job; nothing is lost."""
+    run = terminal.start(*RUN.replace("requests.jsonl", "-").split())
+    while not list(terminal.directory.glob("*.packtrain/status.json")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGUSR1)
+    out, err = run.communicate()
+    assert (run.returncode, b"stopping; start the same command again" in err) == (75, True), err.decode()
+    assert b"Traceback" not in out + err
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of all signals that stop a command are put back."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+async def test_signals_of_one_moment_are_one_request_except_by_hand() -> None:
+    """B15: a scheduler signals each process of a job, and one of them hands it on; Ctrl-C twice means at once."""
+    drained = []
+
+    async def work(interrupts: Interrupts) -> bool:
+        interrupts.on_first(lambda: drained.append(True))
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+            await anyio.wait_all_tasks_blocked()
+        assert drained == [True]
+        drained.append(False)
+        signal.raise_signal(signal.SIGINT)
+        await anyio.sleep_forever()
+        return True
+
+    assert await interruptible(work) is None
+    assert drained == [True, False]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored() -> None:
+    """B15: nohup lets a run outlive its terminal."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
+    assert stop_signals() == STOPS
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert signal.SIGHUP not in stop_signals()
 
 
 def test_an_interrupted_check_promises_nothing(capsys: pytest.CaptureFixture[str]) -> None:

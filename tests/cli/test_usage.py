@@ -118,10 +118,10 @@ def test_a_key_on_the_command_line_is_refused_unseen(terminal: Terminal, argumen
 def test_the_command_line_comes_before_the_environment_before_the_file(terminal: Terminal) -> None:
     """One option from three places; the message shows which one counted."""
     call = ["run", "a.jsonl", "--model", "m", "--out", "o"]
-    (terminal.directory / "packtrain.toml").write_text('[run]\nservice = "from-file"\n')
+    (terminal.directory / "packtrain.toml").write_text('[run]\npoll = "from-file"\n')
     assert "'from-file'" in terminal(*call).stderr
-    assert "'from-environment'" in terminal(*call, PACKTRAIN_SERVICE="from-environment").stderr
-    told = terminal(*call, "--service", "from-line", PACKTRAIN_SERVICE="from-environment")
+    assert "'from-environment'" in terminal(*call, PACKTRAIN_POLL="from-environment").stderr
+    told = terminal(*call, "--poll", "from-line", PACKTRAIN_POLL="from-environment")
     assert "'from-line'" in told.stderr
     assert told.returncode == 2
 

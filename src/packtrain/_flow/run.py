@@ -20,6 +20,7 @@ from .._providers.service import Service
 from .._rules import naming
 from .._rules.lifecycle import CreateDeferred, JobNeverStarted, detail
 from .._rules.submission import Sightings
+from .._text import encodable
 from .._validation import check_model
 from .remote_names import translated
 
@@ -235,7 +236,7 @@ async def compare_inputs(manifest: Manifest, run: Run, inputs: Inputs, own: Cont
         log.warning(
             "the run has read its input to the end, so %s is not read again, and not compared with what it was; for "
             "other lines choose another --out",
-            "standard input" if streams[0] == "-" else streams[0],
+            "standard input" if streams[0] == "-" else encodable(streams[0]),
             extra={"action": "Stream", "run": run.id},
         )
 

@@ -12,6 +12,7 @@ from .._io.worker_pool import Workers, open_workers, scan_in_thread, usable_core
 from .._options import BLOCKS_BYTES, MAX_WORKERS, WORKERS_FROM
 from .._rules.framing import Framer
 from .._rules.lines import OWN
+from .._text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -135,7 +136,7 @@ async def validating(
     if look is not None:
         blocks = looked_at(blocks, source.name, look)
     async with anyio.create_task_group() as tasks:
-        with closing(BlockQueue(validator, source.name, tasks)) as queue:
+        with closing(BlockQueue(validator, encodable(source.name), tasks)) as queue:
             tasks.start_soon(queue.feed, blocks, framer)
             yield queue
             tasks.cancel_scope.cancel()

@@ -91,7 +91,8 @@ class Failpoints:
 
     def _note(self, line: str) -> None:
         if self._trace == "-":
-            sys.stderr.write(line)
+            if sys.stderr is not None:  # as in a daemon
+                sys.stderr.write(line)
         elif self._trace is not None:
             with Path(self._trace).open("a") as file:
                 file.write(line)

@@ -16,6 +16,7 @@ import anyio.to_thread
 from .._errors import InputChanged, InputError, OtherInputs
 from .._model import SourceIdentity
 from .._rules.lines import OWN, LineShape
+from .._text import encodable
 from .first_block import refuse_other_format
 from .input_directory import LeftOut
 from .row_source import Row, RowsSource
@@ -51,7 +52,8 @@ async def open_sources(
     left_out = LeftOut()
     sources = await anyio.to_thread.run_sync(_open_named, names, own, left_out, flat)
     if left_out.counts:
-        log.warning("%s: left out: %s", ", ".join(map(str, names[:5])), left_out, extra={"action": "LeftOut"})
+        named = encodable(", ".join(map(str, names[:5])))
+        log.warning("%s: left out: %s", named, left_out, extra={"action": "LeftOut"})
     return sources
 
 
@@ -94,7 +96,9 @@ def _existing(names: list[str | Path], own: Container[Path]) -> list[Path]:
 
 def _open_named(names: list[str | Path], own: Container[Path], left_out: LeftOut, flat: bool) -> list[Source]:
     paths = expand(names, own, flat=flat, left_out=left_out)
-    return [open_source(path, sys.stdin.buffer) for path in paths]
+    # A daemon has no standard input, and a notebook has one without bytes.
+    stdin = getattr(sys.stdin, "buffer", None)
+    return [open_source(path, stdin) for path in paths]
 
 
 def _refuse_other_formats(names: list[str | Path], form: LineForm, own: Container[Path]) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from .._options import MIB
 from .._rules.join import OutOfOrder
 from .._rules.lines import LineShape
+from .._signals import ignore_stops
 from .request_file import RequestFiles
 from .result_file import ParsedLines, ResultFiles, parse_all
 from .worker import command
@@ -58,6 +59,7 @@ def parsed_in_process(results: ResultFiles) -> Iterator[Iterator[ParsedLines]]:
 def main() -> None:
     """The process's part: it ends by itself when its output is closed."""
     gc.disable()  # nothing here refers to itself, and the keys are many
+    ignore_stops()
     what, packed, *arguments = sys.argv[1:]
     shape = msgspec.json.decode(packed, type=LineShape)
     for piece in _unique_keys(shape, *arguments) if what == "keys" else _parsed_results(shape, arguments):

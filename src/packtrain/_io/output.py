@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._errors import OutputChanged, OutputIsInput
-from .._validation import check_out
+from .._validation import check_length, check_out
 from .directory import Directory
 from .disk import DRAFT, draft
 from .storage import Pieces
@@ -107,6 +107,7 @@ async def output_at(out: str | os.PathLike[str]) -> Output:
     Raises InputError for what has no name of its own.
     """
     check_out(out)
+    check_length(out)
     path = Path(out)
     parts = os.fspath(out).endswith(os.sep) or await anyio.to_thread.run_sync(path.is_dir)
     return Output(path, parts=parts)

@@ -61,7 +61,7 @@ def expand(
 def open_source(path: Path, stdin: BinaryIO | None = None) -> FileSource | StreamSource:
     """The source that an expanded path stands for. Pipes, also as ``<(command)``, are streams. Blocks."""
     if path == STDIN:
-        if stdin is None:
+        if stdin is None or stdin.closed:
             raise InputError("there is no standard input here; give the name of a file instead of -")
         return StreamSource(stdin)
     if path.is_file():

@@ -19,6 +19,7 @@ from .._rules.framing import RawBlock
 from .._rules.keys import DIGEST_BYTES, digests_of
 from .._rules.lines import OWN, LineShape
 from .._rules.validate import Block, clean, scan
+from .._signals import ignore_stops
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -84,6 +85,7 @@ def answer(message: bytes, raw: RawBlock, source: str) -> Block:
 def main() -> None:
     """The worker's part; the first argument is the descriptor of the shared memory."""
     gc.disable()  # nothing here refers to itself, and the lists are long
+    ignore_stops()
     with mmap.mmap(int(sys.argv[1]), 0, access=mmap.ACCESS_READ) as memory:
         while message := _read(sys.stdin.buffer):
             asked = question(message)

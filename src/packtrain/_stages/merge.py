@@ -18,7 +18,7 @@ from .._io.spool import settle
 from .._options import Options
 from .._rules.diagnosis import LineForm
 from .._snapshots import MergeReport
-from .._validation import check_out
+from .._validation import check_length, check_out
 
 if TYPE_CHECKING:
     import os
@@ -40,6 +40,7 @@ async def merge(
     are cut short.
     """
     check_out(out)
+    check_length(out)
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
     for path in inputs:

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError, Group
 
+from packtrain import InputError
 from packtrain._exits import leading_error
+from packtrain._signals import stop_signals
 
 from . import exits
 from .advice import message
 from .arguments import COMMON, Common, refuse_empty, shield_stdin
 from .commands import COMMANDS
-from .console import flush_errors, open_closed_streams, say, telling
+from .console import flush_errors, prepare_streams, say, telling
 from .credentials import refuse_keys_in
 from .dumps import forbid_core_dumps
 from .failpoints import failpoints
 from .mistakes import mistake
-from .settings import FILE, Settings, Variables
+from .settings import SettingsFiles, Variables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -44,7 +46,7 @@ app = App(
     group_commands=Group("Help", sort_key=len(COMMANDS)),
     version=_version,
     # The first that knows an option wins.
-    config=[Variables("PACKTRAIN_", command=False, show=False), Settings(FILE)],
+    config=[Variables("PACKTRAIN_", command=False, show=False), SettingsFiles()],
     print_error=False,
     exit_on_error=False,
     result_action="return_value",
@@ -65,9 +67,9 @@ for order, command in enumerate(COMMANDS):
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of ``packtrain``; ends the process with the exit code."""
     forbid_core_dumps()
-    open_closed_streams()
+    prepare_streams()
     code = perform(sys.argv[1:] if argv is None else argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)  # all is done and said
     flush_errors()
     sys.exit(code)
@@ -98,6 +100,7 @@ def _helped(error: CycloptsError) -> str:
 
 
 def _run(command: Callable[[], Awaitable[int]], common: Common) -> int:
+    _require_directory()
     import anyio  # as the log, not needed to print the help
 
     from .logs import show_logs
@@ -105,6 +108,14 @@ def _run(command: Callable[[], Awaitable[int]], common: Common) -> int:
     show_logs(quiet=common.quiet, debug=common.debug)
     with failpoints(os.environ):
         return anyio.run(command, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def _require_directory() -> None:
+    """Raises InputError when the current directory was removed: every name is looked up from there."""
+    try:
+        os.getcwd()  # noqa: PTH109 - for its error
+    except OSError as error:
+        raise InputError(f"the current directory cannot be used ({error.strerror})") from error
 
 
 def _explain(error: BaseException, common: Common) -> int:

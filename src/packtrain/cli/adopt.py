@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from packtrain import Adoption
 from packtrain._validation import counted
 
 from . import arguments as arg
-from .console import put
+from .console import put, put_json
 from .exits import Exit
 
 
@@ -24,7 +23,10 @@ async def adopt(
     from packtrain import adopt as take_over
 
     found = await take_over(state)
-    put(msgspec.json.encode(found).decode() if json else _text(found, state))
+    if json:
+        put_json(found)
+    else:
+        put(_text(found, state))
     return Exit.COMPLETE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from functools import singledispatch
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import packtrain as p
 
-from .exits import Exit, code
+from .exits import Exit, code, is_bad_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ def message(error: BaseException) -> str:
     """One paragraph for people: the fact, and below it the advice."""
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {AGAIN}"
+    if is_bad_name(error):
+        return f"packtrain: {os.fsdecode(error.filename)}: {error.strerror}"
     further = advice(error)
     if not further and code(error) is Exit.AGAIN:
         further = f"Nothing is lost: {AGAIN}."

@@ -10,7 +10,7 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from packtrain import InputError
-from packtrain._validation import check_model, check_out
+from packtrain._validation import check_length, check_model, check_out
 
 from .exits import UsageError
 from .quantities import duration_text, parse_duration, parse_size, size_text
@@ -51,7 +51,9 @@ def _input(text: str) -> str:
 def _output(text: str) -> str:
     if text == STDIN:
         raise ValueError("the output is published by renaming a finished file, so it cannot be standard output")
-    return _checked(text, check_out)
+    _checked(text, check_out)
+    check_length(text)
+    return text
 
 
 def _model(text: str) -> str:
@@ -146,6 +148,10 @@ class Common:
 
     quiet: Annotated[bool, Parameter(negative=(), help="No progress on standard error.")] = False
     debug: Annotated[bool, Parameter(negative=(), help="Log every step, and show the traceback of an error.")] = False
+    config: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="Options from this file, and not from packtrain.toml here or of yours."),
+    ] = None
 
 
 COMMON = Common()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from packtrain._signals import stop_signals
+
 from . import arguments as arg
 from .console import say
 from .exits import Exit, UsageError
@@ -52,7 +54,7 @@ def backfill(
     ] = 15.0,
 ) -> int:
     given = ["-" if token == arg.STDIN else token for token in arguments]
-    program = [sys.executable, "-m", "packtrain", "run"]
+    program = [sys.executable, "-P", "-m", "packtrain", "run"]  # -P: no code from the current directory
     return repeat(program, given, seconds=max_hours * 3600, longest=max_wait * 60)
 
 
@@ -70,7 +72,7 @@ def repeat(program: Sequence[str], arguments: Sequence[str], *, seconds: float, 
         say("packtrain backfill: another one is at work on this output; nothing to do")
         return Exit.COMPLETE
     stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, stop)
     return _drive([*program, *arguments], lock, stop, seconds, longest)
 

@@ -1,12 +1,10 @@
 """``packtrain check``: validate, and nothing else."""
 
-import msgspec
-
 from packtrain import CheckReport, Options
 from packtrain._validation import counted
 
 from . import arguments as arg
-from .console import put
+from .console import put, put_json
 from .exits import Exit
 from .rejects import collapsed
 
@@ -27,7 +25,10 @@ async def check(
 
     options = Options(shard_bytes=max_shard_bytes, duplicates=duplicates, max_rejects=max_rejects, workers=workers)
     report = await check_inputs(inputs, options=options)
-    put(_json(report) if json else _text(report))
+    if json:
+        put_json({name: getattr(report, name) for name in ("lines", "valid", "rejected", "rejects")})
+    else:
+        put(_text(report))
     return _exit(report)
 
 
@@ -35,11 +36,6 @@ def _exit(report: CheckReport) -> Exit:
     if not report.valid:
         return Exit.INPUT
     return Exit.SOME_FAILED if report.rejected else Exit.COMPLETE
-
-
-def _json(report: CheckReport) -> str:
-    fields = {name: getattr(report, name) for name in ("lines", "valid", "rejected", "rejects")}
-    return msgspec.json.encode(fields).decode()
 
 
 def _text(report: CheckReport) -> str:

@@ -140,7 +140,7 @@ COMMANDS = (
         SERVICE,
         "serve",
         "--dir DIR [OPTIONS]",
-        "Run the local batch service until SIGINT or SIGTERM; it survives being killed.",
+        "Run the local batch service until a signal stops it; it survives being killed.",
         ("--dir service", "--dir service --backend forward:http://127.0.0.1:8000/v1"),
     ),
 )

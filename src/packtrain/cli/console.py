@@ -5,32 +5,41 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
+
+from packtrain._text import encodable
 
 from .exits import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
 #: To the upper left corner, and nothing behind it.
 _CLEAR = "\x1b[H\x1b[J"
 
 
-def open_closed_streams() -> None:
-    """Let no file of ours get the number of a standard stream that was closed, and be written into as one."""
+def prepare_streams() -> None:
+    """Let no file of ours get the number of a standard stream that was closed, and be written into as one.
+
+    Characters that the encoding of standard output does not have are written as escapes, as on standard error.
+    """
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(handle, True)
     os.close(handle)
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a handle, to the end
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def plain(text: str) -> str:
-    """The text with control and other unprintable characters written as escapes.
+    r"""The text with control and other unprintable characters written as escapes, bytes that are not UTF-8 as ``\xe9``.
 
     Names and messages of others could otherwise move the cursor or repaint the terminal.
     """
+    text = encodable(text)
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -45,9 +54,35 @@ def put(text: str, *, cleared: bool = False) -> bool:
 
     A reader that went away, as ``head`` does, changes nothing about how the work ended. Raises OutputError.
     """
+    return _put(lambda: print(_CLEAR * cleared + plain(text)))
+
+
+def put_json(value: object) -> bool:
+    """As ``put``, as one line of JSON, which is UTF-8 whatever the encoding of the stream."""
+    import msgspec
+
+    try:
+        line = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        line = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    return _put(lambda: sys.stdout.buffer.write(line + b"\n"))
+
+
+def _encodable(value: object) -> object:
+    match value:
+        case str():
+            return encodable(value)
+        case dict():
+            return {_encodable(key): _encodable(item) for key, item in value.items()}
+        case list():
+            return [_encodable(item) for item in value]
+    return value
+
+
+def _put(write: Callable[[], object]) -> bool:
     try:
         with telling():
-            print(_CLEAR * cleared + plain(text))
+            write()
     except BrokenPipeError:
         _give_up(sys.stdout)
         return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, TypeGuard
 
 from packtrain import PacktrainError, exit_code
 
@@ -39,16 +40,25 @@ class OutputError(Exception):
 
 
 _OWN = {UsageError: Exit.USAGE, CredentialError: Exit.REFUSED, OutputError: Exit.AGAIN}
+#: A name that cannot be one of a file here: too long, below a file, in a circle of links, or not ours to see.
+_NO_NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
 
 
 def code(error: BaseException) -> Exit:
     """The exit code of one error; ``DEFECT`` for those that are not raised on purpose."""
+    if is_bad_name(error):
+        return Exit.INPUT
     return next((own for kind, own in _OWN.items() if isinstance(error, kind)), None) or Exit(exit_code(error))
 
 
 def expected(error: BaseException) -> bool:
     """The message is enough for a person, so no traceback is shown."""
-    return isinstance(error, (PacktrainError, *_OWN, KeyboardInterrupt))
+    return isinstance(error, (PacktrainError, *_OWN, KeyboardInterrupt)) or is_bad_name(error)
+
+
+def is_bad_name(error: BaseException) -> TypeGuard[OSError]:
+    """The system does not take a name that was given."""
+    return isinstance(error, OSError) and error.errno in _NO_NAME and error.filename is not None
 
 
 def of_summary(summary: Summary) -> Exit:

@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM asks to stop, the second stops at once."""
+"""Signals: the first one asks to stop, the second stops at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from packtrain._signals import stop_signals
+
 from .console import say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
-    from types import FrameType
 
     from anyio.abc import TaskGroup
 
 
 T = TypeVar("T")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds in which signals that programs send count as one: a batch scheduler sends its own to every process of a job,
+#: of which one may hand it on to another.
+_ONCE = 1.0
 
 
 class Interrupts:
@@ -28,6 +31,7 @@ class Interrupts:
     def __init__(self, group: TaskGroup) -> None:
         self.group = group
         self.count = 0
+        self._first = 0.0
         self._drain: Callable[[], None] | None = None
 
     def on_first(self, drain: Callable[[], None]) -> None:
@@ -35,27 +39,27 @@ class Interrupts:
         self._drain = drain
 
     async def heed(self, ready: anyio.Event) -> None:
+        heeded = stop_signals()
         try:
-            with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            with anyio.open_signal_receiver(*heeded) as signals:
                 ready.set()
-                async for _ in signals:
-                    self._heed_one()
+                async for number in signals:
+                    self._heed_one(number)
         finally:
-            _end_listening(signal.SIG_IGN if self.count else signal.default_int_handler)
+            # Once a signal has stopped the work, a further one has nothing left to stop.
+            for number in heeded:
+                signal.signal(number, signal.SIG_IGN if self.count else signal.default_int_handler)
 
-    def _heed_one(self) -> None:
+    def _heed_one(self, number: int) -> None:
+        if self.count and number != signal.SIGINT and anyio.current_time() < self._first + _ONCE:
+            return
         self.count += 1
+        self._first = self._first or anyio.current_time()
         if self.count == 1 and self._drain is not None:
             say("stopping; start the same command again to go on (a second signal stops at once)")
             self._drain()
         else:
             self.group.cancel_scope.cancel()
-
-
-def _end_listening(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    """Once a signal has stopped the work, a further one has nothing left to stop."""
-    for number in _SIGNALS:
-        signal.signal(number, handler)
 
 
 def stopped(state: Path) -> str:

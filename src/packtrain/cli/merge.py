@@ -2,14 +2,13 @@
 
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from packtrain import MergeReport, Options
 from packtrain._validation import counted
 
 from . import arguments as arg
-from .console import put
+from .console import put, put_json
 from .exits import Exit
 
 
@@ -31,7 +30,10 @@ async def merge(
     from packtrain import merge as merge_files
 
     report = await merge_files(requests, results, out, join=join, options=Options())
-    put(msgspec.json.encode(report).decode() if json else _text(report, out))
+    if json:
+        put_json(report)
+    else:
+        put(_text(report, out))
     return Exit.SOME_FAILED if report.failed or report.missing else Exit.COMPLETE
 
 

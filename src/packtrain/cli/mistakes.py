@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import MissingArgumentError, UnknownOptionError
-
-from .settings import FILE
 
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
@@ -16,10 +15,10 @@ def mistake(error: CycloptsError) -> str:
     match error:
         case MissingArgumentError(keyword=None, tokens_so_far=[], argument=argument) if argument is not None:
             return f"{argument.name} is missing"
-        case UnknownOptionError(token=token) if token.source.endswith(FILE):
+        case UnknownOptionError(token=token) if token.source.endswith(".toml"):
             key = (token.keyword or "").strip("[]").replace("][", ".")
             advice = str(error).partition(f" from {token.source}.")[2]
-            return f"{FILE}: no option is called {key} in [{_command(error)}].{advice}"
+            return f"{Path(token.source).name}: no option is called {key} in [{_command(error)}].{advice}"
     return str(error)
 
 

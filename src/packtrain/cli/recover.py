@@ -4,14 +4,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, Recovery
 from packtrain._validation import counted, state_of
 
 from . import arguments as arg
-from .console import put, say
+from .console import put, put_json, say
 from .credentials import find_key
 from .exits import Exit
 from .interrupts import Interrupts, interruptible
@@ -72,7 +71,10 @@ async def recover(
     if found is None:
         say("stopped; nothing was recovered; start the same command again")
         return Exit.AGAIN
-    put(msgspec.json.encode(found).decode() if json else _text(found, where))
+    if json:
+        put_json(found)
+    else:
+        put(_text(found, where))
     return Exit.COMPLETE
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 from cyclopts import Parameter
 
 from packtrain import Decision, Gemini, InUse, Local, NoRun, Service, ShardRow
@@ -37,7 +38,7 @@ async def resolve(
 ) -> Exit:
     if (adopt is not None) + retry + drop != 1:
         raise UsageError("give one decision: --adopt NAME, --retry or --drop")
-    if not (state / "manifest.db").is_file():
+    if not await anyio.Path(state / "manifest.db").is_file():
         raise NoRun(f"{state}: there is no run here", state=state)
     decision: Decision = "retry" if retry else "drop" if drop else "adopt"
     from packtrain import driver, open_client, request_decision

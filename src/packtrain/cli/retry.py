@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
+import anyio
 from cyclopts import Parameter
 
 from packtrain import NoRun, Options, Summary
 from packtrain._validation import answers_of
 
 from . import arguments as arg
-from .console import put, say
+from .console import put, put_json, say
 from .credentials import find_key
 from .exits import Exit, UsageError, of_summary
 from .interrupts import Interrupts, interruptible, stopped
@@ -45,7 +45,7 @@ async def retry(
     where = out or answers_of(state)
     if where is None:
         raise UsageError(f"{state}: its name does not say where its answers are; name them with --out")
-    if not (state / "manifest.db").is_file():
+    if not await anyio.Path(state / "manifest.db").is_file():
         raise NoRun(f"{state}: there is no run here", state=state)
     from packtrain import driver, open_client, request_retry
 
@@ -66,5 +66,8 @@ async def retry(
     if summary is None:
         say(stopped(state))
         return Exit.AGAIN
-    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, str(where), state, service))
+    if json:
+        put_json(summary)
+    else:
+        put(summary_text(summary, str(where), state, service))
     return of_summary(summary)

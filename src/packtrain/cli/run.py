@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -13,7 +12,7 @@ from packtrain import Options, Summary
 from packtrain._validation import state_of
 
 from . import arguments as arg
-from .console import put, say
+from .console import put, put_json, say
 from .credentials import find_key
 from .exits import Exit, of_summary
 from .interrupts import Interrupts, interruptible, stopped
@@ -109,7 +108,10 @@ async def run(
         say(stopped(where))
         return Exit.AGAIN
     summary, already = ended
-    put(msgspec.json.encode(summary).decode() if json else summary_text(summary, out, where, service, already=already))
+    if json:
+        put_json(summary)
+    else:
+        put(summary_text(summary, out, where, service, already=already))
     return of_summary(summary)
 
 

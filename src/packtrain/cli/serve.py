@@ -1,7 +1,6 @@
 """``packtrain serve``: the local batch service."""
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,8 @@ import anyio
 import anyio.to_thread
 from cyclopts import Parameter
 from cyclopts.validators import Number
+
+from packtrain._signals import stop_signals
 
 from . import arguments as arg
 from .console import put
@@ -59,9 +60,10 @@ async def serve(
 
     key = None if api_key_file is None else find_key(api_key_file, os.environ)
     backend_key = None if backend_key_file is None else find_key(backend_key_file, os.environ)
-    sys.path.insert(0, str(Path.cwd()))  # where module:function is looked for, too
+    if ":" in backend:  # module:function is looked for in the current directory, too
+        sys.path.insert(0, "")
     plan = None if faults is None else await _read_plan(faults)
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
         async with serving(
             dir,
             host=host,

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from packtrain import Options, SplitReport
 from packtrain._validation import counted
 
 from . import arguments as arg
-from .console import put
+from .console import put, put_json
 from .exits import Exit
 from .rejects import listed
 
@@ -39,7 +38,10 @@ async def split(
         workers=workers,
     )
     report = await split_inputs(inputs, out_dir, options=options)
-    put(msgspec.json.encode(report).decode() if json else _text(report))
+    if json:
+        put_json(report)
+    else:
+        put(_text(report))
     return _exit(report)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 
 from packtrain import Status
@@ -13,7 +12,7 @@ from packtrain._validation import counted
 
 from . import arguments as arg
 from .advice import decisions
-from .console import is_terminal, put
+from .console import is_terminal, put, put_json
 from .exits import Exit
 from .quantities import duration_text, size_text
 
@@ -34,7 +33,7 @@ async def status(
 
     while True:
         found = await read_status(state)
-        read = put(msgspec.json.encode(found).decode()) if json else _show(_text(found, state, time.time()), watch)
+        read = put_json(found) if json else _show(_text(found, state, time.time()), watch)
         if not (watch and read) or found.statistics.merged:
             return Exit.COMPLETE
         await anyio.sleep(WATCHED)

@@ -3,7 +3,6 @@
 import os
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -11,7 +10,7 @@ from packtrain import Local, Options, RemoteFile
 from packtrain._validation import counted
 
 from . import arguments as arg
-from .console import put
+from .console import put, put_json
 from .credentials import find_key
 from .exits import Exit, UsageError
 from .service import choose
@@ -41,7 +40,10 @@ async def upload(
     from packtrain import upload as upload_files
 
     remote = await upload_files(files, service=chosen, options=Options(uploads=uploads, patience=patience))
-    put(msgspec.json.encode(remote).decode() if json else _text(files, remote))
+    if json:
+        put_json(remote)
+    else:
+        put(_text(files, remote))
     return Exit.COMPLETE
 
 

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from packtrain import Verification
 from packtrain._validation import counted
 
 from . import arguments as arg
-from .console import put
+from .console import put, put_json
 from .exits import Exit
 from .quantities import size_text
 
@@ -29,7 +28,10 @@ async def verify(
     from packtrain import verify as compare
 
     found = await compare(state, out=out, read_data=read_data)
-    put(msgspec.json.encode(found).decode() if json else _text(found))
+    if json:
+        put_json(found)
+    else:
+        put(_text(found))
     return Exit.SOME_FAILED if found.findings else Exit.COMPLETE
 
 
