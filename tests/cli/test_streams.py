@@ -45,7 +45,7 @@ def shell(terminal: Terminal, command: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=100,
     )
 
 
@@ -142,7 +142,7 @@ def test_a_signal_before_there_is_anything_to_bring_to_a_stand_offers_no_second_
         "print(anyio.run(interruptible, work))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=terminal.environ, capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", code], env=terminal.environ, capture_output=True, check=True, timeout=100
     )
     assert (done.stdout, done.stderr) == (b"None\n", b"")
 

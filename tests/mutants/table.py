@@ -523,6 +523,13 @@ MUTANTS = (
         (CRASH,),
     ),
     Mutant(
+        "a job that never started is created again with a file that is gone",
+        "_flow/submitter.py",
+        "if soon is None or (waited and not soon):",
+        "if soon is None:",
+        ("tests/providers/test_toy.py",),
+    ),
+    Mutant(
         "a create goes out before its witness is written",
         "_manifest/sqlite.py",
         "if isinstance(change.event, CreateIntended):",

@@ -10,12 +10,14 @@ import pytest
 
 from packtrain import InputError, open_client
 from packtrain.testing.providers import POLICY, Faults, ProviderSuite
-from tests.providers.toy import VARIANTS, Toy, ToyService, Variant, serve
+from tests.providers.toy import VARIANTS, Toy, ToyProvider, ToyService, Variant, serve
 from tests.seeds import LONG
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from packtrain._io.request_file import ShardReader
+    from packtrain._model import RemoteJob, Task
     from packtrain.testing.providers import Serve
 
 
@@ -69,6 +71,34 @@ async def test_rows_without_an_answer_are_listed_wherever_they_come(tmp_path: Pa
         "retryable": False,
         "error": None,
     }
+
+
+class Forgetful(ToyProvider):
+    """Its service loses the input file just before the first create arrives."""
+
+    def __init__(self, service: ToyService) -> None:
+        super().__init__(service)
+        self.creates = 0
+
+    async def create(
+        self, *, model: str, task: Task, tag: str, file: str, requests: ShardReader | None = None
+    ) -> RemoteJob:
+        self.creates += 1
+        if self.creates == 1:
+            await self.delete_file(file)
+        return await super().create(model=model, task=task, tag=tag, file=file, requests=requests)
+
+
+async def test_a_job_that_never_started_because_its_file_is_gone_gets_another_file(tmp_path: Path) -> None:
+    """The same create again would make one such job after the other, and never end."""
+    service = ToyService(Variant(refuses_at_create=False), Faults())
+    toy, provider = Toy(service), Forgetful(service)
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps(toy.line(0)) + "\n")
+    async with open_client(tmp_path / "state", service=toy.service, policy=POLICY, provider=provider) as client:
+        with anyio.fail_after(100):
+            summary = await client.run(source, model="m", out=tmp_path / "out.jsonl")
+    assert (summary.complete, summary.answered, provider.creates) == (True, 1, 2)
 
 
 async def test_a_service_whose_jobs_cannot_be_found_is_refused(tmp_path: Path) -> None:

@@ -140,6 +140,10 @@ class Creator:
         return row
 
     async def _expires_soon(self, row: ShardRow) -> bool:
-        """Whether the input file is too old for a create, or is gone while the clocks do not say."""
+        """Whether the input file is too old for a create, or is gone: a look says so where the clocks do not, and after
+        a wait, since a job that never started may have found no file."""
         soon = submission.expires_soon(row, moment(self._ctx), self._ctx.policy)
-        return await self._ctx.provider.find_file(row.file or "") is None if soon is None else soon
+        waited = row.due and self._ctx.provider.capabilities.upload != "inline"
+        if soon is None or (waited and not soon):
+            return await self._ctx.provider.find_file(row.file or "") is None
+        return soon
