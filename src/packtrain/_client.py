@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import CancelScope
 
-from ._errors import DecisionRefused, InputError, Stopped
+from ._errors import DecisionRefused, InputError, PacktrainError, Stopped
 from ._exits import plain_errors
 from ._flow.decisions import resolve, take_retry
 from ._flow.driver import complete, drive_all
@@ -101,6 +102,8 @@ async def open_context(
         if isinstance(service, Local):
             directory = service.directory or spool.service
             place = path_text(str(await anyio.Path(directory).resolve()))
+            if service.directory is None:
+                stack.push_async_callback(_discard_local, manifest, spool)
             service = await stack.enter_async_context(_local(directory, service.limits))
         else:
             place = service.origin
@@ -129,6 +132,14 @@ async def _local(directory: Path, limits: Limits) -> AsyncIterator[Service]:
 
     async with serving(directory) as origin:
         yield Service(origin=origin, limits=limits, poll=_LOCAL_POLL, settle=_LOCAL_SETTLE)
+
+
+async def _discard_local(manifest: Manifest, spool: Spool) -> None:
+    """Remove the local service's own copy of requests and answers, once all of them are published."""
+    with CancelScope(shield=True), suppress(PacktrainError):
+        runs = [await manifest.statistics(run.id) for run in await manifest.runs()]
+        if runs and all(run.merged and not run.duplicates_live for run in runs):
+            await spool.discard_service()
 
 
 class Client:

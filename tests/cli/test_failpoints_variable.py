@@ -28,9 +28,11 @@ def test_a_run_that_was_killed_behind_its_create_goes_on_with_the_same_job(termi
     """The example of the documents."""
     write_lines(terminal.directory / "in.jsonl", map(request_line, range(3)))
     assert terminal(*RUN, PACKTRAIN_FAILPOINTS="create.post.after=kill@1").returncode == -signal.SIGKILL
+    assert terminal(*RUN, "--no-wait").returncode == 75
+    service = terminal.directory / "out.jsonl.packtrain" / "service"
+    assert (service / "truth.jsonl").read_text().count('"batch_created"') == 1
     assert terminal(*RUN).returncode == 0
-    truth = terminal.directory / "out.jsonl.packtrain" / "service" / "truth.jsonl"
-    assert truth.read_text().count('"batch_created"') == 1
+    assert not service.exists()
 
 
 def test_failpoints_that_were_never_reached_are_told(terminal: Terminal) -> None:

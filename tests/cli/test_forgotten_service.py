@@ -14,14 +14,16 @@ CALL = ("run", "a.jsonl", "--model", "m", "--out", "o")
 
 
 def test_a_forgotten_service_is_told_before_a_key_is_asked_for(terminal: Terminal) -> None:
-    """By ``run``, ``retry`` and ``resolve``, with the options to give; ``status`` tells it too."""
+    """By ``run``, with the options to give; ``retry`` and ``resolve`` take it from STATE, and ``status`` shows it."""
     (terminal.directory / "a.jsonl").write_bytes(request_line(1))
     origin = listening(terminal.start("serve", "--dir", "service", "--port", "0"))
     there = ("--service", origin, "--wire", "gemini")
     assert terminal(*CALL, *there).returncode == 0
-    for again in (CALL, ("retry", "o.packtrain"), ("resolve", "o.packtrain", "--shard", "0", "--adopt", "batches/x")):
-        done = terminal(*again)
-        assert (done.returncode, f"give {' '.join(there)}" in done.stderr) == (6, True), done.stderr
+    done = terminal(*CALL)
+    assert (done.returncode, f"give {' '.join(there)}" in done.stderr) == (6, True), done.stderr
+    assert terminal("retry", "o.packtrain", "--all").returncode == 0
+    done = terminal("resolve", "o.packtrain", "--shard", "0", "--adopt", "batches/x")
+    assert (done.returncode, "not quarantined" in done.stderr) == (3, True), done.stderr
     assert origin in terminal("status", "o.packtrain").stdout
     assert json.loads(terminal("status", "o.packtrain", "--json").stdout)["service"] == origin
 

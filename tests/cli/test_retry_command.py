@@ -44,10 +44,10 @@ def test_what_may_pass_is_asked_again_and_with_all_the_rest(terminal: Terminal) 
     run = terminal(*CALL, *LOCAL)
     assert run.returncode == 1, run.stderr
     printed = re.findall("`packtrain (.*)`", run.stdout)
-    assert printed == ["retry out.jsonl.packtrain --service local --all"]
+    assert printed == ["retry out.jsonl.packtrain --all"]
     assert "none is of a kind that passes" in run.stdout
     for options, jobs, asked in ((["--json"], 1, 1), (["--all", "--json"], 2, 2)):
-        done = terminal(*RETRY, *LOCAL, *options)
+        done = terminal(*RETRY, *options)
         assert done.returncode == 1, done.stderr
         summary = json.loads(done.stdout)
         assert (summary["answered"], summary["failed"], summary["jobs_created"]) == (3, 1, jobs)
@@ -69,7 +69,7 @@ def test_a_row_that_was_missing_comes_with_the_retry(terminal: Terminal) -> None
     assert keys(terminal) == ["k1"]
     assert keys(terminal, "out.jsonl.failed.jsonl") == ["k0"]
     assert "asks those again whose failure may pass, --all all" in run.stdout
-    done = terminal(*RETRY, *there, GEMINI_API_KEY="any")
+    done = terminal(*RETRY, "--poll", "100ms", GEMINI_API_KEY="any")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("complete: 2 of 2 lines answered\n  answers   out.jsonl\n")
     assert keys(terminal) == ["k0", "k1"]

@@ -34,5 +34,5 @@ def test_a_retry_is_offered_for_failures_that_pass_whatever_the_service_wrote(tm
     out = tmp_path / "out.jsonl"
     line = '{"key":"k","reason":"3","ordinal":0,"asked":1,"retryable":%s,"error":%s}\n'
     Path(f"{out}.failed.jsonl").write_text(line % (str(retryable).lower(), ERROR))
-    text = summary_text(SUMMARY, str(out), tmp_path / "out.jsonl.packtrain", "gemini")
+    text = summary_text(SUMMARY, str(out), tmp_path / "out.jsonl.packtrain")
     assert ("none is of a kind that passes" in text) is not retryable

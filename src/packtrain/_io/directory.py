@@ -161,11 +161,16 @@ class Directory:
         """SHA-256 of an object, in hex."""
         return await anyio.to_thread.run_sync(digest_of, self.path(name))
 
-    def _reserve(self, names: Iterable[str]) -> None:
+    def _reserve(self, names: Collection[str]) -> None:
+        self.refuse_existing(names)
+        for path in map(self.path, names):
+            self.make(path.parent)
+
+    def refuse_existing(self, names: Iterable[str]) -> None:
+        """Blocking. Raises OutputTaken for the first that there is."""
         for path in map(self.path, names):
             if os.path.lexists(path):
                 raise OutputTaken(f"{path} exists already and is not of this run", path=path)
-            self.make(path.parent)
 
     def _open(self, path: Path) -> DraftFile:
         self.make(path.parent)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -143,6 +144,12 @@ def remove(what: str, path: Path) -> None:
     """Gone already is fine. Raises DiskFull or DiskFailed."""
     with disk_errors(path), effect(f"{what}.remove"):
         path.unlink(missing_ok=True)
+
+
+def remove_tree(what: str, path: Path) -> None:
+    """A directory with all its files, as far as the system lets one; gone already is fine."""
+    with effect(f"{what}.remove"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -63,6 +63,12 @@ class Output:
         names = [self.success, *await self._part_names()] if self.parts else [self.name]
         await self.sink.reserve([*names, *(map(self.list_of, LISTS) if lists else ())])
 
+    async def refuse_existing(self, inputs: Sequence[Path]) -> None:
+        """Raises what ``prepare`` and ``refuse_taken`` raise for a new run, and makes nothing."""
+        await anyio.to_thread.run_sync(self._refuse_inputs, inputs)
+        names = [self.success, *await self._part_names()] if self.parts else [self.name]
+        await anyio.to_thread.run_sync(self.sink.refuse_existing, [*names, *map(self.list_of, LISTS)])
+
     async def size(self) -> int | None:
         """Bytes of the published answers; None when they are not there, or not complete."""
         if not self.parts:
@@ -93,6 +99,9 @@ class Output:
 
     def _prepare(self, inputs: Sequence[Path]) -> None:
         self.sink.make(self.path if self.parts else self.path.parent)
+        self._refuse_inputs(inputs)
+
+    def _refuse_inputs(self, inputs: Sequence[Path]) -> None:
         answers = [*self.path.glob("part-*.jsonl"), self.sink.path(self.success)] if self.parts else [self.path]
         names = [*answers, *map(self.list_path, LISTS)]
         names = [name for name in [*names, *map(draft, names)] if name.exists()]
@@ -127,7 +136,10 @@ async def same_content(origin: Readable, name: str, other: Readable, other_name:
 
 
 #: Files of a state directory, which may have other files as well.
-_OF_STATE = ("keys", "lock", "manifest.*", "recovering.*", "requests", "results", "service", "shards", "status.json*")
+_OF_STATE = (
+    *("keys", "lock", "manifest.*", "recovering.*", "requests", "results", "service", "service.removed", "shards"),
+    "status.json*",
+)
 
 
 class OwnFiles:

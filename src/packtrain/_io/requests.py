@@ -67,12 +67,20 @@ def write_request(state: Path, request: DecisionRequest | RetryRequest) -> str:
 
 
 def pending_requests(state: Path) -> list[Pending]:
-    """The oldest first."""
+    """The oldest first. Raises DiskFailed when they cannot be listed."""
     found: list[tuple[int, Path]] = []
-    for path in (state / "requests").glob("*.json"):
+    for path in _listed(state / "requests"):
         with suppress(OSError):
             found.append((path.lstat().st_mtime_ns, path))
     return [pending for _, path in sorted(found) if (pending := _read(path))]
+
+
+def _listed(directory: Path) -> list[Path]:
+    with disk_errors(directory):
+        try:
+            return [path for path in directory.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
 
 
 def remove_request(path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,6 +26,7 @@ from .disk import (
     make_directory,
     open_private,
     remove,
+    remove_tree,
     rename,
     sync,
     sync_directory,
@@ -67,6 +69,18 @@ class Spool:
     async def write_status(self, content: bytes) -> None:
         """The status file for others to read: always whole, not necessarily durable."""
         await anyio.to_thread.run_sync(self._write_status, content)
+
+    async def discard_service(self) -> None:
+        """Remove what the service inside this program kept, when no run needs it any more. What a kill leaves of it has
+        another name, and goes the next time."""
+        await uncancelled(self._discard_service)
+
+    def _discard_service(self) -> None:
+        gone = self.service.with_name(f"{self.service.name}.removed")
+        remove_tree("service", gone)
+        with suppress(OSError):
+            rename("service", self.service, gone)
+            remove_tree("service", gone)
 
     def _write_status(self, content: bytes) -> None:
         """One at a time: two writers of one draft would each take it from the other."""

@@ -15,13 +15,14 @@ from .._io.requests import pending_requests
 from .._io.spool import Spool
 from .._manifest.sqlite import open_sqlite
 from .._options import Options
+from .._providers.service import Local
 
 if TYPE_CHECKING:
     import os
 
     from .._io.inputs import Inputs
     from .._model import Task
-    from .._providers.service import Local, Service
+    from .._providers.service import Service
     from .._snapshots import Summary
 
 
@@ -60,4 +61,7 @@ async def finished(
         if await anyio.to_thread.run_sync(pending_requests, spool.root):
             return None
         await compare_inputs(manifest, run, inputs, await own_files(spool, output))
-        return await conclude(manifest, spool.run(run.token), run, output, began)
+        summary = await conclude(manifest, spool.run(run.token), run, output, began)
+        if isinstance(service, Local) and service.directory is None and len(await manifest.runs()) == 1:
+            await spool.discard_service()  # which a kill may have left
+        return summary

@@ -130,6 +130,10 @@ ServiceName = Annotated[
     str,
     Parameter(metavar="NAME|URL", help="gemini, local (inside this program, no key needed), or a URL with --wire."),
 ]
+ServiceOfState = Annotated[
+    str | None,
+    Parameter(metavar="NAME|URL", help="As for run; default: the one that the run was driven with."),
+]
 WireName = Annotated[
     str | None, Parameter(metavar="WIRE", help="The protocol that a service given by URL speaks: gemini.")
 ]

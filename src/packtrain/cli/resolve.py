@@ -15,7 +15,7 @@ from .console import put
 from .credentials import find_key
 from .exits import Exit, UsageError
 from .requests import requested
-from .service import choose_again
+from .service import choose_of_state
 
 
 async def resolve(
@@ -31,7 +31,7 @@ async def resolve(
     run: Annotated[
         str, Parameter(metavar="NAME", help="The run's name, where the state directory holds several.")
     ] = "main",
-    service: arg.ServiceName = "gemini",
+    service: arg.ServiceOfState = None,
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
     common: arg.Common = arg.COMMON,
@@ -46,7 +46,7 @@ async def resolve(
     if await driver(state) is None:
         chosen: Service | Local = Gemini()  # which is not asked anything
         if adopt is not None:
-            chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
+            chosen = await choose_of_state(state, service, wire=wire, key=find_key(api_key_file, os.environ))
         with suppress(InUse):  # a driver has started meanwhile
             async with open_client(state, service=chosen) as client:
                 put(_text(await client.resolve(shard, decision, job=adopt, run_id=run)))

@@ -16,7 +16,7 @@ from .credentials import find_key
 from .exits import Exit, UsageError, of_summary
 from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
-from .service import choose_again, paced
+from .service import choose_of_state, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
@@ -32,7 +32,7 @@ async def retry(
     out: Annotated[
         str | None, Parameter(metavar="OUT", help="Where the answers are; default: STATE without .packtrain.")
     ] = None,
-    service: arg.ServiceName = "gemini",
+    service: arg.ServiceOfState = None,
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
     uploads: arg.Uploads = _DEFAULT.uploads,
@@ -53,7 +53,7 @@ async def retry(
         id = await request_retry(state, everything=everything)
         put(f"requested ({id}): the driver of the run asks failed lines again once the run is published")
         return Exit.AGAIN
-    chosen = await choose_again(state, service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = await choose_of_state(state, service, wire=wire, key=find_key(api_key_file, os.environ))
     chosen = paced(chosen, poll=poll, settle=settle)
 
     async def work(interrupts: Interrupts) -> Summary:
@@ -69,5 +69,5 @@ async def retry(
     if json:
         put_json(summary)
     else:
-        put(summary_text(summary, str(where), state, service))
+        put(summary_text(summary, str(where), state))
     return of_summary(summary)

@@ -111,7 +111,7 @@ async def run(
     if json:
         put_json(summary)
     else:
-        put(summary_text(summary, out, where, service, already=already))
+        put(summary_text(summary, out, where, already=already))
     return of_summary(summary)
 
 

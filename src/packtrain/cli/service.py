@@ -41,6 +41,16 @@ async def choose_again(state: Path, name: str, *, wire: str | None, key: Secret 
     return choose(name, wire=wire, key=key)
 
 
+async def choose_of_state(state: Path, name: str | None, *, wire: str | None, key: Secret | None) -> Service | Local:
+    """The service that was asked for, or else the one that drove the run last. Raises as ``choose``."""
+    then = await _driven_with(state) if name is None else None
+    if then is None:
+        return choose(name or "gemini", wire=wire, key=key)
+    if "://" not in then:
+        return choose("local", wire=wire, key=key)
+    return choose("gemini" if then == GEMINI_ORIGIN else then, wire=wire or "gemini", key=key)
+
+
 async def _driven_with(state: Path) -> str | None:
     from packtrain import status
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from packtrain import Summary
 
 
-def summary_text(summary: Summary, out: str, state: Path, service: str, *, already: bool = False) -> str:
-    """``service`` as it was given on the command line; ``already`` for a start that found everything done."""
+def summary_text(summary: Summary, out: str, state: Path, *, already: bool = False) -> str:
+    """``already`` for a start that found everything done."""
     counts = f"{summary.answered:,} of {counted(summary.valid, 'line')} answered"
     if summary.failed:
         counts += f", {summary.failed:,} failed"
@@ -30,7 +30,7 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
     files = [f"  answers   {out}"]
     if summary.failed:
         files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
-        files.append(f"            {_retry(out, state, service)}")
+        files.append(f"            {_retry(out, state)}")
     if summary.rejected:
         bad = f"{out.rstrip('/')}.rejected.jsonl"
         files += [f"  rejected  {bad}", *(f"            {line.strip()}" for line in listed(bad, summary.rejected))]
@@ -48,12 +48,10 @@ def summary_text(summary: Summary, out: str, state: Path, service: str, *, alrea
     return "\n".join([f"complete: {counts}", *files, f"  {counted(summary.shards, 'shard')}, {done}"])
 
 
-def _retry(out: str, state: Path, service: str) -> str:
+def _retry(out: str, state: Path) -> str:
     """The command as it can be run, and what it does."""
     words: list[str | Path] = ["retry", state]
     words += ["--out", operand(out)] if answers_of(state) != Path(out) else []
-    words += ["--service", service] if service != "gemini" else []
-    words += ["--wire", "gemini"] if "://" in service else []
     if _may_pass(Path(f"{out.rstrip('/')}.failed.jsonl")):
         return f"`{command(*words)}` asks those again whose failure may pass, --all all"
     return f"none is of a kind that passes; `{command(*words, '--all')}` asks them again all the same"
