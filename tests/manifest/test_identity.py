@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
-from packtrain._errors import ManifestError
+from packtrain._errors import ManifestError, ManifestGone
 from packtrain._manifest import identity
 from packtrain._manifest.base import Change
 from packtrain._manifest.database import open_database
 from packtrain._manifest.guard import take_over
 from packtrain._manifest.sqlite import open_sqlite
-from packtrain._manifest.witness import read_tokens, tokens_of, witness_of, write_witness
+from packtrain._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of, write_witness
 from packtrain._model import Cursor, ShardRow, State
 from packtrain._rules.lifecycle import CreateIntended
 from packtrain.testing.lives import RUN, claimed, live, sealed, shard
@@ -160,7 +161,7 @@ def test_missing_witness_is_refused(path: Path, content: bytes | None) -> None:
     witness_of(path).unlink()
     if content is not None:
         witness_of(path).write_bytes(content)
-    refused(path, "its witness file is gone or damaged")
+    refused(path, "its witness file is (gone|damaged)")
 
 
 def test_witness_of_another_manifest_is_refused(path: Path) -> None:
@@ -191,13 +192,83 @@ def test_first_start_that_was_cut_short_goes_on(path: Path) -> None:
 
 
 def test_lost_manifest_is_no_new_run(path: Path) -> None:
-    """Refused, with what it takes to recover; nothing is made in its place."""
+    """Refused, with what it takes to recover; nothing is made in its place, whatever else is left of it (A1)."""
     lived(path, State.SUBMITTED)
     path.unlink()
-    refused(path, "is gone, and with it")
+    refused(path, "is gone, but")
     assert [token.run for token in read_tokens(path)] == [RUN.token]
     tokens_of(path).unlink()
+    refused(path, "is gone, but its witness knows")
+    witness_of(path).unlink()
     start(path)
+
+
+@pytest.mark.parametrize("left", ["shards/T/00000-0.jsonl", "results/T/rejected.jsonl", "status.json", "manifest.run"])
+def test_anything_that_a_run_leaves_keeps_a_new_manifest_out(path: Path, left: str) -> None:
+    """With all files of the manifest deleted, and the shards or lists of a run still there (A1)."""
+    path.parent.mkdir(mode=0o700)
+    file = path.parent / left.replace("T", RUN.token)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"{}\n")
+    refused_files = RUN.token if "/" in left else "record" if left.endswith("run") else "status"
+    with pytest.raises(ManifestGone, match=refused_files):
+        start(path)
+    assert not path.exists()
+
+
+def test_a_log_that_was_lost_with_all_runs_is_refused(path: Path) -> None:
+    """The database file is as it was made: neither runs nor identity, which were in the log alone (A1)."""
+
+    async def work() -> bytes:
+        async with open_sqlite(path) as manifest:
+            await sealed(manifest, 1)
+            return await anyio.Path(path).read_bytes()
+
+    whole = anyio.run(work)
+    path.write_bytes(whole)
+    with pytest.raises(ManifestGone, match="knows of no run, but") as refusal:
+        start(path)
+    assert refusal.value.runs == [(RUN.token, RUN.model)]
+    with pytest.raises(ManifestGone):
+        adopt(path)
+
+
+def test_an_empty_database_is_refused_with_its_log_unread(path: Path) -> None:
+    """SQLite would delete the log of a file without a byte."""
+    lived(path, State.SUBMITTED)
+    path.write_bytes(b"")
+    path.with_name(f"{path.name}-wal").write_bytes(b"log")
+    refused(path, "is empty, but its log is there")
+
+
+def test_a_run_that_the_record_names_begins_no_second_time(path: Path) -> None:
+    """An older copy, adopted, does not know a later run: its jobs bear another token, and would be made again."""
+    lived(path, State.SUBMITTED)
+    note_token(path, Token("b" * 26, "later", "m", "generate"))
+
+    async def work() -> None:
+        async with open_sqlite(path) as manifest:
+            with pytest.raises(ManifestGone, match="does not know run 'later'"):
+                await manifest.open_run(replace(RUN, id="later", token="c" * 26))
+            assert await manifest.open_run(RUN) == RUN
+
+    anyio.run(work)
+
+
+def test_a_line_of_the_record_that_cannot_be_read_costs_no_other(path: Path) -> None:
+    """The run's own line is written again at its next start."""
+    lived(path, State.SUBMITTED)
+    note_token(path, Token("b" * 26, "later", "m", "generate"))
+    record = tokens_of(path).read_bytes()
+    tokens_of(path).write_bytes(b"?" + record[1:])
+    jobs_in(path)
+
+    async def work() -> None:
+        async with open_sqlite(path) as manifest:
+            await manifest.open_run(RUN)
+
+    anyio.run(work)
+    assert {token.run for token in read_tokens(path)} == {RUN.token, "b" * 26}
 
 
 def test_adopted_copy_doubts_whatever_it_may_have_forgotten(path: Path, tmp_path: Path) -> None:

@@ -537,6 +537,13 @@ MUTANTS = (
         ("tests/manifest/test_identity.py",),
     ),
     Mutant(
+        "an empty database is new, whatever is beside it",
+        "_rules/past.py",
+        "    if known.tokens:\n        return None\n",
+        "    return None\n",
+        ("tests/manifest/test_identity.py",),
+    ),
+    Mutant(
         "the row of a shard is changed without its guard",
         "_manifest/sql/queries.sql",
         "\n    AND state = :before AND attempt = :attempt_before AND fence = :fence",

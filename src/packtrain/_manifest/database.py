@@ -54,6 +54,7 @@ def open_database(
         with disk_errors(path), hold(path.parent):
             if sqlite3.sqlite_version_info < OLDEST:
                 raise ManifestError(f"SQLite {sqlite3.sqlite_version} is too old, 3.37 is needed")
+            refuse_lost(path)
             _create_missing(path)
             identity = identify(path)
             with closing(_connect(path)) as connection:
@@ -84,7 +85,6 @@ def _create_missing(path: Path) -> None:
 
 def _create(path: Path) -> None:
     """Under another name first, so that a file with the right name was complete once."""
-    refuse_lost(path)
     draft = path.with_name(f"{path.name}.new")
     remove("manifest", draft)
     remove("manifest", draft.with_name(f"{draft.name}-journal"))

@@ -16,7 +16,7 @@ from .._rules.lifecycle import SPOOLED, CreateIntended, Event
 from . import queries
 from .base import Change, Child, Outcome
 from .database import flaws, open_database
-from .guard import admit, doubt, note_create, note_run, take_over
+from .guard import admit, doubt, note_create, note_run, refuse_begun, take_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -109,6 +109,7 @@ class SqliteManifest:
         await self._run(partial(queries.set_credential, credential), "credential")
 
     async def open_run(self, run: Run) -> Run:
+        await self._run(partial(refuse_begun, self._path, run.id))
         opened = await self._run(partial(queries.open_run, run), "open_run")
         await self._run(lambda _: note_run(self._path, opened))
         return opened

@@ -12,16 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from .._io.disk import disk_errors, make_durable, open_private, write_all
+from .._rules.past import Witnessed
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Witness(Struct, frozen=True):
-    """The instance that wrote it, and the number of the latest event of its history that let a create go out."""
-
-    instance: str
-    event: int
 
 
 class Token(Struct, frozen=True):
@@ -41,25 +35,33 @@ def tokens_of(manifest: Path) -> Path:
     return manifest.with_suffix(".run")
 
 
-def read_witness(manifest: Path) -> Witness | None:
+def read_witness(manifest: Path) -> Witnessed | None:
     """None when there is none that can be read. Blocks."""
     try:
-        return msgspec.json.decode(witness_of(manifest).read_bytes(), type=Witness)
+        return msgspec.json.decode(witness_of(manifest).read_bytes(), type=Witnessed)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
 
 def write_witness(manifest: Path, instance: str, event: int) -> None:
     """Durable on return. Blocks."""
-    _put("witness", witness_of(manifest), msgspec.json.encode(Witness(instance, event)))
+    _put("witness", witness_of(manifest), msgspec.json.encode(Witnessed(instance, event)))
 
 
 def read_tokens(manifest: Path) -> list[Token]:
     """Of the runs that were ever opened here, as far as they can be read. Blocks."""
     try:
-        return [msgspec.json.decode(line, type=Token) for line in tokens_of(manifest).read_bytes().splitlines()]
-    except (FileNotFoundError, msgspec.DecodeError):
+        lines = tokens_of(manifest).read_bytes().splitlines()
+    except FileNotFoundError:
         return []
+    return [token for line in lines if (token := _read_token(line)) is not None]
+
+
+def _read_token(line: bytes) -> Token | None:
+    try:
+        return msgspec.json.decode(line, type=Token)
+    except msgspec.DecodeError:
+        return None
 
 
 def note_token(manifest: Path, token: Token) -> None:

@@ -241,9 +241,11 @@ def _(error: p.ManifestDamaged) -> str:
 @advice.register(p.ManifestGone)
 def _(error: p.ManifestGone) -> str:
     runs = " and ".join(f"--run {token} --model {model}" for token, model in error.runs) or "--run TOKEN"
+    path = error.path
     return (
-        f"Put it back, or move what is left of the manifest away and let `packtrain recover INPUT... {runs} --out OUT` "
-        "make it again from the input and the service's list of jobs."
+        f"Put it back, or move {path.name} away, and {path.name}-wal, as far as they are there, and let `packtrain "
+        f"recover INPUT... {runs} --out OUT` make it again from the input and the service's list of jobs. For a new "
+        f"run in its place, where all is paid for again, {_OTHER_OUT}."
     )
 
 
@@ -270,7 +272,8 @@ def _(error: p.NewerSchema) -> str:
 def _(error: p.Restored) -> str:
     return (
         "If no other copy of it is at work, and none will be, say so with "
-        f"`{command('adopt', error.state)}`; {_ADOPTED}."
+        f"`{command('adopt', error.state)}`; {_ADOPTED}. `packtrain recover` makes it again from the input and the "
+        f"service's list of jobs. For a new run in its place, {_OTHER_OUT}."
     )
 
 
