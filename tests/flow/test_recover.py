@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ import packtrain
 from packtrain import InputError, ManifestError, Options, State, serving
 from tests.flow.place import Place, read_lines
 from tests.flow.test_recovery import run_until
+from tests.manifest.meddling import meddled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +247,7 @@ async def test_no_create_of_a_recovered_run_goes_unseen(place: Place) -> None:
         await client.submit(source, model="m")
     shutil.copytree(place.state, copy)
     await complete(place, source)
-    with closing(sqlite3.connect(copy / "manifest.db")) as connection, connection:
+    with meddled(copy / "manifest.db") as connection:
         connection.execute("UPDATE meta SET identity = NULL")
         connection.execute("UPDATE runs SET recovered = 1")
     place.out.unlink()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import pytest
 import packtrain
 from packtrain import InputError, ManifestError, Options, State
 from tests.flow.test_recovery import run_until
+from tests.manifest.meddling import meddled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +90,7 @@ async def test_parts_are_looked_for_where_they_were_published(place: Place) -> N
 async def test_row_that_cannot_be_is_found(place: Place, statement: str) -> None:
     """By the rules that hold between the rows; no byte needs to be read for it."""
     await complete(place, place.out)
-    with closing(sqlite3.connect(place.state / "manifest.db")) as connection, connection:
+    with meddled(place.state / "manifest.db") as connection:
         connection.execute(statement)
     assert any(MEDDLING[statement] in found for found in await findings(place, read_data=False))
 

@@ -537,6 +537,13 @@ MUTANTS = (
         ("tests/manifest/test_identity.py",),
     ),
     Mutant(
+        "a row that has changed on the disk is read as it is",
+        "_manifest/digests.py",
+        "    if sound != 1:",
+        "    if sound is None:",
+        ("tests/manifest/test_digests.py",),
+    ),
+    Mutant(
         "an empty database is new, whatever is beside it",
         "_rules/past.py",
         "    if known.tokens:\n        return None\n",

@@ -204,7 +204,7 @@ def create_in_a_second_attempt(root: Path, decision: str = "AttemptAbandoned") -
                 "INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail) "  # noqa: S608
                 f"VALUES ('main', 0, 0, {at}, {attempt}, '{event}', '', '', '{text}')",  # all of it is ours
             )
-        _ask(root, "INSERT INTO duplicate_jobs VALUES ('main', 'batches/again', 0, 0, 2, 'ended')")
+        _ask(root, "INSERT INTO duplicate_jobs VALUES ('main', 'batches/again', 0, 0, 2, 'ended', 0)")
         return [*entries, made | {"name": "batches/again", "displayName": tag, "at": 1e10}]
 
     _retell(root, change)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from .._errors import ManifestDamaged
 from .._model import Credential, Cursor, Limits, Run, ShardRow, Tally, Upload
 from .._rules.lifecycle import Event, detail
+from .digests import refuse_changed
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,19 +44,24 @@ def dicts(cursor: sqlite3.Cursor) -> list[dict[str, object]]:
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def structs(cursor: sqlite3.Cursor, kind: type[T]) -> list[T]:
-    """The result set as structs of one kind."""
-    return _convert(dicts(cursor), kind)
+def structs(cursor: sqlite3.Cursor, kind: type[T], table: str | None = None) -> list[T]:
+    """The result set as structs of one kind; with ``table`` its rows say in ``sound`` whether their digests fit."""
+    found = dicts(cursor)
+    return _convert(found if table is None else _sound(table, found), kind)
 
 
 def rows(cursor: sqlite3.Cursor) -> list[ShardRow]:
-    return _convert([_with_nested(row, "upload", "tally") for row in dicts(cursor)], ShardRow)
+    return _convert([_with_nested(row, "upload", "tally") for row in _sound("jobs", dicts(cursor))], ShardRow)
 
 
 def runs(cursor: sqlite3.Cursor) -> list[Run]:
     flags = ("join", "recovered")
     return _convert(
-        [_with_nested(row, "limits") | {name: row[name] == 1 for name in flags} for row in dicts(cursor)], Run
+        [
+            _with_nested(row, "limits") | {name: row[name] == 1 for name in flags}
+            for row in _sound("runs", dicts(cursor))
+        ],
+        Run,
     )
 
 
@@ -96,6 +102,14 @@ def event_values(row: ShardRow, after: ShardRow, event: Event, node: int, now: f
 
 def run_values(run: Run) -> dict[str, Value]:
     return msgspec.structs.asdict(run) | {"limits": to_json(run.limits), "cursor": to_json(Cursor())}
+
+
+def _sound(table: str, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Raises ManifestDamaged for a row that is not as it was written."""
+    for row in rows:
+        place = (row[name] for name in ("id", "run", "shard", "generation") if name in row)
+        refuse_changed(table, row["sound"], *place)
+    return rows
 
 
 def _with_nested(row: dict[str, object], *columns: str) -> dict[str, object]:

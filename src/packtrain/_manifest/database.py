@@ -14,6 +14,7 @@ from .._io.effects import effect
 from .._io.lock import hold
 from .._io.sqlite_writer import migrate, schema_version
 from . import queries
+from .digests import install
 from .guard import admit, damaged, refuse_lost
 from .identity import identify
 from .statements import migrations
@@ -39,6 +40,8 @@ PRAGMA checkpoint_fullfsync = ON;
 PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
 """
+#: Of errors about a text that is not UTF-8, to which SQLite gives no name.
+_UNREADABLE = ("Could not decode to UTF-8", "user-defined function raised exception")
 
 
 @contextmanager
@@ -72,7 +75,9 @@ def open_database(
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=0, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    install(connection)
+    return connection
 
 
 def _create_missing(path: Path) -> None:
@@ -103,14 +108,6 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
         raise damaged(path, "it holds no manifest")
 
 
-def flaws(connection: sqlite3.Connection) -> list[str]:
-    """What a thorough check finds: damaged pages and indexes, and references that lead nowhere."""
-    verdicts = [row[0] for row in connection.execute("PRAGMA integrity_check(100)")]
-    strays = connection.execute("PRAGMA foreign_key_check").fetchall()
-    found = [] if verdicts == ["ok"] else verdicts
-    return found + [f"a row of {table} belongs to none of {parent}" for table, _, parent, _ in strays]
-
-
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     try:
         migrate(path, connection, migrations(), "manifest.migrate")
@@ -120,7 +117,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
 
 def _trouble(path: Path, error: sqlite3.Error) -> PacktrainError:
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or any(word in str(error) for word in _UNREADABLE):
         return damaged(path, str(error))
     if name.startswith("SQLITE_BUSY"):
         return InUse(f"{path}: another program has it open", path=path)

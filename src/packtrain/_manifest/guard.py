@@ -19,6 +19,7 @@ from .._rules import past
 from .._rules.naming import is_token
 from .._rules.past import Traces
 from . import queries
+from .checks import flaws
 from .identity import Identity, difference
 from .witness import Token, note_token, read_tokens, read_witness, tokens_of, witness_of, write_witness
 
@@ -66,8 +67,9 @@ def _spooled(place: Path) -> tuple[str, ...]:
 
 
 def admit(path: Path, now: Identity, connection: Connection) -> None:
-    """Raises ManifestGone for a manifest that has forgotten its runs, and Restored for one that is not, or no longer,
-    what it was at its last start."""
+    """Raises ManifestDamaged for a manifest with a flaw, ManifestGone for one that has forgotten its runs, and Restored
+    for one that is not, or no longer, what it was at its last start."""
+    refuse_flawed(path, connection)
     refuse_forgotten(path, connection)
     if _identity(path, connection) is None:
         _settle(path, now, connection)
@@ -93,6 +95,12 @@ def refuse_lost(path: Path) -> None:
     if not traces.tokens and (traces.log or traces.database is not None):
         raise damaged(path, f"it {how}")
     raise _gone(path, how, traces)
+
+
+def refuse_flawed(path: Path, connection: Connection) -> None:
+    """Raises ManifestDamaged."""
+    if (flaw := next(flaws(connection), None)) is not None:
+        raise damaged(path, flaw)
 
 
 def refuse_forgotten(path: Path, connection: Connection) -> None:
@@ -121,8 +129,10 @@ def refuse_begun(path: Path, run: str, connection: Connection) -> None:
 def take_over(path: Path, now: Identity, connection: Connection) -> None:
     """Go on with this copy by a person's decision: under another name, and with every unsent shard in doubt.
 
-    Raises ManifestGone for one that has forgotten its runs: it would not know where to look.
+    Raises ManifestDamaged for one with a flaw, and ManifestGone for one that has forgotten its runs: it would not know
+    where to look.
     """
+    refuse_flawed(path, connection)
     refuse_forgotten(path, connection)
     with effect("manifest.adopt"):
         connection.execute("BEGIN IMMEDIATE")

@@ -30,7 +30,7 @@ from .._model import (
 from .._options import LONGEST_WAIT
 from .._rules.lifecycle import SPOOLED, STORED, TABLE, CreateSuspected, Event
 from .._rules.submission import suspicion
-from . import codec, errors
+from . import codec, digests, errors
 from .base import Change, Child, Outcome
 from .codec import Value, from_json, to_json
 from .statements import STATEMENTS
@@ -42,7 +42,7 @@ Key = tuple[str, int, int]
 
 #: The node of the process that holds the file: its lease is the lock.
 OWN = 0
-_TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
+TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
 _SQL = STATEMENTS
 
 
@@ -137,8 +137,13 @@ def reopen(run: str, children: Sequence[Child], now: float, connection: Connecti
 def keep_sources(run: str, sources: Sequence[SourceIdentity], connection: Connection) -> list[SourceIdentity]:
     if cursor(run, connection).shards:
         stored = connection.execute(_SQL["sources"], (run,)).fetchall()
-        return [SourceIdentity(fsdecode(name), size, mtime_ns) for name, size, mtime_ns in stored]
-    values = [(run, at, fsencode(source.name), source.size, source.mtime_ns) for at, source in enumerate(sources)]
+        for number, (*_, sound) in enumerate(stored):
+            digests.refuse_changed("sources", sound, run, number)
+        return [SourceIdentity(fsdecode(name), size, mtime_ns) for name, size, mtime_ns, _ in stored]
+    values = [
+        {"run": run, "position": at, "name": fsencode(source.name), "size": source.size, "mtime_ns": source.mtime_ns}
+        for at, source in enumerate(sources)
+    ]
     connection.execute(_SQL["delete_sources"], (run,))
     connection.executemany(_SQL["insert_source"], values)
     return list(sources)
@@ -161,7 +166,7 @@ def enter(child: Child, node: int, now: float, connection: Connection) -> None:
 
 
 def shard(row: ShardRow, connection: Connection) -> Shard:
-    found = codec.structs(connection.execute(_SQL["shard"], key(row)), Shard)
+    found = codec.structs(connection.execute(_SQL["shard"], key(row)), Shard, "shards")
     if not found:
         raise errors.unknown_shard(row)
     return found[0]
@@ -234,7 +239,11 @@ def _recording(kind: type[Event], release: bool, waits: bool) -> str:
         columns["owner"] = "NULL"
     if waits:
         columns["due"] = ":due"
-    return _SQL["write"].format(columns=", ".join(f"{name} = {value}" for name, value in columns.items()))
+    covered = {name: value for name, value in columns.items() if name in digests.COLUMNS["jobs"]}
+    return _SQL["write"].format(
+        columns=", ".join(f"{name} = {value}" for name, value in columns.items()),
+        digest=digests.digest_of("jobs", **covered, version="version + 1"),
+    )
 
 
 def _release(change: Change, after: ShardRow, node: int, connection: Connection) -> None:
@@ -273,11 +282,11 @@ def note(run: str, duplicate: DuplicateJob, connection: Connection) -> None:
 
 
 def duplicate_jobs(run: str, connection: Connection) -> list[DuplicateJob]:
-    return codec.structs(connection.execute(_SQL["duplicate_jobs"], (run,)), DuplicateJob)
+    return codec.structs(connection.execute(_SQL["duplicate_jobs"], (run,)), DuplicateJob, "duplicate_jobs")
 
 
 def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
-    return codec.structs(connection.execute(_SQL["history"], (run, shard)), Entry)
+    return codec.structs(connection.execute(_SQL["history"], (run, shard)), Entry, "events")
 
 
 def statistics(run: str, connection: Connection) -> Statistics:
@@ -300,7 +309,7 @@ def statistics(run: str, connection: Connection) -> Statistics:
         duplicates_live=duplicates.get(DuplicateState.CANCELLING, 0),
         retried=total("again")[2],
         lost=total("ResultLost")[2],
-        tally=Tally(**{name: sums.get(name, 0) for name in _TALLIED}),
+        tally=Tally(**{name: sums.get(name, 0) for name in TALLIED}),
         merged=published(run, connection) is not None,
     )
 
@@ -361,12 +370,14 @@ def _column(statement: str, run: str, connection: Connection) -> str | None:
     row = connection.execute(_SQL[statement], (run,)).fetchone()
     if row is None:
         raise errors.unknown_run(run)
-    value: str | None = row[0]
-    return value
+    value, sound = row
+    digests.refuse_changed("runs", sound, run)
+    column: str | None = value
+    return column
 
 
 def _set(statement: str, run: str, value: str | None, connection: Connection) -> None:
-    if connection.execute(_SQL[statement], (value, run)).rowcount != 1:
+    if connection.execute(_SQL[statement], {"value": value, "run": run}).rowcount != 1:
         raise errors.unknown_run(run)
 
 
@@ -379,4 +390,4 @@ def _save_session(row: ShardRow, connection: Connection) -> None:
     if row.upload is None:
         connection.execute(_SQL["drop_session"], key(row))
     else:
-        connection.execute(_SQL["save_session"], (*key(row), to_json(row.upload)))
+        connection.execute(_SQL["save_session"], _place(row) | {"upload": to_json(row.upload)})

@@ -15,7 +15,8 @@ from .._model import State
 from .._rules.lifecycle import SPOOLED, CreateIntended, Event
 from . import queries
 from .base import Change, Child, Outcome
-from .database import flaws, open_database
+from .checks import flaws
+from .database import open_database
 from .guard import admit, doubt, note_create, note_run, refuse_begun, take_over
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from .._errors import NoRun, OutputUnknown
+from .._errors import ManifestDamaged, NoRun, OutputUnknown
 from .._io.output import output_at
 from .._io.spool import Claim, Spool, differences
 from .._manifest.sqlite import inspect_sqlite
@@ -134,7 +134,11 @@ async def verify(
             for run in runs
         ]
         for verifier in verifiers:
-            await verifier.verify()
+            try:
+                await verifier.verify()
+            except ManifestDamaged:
+                if not flaws:  # otherwise it has been found already
+                    raise
     return Verification(
         findings=findings + [finding for verifier in verifiers for finding in verifier.findings],
         runs=len(runs),

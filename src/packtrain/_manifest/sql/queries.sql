@@ -1,3 +1,6 @@
+-- {jobs} is the digest of a row of that table (see digests.py), {jobs.} of columns with the table before them, {:jobs} of
+-- parameters named as the columns; what follows, as in {runs: cursor=:value}, takes the place of these columns.
+
 -- instance --
 -- The name of this manifest.
 SELECT instance FROM meta;
@@ -12,7 +15,7 @@ INSERT INTO ancestors (instance, left_at) SELECT instance, ? FROM meta;
 
 -- doubt_runs --
 -- Shards that are sealed from now on may have a job already.
-UPDATE runs SET recovered = 1;
+UPDATE runs SET recovered = 1, digest = {runs: recovered=1};
 
 -- identity --
 -- The file and machine at the last start, as JSON.
@@ -32,68 +35,89 @@ UPDATE meta SET credential = ?;
 SELECT ifnull(max(number), 0) FROM events;
 
 -- insert_run --
-INSERT INTO runs (id, token, fingerprint, model, task, limits, joined, recovered, cursor)
-VALUES (:id, :token, :fingerprint, :model, :task, :limits, :join, :recovered, :cursor);
+INSERT INTO runs (id, token, fingerprint, model, task, limits, joined, recovered, cursor, digest)
+VALUES (:id, :token, :fingerprint, :model, :task, :limits, :join, :recovered, :cursor, {:runs: joined=:join, sha256=NULL});
 
 -- runs --
 -- One run, or with NULL all, in the order in which they were opened.
-SELECT id, token, fingerprint, model, task, limits, joined AS "join", recovered FROM runs
+SELECT id, token, fingerprint, model, task, limits, joined AS "join", recovered, digest = {runs} AS sound FROM runs
 WHERE ?1 IS NULL OR id = ?1 ORDER BY number;
 
 -- cursor --
-SELECT cursor FROM runs WHERE id = ?;
+SELECT cursor, digest = {runs} FROM runs WHERE id = ?;
 
 -- set_cursor --
-UPDATE runs SET cursor = ? WHERE id = ?;
+UPDATE runs SET cursor = :value, digest = {runs: cursor=:value} WHERE id = :run;
 
 -- published --
-SELECT sha256 FROM runs WHERE id = ?;
+SELECT sha256, digest = {runs} FROM runs WHERE id = ?;
 
 -- set_published --
-UPDATE runs SET sha256 = ? WHERE id = ?;
+UPDATE runs SET sha256 = :value, digest = {runs: sha256=:value} WHERE id = :run;
 
 -- sources --
-SELECT name, size, mtime_ns FROM sources WHERE run = ? ORDER BY position;
+SELECT name, size, mtime_ns, digest = {sources} FROM sources WHERE run = ? ORDER BY position;
 
 -- delete_sources --
 DELETE FROM sources WHERE run = ?;
 
 -- insert_source --
-INSERT INTO sources (run, position, name, size, mtime_ns) VALUES (?, ?, ?, ?, ?);
+INSERT INTO sources (run, position, name, size, mtime_ns, digest)
+VALUES (:run, :position, :name, :size, :mtime_ns, {:sources});
 
 -- insert_shard --
 -- No row is inserted when the generation is there already.
-INSERT INTO shards (run, shard, generation, parent, cause, depth, bytes, lines, sha256, first, last)
-VALUES (:run, :index, :generation, :parent, :cause, :depth, :bytes, :lines, :sha256, :first, :last)
+INSERT INTO shards (run, shard, generation, parent, cause, depth, bytes, lines, sha256, first, last, digest)
+VALUES (
+    :run, :index, :generation, :parent, :cause, :depth, :bytes, :lines, :sha256, :first, :last, {:shards: shard=:index}
+)
 ON CONFLICT DO NOTHING;
 
 -- shard --
-SELECT run, shard AS "index", generation, parent, cause, depth, bytes, lines, sha256, first, last FROM shards
+SELECT
+    run, shard AS "index", generation, parent, cause, depth, bytes, lines, sha256, first, last, digest = {shards} AS sound
+FROM shards
 WHERE run = ? AND shard = ? AND generation = ?;
 
+-- shards --
+SELECT
+    run, shard AS "index", generation, parent, cause, depth, bytes, lines, sha256, first, last, digest = {shards} AS sound
+FROM shards
+WHERE run = ?;
+
 -- insert_job --
-INSERT INTO jobs (run, shard, generation, state, epoch) SELECT :run, :index, :generation, :state, epoch FROM meta;
+INSERT INTO jobs (run, shard, generation, state, epoch, digest)
+SELECT
+    :run, :index, :generation, :state, epoch,
+    {jobs: run=:run, shard=:index, generation=:generation, state=:state, attempt=0, version=0, file=NULL,
+    file_expires_at=NULL, tag=NULL, intent_at=NULL, ambiguous_at=NULL, job=NULL, submitted_at=NULL, result=NULL,
+    reason=NULL, tally=NULL}
+FROM meta;
 
 -- rows --
 -- All rows of a run.
-SELECT jobs.*, parent, cause, depth, upload
+SELECT jobs.*, parent, cause, depth, upload,
+    jobs.digest = {jobs.} AND (upload IS NULL OR sessions.digest = {sessions.}) AS sound
 FROM jobs JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (run, shard, generation)
 WHERE run = ? ORDER BY shard, generation;
 
 -- rows_of_shard --
 -- All generations of one shard.
-SELECT jobs.*, parent, cause, depth, upload
+SELECT jobs.*, parent, cause, depth, upload,
+    jobs.digest = {jobs.} AND (upload IS NULL OR sessions.digest = {sessions.}) AS sound
 FROM jobs JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (run, shard, generation)
 WHERE run = ? AND shard = ? ORDER BY shard, generation;
 
 -- rows_in --
 -- The rows of a run in some states, of which there may be few among many.
-SELECT jobs.*, parent, cause, depth, upload
+SELECT jobs.*, parent, cause, depth, upload,
+    jobs.digest = {jobs.} AND (upload IS NULL OR sessions.digest = {sessions.}) AS sound
 FROM jobs INDEXED BY jobs_by_state JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (run, shard, generation)
 WHERE run = ? AND state IN (SELECT value FROM json_each(?)) ORDER BY shard, generation;
 
 -- row --
-SELECT jobs.*, parent, cause, depth, upload
+SELECT jobs.*, parent, cause, depth, upload,
+    jobs.digest = {jobs.} AND (upload IS NULL OR sessions.digest = {sessions.}) AS sound
 FROM jobs JOIN shards USING (run, shard, generation) LEFT JOIN sessions USING (run, shard, generation)
 WHERE run = ? AND shard = ? AND generation = ?;
 
@@ -108,7 +132,7 @@ UPDATE jobs SET owner = ?, fence = fence + 1 WHERE run = ? AND shard = ? AND gen
 
 -- write --
 -- The guarded write of an event; {columns} are those that it sets. No row when it has moved on.
-UPDATE jobs SET {columns}, version = version + 1
+UPDATE jobs SET {columns}, version = version + 1, digest = {digest}
 WHERE run = :run AND shard = :shard AND generation = :generation
     AND state = :before AND attempt = :attempt_before AND fence = :fence AND (owner IS NULL OR owner = :owner);
 
@@ -119,38 +143,57 @@ WHERE run = :run AND shard = :shard AND generation = :generation
     AND fence = :fence AND (owner IS NULL OR owner = :owner);
 
 -- insert_event --
-INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail, node, fence)
-VALUES (:run, :shard, :generation, :at, :attempt_after, :event, :before, :after, :detail, :node, :fence);
+INSERT INTO events (run, shard, generation, at, attempt, event, before, after, detail, node, fence, digest)
+VALUES (
+    :run, :shard, :generation, :at, :attempt_after, :event, :before, :after, :detail, :node, :fence,
+    {:events: attempt=:attempt_after}
+);
 
 -- event_of_version --
 -- The event that brought a row to its next version.
 SELECT event, before, fence FROM events WHERE run = ? AND shard = ? AND generation = ? ORDER BY number LIMIT 1 OFFSET ?;
 
 -- save_session --
-INSERT INTO sessions (run, shard, generation, upload) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET upload = excluded.upload;
+INSERT INTO sessions (run, shard, generation, upload, digest) VALUES (:run, :shard, :generation, :upload, {:sessions})
+ON CONFLICT DO UPDATE SET upload = excluded.upload, digest = excluded.digest;
 
 -- drop_session --
 DELETE FROM sessions WHERE run = ? AND shard = ? AND generation = ?;
 
 -- history --
 -- Of one shard, or with NULL of all.
-SELECT at, shard, generation, attempt, event, before, after, detail FROM events
+SELECT at, shard, generation, attempt, event, before, after, detail, digest = {events} AS sound FROM events
 WHERE run = ?1 AND shard BETWEEN ifnull(?2, 0) AND ifnull(?2, 9223372036854775807) ORDER BY number;
 
 -- totals --
 SELECT what, count, bytes, lines FROM totals WHERE run = ?;
 
+-- count_totals --
+-- What ``totals`` has to hold, by the rows.
+SELECT state, count(*), sum(bytes), sum(lines) FROM jobs JOIN shards USING (run, shard, generation)
+WHERE run = :run GROUP BY state
+UNION ALL
+SELECT event, count(*), sum(bytes), sum(lines) FROM events JOIN shards USING (run, shard, generation)
+WHERE run = :run AND event IN ('FileReady', 'JobAdopted', 'ResultLost') GROUP BY event
+UNION ALL
+SELECT 'again', count(*), sum(bytes), sum(lines) FROM shards WHERE run = :run AND cause != 'capacity' HAVING count(*);
+
+-- count_events --
+-- The last number, how many there are, and how many the rows have counted.
+SELECT ifnull(max(number), 0), count(*), (SELECT ifnull(sum(version), 0) FROM jobs) FROM events;
+
 -- tallies --
 SELECT what, count FROM tallies WHERE run = ?;
 
 -- note_duplicate --
-INSERT INTO duplicate_jobs (run, job, shard, generation, attempt, state)
-VALUES (:run, :job, :shard, :generation, :attempt, :state) ON CONFLICT DO UPDATE SET state = excluded.state;
+INSERT INTO duplicate_jobs (run, job, shard, generation, attempt, state, digest)
+VALUES (:run, :job, :shard, :generation, :attempt, :state, {:duplicate_jobs})
+ON CONFLICT DO UPDATE SET
+    state = excluded.state, digest = {duplicate_jobs: state=excluded.state};
 
 -- duplicate_jobs --
 -- Without those that were adopted after all.
-SELECT job, shard, generation, attempt, state FROM duplicate_jobs
+SELECT job, shard, generation, attempt, state, digest = {duplicate_jobs} AS sound FROM duplicate_jobs
 WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.job = duplicate_jobs.job) ORDER BY shard, generation, job;
 
 -- count_duplicates --
