@@ -120,8 +120,9 @@ class Cursor(Struct, frozen=True, kw_only=True):
     rejected: int = 0
     #: Bytes of all sources.
     bytes: int = 0
-    #: Length of the file of rejects that belongs to this position.
+    #: Length of the file of rejects that belongs to this position, and its SHA-256 in hex; empty where nobody took it.
     rejects_bytes: int = 0
+    rejects_sha256: str = ""
     shards: int = 0
     done: bool = False
     #: A directory given as input stood for the files at any depth; in earlier versions for those right in it.
@@ -285,7 +286,10 @@ class Tally(Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     unknown: int = 0
     bytes: int = 0
+    #: Of the answers, in hex.
     sha256: str = ""
+    #: Of the lists of failed keys, of rows of no request, and of the failed requests; empty where none was taken.
+    lists: tuple[str, ...] = ()
 
 
 class ShardRow(Struct, frozen=True, kw_only=True):

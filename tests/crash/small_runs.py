@@ -186,7 +186,10 @@ class SmallRuns:
 
     def jobs(self, place: Path) -> list[tuple[str, str]]:
         """The shard and the name of each job that the service made for the run, by its own record."""
-        token = token_of(place)
+        return self.jobs_of(token_of(place))
+
+    def jobs_of(self, token: str) -> list[tuple[str, str]]:
+        """As ``jobs``, for a run by its token."""
         with (self._root / "service" / "truth.jsonl").open() as file:
             made = [entry for entry in map(json.loads, file) if entry["what"] == "batch_created"]
         tags = [(entry["displayName"].split("."), entry["name"]) for entry in made]

@@ -216,7 +216,7 @@ async def _complete(ctx: RunContext, output: Output, inputs: Inputs, *, wait: bo
             await _work(ctx, output, inputs, wait)
     finally:
         with anyio.CancelScope(shield=True):
-            await publish_rejects(ctx.files, output)
+            await publish_rejects(ctx, output)
     if await publish(ctx, output):
         await tidy(ctx)
 

@@ -109,7 +109,8 @@ class Ingest:
         self._rejects: RejectsFile
         self._identities: list[SourceIdentity] = []
         self._cursor = Cursor()
-        self._rejects_bytes = 0
+        #: Length and digest of the list of rejects up to the lines that were taken.
+        self._listed_rejects = (0, "")
         #: Shards that the manifest has, and shards that this start has sealed or compared.
         self._sealed = 0
         self._shards = 0
@@ -131,7 +132,7 @@ class Ingest:
         fresh = Cursor(recursive=stored.recursive or not stored.shards)
         replayable = stored.shards and all(source.replayable for source in self._sources)
         self._cursor = stored if replayable else fresh
-        self._shards, self._rejects_bytes = self._cursor.shards, self._cursor.rejects_bytes
+        self._shards, self._listed_rejects = self._cursor.shards, _rejects_of(self._cursor)
         async with self._opened():
             for source in self._sources[self._cursor.source :]:
                 await self._take_source(source)
@@ -158,7 +159,7 @@ class Ingest:
         """The files of an ingest under way. What is left unsealed at the end is not kept."""
         try:
             await self._check.restore(self._cursor.shards)
-            self._rejects = await self._ctx.files.open_rejects(self._cursor.rejects_bytes)
+            self._rejects = await self._ctx.files.open_rejects(*_rejects_of(self._cursor))
             try:
                 async with (
                     Validator(self._options, self._form.shape) as self._validator,
@@ -211,13 +212,13 @@ class Ingest:
             if start < count or self._full(target):
                 position = within(before, block, start)
                 rejects = position.rejected - before.rejected
-                self._rejects_bytes = reject_ends[rejects - 1] if rejects else before.rejects_bytes
+                self._listed_rejects = reject_ends[rejects - 1] if rejects else _rejects_of(before)
                 await self._seal(position)
-        self._rejects_bytes = reject_ends[-1] if reject_ends else before.rejects_bytes
+        self._listed_rejects = reject_ends[-1] if reject_ends else _rejects_of(before)
         self._cursor = self._stamped(past(before, block))
         self._measure()
 
-    async def _write_rejects(self, block: Block) -> list[int]:
+    async def _write_rejects(self, block: Block) -> list[tuple[int, str]]:
         if not block.rejects:
             return []
         self._first_reject = self._first_reject or block.rejects[0]
@@ -308,7 +309,8 @@ class Ingest:
         self._ctx.changes.notify()
 
     def _stamped(self, position: Cursor) -> Cursor:
-        return msgspec.structs.replace(position, shards=self._shards, rejects_bytes=self._rejects_bytes)
+        size, sha256 = self._listed_rejects
+        return msgspec.structs.replace(position, shards=self._shards, rejects_bytes=size, rejects_sha256=sha256)
 
     def _measure(self) -> None:
         cursor, limit = self._cursor, self._options.max_rejects
@@ -322,6 +324,10 @@ class Ingest:
         if (first := self._first_reject) is None:
             return f"; they are listed in {self._listed}" if self._cursor.rejected else ""
         return f": {first.source}:{first.line}: {first.reason}; they are listed in {self._listed}"
+
+
+def _rejects_of(cursor: Cursor) -> tuple[int, str]:
+    return cursor.rejects_bytes, cursor.rejects_sha256
 
 
 async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None, *, listed: Path | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .._errors import DecisionNeeded, OutputChanged
 from .._io.generation_join import make_child
@@ -23,7 +23,7 @@ from .reconciler import suspect
 from .reporting import refresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
     from .._io.inputs import Inputs
@@ -79,12 +79,19 @@ async def publish_part(files: RunSpool, output: Output, row: ShardRow) -> None:
     published = await output.sink.head(part) == row.tally.bytes
     if not published or await files.results.head(answers) is not None:
         await files.require(Stored(answers, row.tally.bytes))
-        await output.sink.write(part, Pieces(files.results, [Piece(answers)]))
+        await output.sink.write(part, Pieces(files.results, [_answers(files, row)], files.damaged))
     await files.results.delete(answers)
 
 
-async def publish_rejects(files: RunSpool, output: Output) -> None:
-    await output.publish_list("rejected", files.results, [Piece(files.rejects)])
+async def publish_rejects(ctx: RunContext, output: Output) -> None:
+    """Raises FileDamaged when the list is whole, and not what it was."""
+    cursor = await ctx.manifest.cursor(ctx.run.id)
+    sha256 = cursor.rejects_sha256 if cursor.done else ""
+    await output.publish_list("rejected", ctx.files, [Piece(ctx.files.rejects, sha256=sha256)])
+
+
+def _answers(files: RunSpool, row: ShardRow) -> Piece:
+    return Piece(files.answers(row), sha256=row.tally.sha256 if row.tally else "")
 
 
 async def merge(ctx: RunContext, output: Output) -> str:
@@ -95,8 +102,8 @@ async def merge(ctx: RunContext, output: Output) -> str:
             if row.state is State.LANDED:  # a stop may have come before its part
                 await publish_part(files, output, row)
     await files.require(*_needed(files, rows, output))
-    await _publish_list(files, rows, output, "failed", files.failed)
-    await _publish_list(files, rows, output, "unknown", files.unknown)
+    await _publish_list(files, rows, output, "failed", [files.failed(row) for row in rows])
+    await _publish_list(files, rows, output, "unknown", [files.unknown(row) for row in rows])
     # Last: a program that waits for the answers reads the lists next.
     await _publish_answers(ctx, rows, output)
     return hashlib.sha256("".join(row.tally.sha256 for row in rows if row.tally).encode()).hexdigest()
@@ -115,9 +122,12 @@ def _needed(files: RunSpool, rows: Sequence[ShardRow], output: Output) -> Iterat
 
 
 async def _publish_list(
-    files: RunSpool, rows: Sequence[ShardRow], output: Output, kind: str, name_of: Callable[[ShardRow], str]
+    files: RunSpool, rows: Sequence[ShardRow], output: Output, kind: Literal["failed", "unknown"], names: Sequence[str]
 ) -> None:
-    published = await output.publish_list(kind, files.results, [Piece(name_of(row)) for row in rows])
+    at = ("failed", "unknown").index(kind)
+    lists = [row.tally.lists if row.tally else () for row in rows]
+    pieces = [Piece(name, sha256=sha256[at] if sha256 else "") for name, sha256 in zip(names, lists, strict=True)]
+    published = await output.publish_list(kind, files, pieces)
     if not published and any(row.generation for row in rows):
         # The list from before the retries is out of date.
         await output.sink.delete(output.list_of(kind))
@@ -126,12 +136,13 @@ async def _publish_list(
 async def _publish_answers(ctx: RunContext, rows: Sequence[ShardRow], output: Output) -> None:
     """Raises OutputTaken when another program has made a file of this name since the run began."""
     name = output.success if output.parts else output.name
-    answers = [] if output.parts else [Piece(ctx.files.answers(row)) for row in rows]
-    if await output.sink.publish_if_absent(name, Pieces(ctx.files.results, answers)):
+    pieces = [] if output.parts else [_answers(ctx.files, row) for row in rows]
+    answers = Pieces(ctx.files.results, pieces, ctx.files.damaged)
+    if await output.sink.publish_if_absent(name, answers):
         return
     if not await _is_own(ctx, output):
         await output.sink.reserve([name])
-    await output.sink.replace_own(name, Pieces(ctx.files.results, answers))
+    await output.sink.replace_own(name, answers)
 
 
 async def publish(ctx: RunContext, output: Output) -> bool:

@@ -191,7 +191,12 @@ class Directory:
         file = self._open(path)
         try:
             for piece in pieces.pieces:
-                file.copy(pieces.origin.path(piece.name), piece.offset, piece.length)
+                source = pieces.origin.path(piece.name)
+                file.copy(source, piece.offset, piece.length)
+                if piece.sha256:
+                    # What the kernel has just copied is in memory.
+                    with disk_errors(path):
+                        pieces.compare(piece, digest_of(source, piece.offset, piece.length))
             return file.publish()
         except BaseException:
             file.discard()
@@ -248,7 +253,14 @@ def _read(path: Path, file: FileIO, offset: int, length: int) -> bytes:
         return os.pread(file.fileno(), length, offset)
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex; blocking."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest_of(path: Path, offset: int = 0, length: int | None = None) -> str:
+    """SHA-256 of a file, or of a range of it, in hex; blocking."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        if length is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while length and (block := file.read(min(PIECE_BYTES, length))):
+            digest.update(block)
+            length -= len(block)
+        return digest.hexdigest()

@@ -80,7 +80,7 @@ class GenerationJoin:
         return self._requests.lines
 
     async def check(self) -> None:
-        """Raises FileDamaged when a file that is to be joined is gone or cut short."""
+        """Raises FileDamaged when a file that is to be joined is gone or not what it was."""
         await anyio.to_thread.run_sync(self._check)
 
     async def join(self) -> Tally:
@@ -97,10 +97,14 @@ class GenerationJoin:
 
     def _check(self) -> None:
         files, row, parent = self._files, self._row, self._parent
-        files.check(files.shards, [Stored(files.shard(row.shard, row.generation), self._shard.bytes)])
+        requests = files.shard(row.shard, row.generation)
+        files.check(files.shards, [Stored(requests, self._shard.bytes)])
+        files.compare(files.shards, requests, self._shard.sha256)
         if parent is not None:
             answers = Stored(files.answers(parent), self._requests.parent_tally.bytes)
             files.check(files.results, [answers, files.failed(parent), files.requests(parent)])
+            files.compare(files.results, answers.name, self._requests.parent_tally.sha256)
+            compare_lists(files, parent)
 
     def _join(self) -> Tally:
         self._tally, self._picked = self._account()
@@ -121,8 +125,16 @@ class GenerationJoin:
 
     def _seal(self) -> tuple[Tally, Shard | None]:
         child = _seal_child(self._files, self._row, self._child, self._picked) if self._picked else None
-        digest = land(self._kept.drafts.all, self._kept.all)
-        return msgspec.structs.replace(self._tally, sha256=digest), child
+        digest, *lists = land(self._kept.drafts.all, self._kept.all)
+        return msgspec.structs.replace(self._tally, sha256=digest, lists=tuple(lists)), child
+
+
+def compare_lists(files: RunSpool, row: ShardRow) -> None:
+    """Blocking. Raises FileDamaged when a list that a generation left is not what it was; empty ones may be gone."""
+    names = (files.failed(row), files.unknown(row), files.requests(row))
+    for name, sha256 in zip(names, row.tally.lists if row.tally else (), strict=False):
+        if files.results.size(name) is not None:
+            files.compare(files.results, name, sha256)
 
 
 async def make_child(
@@ -139,6 +151,7 @@ def _make_child(files: RunSpool, row: ShardRow, generation: int, shape: LineShap
     if row.tally is None or not row.tally.failed:
         return None
     files.check(files.results, [files.failed(row), files.requests(row)])
+    compare_lists(files, row)
     temporary = draft(files.shard_path(row.shard, generation))
     picked = pick(files.kept(row), temporary, everything=everything, shape=shape)
     if picked is None:
@@ -149,5 +162,5 @@ def _make_child(files: RunSpool, row: ShardRow, generation: int, shape: LineShap
 
 def _seal_child(files: RunSpool, row: ShardRow, generation: int, picked: RetryLines) -> Shard:
     path = files.shard_path(row.shard, generation)
-    digest = land([draft(path)], [path], what="shard")
+    (digest,) = land([draft(path)], [path], what="shard")
     return picked.shard(row, generation, path.stat().st_size, digest)

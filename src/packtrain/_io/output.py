@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._model import ShardRow
-    from .spool import Spool
+    from .spool import RunSpool, Spool
     from .storage import Piece, Readable
 
 #: Lists that may be published next to the answers.
@@ -87,11 +87,14 @@ class Output:
                 path=self.path,
             )
 
-    async def publish_list(self, kind: str, origin: Readable, pieces: Sequence[Piece]) -> bool:
-        """Publish a list made of whole objects; returns False, and publishes nothing, when all of them are empty."""
-        filled = [piece for piece in pieces if await origin.head(piece.name)]
+    async def publish_list(self, kind: str, files: RunSpool, pieces: Sequence[Piece]) -> bool:
+        """Publish a list made of whole results; returns False, and publishes nothing, when all of them are empty.
+
+        Raises FileDamaged for one that is not what it was.
+        """
+        filled = [piece for piece in pieces if await files.results.head(piece.name)]
         if filled:
-            await self.sink.replace_own(self.list_of(kind), Pieces(origin, filled))
+            await self.sink.replace_own(self.list_of(kind), Pieces(files.results, filled, files.damaged))
         return bool(filled)
 
     async def _part_names(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import threading
 from contextlib import suppress
@@ -194,6 +193,13 @@ class RunSpool:
                 how = "is gone" if actual is None else f"has {actual} bytes instead of {size}"
                 raise self.damaged(directory.path(name), how)
 
+    def compare(self, directory: Directory, name: str, sha256: str) -> None:
+        """Read a file to its end, unless ``sha256`` is empty; blocking. Raises FileDamaged when it has another one."""
+        if sha256:
+            with disk_errors(directory.path(name)):
+                found = digest_of(directory.path(name))
+            Pieces(directory, (), self.damaged).compare(Piece(name, sha256=sha256), found)
+
     def damaged(self, path: Path, how: str) -> IntegrityError:
         """The error of a file that is not what it was."""
         return FileDamaged(f"{path} {how}", path=path, manifest=self.manifest, run=self._token)
@@ -201,9 +207,20 @@ class RunSpool:
     def ledger(self, memory_keys: int) -> Ledger:
         return Ledger(self.keys, memory_keys=memory_keys)
 
-    async def open_rejects(self, length: int) -> RejectsFile:
-        """The list of rejected lines, from its first ``length`` bytes on."""
-        return await uncancelled(RejectsFile, self.results.path(self.rejects), length)
+    async def open_rejects(self, length: int, sha256: str) -> RejectsFile:
+        """The list of rejected lines, from its first ``length`` bytes on. Raises FileDamaged for other bytes."""
+        return await uncancelled(self._open_rejects, length, sha256)
+
+    def _open_rejects(self, length: int, sha256: str) -> RejectsFile:
+        path = self.results.path(self.rejects)
+        digest = hashlib.sha256()
+        if length:
+            self.check(self.results, [self.rejects])
+            with disk_errors(path), path.open("rb", buffering=0) as file:
+                _feed(digest, file, length)
+            if sha256 not in ("", digest.hexdigest()):
+                raise self.damaged(path, "is not what it was")
+        return RejectsFile(path, length, digest)
 
     async def open_shard(self, index: int, writes: WriteQueue) -> ShardWriter:
         """A new shard, to be sealed or discarded."""
@@ -282,16 +299,17 @@ class ResultDownload:
 class RejectsFile:
     """The list of rejected lines while it grows, from its first ``length`` bytes on, which belong to sealed shards."""
 
-    def __init__(self, path: Path, length: int) -> None:
+    def __init__(self, path: Path, length: int, digest: hashlib._Hash) -> None:
         self._path = path
         with disk_errors(path):
             self._file = open_private("rejects", path, os.O_WRONLY)
             self._file.truncate(length)
             self._file.seek(length)
         self._length = length
+        self._digest = digest
 
-    async def write(self, rejects: Sequence[Reject]) -> list[int]:
-        """One JSON line each; returns the length of the file after each of them."""
+    async def write(self, rejects: Sequence[Reject]) -> list[tuple[int, str]]:
+        """One JSON line each; returns the length of the file and its SHA-256 after each of them."""
         return await anyio.to_thread.run_sync(self._write, rejects)
 
     async def sync(self) -> None:
@@ -300,13 +318,16 @@ class RejectsFile:
     async def close(self) -> None:
         await uncancelled(self._file.close)
 
-    def _write(self, rejects: Sequence[Reject]) -> list[int]:
+    def _write(self, rejects: Sequence[Reject]) -> list[tuple[int, str]]:
         lines = [msgspec.json.encode(reject) + b"\n" for reject in rejects]
-        ends = list(itertools.accumulate(map(len, lines), initial=self._length))
         with disk_errors(self._path):
             write_all("rejects", self._file, b"".join(lines))
-        self._length = ends[-1]
-        return ends[1:]
+        return [self._after(line) for line in lines]
+
+    def _after(self, line: bytes) -> tuple[int, str]:
+        self._length += len(line)
+        self._digest.update(line)
+        return self._length, self._digest.hexdigest()
 
     def _sync(self) -> None:
         with disk_errors(self._path):
@@ -338,12 +359,19 @@ def differences(path: Path, claims: list[Claim], read: bool) -> list[str]:
         return [f"cannot be read ({error.strerror})"]
 
 
-def _differences(file: BinaryIO, claim: Claim) -> list[str]:
-    digest, lines, left = hashlib.sha256(), 0, claim.bytes
-    while left and (block := file.read(min(MIB, left))):
+def _feed(digest: hashlib._Hash, file: BinaryIO, length: int) -> int:
+    """The next ``length`` bytes of a file; returns the number of lines in them."""
+    lines = 0
+    while length and (block := file.read(min(MIB, length))):
         digest.update(block)
         lines += block.count(b"\n")
-        left -= len(block)
+        length -= len(block)
+    return lines
+
+
+def _differences(file: BinaryIO, claim: Claim) -> list[str]:
+    digest = hashlib.sha256()
+    lines = _feed(digest, file, claim.bytes)
     if digest.hexdigest() != claim.sha256:
         return [f"{claim.name}: its bytes are not what they were (SHA-256 {digest.hexdigest()[:16]}…)"]
     if claim.lines not in (None, lines):
@@ -351,12 +379,12 @@ def _differences(file: BinaryIO, claim: Claim) -> list[str]:
     return []
 
 
-def land(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> str:
-    """Make written files durable under their final names; returns the SHA-256 of the first, in hex. Blocking."""
+def land(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> list[str]:
+    """Make written files durable under their final names; returns the SHA-256 of each, in hex. Blocking."""
     with disk_errors(finals[0]):
-        digest = digest_of(temporaries[0])
+        digests = [digest_of(temporary) for temporary in temporaries]
     settle(temporaries, finals, what=what)
-    return digest
+    return digests
 
 
 def settle(temporaries: Sequence[Path], finals: Sequence[Path], *, what: str = "results") -> None:

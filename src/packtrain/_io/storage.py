@@ -7,13 +7,17 @@ operation, never for a line.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from .._errors import IntegrityError
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
@@ -160,19 +164,35 @@ class Piece(Struct, frozen=True):
     name: str
     offset: int = 0
     length: int | None = None
+    #: Of its bytes, in hex; empty where it is not known, and then nothing is compared.
+    sha256: str = ""
 
 
 class Pieces:
     """Ranges of one spool or sink as content for another, in order.
 
-    Between two local directories the kernel copies them; otherwise they are read block by block.
+    Between two local directories the kernel copies them; otherwise they are read block by block. A piece that is not of
+    its digest raises what ``damaged`` makes of its place and a few words, by default IntegrityError.
     """
 
-    def __init__(self, origin: Readable, pieces: Iterable[Piece]) -> None:
+    def __init__(
+        self, origin: Readable, pieces: Iterable[Piece], damaged: Callable[[Path, str], IntegrityError] | None = None
+    ) -> None:
         self.origin = origin
         self.pieces = tuple(pieces)
+        self._damaged = damaged
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
+            digest = hashlib.sha256()
             async for block in self.origin.blocks(piece.name, piece.offset, piece.length):
+                digest.update(block)
                 yield block
+            self.compare(piece, digest.hexdigest())
+
+    def compare(self, piece: Piece, sha256: str) -> None:
+        """Raises for a piece that has another digest than it should have."""
+        if piece.sha256 in ("", sha256):
+            return
+        place, how = Path(self.origin.locate(piece.name)), f"is not what it was (its SHA-256 is {sha256[:16]}… now)"
+        raise self._damaged(place, how) if self._damaged else IntegrityError(f"{place} {how}")

@@ -150,7 +150,7 @@ def total(rows: Iterable[ShardRow], lines: dict[tuple[int, int], int]) -> Tally:
     return msgspec.convert(sums, Tally)
 
 
-_SUMS = tuple(name for name in Tally.__struct_fields__ if name != "sha256")
+_SUMS = tuple(name for name in Tally.__struct_fields__ if name not in ("sha256", "lists"))
 
 
 def covered(shards: Iterable[Shard]) -> dict[tuple[int, int], int]:
