@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,6 +12,7 @@ import pytest
 from packtrain import Client, Options, OtherInputs, Stopped, open_client
 from packtrain._exits import plain_errors
 from tests.flow.place import Place, read_lines, request_line, write_lines
+from tests.manifest.meddling import meddled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +61,7 @@ async def test_a_run_of_an_earlier_version_goes_on_with_the_files_that_it_began_
 
 def forget_the_rule(manifest: Path) -> None:
     """An earlier version wrote no such member."""
-    with closing(sqlite3.connect(manifest)) as database, database:
+    with meddled(manifest) as database:
         cursor = json.loads(database.execute("SELECT cursor FROM runs").fetchone()[0])
         assert cursor.pop("recursive")
         database.execute("UPDATE runs SET cursor = ?", (json.dumps(cursor),))

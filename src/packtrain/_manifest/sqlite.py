@@ -110,10 +110,13 @@ class SqliteManifest:
         await self._run(partial(queries.set_credential, credential), "credential")
 
     async def open_run(self, run: Run) -> Run:
-        await self._run(partial(refuse_begun, self._path, run.id))
-        opened = await self._run(partial(queries.open_run, run), "open_run")
+        opened = await self._run(partial(self._open_run, run), "open_run")
         await self._run(lambda _: note_run(self._path, opened))
         return opened
+
+    def _open_run(self, run: Run, connection: Connection) -> Run:
+        refuse_begun(self._path, run.id, connection)
+        return queries.open_run(run, connection)
 
     async def keep_sources(self, run: str, sources: Sequence[SourceIdentity]) -> list[SourceIdentity]:
         return await self._run(partial(queries.keep_sources, run, sources), "keep_sources")
