@@ -201,7 +201,7 @@ async def test_a_lineage_that_broke_off_anywhere_ends_the_same(tmp_path: Path, b
     trace = tmp_path / "trace"
     blockbuster.deactivate()  # a trace is written where the hit is
     calm = await disturbed(tmp_path / "calm", f"trace={trace}", run, MOODS)
-    points = chosen(trace, STEPS, seeded("generations"), short(3, 5))
+    points = chosen(trace, STEPS, seeded("generations"), short(2, 5))
     for number, failpoints in enumerate(points):
         assert await disturbed(tmp_path / str(number), failpoints, run, MOODS) == calm, failpoints
 
@@ -264,7 +264,7 @@ async def test_a_retry_that_broke_off_anywhere_ends_the_same(
     blockbuster.deactivate()  # a trace is written where the hit is
     calm = await disturbed(tmp_path / "calm", f"trace={trace}", work, moods)
     assert [row["key"] for row in read_lines(tmp_path / "calm" / "out.jsonl.failed.jsonl")] == ["key-20"]
-    points = chosen(trace, (*STEPS, "manifest.reopen"), seeded("retry"), short(2, 3))
+    points = chosen(trace, (*STEPS, "manifest.reopen"), seeded("retry"), short(1, 3))
     for number, failpoints in enumerate(points):
         assert await disturbed(tmp_path / str(number), failpoints, work, moods) == calm, failpoints
 

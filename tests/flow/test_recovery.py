@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,10 @@ async def run_until(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
         while True:
-            try:
+            with suppress(packtrain.ManifestError):  # the run is not there yet
                 if enough(await client.statistics()):
                     break
-            except packtrain.ManifestError:
-                continue  # the run is not there yet
+            await anyio.sleep(0.002)  # between two looks, so that the work gets the processor
         tasks.cancel_scope.cancel()
 
 
