@@ -30,6 +30,7 @@ from ._providers import open_provider
 from ._providers.base import check_capabilities
 from ._providers.service import Local, Service
 from ._text import path_text
+from ._validation import check_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -66,6 +67,7 @@ async def open_client(
     """
     if not os.fspath(state):
         raise InputError("the state directory has an empty name")
+    check_local(state)
     spool = Spool(Path(state))
     parts = open_context(
         spool,

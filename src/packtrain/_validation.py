@@ -20,9 +20,36 @@ def check_model(model: str) -> None:
         )
 
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def check_local(name: str | os.PathLike[str]) -> None:
+    """Raises InputError for an address such as ``gs://bucket/x``, which would be taken for a directory ``gs:``, and for
+    a name with a zero byte."""
+    text = os.fspath(name)
+    if _ADDRESS.match(text):
+        raise InputError(f"{text}: addresses are not supported, only files and directories of this machine")
+    if "\0" in text:
+        raise InputError(f"{text!r}: a name of a file has no zero byte")
+
+
+#: Endings that promise another form than lines of JSON.
+_OTHER_FORMS = (".gz", ".zst", ".bz2", ".xz", ".zip", ".csv", ".tsv", ".parquet")
+
+
+def check_form(out: str | os.PathLike[str]) -> None:
+    """Raises InputError for a file whose name promises another form than that of the answers; a directory may have
+    any name."""
+    name = os.fspath(out)
+    if name.lower().endswith(_OTHER_FORMS):
+        ending = name[name.rindex(".") :]
+        raise InputError(f"{name}: answers are plain lines of JSON, which {ending} does not say; give a name in .jsonl")
+
+
 def check_out(out: str | os.PathLike[str]) -> None:
     """Raises InputError for what has no name of its own: those of the state directory and of the lists are made of
-    it."""
+    it; and for an address."""
+    check_local(out)
     if os.path.basename(os.fspath(out).rstrip("/")) in ("", ".", ".."):  # noqa: PTH119 - a Path drops the dot
         raise InputError(f"{os.fspath(out)!r} has no name of its own, as answers.jsonl has")
 

@@ -46,6 +46,63 @@ def test_a_start_that_is_refused_leaves_nothing(work: Path, source: str, out: st
     assert sorted(work.rglob("*")) == before
 
 
+ADDRESS = "gs://bucket/x.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["run", "a.jsonl", "--out", ADDRESS, *LOCAL], 2),
+        (["run", "a.jsonl", "--out", "out", "--state", ADDRESS, *LOCAL], 2),
+        (["run", "s3://bucket/x.jsonl", "--out", "out", *LOCAL], 3),
+        (["run", "az://bucket/*.jsonl", "--out", "out", *LOCAL], 3),
+        (["check", ADDRESS], 3),
+        (["split", ADDRESS, "--out-dir", "d"], 3),
+        (["split", "a.jsonl", "--out-dir", ADDRESS], 2),
+        (["merge", "--requests", ADDRESS, "--results", "a.jsonl", "--out", "out"], 3),
+        (["merge", "--requests", "a.jsonl", "--results", ADDRESS, "--out", "out"], 3),
+        (["merge", "--requests", "a.jsonl", "--results", "a.jsonl", "--out", ADDRESS], 2),
+        (["recover", "a.jsonl", "--run", "t", "--out", "out", "--state", ADDRESS, *LOCAL], 2),
+        (["upload", ADDRESS, "--service", "http://127.0.0.1:9", "--wire", "gemini"], 3),
+    ],
+)
+def test_an_address_is_no_directory(
+    work: Path, capsys: pytest.CaptureFixture[str], command: list[str], code: int
+) -> None:
+    """B7: it is refused as input, output and state, and nothing is made."""
+    before = sorted(work.rglob("*"))
+    assert perform(command) == code
+    assert "://bucket/" in (said := capsys.readouterr().err)
+    assert "addresses are not supported" in said
+    assert sorted(work.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["z.jsonl.gz", "z.zst", "z.csv", "z.PARQUET"])
+def test_an_output_that_promises_another_form_is_refused(
+    work: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """B7: plain text under such a name would not be read by what it is meant for."""
+    before = sorted(work.rglob("*"))
+    for command in (
+        ["run", "a.jsonl", "--out", name, *LOCAL],
+        ["merge", "--requests", "a.jsonl", "--results", "a.jsonl", "--out", name],
+    ):
+        assert perform(command) == 3
+        assert f"which .{name.rpartition('.')[2]} does not say" in capsys.readouterr().err
+    assert sorted(work.rglob("*")) == before
+
+
+async def test_in_python_too() -> None:
+    """B7: the addresses of the state directory and of an input, and the form of a new run's answers."""
+    with pytest.raises(packtrain.InputError, match="addresses are not supported"):
+        async with packtrain.open_client(ADDRESS, service=packtrain.Local()):
+            pass
+    async with packtrain.open_client("state", service=packtrain.Local()) as client:
+        for inputs, out, words in ((ADDRESS, "o", "addresses"), ("a.jsonl", "o.csv", "plain lines of JSON")):
+            with pytest.raises(packtrain.InputError, match=words):
+                await client.run(inputs, model="m", out=out)
+
+
 def test_the_store_of_the_local_service_goes_with_success(work: Path) -> None:
     """C4: it holds every request and answer once more. A leftover of a kill goes at the next start."""
     run = ["run", "a.jsonl", "--out", "out", *LOCAL]

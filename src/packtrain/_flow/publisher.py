@@ -17,7 +17,7 @@ from .._rules.completion import settled
 from .._rules.generations import Tree, latest, reopened
 from .._rules.submission import candidate, plight
 from .._snapshots import Summary
-from .._validation import counted
+from .._validation import check_form, counted
 from .duplicates import last_sweep
 from .reconciler import suspect
 from .reporting import refresh
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 async def prepare_output(ctx: RunContext, output: Output, inputs: Inputs, own: Container[Path]) -> None:
     """Raises InputError when publishing at the end would fail, or destroy something. ``own`` is what the run makes."""
+    begun = (await ctx.manifest.cursor(ctx.run.id)).shards
+    if not output.parts and not begun:
+        check_form(output.path)
     await output.prepare(await named_files(inputs, own))
     if not await _is_own(ctx, output):
         # A start that came as far as the input may have left a list of rejected lines next to the output.

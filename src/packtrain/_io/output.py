@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from .._errors import OutputChanged, OutputIsInput
-from .._validation import check_length, check_out
+from .._validation import check_form, check_length, check_out
 from .directory import Directory
 from .disk import DRAFT, draft
 from .storage import Pieces
@@ -65,6 +65,8 @@ class Output:
 
     async def refuse_existing(self, inputs: Sequence[Path]) -> None:
         """Raises what ``prepare`` and ``refuse_taken`` raise for a new run, and makes nothing."""
+        if not self.parts:
+            check_form(self.path)
         await anyio.to_thread.run_sync(self._refuse_inputs, inputs)
         names = [self.success, *await self._part_names()] if self.parts else [self.name]
         await anyio.to_thread.run_sync(self.sink.refuse_existing, [*names, *map(self.list_of, LISTS)])

@@ -19,6 +19,7 @@ from msgspec import Struct
 from .._errors import InputChanged, InputError
 from .._model import SourceIdentity
 from .._options import LINGER, PIECE_BYTES
+from .._validation import check_local
 from .codecs import HEAD_BYTES, decoder, detect
 from .disk import uncancelled
 from .input_directory import LeftOut, files_in
@@ -276,6 +277,7 @@ class _Opening:
 def _expand(given: str | Path, own: Container[Path], left_out: LeftOut, flat: bool) -> list[Path]:
     if given == "":
         raise InputError("an input has an empty name")
+    check_local(given)
     path = Path(given)
     if path == STDIN:
         return [path]

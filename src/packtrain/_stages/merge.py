@@ -18,7 +18,7 @@ from .._io.spool import settle
 from .._options import Options
 from .._rules.diagnosis import LineForm
 from .._snapshots import MergeReport
-from .._validation import check_length, check_out
+from .._validation import check_form, check_length, check_local, check_out
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +41,9 @@ async def merge(
     """
     check_out(out)
     check_length(out)
+    check_form(out)
+    for name in (*requests, *results):
+        check_local(name)
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
     for path in inputs:

@@ -23,6 +23,7 @@ from .._model import Run
 from .._options import Options
 from .._providers.service import Local, line_form
 from .._snapshots import SplitReport
+from .._validation import check_local
 from .scratch import scratch
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     The same input and limits give the same files; those of an earlier cut in ``out_dir`` are removed first. Raises
     InputError when nothing in it is usable, OtherFormat for input of another kind than request lines.
     """
+    check_local(out_dir)
     options, directory = options or Options(), Path(out_dir)
     # Nothing takes shards away here, so a budget would only stop the work.
     options = msgspec.structs.replace(options, spool_bytes=1 << 62)

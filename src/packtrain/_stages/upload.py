@@ -26,6 +26,7 @@ from .._model import Cursor, RemoteFile, Run, Shard, ShardRow, State
 from .._options import KIB, Options, Policy
 from .._providers import open_provider
 from .._rules import naming
+from .._validation import check_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +48,8 @@ async def upload(
     made of the content, so a file that is there already is not sent twice. Raises as ``Client.run`` does.
     """
     options, meter = options or Options(), Meter()
+    for file in files:
+        check_local(file)
     paths = [Path(file) for file in files]
     tokens = await anyio.to_thread.run_sync(_tokens, paths)
     # Files of one content are one file at the service.

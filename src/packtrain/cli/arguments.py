@@ -10,7 +10,7 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from packtrain import InputError
-from packtrain._validation import check_length, check_model, check_out
+from packtrain._validation import check_length, check_local, check_model, check_out
 
 from .exits import UsageError
 from .quantities import duration_text, parse_duration, parse_size, size_text
@@ -56,6 +56,10 @@ def _output(text: str) -> str:
     return text
 
 
+def _directory(text: str) -> Path:
+    return Path(_checked(text, check_local))
+
+
 def _model(text: str) -> str:
     return _checked(text, check_model)
 
@@ -89,6 +93,11 @@ Model = Annotated[
 Out = Annotated[
     str, Parameter(alias="-o", converter=_reader(_output), help="Where the merged answers go; appears when complete.")
 ]
+State = Annotated[
+    Path | None,
+    Parameter(converter=_reader(_directory), metavar="DIR", help="The state directory; default: OUT.packtrain."),
+]
+OutDir = Annotated[Path, Parameter(converter=_reader(_directory), metavar="DIR", help="Where the files go.")]
 Size = Annotated[int, _size]
 Duration = Annotated[float, _duration]
 ShardBytes = Annotated[

@@ -28,7 +28,7 @@ async def recover(
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
     task: Annotated[Literal["generate", "embed"], Parameter(help="What the requests ask for.")] = "generate",
-    state: Annotated[Path | None, Parameter(metavar="DIR", help="The state directory; default: OUT.packtrain.")] = None,
+    state: arg.State = None,
     max_shard_bytes: arg.ShardBytes = None,
     max_shard_requests: arg.ShardRequests = None,
     spool_bytes: Annotated[arg.Size, Parameter(help="Disk for shards; what is beyond it, the run reads.")] = (

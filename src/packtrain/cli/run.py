@@ -1,7 +1,6 @@
 """``packtrain run``: the whole job."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
@@ -34,7 +33,7 @@ async def run(
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
     task: Annotated[Literal["generate", "embed"], Parameter(help="What the requests ask for.")] = "generate",
-    state: Annotated[Path | None, Parameter(metavar="DIR", help="The state directory; default: OUT.packtrain.")] = None,
+    state: arg.State = None,
     max_shard_bytes: arg.ShardBytes = None,
     max_shard_requests: arg.ShardRequests = None,
     max_shard_age: Annotated[

@@ -1,10 +1,5 @@
 """``packtrain split``: validate and cut into files."""
 
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from packtrain import Options, SplitReport
 from packtrain._validation import counted
 
@@ -18,7 +13,7 @@ _DEFAULT = Options()
 
 async def split(
     *inputs: arg.Inputs,
-    out_dir: Annotated[Path, Parameter(metavar="DIR", help="Where the files go.")],
+    out_dir: arg.OutDir,
     max_shard_bytes: arg.ShardBytes = None,
     max_shard_requests: arg.ShardRequests = None,
     duplicates: arg.Duplicates = _DEFAULT.duplicates,
