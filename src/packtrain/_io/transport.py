@@ -1,20 +1,22 @@
 """HTTP through aiohttp: one exchange, without retries.
 
 The key goes only to paths below the service's own origin, never to an address that the service gave. Redirects are
-not followed, the environment's proxies are not read, compressed answers are not asked for. Every answer has a largest
-size, and every call a longest time: some seconds, and what its bytes take at the least rate.
+not followed, the environment's proxies are not read, a proxy that was given only tunnels, compressed answers are not
+asked for. Every answer has a largest size, and every call a longest time: some seconds, and what its bytes take at the
+least rate.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import socket
 import struct
 import zlib
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import anyio
@@ -37,7 +39,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("packtrain")
 
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_NOT_SENT = (
+    *(aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL),
+    aiohttp.ClientHttpProxyError,
+)
+
+
+class Tunnel:
+    """A proxy that passes on what it cannot read, from its address with its user and password."""
+
+    def __init__(self, proxy: Secret) -> None:
+        parts = urlsplit(proxy.reveal())
+        self.place = parts.netloc.rpartition("@")[2]
+        self.url = URL(f"{parts.scheme}://{self.place}")
+        self.headers: dict[str, str] = {}
+        if parts.username is not None:
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self.headers["Proxy-Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
 
 
 class Transport:
@@ -50,8 +68,10 @@ class Transport:
         pool: aiohttp.ClientSession,
         single: aiohttp.ClientSession,
         policy: Policy,
+        tunnel: Tunnel | None,
     ) -> None:
         self.origin = origin
+        self._tunnel = tunnel
         self._credentials = credentials
         self._policy = policy
         self._pool = pool
@@ -84,7 +104,8 @@ class Transport:
         pace = Pace(call.operation, host, seconds, rate)
         if isinstance(body, FileRange):
             body.pace = pace
-        with _translated(host), pace.noticed(policy.notice_after):
+        tunnel = self._tunnel
+        with _translated(host, tunnel), pace.noticed(policy.notice_after):
             async with effect(call.name):
                 with pace.running():
                     response = await session.request(
@@ -94,6 +115,8 @@ class Transport:
                         headers=headers,
                         data=body if body is not None else call.body,
                         allow_redirects=False,
+                        proxy=tunnel.url if tunnel else None,
+                        proxy_headers=tunnel.headers if tunnel else None,
                     )
                 pace.status = response.status
                 async with response:
@@ -238,9 +261,15 @@ async def _drain(writer: StreamWriter, timeout: float) -> None:
 
 @contextlib.asynccontextmanager
 async def open_transport(
-    origin: str, *, credentials: Mapping[str, Secret], connections: int, policy: Policy | None = None
+    origin: str,
+    *,
+    credentials: Mapping[str, Secret],
+    connections: int,
+    policy: Policy | None = None,
+    proxy: Secret | None = None,
 ) -> AsyncIterator[Transport]:
-    """A transport to ``origin``; ``credentials`` are header names and values, sent below that origin alone."""
+    """A transport to ``origin``; ``credentials`` are header names and values, sent below that origin alone. ``proxy``
+    is the address of one to tunnel through, for an origin with https."""
     policy = policy or Policy()
 
     def session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -262,7 +291,7 @@ async def open_transport(
         session(aiohttp.TCPConnector(limit=connections)) as pool,
         session(aiohttp.TCPConnector(force_close=True, socket_factory=_resetting)) as single,
     ):
-        yield Transport(origin, credentials, pool, single, policy)
+        yield Transport(origin, credentials, pool, single, policy, Tunnel(proxy) if proxy else None)
 
 
 def _resetting(address: aiohttp.AddrInfoType) -> socket.socket:
@@ -281,7 +310,7 @@ def checked_url(url: str, origin: str) -> str:
 
 
 @contextlib.contextmanager
-def _translated(host: str) -> Iterator[None]:
+def _translated(host: str, tunnel: Tunnel | None = None) -> Iterator[None]:
     """aiohttp's exceptions as ours. The path is left out: it may be an upload session's, which is a secret."""
     try:
         yield
@@ -291,13 +320,16 @@ def _translated(host: str) -> Iterator[None]:
         sent = not isinstance(error, _NOT_SENT)
         what = f"the connection to {host} broke before a complete answer came" if sent else f"{host} cannot be reached"
         # Without its cause, which may quote the request with all its headers.
-        raise TransportError(f"{what} ({_reason(error)})", sent=sent) from None
+        through = f" through the proxy {tunnel.place}" if tunnel and not sent else ""
+        raise TransportError(f"{what}{through} ({_reason(error)})", sent=sent) from None
 
 
 def _reason(error: Exception) -> str:
     match error:
         case aiohttp.ClientConnectorError():
             return str(error.os_error)
+        case aiohttp.ClientHttpProxyError():
+            return f"it answered {error.status}"
         case aiohttp.ClientResponseError() if "when reading" in error.message:
             return f"a line or a header of the answer is longer than {HEADER_BYTES} bytes"
         case aiohttp.ClientResponseError() if "Too many" in error.message:

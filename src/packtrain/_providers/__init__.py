@@ -30,6 +30,6 @@ async def open_provider(
 
             keys = credentials(service)
             async with open_transport(
-                service.origin, credentials=keys, connections=connections, policy=policy
+                service.origin, credentials=keys, connections=connections, policy=policy, proxy=service.tunnel
             ) as transport:
                 yield GeminiProvider(transport, clock, policy, sent=sent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
@@ -37,11 +37,13 @@ class Service(Struct, frozen=True, kw_only=True):
     settle: Duration = 900.0
     #: Take plain http from hosts other than this machine.
     insecure_http: bool = False
+    #: A proxy to tunnel through, as in ``http://user:password@host:3128``. For https alone, and not to this machine.
+    proxy: Secret | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "poll", "settle")
         check_fields(self.limits)
-        parts = urlsplit(self.origin)
+        parts = _split(self.origin, "service address")
         if self.key is not None and not (self.key.reveal().isascii() and self.key.reveal().isprintable()):
             raise InputError("the key has characters that no header can hold; see that it was read without its newline")
         if "@" in parts.netloc or parts.query or parts.fragment:  # not quoted: there may be a secret in it
@@ -50,6 +52,33 @@ class Service(Struct, frozen=True, kw_only=True):
             raise InputError(f"service address {self.origin!r}: give scheme and host alone, as in https://host:8443")
         if parts.scheme == "http" and not (self.insecure_http or is_loopback(parts.hostname)):
             raise InputError(f"service address {self.origin!r}: plain http is for this machine only; use https")
+        if self.proxy is not None:
+            _check_proxy(self.proxy)
+
+    @property
+    def tunnel(self) -> Secret | None:
+        """The proxy, where it is used."""
+        parts = urlsplit(self.origin)
+        return self.proxy if parts.scheme == "https" and not is_loopback(parts.hostname or "") else None
+
+
+def _split(address: str, what: str) -> SplitResult:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:  # not quoted: there may be a secret in it
+        raise InputError(f"{what}: it is no address, as https://host:8443 is") from error
+    return parts
+
+
+def _check_proxy(proxy: Secret) -> None:
+    """Raises InputError, without the address, which may have a password."""
+    parts = _split(proxy.reveal(), "proxy address")
+    visible = all("!" <= character <= "~" for character in proxy.reveal())
+    if parts.scheme not in ("http", "https") or not parts.hostname or not visible:
+        raise InputError("proxy address: give http://host:port, with user:password@ before the host if it needs them")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise InputError("proxy address: nothing may follow its port")
 
 
 class Local(Struct, frozen=True, kw_only=True):
@@ -65,10 +94,14 @@ def line_form(task: Task | None = None) -> LineForm:
     return LineForm(shape=LINES, requests=FORMS, task=task)
 
 
-def Gemini(api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN) -> Service:  # noqa: N802 - a noun
-    """The Gemini Batch API. Without a key it refuses at the first call."""
+def Gemini(  # noqa: N802 - a noun
+    api_key: str | Secret | None = None, *, origin: str = GEMINI_ORIGIN, proxy: str | Secret | None = None
+) -> Service:
+    """The Gemini Batch API. Without a key it refuses at the first call. ``proxy`` is an address to tunnel through."""
     key = Secret(api_key) if isinstance(api_key, str) else api_key
-    return Service(wire="gemini", origin=origin.rstrip("/"), key=key)
+    return Service(
+        wire="gemini", origin=origin.rstrip("/"), key=key, proxy=Secret(proxy) if isinstance(proxy, str) else proxy
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -26,6 +26,7 @@ from .credentials import refuse_keys_in
 from .dumps import forbid_core_dumps
 from .failpoints import failpoints
 from .mistakes import mistake
+from .proxies import refuse_passwords_in
 from .settings import SettingsFiles, Variables
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def perform(argv: Sequence[str]) -> int:
     common = COMMON
     try:
         refuse_keys_in(argv)
+        refuse_passwords_in(argv)
         refuse_empty(argv)
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)

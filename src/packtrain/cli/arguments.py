@@ -150,6 +150,14 @@ KeyFile = Annotated[
     Path | None,
     Parameter(metavar="FILE", help="Holds the key, mode 0600; default: GEMINI_API_KEY or GOOGLE_API_KEY."),
 ]
+Proxy = Annotated[
+    str | None,
+    Parameter(
+        metavar="URL",
+        help="A proxy to tunnel https through, as in http://proxy:3128, or none; default: HTTPS_PROXY, except for "
+        "hosts in NO_PROXY.",
+    ),
+]
 Join = Annotated[bool, Parameter(negative=(), help="Each output line carries the request line's members as well.")]
 Json = Annotated[bool, Parameter(negative=(), help="One JSON line on standard output.")]
 

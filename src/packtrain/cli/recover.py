@@ -14,6 +14,7 @@ from .console import put, put_json, say
 from .credentials import find_key
 from .exits import Exit
 from .interrupts import Interrupts, interruptible
+from .proxies import through
 from .service import choose
 
 _DEFAULT = Options()
@@ -27,6 +28,7 @@ async def recover(
     service: arg.ServiceName = "gemini",
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
+    proxy: arg.Proxy = None,
     task: Annotated[Literal["generate", "embed"], Parameter(help="What the requests ask for.")] = "generate",
     state: arg.State = None,
     max_shard_bytes: arg.ShardBytes = None,
@@ -44,6 +46,7 @@ async def recover(
     arg.refuse_none(inputs, "recover")
     where = state or state_of(out)
     chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = through(chosen, proxy, quiet=common.quiet)
     options = Options(
         shard_bytes=max_shard_bytes,
         shard_requests=max_shard_requests,

@@ -14,6 +14,7 @@ from . import arguments as arg
 from .console import put
 from .credentials import find_key
 from .exits import Exit, UsageError
+from .proxies import through
 from .requests import requested
 from .service import choose_of_state
 
@@ -34,6 +35,7 @@ async def resolve(
     service: arg.ServiceOfState = None,
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
+    proxy: arg.Proxy = None,
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     if (adopt is not None) + retry + drop != 1:
@@ -47,6 +49,7 @@ async def resolve(
         chosen: Service | Local = Gemini()  # which is not asked anything
         if adopt is not None:
             chosen = await choose_of_state(state, service, wire=wire, key=find_key(api_key_file, os.environ))
+            chosen = through(chosen, proxy, quiet=common.quiet)
         with suppress(InUse):  # a driver has started meanwhile
             async with open_client(state, service=chosen) as client:
                 put(_text(await client.resolve(shard, decision, job=adopt, run_id=run)))

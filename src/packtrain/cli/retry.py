@@ -16,6 +16,7 @@ from .credentials import find_key
 from .exits import Exit, UsageError, of_summary
 from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
+from .proxies import through
 from .service import choose_of_state, paced
 from .summaries import summary_text
 
@@ -35,6 +36,7 @@ async def retry(
     service: arg.ServiceOfState = None,
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
+    proxy: arg.Proxy = None,
     uploads: arg.Uploads = _DEFAULT.uploads,
     poll: arg.Poll = None,
     settle: arg.Settle = None,
@@ -54,6 +56,7 @@ async def retry(
         put(f"requested ({id}): the driver of the run asks failed lines again once the run is published")
         return Exit.AGAIN
     chosen = await choose_of_state(state, service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = through(chosen, proxy, quiet=common.quiet)
     chosen = paced(chosen, poll=poll, settle=settle)
 
     async def work(interrupts: Interrupts) -> Summary:

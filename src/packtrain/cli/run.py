@@ -16,6 +16,7 @@ from .credentials import find_key
 from .exits import Exit, of_summary
 from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
+from .proxies import through
 from .service import choose_again, paced
 from .summaries import summary_text
 
@@ -32,6 +33,7 @@ async def run(
     service: arg.ServiceName = "gemini",
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
+    proxy: arg.Proxy = None,
     task: Annotated[Literal["generate", "embed"], Parameter(help="What the requests ask for.")] = "generate",
     state: arg.State = None,
     max_shard_bytes: arg.ShardBytes = None,
@@ -70,6 +72,7 @@ async def run(
     arg.refuse_none(inputs, "run")
     where = state or state_of(out)
     chosen = await choose_again(where, service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = through(chosen, proxy, quiet=common.quiet)
     chosen = paced(chosen, poll=poll, settle=settle)
     options = Options(
         shard_bytes=max_shard_bytes,

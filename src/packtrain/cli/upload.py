@@ -13,6 +13,7 @@ from . import arguments as arg
 from .console import put, put_json
 from .credentials import find_key
 from .exits import Exit, UsageError
+from .proxies import through
 from .service import choose
 
 _DEFAULT = Options()
@@ -25,6 +26,7 @@ async def upload(
     ] = "gemini",
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
+    proxy: arg.Proxy = None,
     uploads: Annotated[
         int, Parameter(metavar="N", validator=Number(gte=1), help="Uploads side by side.")
     ] = _DEFAULT.uploads,
@@ -35,6 +37,7 @@ async def upload(
     if not files:
         raise UsageError("no file given: packtrain upload FILE...")
     chosen = choose(service, wire=wire, key=find_key(api_key_file, os.environ))
+    chosen = through(chosen, proxy, quiet=common.quiet)
     if isinstance(chosen, Local):
         raise UsageError("--service local lives inside one run; start packtrain serve and give its URL with --wire")
     from packtrain import upload as upload_files
