@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 import pytest
 from anyio.lowlevel import checkpoint
 
 import packtrain
-from packtrain import InputError, ManifestError, Options, State, serving
+from packtrain import InputError, ManifestError, Options, OtherContent, Secret, State, serving
 from tests.flow.place import Place, read_lines
 from tests.flow.test_recovery import run_until
 from tests.manifest.meddling import meddled
@@ -131,7 +132,7 @@ async def test_other_lines_than_at_first_are_refused(place: Place) -> None:
     run = await begin(place, source, lambda s: s.jobs_created > 2)
     shutil.rmtree(place.state)
     for wrong, options in ((source, Options(shard_requests=7)), (place.requests(LINES - 1, "b.jsonl"), Options())):
-        with pytest.raises(InputError, match="made of other lines than these"):
+        with pytest.raises(InputError, match="made of other lines than these|is shorter than at first"):
             await recover(place, wrong, run, options)
         assert not (place.state / "manifest.db").exists()
     await recover(place, source, run)
@@ -181,6 +182,67 @@ async def test_input_beyond_the_spool_is_read_by_the_run(place: Place) -> None:
     found = await recover(place, source, run, Options(shard_requests=10, spool_bytes=1))
     assert (found.shards, found.whole) == (1, False)
     await complete(place, source)
+    assert one_job_a_shard(place)
+
+
+@pytest.mark.parametrize("spool_bytes", [1 << 40, 1])
+async def test_an_input_cut_at_a_shard_boundary_is_refused(place: Place, spool_bytes: int) -> None:
+    """A16: a job of a shard beyond the last one is nobody's otherwise. Where the spool had no room for all of the input
+    the run finds it out, before anything is published."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.count(State.CLOSED) == SHARDS)
+    shutil.rmtree(place.state)
+    place.out.unlink(missing_ok=True)
+    cut, options = place.requests(LINES - 10, "cut.jsonl"), Options(shard_requests=10, spool_bytes=spool_bytes)
+    with pytest.raises(OtherContent, match=r"a job of shard 5 .* gives 5 shards"):
+        await recover(place, cut, run, options)
+        await complete(place, cut)
+    assert not place.out.exists()
+    if (manifest := place.state / "manifest.db").exists():
+        manifest.unlink()
+    await recover(place, source, run)
+    await complete(place, source)
+    assert one_job_a_shard(place)
+    assert place.out.read_bytes() == await expected(place, source)
+
+
+async def test_settings_that_no_job_shows_are_compared_with_the_record(place: Place) -> None:
+    """A16: --join and the kind of output are in no tag, but in manifest.run; no manifest is made."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.jobs_created > 2)
+    (place.state / "manifest.db").unlink()
+    for out, join in ((place.out, True), (f"{place.root / 'parts'}/", False)):
+        with pytest.raises(OtherContent, match="was started with other settings"):
+            await packtrain.recover(
+                source,
+                run=run,
+                model="models/m",
+                out=out,
+                state=place.state,
+                service=place.service,
+                join=join,
+                options=SMALL,
+            )
+    assert not list(place.state.glob("recovering*"))
+    await recover(place, source, run, model="models/m")
+
+
+async def test_a_recovered_run_goes_on_with_another_key_of_its_account(place: Place) -> None:
+    """A19: its jobs are known by their tags alone; a key that lists none of them is refused."""
+    source = place.requests(LINES)
+    run = await begin(place, source, lambda s: s.count(State.CLOSED) == SHARDS)
+    shutil.rmtree(place.state)
+    place.out.unlink(missing_ok=True)
+    await recover(place, source, run)
+    key = Secret("another-key-sentinel")
+    async with serving(place.root / "elsewhere") as origin:
+        other = msgspec.structs.replace(place.service_at(origin), key=key)
+        async with packtrain.open_client(place.state, service=other, options=SMALL) as client:
+            with pytest.raises(ManifestError, match="does not show its jobs"):
+                await client.run(source, model="m", out=place.out)
+    own = msgspec.structs.replace(place.service, key=key)
+    async with packtrain.open_client(place.state, service=own, options=SMALL) as client:
+        assert (await client.run(source, model="m", out=place.out)).answered == LINES
     assert one_job_a_shard(place)
 
 

@@ -572,6 +572,13 @@ MUTANTS = (
         ("tests/manifest/test_digests.py",),
     ),
     Mutant(
+        "an input that ends before the last job is recovered",
+        "_flow/job_list.py",
+        "    if last >= cursor.shards:",
+        "    if last < 0:",
+        ("tests/flow/test_recover.py",),
+    ),
+    Mutant(
         "landed answers are published unread",
         "_io/storage.py",
         '        if piece.sha256 in ("", sha256):',

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .._errors import ProtocolError
+from .._errors import OtherContent, ProtocolError
 from .._model import RemoteJob
 from .._rules import naming
+from .._validation import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
-    from .._model import JobPage
+    from .._model import Cursor, JobPage
     from .._providers.base import Capabilities
     from .run import RunContext
 
@@ -70,3 +71,14 @@ def _hidden(page: JobPage, prefix: str, able: Capabilities) -> str | None:
     if not able.cursor and len(page.jobs) >= able.page_size:
         return f"it has no further pages, and {len(page.jobs)} jobs may not be all"
     return None
+
+
+def refuse_beyond(token: str, shards: Iterable[int], cursor: Cursor) -> None:
+    """Raises OtherContent when there is a job of a shard beyond the last one of an input that was read to its end."""
+    last = max(shards, default=-1)
+    if last >= cursor.shards:
+        raise OtherContent(
+            f"the service has a job of shard {last} of run {token}, and this input gives "
+            f"{counted(cursor.shards, 'shard')}, numbered from 0: it is shorter than at first, or cut otherwise",
+            run=token,
+        )

@@ -19,6 +19,7 @@ from .._rules.submission import candidate, plight
 from .._snapshots import Summary
 from .._validation import check_form, counted
 from .duplicates import last_sweep
+from .job_list import refuse_beyond
 from .reconciler import suspect
 from .reporting import refresh
 
@@ -154,11 +155,14 @@ async def publish(ctx: RunContext, output: Output) -> bool:
     The answers stand before the last search for duplicate jobs, which the service may hold up. It comes before the
     record, so that a kill between them leaves a run that is published, and searched, once more.
 
-    Raises DecisionNeeded when a person must decide first.
+    Raises DecisionNeeded when a person must decide first, OtherContent when a job was noted of a shard that the whole
+    input does not give.
     """
     statistics = await ctx.manifest.statistics(ctx.run.id)
     if not settled(statistics):
         return False
+    noted = await ctx.manifest.duplicate_jobs(ctx.run.id)
+    refuse_beyond(ctx.run.token, (job.shard for job in noted), statistics.cursor)
     if statistics.count(State.QUARANTINED):
         await last_sweep(ctx, ctx.stopped)
         await refresh(ctx, ctx.run.id)

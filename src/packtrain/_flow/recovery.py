@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from .._errors import ApiError, NothingToRecover, OtherAccount, OtherContent, Stopped
+from .._errors import ApiError, NothingToRecover, OtherAccount, OtherContent, ProtocolError, Stopped
 from .._exits import plain_errors
 from .._io.output import own_files
 from .._model import Credential, State
@@ -18,7 +19,7 @@ from .._rules import naming, quota
 from .._snapshots import Recovery
 from .duplicates import sweep
 from .ingest import take_in
-from .job_list import list_jobs
+from .job_list import list_jobs, read_list, refuse_beyond
 from .outage import outlast
 from .publisher import refuse_output
 
@@ -47,7 +48,8 @@ async def _check_account(client: ClientContext) -> None:
     mark = await manifest.credential()
     if mark is not None and _fits(mark, place, key):
         return
-    if mark is not None and not await _is_ours(manifest, provider, client.policy.account_jobs):
+    shown = mark is None or await _is_ours(manifest, provider, client.policy.account_jobs)
+    if mark is not None and not shown and not await _lists_ours(client):
         moved = mark.place != place
         fact = _elsewhere(mark.place, place) if moved else _OTHER_KEY
         raise OtherAccount(fact, state=client.spool.root, key=not moved)
@@ -75,6 +77,15 @@ async def _is_ours(manifest: Manifest, provider: Provider, most: int) -> bool:
             if await _shown(provider.find_file(name)):
                 return True
     return not rows
+
+
+async def _lists_ours(client: ClientContext) -> bool:
+    """Whether the service lists a job with the tag of a run: a recovered row knows no job by its name yet."""
+    for run in await client.manifest.runs():
+        with suppress(ProtocolError):
+            if (await read_list(client.context(run))).jobs:
+                return True
+    return False
 
 
 def _left_something(row: ShardRow) -> bool:
@@ -156,7 +167,8 @@ async def _find_jobs(ctx: RunContext) -> list[RemoteJob]:
 
 
 async def _compare(ctx: RunContext, found: list[RemoteJob]) -> int:
-    """How many of the sealed shards have a job. Raises OtherContent when one was made of other lines."""
+    """How many of the sealed shards have a job. Raises OtherContent when one was made of other lines, or of a shard
+    that the whole input does not give."""
     contents: dict[tuple[int, int], set[tuple[str, int]]] = {}
     for job in found:
         if tag := naming.read_tag(ctx.run.token, job.display_name):
@@ -170,4 +182,7 @@ async def _compare(ctx: RunContext, found: list[RemoteJob]) -> int:
                 f"shard {shard.index} of run {ctx.run.token} was made of other lines than these", run=ctx.run.token
             )
         with_job += bool(theirs)
+    cursor = await ctx.manifest.cursor(ctx.run.id)
+    if cursor.done:
+        refuse_beyond(ctx.run.token, (shard for shard, _ in contents), cursor)
     return with_job

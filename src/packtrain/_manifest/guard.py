@@ -144,7 +144,7 @@ def take_over(path: Path, now: Identity, connection: Connection) -> None:
 
 def note_run(path: Path, run: Run) -> None:
     """Write down next to the manifest what ``recover`` needs to know of a run; durable on return. Blocks."""
-    note_token(path, Token(run.token, run.id, run.model, run.task))
+    note_token(path, Token(run.token, run.id, run.model, run.task, run.fingerprint))
 
 
 def note_create(path: Path, instance: str, event: int) -> None:

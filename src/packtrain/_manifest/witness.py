@@ -25,6 +25,8 @@ class Token(Struct, frozen=True):
     id: str
     model: str
     task: str
+    #: Of what must not change between two starts; empty in the record of an earlier version.
+    fingerprint: str = ""
 
 
 def witness_of(manifest: Path) -> Path:

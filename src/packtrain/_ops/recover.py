@@ -26,9 +26,10 @@ from .._rules import naming
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from .._io.inputs import Inputs
-    from .._model import Task
+    from .._model import Run, Task
     from .._providers.service import Local, Service
     from .._snapshots import Recovery
 
@@ -52,16 +53,19 @@ async def recover(
     ``Client.run`` goes on, takes over every job that there is, and makes one for a shard only when none shows up.
 
     Raises ManifestExists, NothingToRecover when the service lists no job of the run, OtherContent when a job was made
-    of other lines or for another model, and OutputTaken when OUT exists.
-    The manifest appears only when all went well.
+    of other lines, of a shard beyond the last one, or for another model, and for other settings than at first, and
+    OutputTaken when OUT exists. The manifest appears only when all went well.
     """
     if not naming.is_token(run):
         raise InputError(f"{run!r} is no token of a run; it has 26 letters and digits, and is in manifest.run")
     spool, options, output = Spool(Path(state)), options or Options(), await output_at(out)
-    lost = describe(run_id, model, task, join, output.parts, service, options)
-    lost = msgspec.structs.replace(lost, token=run, recovered=True)
+
+    def described(model: str) -> Run:
+        return describe(run_id, model, task, join, output.parts, service, options)
+
+    lost = msgspec.structs.replace(described(model), token=run, recovered=True)
     draft = spool.root / "recovering.db"
-    await anyio.to_thread.run_sync(_make_way, spool, draft, Token(run, run_id, model, task))
+    await anyio.to_thread.run_sync(_make_way, spool, draft, Token(run, run_id, model, task), described)
     try:
         async with open_context(spool, draft, service, options, policy=Policy(), clock=SystemClock()) as client:
             found = await rebuild(client, lost, inputs, output)
@@ -72,7 +76,8 @@ async def recover(
     return found
 
 
-def _make_way(spool: Spool, draft: Path, asked: Token) -> None:
+def _make_way(spool: Spool, draft: Path, asked: Token, described: Callable[[str], Run]) -> None:
+    """``described`` is the run as it would begin with a model, which has more than one name."""
     _refuse_existing(spool)
     for noted in read_tokens(spool.manifest):
         same = noted.task == asked.task and naming.same_model(noted.model, asked.model)
@@ -80,6 +85,12 @@ def _make_way(spool: Spool, draft: Path, asked: Token) -> None:
             raise OtherContent(
                 f"run {asked.run} was started with model {noted.model} and task {noted.task}, as "
                 f"{tokens_of(spool.manifest)} says, not with model {asked.model} and task {asked.task}",
+                run=asked.run,
+            )
+        if noted.run == asked.run and noted.fingerprint not in ("", described(noted.model).fingerprint):
+            raise OtherContent(
+                f"run {asked.run} was started with other settings, as {tokens_of(spool.manifest)} says: one "
+                "of whether answers are joined with requests, the limits of a shard, and the kind of output",
                 run=asked.run,
             )
     if spool.root.exists():

@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 async def status(state: str | os.PathLike[str]) -> Status:
     """The run in a state directory as its driver last wrote it down, whether or not one is at work.
 
-    Raises NoRun when there is none.
+    Raises NoRun when there is none, or when what it wrote cannot be read.
     """
     spool = Spool(Path(state))
     try:
         text = await anyio.to_thread.run_sync(spool.status.read_bytes)
     except OSError as error:
         raise NoRun(f"{spool.root}: no run has reported here yet ({error.strerror})", state=spool.root) from error
-    found = msgspec.json.decode(text, type=Status)
+    try:
+        found = msgspec.json.decode(text, type=Status)
+    except msgspec.DecodeError as error:
+        raise NoRun(
+            f"{spool.status} cannot be read ({error}); the next start writes it again", state=spool.root
+        ) from error
     tokens = await anyio.to_thread.run_sync(read_tokens, spool.manifest)
     return msgspec.structs.replace(
         found,

@@ -199,8 +199,9 @@ def _(error: p.DecisionRefused) -> str:
 @advice.register(p.OtherContent)
 def _(error: p.OtherContent) -> str:
     return (
-        "Nothing was recovered. Give everything as at the first start: the same input in the same order, the same "
-        "--model, --task, --max-shard-bytes and --max-shard-requests."
+        "Nothing was recovered or published. Give everything as at the first start: the same input in the same order, "
+        "the same --model, --task, --join, --max-shard-bytes, --max-shard-requests and kind of --out. For a run that "
+        "was recovered with another input, move manifest.db away and give `packtrain recover` the right one."
     )
 
 
