@@ -88,8 +88,10 @@ async def publish_part(files: RunSpool, output: Output, row: ShardRow) -> None:
 
 
 async def publish_rejects(ctx: RunContext, output: Output) -> None:
-    """Raises FileDamaged when the list is whole, and not what it was."""
+    """Raises FileDamaged when the list should be whole, and is gone or not what it was."""
     cursor = await ctx.manifest.cursor(ctx.run.id)
+    if cursor.done and cursor.rejects_bytes:
+        await ctx.files.require(Stored(ctx.files.rejects, cursor.rejects_bytes))
     sha256 = cursor.rejects_sha256 if cursor.done else ""
     await output.publish_list("rejected", ctx.files, [Piece(ctx.files.rejects, sha256=sha256)])
 
