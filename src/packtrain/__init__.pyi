@@ -89,6 +89,7 @@ from ._snapshots import SplitReport as SplitReport
 from ._snapshots import Status as Status
 from ._snapshots import Summary as Summary
 from ._snapshots import Verification as Verification
+from ._snapshots import Waiting as Waiting
 from ._stages.check import check as check
 from ._stages.diagnose import diagnose as diagnose
 from ._stages.merge import merge as merge

@@ -13,7 +13,7 @@ from anyio import CancelScope
 
 from ._errors import DecisionRefused, InputError, PacktrainError, Stopped
 from ._exits import plain_errors
-from ._flow.decisions import resolve, take_retry
+from ._flow.decisions import resolve, retry_cancelled, take_retry
 from ._flow.driver import complete, drive_all
 from ._flow.ingest import take_in
 from ._flow.publisher import conclude, prepare_output, reopen
@@ -199,6 +199,7 @@ class Client:
 
         Those are asked whose failure may pass; with ``everything`` all of them. Until its end ``out`` stays as it is.
         A retry, or a run, that was cut short is brought to its end first of all, and nothing is asked beyond that.
+        Shards that wait for a decision since their jobs were cancelled get one more attempt.
         Waiting requests for a retry of a complete run are met by this one; it asks all lines if one of them says so.
 
         Raises as ``run`` does, and OutputChanged when ``out`` is no longer what was published.
@@ -212,6 +213,7 @@ class Client:
                 while request := await take_retry(ctx):
                     everything = everything or request.everything
                 await reopen(ctx, output, everything=everything)
+            await retry_cancelled(ctx)
             await complete(ctx, output)
             await refresh(self._context, run_id)
             return await conclude(self._manifest, ctx.files, ctx.run, output, began)

@@ -179,6 +179,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: The same while no job is known that a pass could show: more, because the list may be falsely empty.
     uncontrolled_looks: Positive = 5
     uncontrolled_settles: float = 2.0
+    #: The same for a create that the service itself has refused: it is taken for a no when the list does not show its
+    #: job twice, 20 s apart. A bet: a job that was made in spite of the refusal, and that the list shows later, is a
+    #: duplicate, which the sweep cancels.
+    refused_looks: Positive = 2
+    refused_settles: float = 20 / 900
+    #: The settling time where attempts have no input file that could be revoked: as long as with a revocation.
+    unrevoked_settles: float = 4 / 3
     #: The settling time after a revocation, in settling times: 5 min. No create is accepted any more by then, so only
     #: the lag of the list counts.
     revoked_settles: float = 1 / 3
@@ -201,8 +208,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: Looks at a result file that is gone, and their settling times, until its lines are asked, and paid for, again.
     gone_looks: Positive = 3
     gone_settles: float = 1.0
-    #: From a job that the service ended before it ran to the next create: what it lacked is rarely there at once.
+    #: From a job that the service ended before it ran to the next create: what it lacked is rarely there at once. Each
+    #: wait is twice as long as the last, up to the longest. After so many such jobs, a day, a person must decide.
     never_started_wait: float = 300.0
+    never_started_longest: float = 3600.0
+    never_started_jobs: Positive = 27
     #: A time in an answer that is within these seconds of this machine's own is taken for the service's. Another one
     #: must be seen so often, over so many seconds, and keep the monotonic clock's pace within the tolerance: one
     #: answer, or a cache, may be days off.

@@ -22,6 +22,16 @@ class Progress(Struct, frozen=True, kw_only=True):
     lines_answered: int = 0
 
 
+class Waiting(Struct, frozen=True, kw_only=True):
+    """Shards whose next call waits for the same reason: the service refused one, or it brought nothing."""
+
+    #: The operation, and what the service answered.
+    reason: str
+    shards: int
+    #: When the first of them tries again, in Unix seconds.
+    due: float
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """A run as its driver last wrote it down, ``at`` in Unix seconds."""
 
@@ -36,6 +46,8 @@ class Status(Struct, frozen=True, kw_only=True):
     candidates: dict[int, str] = {}
     #: Shards whose last create has an unknown outcome, and since when, in Unix seconds.
     ambiguous: dict[int, float] = {}
+    #: What uploads and creates wait for.
+    waiting: list[Waiting] = []
     #: The run's name at the service, in the tags of its jobs; what ``recover`` wants to know.
     token: str | None = None
     #: The service that it was last driven with: its address, or the directory of one inside this program.

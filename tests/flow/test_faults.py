@@ -134,6 +134,7 @@ CREATES = {
     "31 429 for the first three": plan(Status(route=CREATE, calls=(1, 2, 3), status=429)),
     "32 400 by a proxy, accepted": plan(Status(route=CREATE, calls=(2,), status=400, form="html", acted=True)),
     "32 400 by a proxy, not accepted": plan(Status(route=CREATE, calls=(2,), status=400, form="html")),
+    "A14 400 of the service itself, accepted": plan(Status(route=CREATE, calls=(2,), status=400, acted=True)),
     "35 file expired before the create": plan(Expire(route=CREATE, calls=(1,))),
     "list lags": plan(LOST, list_lag=0.25),
 }

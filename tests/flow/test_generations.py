@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from packtrain import Summary
 
-INVALID, INTERNAL = 3, 13
+CANCELLED, INVALID, INTERNAL = 1, 3, 13
 LINES, SHARDS = 40, 4
 OPTIONS = Options(shard_requests=LINES // SHARDS)
 KEYS = [f"key-{n}" for n in range(LINES)]
@@ -101,6 +101,18 @@ def assert_answered(place: Place, summary: Summary, without: Sequence[int] = ())
     assert [number for number, _, _ in failed(place)] == list(without)
     assert set(jobs(place).values()) == {1}
     assert summary.jobs_created == len(jobs(place))
+
+
+async def test_what_a_cancelled_job_left_is_asked_again_when_somebody_wants_it(tmp_path: Path) -> None:
+    """A job that is cancelled at work delivers what it has; its other lines are not paid for again unseen (A5)."""
+    model = Moody({3: [CANCELLED], 4: [CANCELLED], 5: [INTERNAL, INTERNAL]})
+    async with at(tmp_path, model) as place:
+        summary = await run(place)
+        assert_answered(place, summary, without=[3, 4])
+        assert failed(place) == [(3, 1, True), (4, 1, True)]
+        assert jobs(place)["0.0"] == jobs(place)["0.1"] == jobs(place)["0.2"] == 1
+        assert_answered(place, await retry(place))
+        assert max(model.asked[f"prompt number {number}"] for number in (3, 4)) == 2
 
 
 async def test_a_passing_failure_is_asked_again_and_nothing_else(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ class Listed:
     """A service with one job on each page of its list; while it is ``out``, every page fails."""
 
     capabilities = CAPABILITIES
+    #: It has input files.
+    uploads: object = object()
 
     def __init__(self) -> None:
         self.rows = [OWN]

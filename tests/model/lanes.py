@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from packtrain._errors import PacktrainError, ProtocolError
+from packtrain._flow.duplicates import sweep
+from packtrain._flow.job_list import list_jobs
 from packtrain._flow.reconciler import Watcher
 from packtrain._flow.submitter import Creator
 from packtrain._flow.uploader import intend
@@ -12,6 +14,7 @@ from packtrain._model import ShardRow, State, Tally
 from packtrain._options import LONGEST_WAIT
 from packtrain._rules.lifecycle import COLLECT, CREATE, UPLOAD, Closed, FileReady, FinalizeIntended, Landed
 from packtrain._rules.retry import is_transient, wait_after
+from packtrain._rules.submission import all_input_files
 
 from .virtual import pause
 
@@ -55,6 +58,20 @@ class Lanes:
             except PacktrainError as error:
                 delay = self._setback(error)
             await pause(-delay if delay > 1 else delay)
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """As at the end of a run, but until it works."""
+        while True:
+            began = self._ctx.clock.monotonic()
+            try:
+                files = all_input_files(self._ctx.run.token, self._ledger.rows.values())
+                await sweep(self._ctx, (await list_jobs(self._ctx, files=files)).jobs.values())
+            except PacktrainError:
+                await pause(60)
+                continue
+            self._ledger.swept_at = began
+            return
 
     async def carry(self) -> None:
         """Up and down."""

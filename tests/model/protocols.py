@@ -94,6 +94,14 @@ REFINEMENTS: dict[Row, tuple[Cell, ...]] = {
     (OURS, TWO_TWICE): no(4418, 7024, 6168, 9638),
 }
 
+#: A create may be accepted and answered with a refusal, once. That the list then shows its job within 20 s is a bet.
+BETS = OURS._replace(name="packtrain, refused once", bets=True)
+_PATIENT = OURS._replace(name="the same, if the list shows every job in time")
+REFUSALS: dict[Row, tuple[Cell, ...]] = {
+    (BETS, ONE): (*no(275, 281), *yes(7, 7)),
+    (_PATIENT, ONE): no(275, 281, 375, 381),
+}
+
 #: Too long for every run of the tests: ``python -m tests.model --largest``.
 LARGEST: dict[Row, tuple[Cell, ...]] = {
     (REVOKE_WAIT, THREE): no(22563, 57222, 36132, 85080),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,13 @@ class Weather:
     #: From when to when every page fails.
     outage: tuple[float, float]
     longest_job: float
-    #: A create may be accepted and answered with 429; the list shows its job at once, as long as it does not lie.
-    throttles_late: bool
+    #: A create may be accepted and answered with a refusal, such as a 429.
+    accepts_refused: bool
     #: The probability that a look at a job shows a false end without results; at most once a job.
     false_ends: float
-    #: Answers carry the service's time.
+    #: Answers carry the service's time; and the probability that one is days off.
     shows_time: bool
+    misdated: float
     #: The probability that a job is refused after its creation, before it runs.
     never_starts: float
     #: The list shows tags; otherwise a job is found by its input file alone.
@@ -113,13 +114,17 @@ def draw(seed: int) -> tuple[Schedule, Random]:
         lies=_window(random, 0.2, longest_lie),
         outage=_window(random, 0.08, 1.5 * HOUR),
         longest_job=random.choice((300.0, 600.0, 1800.0)) if random.random() < 0.995 else 60 * HOUR,
-        throttles_late=random.random() < 0.3,
+        accepts_refused=random.random() < 0.3,
         false_ends=random.choice((0.0, 0.0, 0.05, 0.5)),
         shows_time=random.random() < 0.7,
         never_starts=later.choice((0.0, 0.0, 0.0, 0.5)),
         shows_tags=later.random() < 0.8,
+        misdated=later.choice((0.0, 0.0, 0.1)),
     )
     jumps = tuple((random.random() * 3000, random.choice(JUMPS)) for _ in range(2))
+    jumps = jumps if random.random() < 0.1 else ()
+    if jumps:  # of two clocks, one is right
+        weather = replace(weather, misdated=0.0)
     schedule = Schedule(
         seed=seed,
         shards=random.choice(SHARDS),
@@ -128,7 +133,7 @@ def draw(seed: int) -> tuple[Schedule, Random]:
         overlaps=revokes and random.random() < OVERLAPS,
         crashes=random.choice((0, 1, 2, 4)),
         crash_chance=random.choice((0.02, 0.1, 0.3)),
-        jumps=jumps if random.random() < 0.1 else (),
+        jumps=jumps,
         wiped_at=random.random() * 100 if random.random() < 0.1 else None,
     )
     return schedule, random

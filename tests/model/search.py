@@ -34,7 +34,7 @@ class Findings(NamedTuple):
 
 def explore(protocol: Protocol, world: World, bounds: Bounds, *, whole: bool = True) -> Findings:
     """Every reachable state; unless ``whole``, no more than it takes to meet two live jobs."""
-    first = start(*bounds)
+    first = start(*bounds, world)
     #: For each state, the step that first led to it, and whence.
     reached: dict[State, tuple[str, State] | None] = {first: None}
     queue = deque([first])
@@ -64,7 +64,7 @@ def explore(protocol: Protocol, world: World, bounds: Bounds, *, whole: bool = T
 
 def replay(way: Iterable[str], protocol: Protocol, world: World, bounds: Bounds) -> State:
     """The state at the end of a way. Raises KeyError for a step that is not possible."""
-    state = start(*bounds)
+    state = start(*bounds, world)
     for step in way:
         state = dict(steps(state, protocol, world))[step]
     return state

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FILE_LIFE = 48 * HOUR
 #: Jobs on a page of the list: most passes are of several.
 PAGE = 2
+#: Seconds after which the list shows the job of a create that was refused, or the bet on the refusal is lost.
+BET = 20.0
+DAY = 24 * HOUR
 
 
 class Later(Protocol):
@@ -51,6 +54,8 @@ class VirtualJob:
     #: The service refuses it after its creation, before it runs.
     never_starts: bool = False
     cancelled_at: float | None = None
+    #: It was made by a create that the service answered with a refusal.
+    refused_aloud: bool = False
     #: A false end of it was shown.
     misreported: bool = False
 
@@ -100,7 +105,7 @@ class VirtualService:
             return None
         now, shard, generation = self._time.now, *map(int, tag.split(".")[2:4])
         earlier = self.started((shard, generation))
-        if earlier and not self._weather.delivers_twice:
+        if not self._weather.delivers_twice and not all(self._is_hidden(job) for job in earlier):
             raise Violation(f"a second job for shard {shard}: {tag} after {[job.tag for job in earlier]}")
         ends_at, end = self._weather.draw_end(self._random, now)
         never_starts = self._starts.random() < self._weather.never_starts
@@ -119,6 +124,18 @@ class VirtualService:
         )
         self.jobs.append(job)
         return job
+
+    def _is_hidden(self, job: VirtualJob) -> bool:
+        """The bet on a refusal: its job is shown 20 s later, by a list that does not lie."""
+        lied = self._weather.lies[0] <= self._time.now and job.accepted_at < self._weather.lies[1]
+        return job.refused_aloud and (lied or job.visible_at > job.accepted_at + BET)
+
+    def accept_aloud(self, tag: str, file: str) -> None:
+        """A create arrives that the service accepts, and answers with a refusal."""
+        if self._weather.accepts_refused and (job := self.accept(tag, file)):
+            job.refused_aloud = True
+            lag = self._random.choice((0.0, self._random.random() * BET, self._weather.draw_lag(self._random)))
+            job.visible_at = self._time.now + lag
 
     def shown(self, job: VirtualJob) -> RemoteJob:
         state = job.state(self._time.now)
@@ -173,7 +190,10 @@ class VirtualRemote:
         return CAPABILITIES
 
     def now(self) -> float | None:
-        return self._time.now if self._weather.shows_time else None
+        if not self._weather.shows_time:
+            return None
+        misdated = self._random.random() < self._weather.misdated
+        return self._time.now + (self._random.choice((-4, 4)) * DAY if misdated else 0.0)
 
     async def create(self, *, model: str, task: str, tag: str, file: str, requests: object = None) -> RemoteJob:
         del model, task, requests
@@ -187,15 +207,15 @@ class VirtualRemote:
                 raise TransportError("refused to connect", sent=False)
             case 1:
                 await pause(0.2)
-                if weather.throttles_late and (job := service.accept(tag, file)):
-                    job.visible_at = self._time.now
+                service.accept_aloud(tag, file)
                 raise ApiError("quota", status=429, retry_after=random.choice((None, 30.0)), kind="throttled")
             case 2:
                 await pause(0.2)
                 raise ApiError("<html>", status=random.choice((400, 403, 502, 503)))
             case 3:
                 await pause(0.2)
-                raise ApiError("a bad line", status=400, kind="refused")
+                service.accept_aloud(tag, file)
+                raise ApiError("no", status=400, kind=random.choice(("refused", "refused", "barred", "file_gone")))
             case 4:
                 await pause(CREATE_TIMEOUT)
                 raise TransportError("no answer")  # it was lost on the way there

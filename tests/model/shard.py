@@ -45,6 +45,8 @@ class Cell(enum.IntEnum):
     INTENT = enum.auto()
     REVOKE = enum.auto()
     DONE = enum.auto()
+    #: The create was refused, and another may follow.
+    REFUSED = enum.auto()
 
 
 class At(enum.IntEnum):
@@ -58,6 +60,9 @@ class At(enum.IntEnum):
     DELETE = enum.auto()
     CHECK = enum.auto()
     END = enum.auto()
+    #: With a refusal that is not recorded yet, and before the next create of the same attempt.
+    REFUSED = enum.auto()
+    LOOK = enum.auto()
 
 
 #: A control point or a cell, with its attempt or its job.
@@ -76,6 +81,8 @@ class State(NamedTuple):
     crashes_left: int
     #: The most jobs that were ever live at one instant.
     most_live: int
+    #: Creates that the service may still answer with a refusal.
+    refusals_left: int
 
 
 class Absence(enum.Enum):
@@ -99,6 +106,8 @@ class Protocol(NamedTuple):
     revokes_in_two: bool = False
     #: A reply is recorded only while the manifest is at the intent of that very attempt.
     saves_guarded: bool = False
+    #: After a refusal absence counts while the list may lag: a bet that it shows the job of such a create at once.
+    bets: bool = False
 
     @property
     def attempts(self) -> int:
@@ -118,10 +127,13 @@ class World(NamedTuple):
     deletion_kills: bool = False
     #: Some proxy may deliver one create twice.
     delivers_twice: bool = False
+    #: So many creates may be answered with a refusal, and be accepted or not.
+    refusals: int = 0
 
 
-def start(drivers: int, crashes: int) -> State:
-    return State(frozenset(), (), frozenset({1}), (Cell.READY, 0), ((At.START, 0),) * drivers, crashes, 0)
+def start(drivers: int, crashes: int, world: World) -> State:
+    points = ((At.START, 0),) * drivers
+    return State(frozenset(), (), frozenset({1}), (Cell.READY, 0), points, crashes, 0, world.refusals)
 
 
 def steps(state: State, protocol: Protocol, world: World) -> Iterator[tuple[str, State]]:
@@ -152,6 +164,8 @@ def _network_steps(state: State, world: World) -> Iterator[tuple[str, State]]:
         post = f"POST {message.attempt} of {'ABC'[message.sender]}"
         gone = state._replace(network=state.network - {message})
         yield f"{post} is lost, or refused", gone
+        if _hears_refusal(gone, message):
+            yield f"{post} is refused, and that is heard", _refused(gone, message)
         if message.attempt in state.files or not world.checks_file:
             yield from _accepted(gone, message, post, world)
     for number, job in enumerate(state.jobs):
@@ -165,8 +179,19 @@ def _accepted(gone: State, message: Message, post: str, world: World) -> Iterato
     if world.delivers_twice and not message.repeated:
         taken = taken._replace(network=taken.network | {message._replace(repeated=True)})
     yield f"{post} is accepted, the reply lost", taken
+    if _hears_refusal(gone, message):
+        yield f"{post} is accepted, and answered with a refusal", _refused(taken, message)
     if gone.drivers[message.sender] == (At.WAIT, message.attempt):
         yield f"{post} is accepted", _move(taken, message.sender, At.SAVE, len(jobs) - 1)
+
+
+def _hears_refusal(state: State, message: Message) -> bool:
+    return state.refusals_left > 0 and state.drivers[message.sender] == (At.WAIT, message.attempt)
+
+
+def _refused(state: State, message: Message) -> State:
+    told = _move(state, message.sender, At.REFUSED, message.attempt)
+    return told._replace(refusals_left=state.refusals_left - 1)
 
 
 # The drivers
@@ -180,6 +205,8 @@ def _start(state: State, who: int, protocol: Protocol, _: World) -> Iterator[tup
         yield f"finds intent {argument}", _move(state, who, At.RECONCILE, argument)
     elif cell is Cell.REVOKE:
         yield f"finds revocation {argument}", _move(state, who, At.DELETE, argument)
+    elif cell is Cell.REFUSED:
+        yield f"finds refusal {argument}", _move(state, who, At.LOOK, argument)
     elif protocol.records_intent:
         yield "writes intent 1", _move(_write(state, Cell.INTENT, 1), who, At.SEND, 1)
     else:
@@ -248,6 +275,26 @@ def _check(state: State, who: int, protocol: Protocol, _: World) -> Iterator[tup
         yield _next_attempt(state, who, attempt)
 
 
+def _record_refusal(state: State, who: int, _: Protocol, __: World) -> Iterator[tuple[str, State]]:
+    attempt = state.drivers[who][1]
+    if state.manifest != (Cell.INTENT, attempt):
+        yield "finds the manifest changed", _move(state, who, At.START)
+    else:
+        yield f"records refusal {attempt}", _move(_write(state, Cell.REFUSED, attempt), who, At.LOOK, attempt)
+
+
+def _look(state: State, who: int, protocol: Protocol, _: World) -> Iterator[tuple[str, State]]:
+    attempt = state.drivers[who][1]
+    if state.manifest != (Cell.REFUSED, attempt):
+        yield "finds the manifest changed", _move(state, who, At.START)
+    elif listed := _listed(state):
+        adopted = _write(_cancel(state, listed[1:]), Cell.DONE, listed[0])
+        yield f"adopts job {listed[0]} and cancels {listed[1:]}", _move(adopted, who, At.END)
+    elif protocol.bets or _all_visible(state):
+        again = _move(_write(state, Cell.INTENT, attempt), who, At.SEND, attempt)
+        yield f"sees no job, writes intent {attempt} again", again
+
+
 def _end(state: State, _: int, __: Protocol, ___: World) -> Iterator[tuple[str, State]]:
     cell, job = state.manifest
     duplicate_jobs = [number for number in _listed(state) if number != job]
@@ -264,6 +311,8 @@ _DRIVER_STEPS = {
     At.DELETE: _delete_file,
     At.CHECK: _check,
     At.END: _end,
+    At.REFUSED: _record_refusal,
+    At.LOOK: _look,
 }
 
 

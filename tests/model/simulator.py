@@ -34,10 +34,11 @@ from packtrain._io.spool import Spool
 from packtrain._model import JobState, Limits, Run, Shard, ShardRow, State
 from packtrain._options import Options, Policy
 from packtrain._rules.lifecycle import AMBIGUOUS, CREATE, SETTLED, TABLE, WATCHED, JobAdopted, JobEnded
+from packtrain._rules.submission import was_cancelled
 
 from .lanes import CARRY, Lanes
 from .schedules import HOUR, LONGEST, POLICIES, SERVICE, draw
-from .service import VirtualRemote, VirtualService
+from .service import VirtualJob, VirtualRemote, VirtualService
 from .virtual import Ledger, Time, Violation, VirtualClock, VirtualManifest
 
 if TYPE_CHECKING:
@@ -240,18 +241,20 @@ class Simulation:
             if len(names) > 1 or not names <= {made.name for made in jobs}:
                 raise Violation(f"shard {key} adopted {names} of {[made.name for made in jobs]}")
             if names and not self._ended_in_truth(key):
-                raise Violation(f"shard {key}: {names} is taken for ended without results, and has some")
-            if job.state is State.CLOSED and jobs and not names:
+                raise Violation(f"shard {key}: {names} has results, or was cancelled, and its lines are asked again")
+            if job.state is State.CLOSED and not names and not all(made.refused_aloud for made in jobs):
                 raise Violation(f"shard {key} is closed, and {[made.tag for made in jobs]} was never adopted")
             if job.state is State.QUARANTINED and self.schedule.policy != "quarantine":
-                self._audit_quarantine(job, bool(jobs))
+                # The sweep shows a person the job of a create that was refused aloud.
+                self._audit_quarantine(job, not all(made.refused_aloud for made in jobs))
+            self._audit_duplicates(jobs, names)
 
     def _ended_in_truth(self, key: tuple[int, int]) -> bool:
-        """Whether the shard's job left no results, if that is how it was recorded."""
+        """Whether the shard's job ended by itself without results, if that is how it was recorded."""
         fruitless = any(getattr(event, "result", None) is None for event in self.ledger.events(key, JobEnded))
         adopted = {getattr(event, "job", None) for event in self.ledger.events(key, JobAdopted)}
         ends = [made.state(self._time.now) for made in self.service.jobs if made.name in adopted]
-        return not fruitless or JobState.SUCCEEDED not in ends
+        return not fruitless or not {JobState.SUCCEEDED, JobState.CANCELLED} & set(ends)
 
     def _audit_history(self, key: tuple[int, int]) -> None:
         state = State.SEALED
@@ -262,11 +265,22 @@ class Simulation:
             state = entry.after
 
     def _audit_quarantine(self, job: ShardRow, made: bool) -> None:
-        """A person is called only when all attempts are used up and none left a job."""
+        """A person is called only when all attempts are used up and none left a job, or the job was cancelled."""
+        own = next((other for other in self.service.jobs if other.name == job.job), None)
+        if own is not None and own.state(self._time.now) is JobState.CANCELLED and was_cancelled(job):
+            return
         if made or job.attempt < self._policy.attempts:
             raise Violation(
                 f"shard {job.shard} is quarantined in attempt {job.attempt}, job made: {made}: {job.reason}"
             )
+
+    def _audit_duplicates(self, jobs: list[VirtualJob], adopted: set[str]) -> None:
+        """Every job that the last sweep could see, and that no shard adopted, is reported."""
+        at, (begin, end) = self.ledger.swept_at, self.schedule.weather.lies
+        for made in jobs:
+            seen = at is not None and made.visible_at <= at and not begin <= at < end
+            if seen and made.name not in adopted | self.ledger.duplicate_jobs.keys():
+                raise Violation(f"{made.name} of {made.tag} was paid for, and is in no record")
 
 
 def _shard(index: int) -> Shard:

@@ -8,12 +8,14 @@ import pytest
 
 from .__main__ import found, line
 from .protocols import (
+    BETS,
     LIST_ONCE,
     NAIVE,
     ONE,
     OURS,
     QUARANTINE,
     REFINEMENTS,
+    REFUSALS,
     REVOKE,
     REVOKE_WAIT,
     SETTLE,
@@ -53,6 +55,18 @@ def test_the_verdicts_if_the_service_accepts_a_create_without_its_file(row: Row,
 def test_finer_steps_and_more_parties_change_no_verdict(row: Row, cells: tuple[Cell, ...]) -> None:
     """A revocation in two steps, conditional saves, more crashes."""
     assert found(row, cells) == cells
+
+
+@pytest.mark.parametrize(("row", "cells"), REFUSALS.items(), ids=name)
+def test_a_refusal_that_may_be_an_acceptance_is_a_bet_on_the_list(row: Row, cells: tuple[Cell, ...]) -> None:
+    """It is lost where the list shows the job of such a create too late (B16)."""
+    assert found(row, cells, refusals=1) == cells
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_a_lost_bet_heals(world: World) -> None:
+    """The sweep cancels the second job: in the end one is live, or a person decides."""
+    assert explore(BETS, world._replace(refusals=1), ONE).dead_end is None
 
 
 LATE_POST = [
@@ -174,6 +188,6 @@ def _live(jobs: object) -> bool:
 
 def test_the_page_on_the_model_shows_what_was_found() -> None:
     """Every row of its tables is one that the tests above assert, and none is missing."""
-    rows = {line(*item) for table in (TABLE, WITHOUT_FILE_CHECK, REFINEMENTS) for item in table.items()}
+    rows = {line(*item) for table in (TABLE, WITHOUT_FILE_CHECK, REFINEMENTS, REFUSALS) for item in table.items()}
     shown = [text for text in DOCS.read_text().splitlines() if text.startswith("| ") and "protocol" not in text]
     assert rows <= set(shown)

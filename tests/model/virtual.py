@@ -87,6 +87,8 @@ class Ledger:
     duplicate_jobs: dict[str, DuplicateJob] = field(default_factory=dict)
     #: The claims of rows.
     claimed: dict[Key, object] = field(default_factory=dict)
+    #: When the last sweep began; None if there was none.
+    swept_at: float | None = None
 
     @property
     def settled(self) -> bool:

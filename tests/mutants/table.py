@@ -103,13 +103,13 @@ MUTANTS = (
     Mutant(
         "the intent is recorded after the create",
         "_flow/submitter.py",
-        """                row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
-                return await self._post(row, tag, before, requests)
+        """            row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+            return await self._post(row, tag, before, requests)
 """,
-        """                run, now = self._ctx.run, self._ctx.clock.now
-                job = await self._ctx.provider.create(model=run.model, task=run.task, tag=tag, file=row.file or "")
-                row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=now()))
-                return await self._ctx.record(row, JobAdopted(job=job.name, submitted_at=now()))
+        """            run, now = self._ctx.run, self._ctx.clock.now
+            job = await self._ctx.provider.create(model=run.model, task=run.task, tag=tag, file=row.file or "")
+            row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=now()))
+            return await self._ctx.record(row, JobAdopted(job=job.name, submitted_at=now()))
 """,
         ("tests/flow/test_creates.py",),
     ),
@@ -158,8 +158,8 @@ MUTANTS = (
     Mutant(
         "the next attempt begins without a revocation",
         "_rules/submission.py",
-        '        case "revoke":\n            return Revoke()\n',
-        '        case "revoke":\n            return Retry(reason)\n',
+        "return Revoke() if terms.revocable else Retry(reason)",
+        "return Retry(reason)",
         (SCHEDULES,),
     ),
     Mutant(
@@ -191,11 +191,74 @@ MUTANTS = (
         ("tests/rules/test_submission.py", "tests/flow/test_duplicates.py"),
     ),
     Mutant(
-        "after a 429 any complete pass will do",
+        "an ambiguous create counts as refused",
         "_rules/submission.py",
-        "(row.intent_at is None or evidence.last is Pass.CONTROLLED)",
-        "(row.intent_at is None or evidence.last is not Pass.VOID)",
+        "row.intent_at is not None and row.ambiguous_at is None",
+        "row.intent_at is not None",
+        ("tests/rules/test_submission.py",),
+    ),
+    Mutant(
+        "a refusal that was an acceptance loses its input file",
+        "_flow/reconciler.py",
+        "if row.attempt > 1 and not (submission.was_refused(row) and self._search.is_new(row)):",
+        "if row.attempt > 1:",
+        ("tests/flow/test_refusals.py",),
+    ),
+    Mutant(
+        "the lines of a refused create fail unseen",
+        "_flow/submitter.py",
+        "            found = await self._lookback.find(row)\n",
+        "            found = None\n",
         ("tests/flow/test_faults.py::test_a_disturbed_create_makes_one_job",),
+    ),
+    Mutant(
+        "a create that was barred is sent again without a look",
+        "_flow/submitter.py",
+        "row.intent_at)\n                raise error\n            case Outcome.NOT_SENT:",
+        "before)\n                raise error\n            case Outcome.NOT_SENT:",
+        (SCHEDULES,),
+    ),
+    Mutant(
+        "the lines of a job that somebody cancelled are asked again",
+        "_rules/submission.py",
+        "        return Quarantined(reason=_cancelled(name))\n",
+        "        pass\n",
+        (SCHEDULES,),
+    ),
+    Mutant(
+        "the lines that a cancelled job left are asked again",
+        "_rules/generations.py",
+        "not (repeats or wished or cancelled)",
+        "not (repeats or wished)",
+        ("tests/rules/test_generations.py",),
+    ),
+    Mutant(
+        "lines of a job that was cancelled at work are asked again",
+        "_io/generation_files.py",
+        "        again = failed.retryable and not is_cancelled(failed.error, self._asked.shape)\n",
+        "        again = failed.retryable\n",
+        ("tests/flow/test_generations.py",),
+    ),
+    Mutant(
+        "jobs that never start are made for ever",
+        "_rules/submission.py",
+        "if before + 1 >= policy.never_started_jobs:",
+        "if before < 0:",
+        ("tests/rules/test_submission.py",),
+    ),
+    Mutant(
+        "after a job that never started the list is not looked at",
+        "_flow/submitter.py",
+        "sent_before = row.tag is not None or",
+        "sent_before = row.intent_at is not None or",
+        ("tests/flow/test_refusals.py",),
+    ),
+    Mutant(
+        "a revocation is recorded where nothing can be revoked",
+        "_flow/reconciler.py",
+        "revocable = ctx.provider.uploads is not None",
+        "revocable = True",
+        ("tests/flow/test_refusals.py",),
     ),
     Mutant(
         "an end without results is believed at once",
@@ -278,8 +341,8 @@ MUTANTS = (
     Mutant(
         "one pass clears a 429",
         "_rules/submission.py",
-        "if row.state is State.UPLOADED and (row.intent_at is None or evidence.last is Pass.CONTROLLED):",
-        "if row.state is State.UPLOADED:",
+        "return looks >= policy.refused_looks and waited >= settle * policy.refused_settles",
+        "return looks >= 1",
         (SCHEDULES,),
     ),
     Mutant(

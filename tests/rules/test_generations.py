@@ -62,6 +62,14 @@ def test_a_lineage_goes_on_within_its_bound_and_not_in_a_circle(
     assert asks_again(last, [parent] if parent else [], retries) == again
 
 
+def test_what_a_cancelled_job_left_is_asked_again_by_a_person_alone() -> None:
+    """Its results have a reason beside them, which its other lines fail with (A5)."""
+    left = row(result="files/r", reason="batches/b was cancelled")
+    assert absence(left) == ("batches/b was cancelled", True)
+    assert not asks_again(left, [], 2)
+    assert asks_again(row(result="files/r"), [], 2)
+
+
 def generation(
     number: int, parent: int | None = None, *, shard: int = 0, tally: Tally | None = None, cause: Cause | None = None
 ) -> ShardRow:

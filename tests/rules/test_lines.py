@@ -12,8 +12,9 @@ from msgspec import Raw
 from packtrain._io.join import Outputs, join_files
 from packtrain._model import Request
 from packtrain._rules.framing import RawBlock
-from packtrain._rules.lines import LineShape, is_retryable, parsers
+from packtrain._rules.lines import LineShape, is_cancelled, is_retryable, parsers
 from packtrain._rules.validate import encode_line, key_of, repeated_key, scan
+from packtrain._wire.gemini.lines import LINES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,12 @@ def test_the_codes_of_the_shape_decide_before_those_of_http() -> None:
     """A number in neither list is read as an HTTP status."""
     errors = {b'{"code":7}': True, b'{"code":429}': False, b'{"code":503}': True, b'{"status":"busy"}': True}
     assert {error: is_retryable(Raw(error), SHAPE) for error in errors} == errors
+
+
+def test_a_line_that_a_cancelled_job_left_is_known_by_its_code() -> None:
+    """A number or a name, as the shape has it (A5)."""
+    errors = {b'{"code":1}': True, b'{"status":"cancelled"}': True, b'{"code":13}': False, b"7": False, b"": False}
+    assert {error: is_cancelled(Raw(error), LINES) for error in errors} == errors
 
 
 @pytest.mark.parametrize("with_request", [False, True])

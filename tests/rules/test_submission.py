@@ -259,19 +259,43 @@ def test_after_a_revocation_only_the_lag_of_the_list_counts() -> None:
 @pytest.mark.parametrize(
     ("evidence", "intent_at", "kind"),
     [
-        (after([5], C), 1.0, Retry),
-        (after([5], U), 1.0, Wait),
-        (after([5], V), 1.0, Wait),
-        (after([0, 10, 20, 900, 1800], U), 1.0, Retry),
+        (after([5], C), 1.0, Wait),
+        (after([0, 19], C), 1.0, Wait),
+        (after([0, 20], C), 1.0, Retry),
+        (after([0, 20], U), 1.0, Retry),
+        (after([0, 10, 20], V, evidence=after([0], U)), 1.0, Wait),
+        (after([20], U, evidence=after([0, 10], V)), 1.0, Wait),
         (after([5], V), None, Retry),
         (after([5], U), None, Retry),
     ],
 )
-def test_after_a_refused_create_one_controlled_pass_is_enough(
+def test_a_refused_create_made_no_job_when_two_passes_agree(
     evidence: Evidence, intent_at: float | None, kind: type[Step]
 ) -> None:
-    """The service has refused it; and where no create was sent there is nothing to prove."""
+    """20 s apart, and none of them void (B16); where no create was sent there is nothing to prove."""
     assert type(step(evidence, State.UPLOADED, intent_at=intent_at)) is kind
+
+
+def test_after_a_refusal_the_second_look_comes_after_twenty_seconds() -> None:
+    """One in between would prove nothing."""
+    first = step(after([0], U), State.UPLOADED, intent_at=1.0)
+    assert first == Wait(20.0, 20.0)
+
+
+def test_an_ambiguous_create_before_a_decision_needs_a_control_or_the_long_wait() -> None:
+    """That a person decided to try again says nothing about the job of before."""
+    ambiguous = {"intent_at": 1.0, "ambiguous_at": 2.0}
+    assert isinstance(step(after([5], C), State.UPLOADED, **ambiguous), Retry)
+    assert isinstance(step(after([0, 20], U), State.UPLOADED, **ambiguous), Wait)
+    assert isinstance(step(after([0, 10, 20, 900, 1800], U), State.UPLOADED, **ambiguous), Retry)
+
+
+def test_without_input_files_absence_takes_longer_and_nothing_is_revoked() -> None:
+    """Nothing would make the service refuse a late create, so all of the wait comes before the next one."""
+    row, inline = row_in(State.RECONCILING), Terms(RUN, Policy(), SETTLE, "revoke", revocable=False)
+    early, late = after([0, 10, 1199], C), after([0, 10, 1200], C)
+    assert isinstance(submission.next_step(row, SHARD, early, inline, 0.0), Wait)
+    assert isinstance(submission.next_step(row, SHARD, late, inline, 0.0), Retry)
 
 
 HOPELESS = {
@@ -559,6 +583,40 @@ def test_a_job_that_never_started_may_be_created_again() -> None:
     assert event.reason == "batches/own ended before it ran: quota"
 
 
+@pytest.mark.parametrize(("before", "wait"), [(1, 600), (3, 2400), (4, 3600), (25, 3600)])
+def test_jobs_that_never_start_are_made_less_and_less_often(before: int, wait: float) -> None:
+    """What they lack may take hours."""
+    sightings = Sightings()
+    refused = replace(ENDED, never_started=True)
+    _, event = (
+        submission.job_event(SUBMITTED, refused, sightings, terms(), at(time), before=before) for time in (0, 60)
+    )
+    assert isinstance(event, JobNeverStarted)
+    assert event.due == 1e9 + 60 + wait
+
+
+def test_after_a_day_of_jobs_that_never_started_a_person_must_decide() -> None:
+    """Without a bound they would be made for ever."""
+    sightings, refused = Sightings(), replace(ENDED, never_started=True)
+    _, event = (submission.job_event(SUBMITTED, refused, sightings, terms(), at(time), before=26) for time in (0, 60))
+    assert isinstance(event, Quarantined)
+    assert "so did 26 jobs before it" in event.reason
+
+
+CANCELLED = replace(LIVE, state=JobState.CANCELLED)
+
+
+def test_a_job_that_somebody_cancelled_is_for_a_person() -> None:
+    """To ask its lines again costs money, and somebody wanted it to end (A5)."""
+    (_, event) = looks(CANCELLED, [0, 60])
+    assert isinstance(event, Quarantined)
+    assert "was cancelled at the service" in event.reason
+    row = replace(SUBMITTED, state=State.QUARANTINED, reason=event.reason)
+    assert submission.was_cancelled(row)
+    assert submission.candidate(row, []) is None
+    assert not submission.was_cancelled(replace(row, reason="late"))
+
+
 def test_a_job_that_never_started_is_never_the_shards_own_again() -> None:
     """It bears the same tag as the next create of its file, and later replies may show it otherwise."""
     happened: list[Event] = [
@@ -583,6 +641,7 @@ def test_a_job_that_never_started_is_never_the_shards_own_again() -> None:
     ]
     assert submission.refused_jobs(history) == {"batches/1"}
     assert submission.refused_jobs([]) == frozenset()
+    assert submission.never_started(history) == 1
 
 
 def test_a_plausible_reply_restarts_the_count() -> None:
@@ -594,8 +653,12 @@ def test_a_plausible_reply_restarts_the_count() -> None:
 
 def test_an_end_with_results_is_believed_at_once() -> None:
     """Whatever the state: a cancelled job may have results as well."""
-    for state in (JobState.SUCCEEDED, JobState.CANCELLED):
-        assert looks(replace(LIVE, state=state, result_file="files/r"), [0]) == [JobEnded(result="files/r")]
+    ended = replace(LIVE, state=JobState.SUCCEEDED, result_file="files/r")
+    assert looks(ended, [0]) == [JobEnded(result="files/r")]
+    (cancelled,) = looks(replace(ended, state=JobState.CANCELLED), [0])
+    assert isinstance(cancelled, JobEnded)
+    assert cancelled.result == "files/r"
+    assert "was cancelled" in (cancelled.reason or "")
 
 
 @pytest.mark.parametrize(

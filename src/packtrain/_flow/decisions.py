@@ -13,7 +13,7 @@ from .._model import Decision, DuplicateJob, ShardRow, State, Upload
 from .._rules import naming
 from .._rules.lifecycle import DropDecided, JobAdopted, JobKept, RetryDecided
 from .._rules.retry import is_transient
-from .._rules.submission import given_up, input_files, left_jobs, mismatch
+from .._rules.submission import given_up, input_files, left_jobs, mismatch, was_cancelled
 from .run import log
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ async def _adopt_job(ctx: RunContext, row: ShardRow, name: str) -> ShardRow:
     files = input_files(ctx.run.token, row)
     if flaw := mismatch(job, ctx.run, await ctx.manifest.shard(row), files):
         raise DecisionRefused(f"{flaw}; it was not adopted", shard=row.shard)
+    if was_cancelled(row) and name == row.job:
+        raise DecisionRefused(f"{row.reason}, so there is nothing to adopt", shard=row.shard)
     if name == row.job:
         return await ctx.record(row, JobKept(submitted_at=ctx.service_now(), reason=_reason("kept", row)))
     before = [given_up(row, row.job)] if row.job is not None else []
@@ -134,6 +136,13 @@ async def _retry(ctx: RunContext, row: ShardRow) -> ShardRow:
     upload, reason = Upload(size=shard.bytes), _reason("tried once more", row)
     decided = RetryDecided(attempt=attempt, file=file, upload=upload, reason=reason)
     return await ctx.record(row, decided, duplicate_jobs=await _left(ctx, row))
+
+
+async def retry_cancelled(ctx: RunContext) -> None:
+    """Begin one more attempt for each shard that waits since its job was cancelled at the service."""
+    for row in await ctx.manifest.rows(ctx.run.id, {State.QUARANTINED}):
+        if was_cancelled(row):
+            await _retry(ctx, row)
 
 
 async def _drop(ctx: RunContext, row: ShardRow) -> ShardRow:

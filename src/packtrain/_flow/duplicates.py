@@ -10,7 +10,7 @@ from .._errors import ApiError, ProtocolError, TransportError
 from .._exits import plain_errors
 from .._io.clock import time_limit
 from .._model import DuplicateJob, DuplicateState, RemoteJob
-from .._rules import naming, submission
+from .._rules import submission
 from .job_list import list_jobs
 from .run import log
 
@@ -72,7 +72,7 @@ async def last_sweep(ctx: RunContext, stop: anyio.Event) -> None:
     try:
         with plain_errors():
             async with time_limit(ctx.clock, ctx.policy.last_sweep, stop):
-                files = {naming.plain_file(row.file) for row in rows if row.file}
+                files = submission.all_input_files(ctx.run.token, rows)
                 await sweep(ctx, (await list_jobs(ctx, files=files)).jobs.values())
                 failure = None
     except _REMOTE_ERRORS as error:

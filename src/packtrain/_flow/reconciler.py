@@ -43,9 +43,7 @@ from .job_list import list_jobs, read_list
 from .run import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .._model import Entry, Shard
+    from .._model import DuplicateJob, Entry, Shard
     from .job_list import JobList
     from .run import RunContext
 
@@ -55,7 +53,8 @@ def moment(ctx: RunContext) -> Moment:
 
 
 def terms(ctx: RunContext) -> Terms:
-    return Terms(ctx.run, ctx.policy, ctx.service.settle, ctx.options.on_ambiguous)
+    revocable = ctx.provider.uploads is not None
+    return Terms(ctx.run, ctx.policy, ctx.service.settle, ctx.options.on_ambiguous, revocable)
 
 
 # Creates that a recovered or restored manifest may have forgotten
@@ -122,18 +121,29 @@ class Search:
         """When to look for the shard's job, by the monotonic clock; 0 for at once."""
         return self._due.get(submission.question(row), 0.0)
 
+    async def find(self, row: ShardRow, found: JobList) -> Step | None:
+        """The step if the pass shows a job of the shard."""
+        duplicates = await self._ctx.manifest.duplicate_jobs(self._ctx.run.id)
+        own = await self._own(row, found, duplicates)
+        files = submission.input_files(self._ctx.run.token, row)
+        return submission.adoption(own, self._ctx.run, await self._ctx.manifest.shard(row), files) if own else None
+
+    async def _own(self, row: ShardRow, found: JobList, duplicates: list[DuplicateJob]) -> tuple[RemoteJob, ...]:
+        """The jobs of the shard that the pass shows, each as read by its name."""
+        ctx = self._ctx
+        own = submission.own_jobs(ctx.run.token, row, found.jobs.values(), duplicates)
+        if own:
+            refused = submission.refused_jobs(await _history(ctx, row))
+            own = [await ctx.provider.find_job(job.name) or job for job in own if job.name not in refused]
+        return tuple(own)
+
     async def step(self, row: ShardRow, found: JobList, known: dict[str, float]) -> Step:
         """The step after a complete pass; ``known`` are the jobs that it should show."""
         ctx = self._ctx
         duplicates = await ctx.manifest.duplicate_jobs(ctx.run.id)
-        own = submission.own_jobs(ctx.run.token, row, found.jobs.values(), duplicates)
-        if own:
-            history = [entry for entry in await ctx.manifest.history(ctx.run.id, row.shard) if _is_of(entry, row)]
-            refused = submission.refused_jobs(history)
-            own = [await ctx.provider.find_job(job.name) or job for job in own if job.name not in refused]
         shown = Shown(
             names=frozenset(found.jobs),
-            own=tuple(own),
+            own=await self._own(row, found, duplicates),
             known=known,
             duplicates=frozenset(duplicate.job for duplicate in duplicates),
             whole=found.unreadable is None,
@@ -144,6 +154,10 @@ class Search:
     async def step_blind(self, row: ShardRow) -> Step:
         """The step after a pass that broke off."""
         return await self._decide(row, self._so_far(row).after(self._ctx.clock.monotonic(), Pass.VOID))
+
+    def is_new(self, row: ShardRow) -> bool:
+        """Whether no pass has been made for it so far."""
+        return submission.question(row) not in self._evidence
 
     def _so_far(self, row: ShardRow) -> Evidence:
         return self._evidence.get(submission.question(row)) or Evidence(self._ctx.clock.monotonic())
@@ -193,8 +207,10 @@ class Search:
         return row
 
 
-def _is_of(entry: Entry, row: ShardRow) -> bool:
-    return entry.generation == row.generation
+async def _history(ctx: RunContext, row: ShardRow) -> list[Entry]:
+    """That of the row's own generation."""
+    entries = await ctx.manifest.history(ctx.run.id, row.shard)
+    return [entry for entry in entries if entry.generation == row.generation]
 
 
 class Lookback:
@@ -210,11 +226,13 @@ class Lookback:
         """None when a create may be sent. Otherwise the row: adopted, quarantined, or with a later ``due``. Raises
         the error that breaks the pass off."""
         ctx = self._ctx
-        if row.attempt > 1:  # no create of the attempt before may be accepted any more
+        # No create of the attempt before may be accepted any more. One that was refused may have made a job all the
+        # same, which would lose its input: the list is read once before.
+        if row.attempt > 1 and not (submission.was_refused(row) and self._search.is_new(row)):
             await ctx.provider.delete_file(naming.file_name(ctx.run.token, row.shard, row.generation, row.attempt - 1))
         rows = await ctx.manifest.rows(ctx.run.id)
         try:
-            found = await list_jobs(ctx, files=_files(ctx, rows, [row]))
+            found = await list_jobs(ctx, files=submission.all_input_files(ctx.run.token, rows))
         except PacktrainError:
             if isinstance(step := await self._search.step_blind(row), Quarantine):
                 return await self._search.perform(row, step)
@@ -228,34 +246,38 @@ class Lookback:
             case _:
                 return await self._search.perform(row, step)
 
+    async def find(self, row: ShardRow) -> ShardRow | None:
+        """For a create that was refused just now: the row with the job that it made all the same; None without one."""
+        ctx = self._ctx
+        rows = await ctx.manifest.rows(ctx.run.id)
+        found = await list_jobs(ctx, files=submission.all_input_files(ctx.run.token, rows))
+        step = await self._search.find(row, found)
+        return None if step is None else await self._search.perform(row, step)
+
     def _put_off(self, row: ShardRow, step: Wait) -> ShardRow:
         """A warning announces the first wait, because a long silence may follow."""
-        seconds, asked = step.until - self._ctx.clock.monotonic(), submission.question(row)
+        seconds, asked = max(0.0, step.until - self._ctx.clock.monotonic()), submission.question(row)
         level = logging.INFO if asked in self._announced else logging.WARNING
         self._announced.add(asked)
         log.log(
             level,
-            "shard %d: an earlier create may have made a job, and the list does not prove otherwise yet; the next look "
-            "is in %.0f s, the next create %s",
+            "shard %d: an earlier create may have made a job (%s), and the list does not prove otherwise yet; the next "
+            "look is in %.0f s, the next create %s",
             row.shard,
+            row.reason or "its outcome is not known",
             seconds,
-            self._until(step),
+            self._until(row, step),
             extra={"action": "LookBack", "run": row.run},
         )
         return msgspec.structs.replace(row, due=self._ctx.clock.now() + min(seconds, LONGEST_WAIT))
 
-    def _until(self, step: Wait) -> str:
+    def _until(self, row: ShardRow, step: Wait) -> str:
         sooner = "once the list shows a job that is known"
         if step.absent_at is None:
             return sooner
         at = self._ctx.clock.now() + step.absent_at - self._ctx.clock.monotonic()
-        return f"at about {time.strftime('%H:%M:%S', time.localtime(at))}, or {sooner}"
-
-
-def _files(ctx: RunContext, rows: Iterable[ShardRow], searched: Iterable[ShardRow] = ()) -> set[str]:
-    """The input files by which jobs are found: the latest of each shard, and all of those that are searched for."""
-    files = {naming.plain_file(row.file) for row in rows if row.file}
-    return files.union(*(submission.input_files(ctx.run.token, row) for row in searched))
+        about = f"at about {time.strftime('%H:%M:%S', time.localtime(at))}"
+        return about if submission.was_refused(row) else f"{about}, or {sooner}"
 
 
 class Watcher:
@@ -320,7 +342,7 @@ class Watcher:
     async def _pass(self, rows: list[ShardRow], ambiguous: list[ShardRow], names: set[str], *, to_end: bool) -> JobList:
         """To the end of the list, or until it has shown the jobs ``names``."""
         try:
-            files = _files(self._ctx, rows, ambiguous)
+            files = submission.all_input_files(self._ctx.run.token, rows)
             found = await read_list(self._ctx, files=files, until=() if to_end else names)
         except PacktrainError:
             for row in ambiguous:
@@ -341,7 +363,10 @@ class Watcher:
             errors.append(error)
             event = submission.overdue(row, f"can't be looked at ({error})", ctx.policy, moment(ctx))
         else:
-            event = submission.job_event(row, job, ctx.sightings, self._terms, moment(ctx))
+            before = 0
+            if job is not None and not submission.has_started(job):
+                before = submission.never_started(await _history(ctx, row))
+            event = submission.job_event(row, job, ctx.sightings, self._terms, moment(ctx), before=before)
         if isinstance(event, Overdue):
             log.warning("%s", event.reason, extra={"action": "Overdue", "run": row.run})
         elif event is not None:

@@ -9,10 +9,13 @@ import msgspec
 from .._model import Cursor, State
 from .._rules.lifecycle import AMBIGUOUS
 from .._rules.submission import candidate, plight
-from .._snapshots import Progress, Status
+from .._snapshots import Progress, Status, Waiting
 
 if TYPE_CHECKING:
+    from .._model import Statistics
     from .run import ClientContext, Meter
+
+_MAY_WAIT = frozenset({State.UPLOADING, State.FINALIZING, State.UPLOADED})
 
 
 async def report(client: ClientContext, run: str | None = None) -> None:
@@ -44,8 +47,22 @@ async def refresh(client: ClientContext, run: str) -> None:
         candidates={row.shard: job for row in stuck if (job := candidate(row, duplicate_jobs)) is not None},
         service=(credential.place or None) if credential else None,
         ambiguous={row.shard: row.ambiguous_at or 0.0 for row in ambiguous},
+        waiting=await _waiting(client, statistics),
     )
     await client.spool.write_status(msgspec.json.encode(status))
+
+
+async def _waiting(client: ClientContext, statistics: Statistics) -> list[Waiting]:
+    """What holds up uploads and creates, the next to try again first."""
+    if not statistics.count(*_MAY_WAIT):
+        return []
+    now, found = client.clock.now(), dict[str, Waiting]()
+    for row in await client.manifest.rows(statistics.run, _MAY_WAIT):
+        if row.reason and row.due > now:
+            before = found.get(row.reason)
+            due, shards = (row.due, 1) if before is None else (min(before.due, row.due), before.shards + 1)
+            found[row.reason] = Waiting(reason=row.reason, shards=shards, due=due)
+    return sorted(found.values(), key=lambda waiting: waiting.due)
 
 
 def progress(meter: Meter) -> Progress:

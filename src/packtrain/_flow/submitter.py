@@ -21,7 +21,7 @@ from .._rules.retry import is_transient, wait_after
 from .._rules.submission import Outcome
 from .reconciler import Lookback, moment, refuse_unknown
 from .run import log
-from .uploader import requests_of
+from .uploader import open_requests
 
 if TYPE_CHECKING:
     from .._io.request_file import ShardReader
@@ -59,17 +59,21 @@ class Creator:
             return await self._discard_file(row, "the input file is about to expire, or has")
         if not self._proven:
             self._proven = (await self._ctx.manifest.statistics(row.run)).jobs_created > 0
-        sent_before = row.intent_at is not None or row.attempt > 1 or self._ctx.run.recovered
+        sent_before = row.tag is not None or row.attempt > 1 or self._ctx.run.recovered
         if sent_before and (instead := await self._lookback.look(row)):
             return instead
         shard = await self._ctx.manifest.shard(row)
         tag, before = naming.job_tag(self._ctx.run.token, shard, row.attempt), row.intent_at
         try:
-            async with requests_of(self._ctx, shard) as requests:
-                row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
-                return await self._post(row, tag, before, requests)
+            requests = await open_requests(self._ctx, shard)
         except IntegrityError as error:
             return await self._ctx.record(row, Quarantined(reason=str(error)))
+        try:
+            row = await self._ctx.record(row, CreateIntended(tag=tag, intent_at=self._ctx.clock.now()))
+            return await self._post(row, tag, before, requests)
+        finally:
+            if requests is not None:
+                requests.close()
 
     async def _post(self, row: ShardRow, tag: str, before: float | None, requests: ShardReader | None) -> ShardRow:
         """``before`` is when the last create was intended that may have been accepted."""
@@ -101,14 +105,26 @@ class Creator:
             case Outcome.FILE_GONE:
                 return await self._discard_file(row, str(error))
             case Outcome.REFUSED:
-                return await self._ctx.record(row, CreateRejected(reason=str(error)))
+                return await self._rejected(row, error)
             case Outcome.SUSPECT if not self._unproven:
                 # It may be this shard alone: another one is tried before the run ends.
                 self._unproven += 1
-                return await self._defer(row, error, before, pause=False)
-            case Outcome.NOT_SENT | Outcome.BARRED | Outcome.SUSPECT:
+                return await self._defer(row, error, row.intent_at, pause=False)
+            case Outcome.BARRED | Outcome.SUSPECT:
+                await self._defer(row, error, row.intent_at)
+                raise error
+            case Outcome.NOT_SENT:
                 await self._defer(row, error, before)
                 raise error
+
+    async def _rejected(self, row: ShardRow, error: PacktrainError) -> ShardRow:
+        """Its lines fail with the reason, unless the list shows a job that was made in spite of the refusal."""
+        try:
+            found = await self._lookback.find(row)
+        except PacktrainError:
+            await self._defer(row, error, row.intent_at)
+            raise
+        return found or await self._ctx.record(row, CreateRejected(reason=str(error)))
 
     async def _defer(
         self, row: ShardRow, error: PacktrainError, maybe: float | None, *, pause: bool = True
@@ -133,9 +149,10 @@ class Creator:
         return await self._ctx.record(row, CreateAmbiguous(ambiguous_at=now, reason=reason))
 
     async def _discard_file(self, row: ShardRow, reason: str) -> ShardRow:
+        """A file that a create has named stays until the list has been searched: a job may read it."""
         file = row.file
         row = await self._ctx.record(row, FileUnusable(reason=reason))
-        if file:
+        if file and row.intent_at is None:
             await self._ctx.provider.delete_file(file)
         return row
 

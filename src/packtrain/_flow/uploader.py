@@ -416,14 +416,9 @@ async def _reading(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader]:
         reader.close()
 
 
-@contextlib.asynccontextmanager
-async def requests_of(ctx: RunContext, shard: Shard) -> AsyncIterator[ShardReader | None]:
-    """The lines for a create at a service without input files; None for all others.
+async def open_requests(ctx: RunContext, shard: Shard) -> ShardReader | None:
+    """The lines for a create at a service without input files, to be closed; None for all others.
 
     Raises IntegrityError when the shard's file is gone or cut short.
     """
-    if ctx.provider.uploads is not None:
-        yield None
-        return
-    async with _reading(ctx, shard) as reader:
-        yield reader
+    return await ctx.files.read_shard(shard) if ctx.provider.uploads is None else None

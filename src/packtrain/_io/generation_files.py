@@ -19,7 +19,7 @@ from .._errors import IntegrityError
 from .._model import Shard, Tally
 from .._options import MIB
 from .._rules.generations import Failed
-from .._rules.lines import OWN, LineShape, is_retryable
+from .._rules.lines import OWN, LineShape, is_cancelled, is_retryable
 from .._rules.validate import key_of
 from .disk import disk_errors, open_private, remove, write_all
 from .join import Outputs, join_files
@@ -263,7 +263,8 @@ class _Sorter:
 
     def keep(self, failed: Failed, request: bytes) -> None:
         self._failed.write(msgspec.json.encode(failed) + b"\n")
-        if self._path is None or not (failed.retryable or self._everything):
+        again = failed.retryable and not is_cancelled(failed.error, self._asked.shape)
+        if self._path is None or not (again or self._everything):
             self._requests.write(request)
             return
         if self._child is None:

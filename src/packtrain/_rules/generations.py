@@ -41,7 +41,7 @@ class Failed(Struct, frozen=True, omit_defaults=True):
 def absence(row: ShardRow) -> tuple[str, bool]:
     """Why a key of this generation has no row, and whether asking again may help."""
     if row.result:
-        return _NO_ROW, True
+        return row.reason or _NO_ROW, True
     # Without a job the create was refused for the content of the shard.
     return row.reason or "the job left no results", row.job is not None
 
@@ -51,13 +51,15 @@ def asks_again(row: ShardRow, above: Sequence[ShardRow], retries: int) -> bool:
 
     ``above`` are its ancestors, its parent first; of them and itself only those made for a retry count against
     ``retries``. A job that ends without results for the same reason twice would do so again. A generation that a person
-    asked for is asked once: nothing of its parent was to be asked again.
+    asked for is asked once: nothing of its parent was to be asked again. Results with a reason beside them are those
+    of a job that somebody cancelled: what it did not come to is asked again by a person alone.
     """
     parent = above[0] if above else None
     used = sum(other.cause == "retry" for other in (row, *above))
     repeats = parent is not None and not (row.result or parent.result) and row.reason == parent.reason
     wished = parent is not None and parent.tally is not None and not parent.tally.again
-    return used < retries and row.job is not None and not repeats and not wished
+    cancelled = row.result is not None and row.reason is not None
+    return used < retries and row.job is not None and not (repeats or wished or cancelled)
 
 
 def reopened(rows: Iterable[ShardRow]) -> bool:

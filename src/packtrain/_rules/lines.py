@@ -30,6 +30,8 @@ class LineShape(Struct, frozen=True, kw_only=True):
     #: upper case. A number that is in neither list is read as an HTTP status.
     passing: tuple[int | str, ...] = ()
     lasting: tuple[int | str, ...] = ()
+    #: Of the passing ones, those of lines that a cancelled job did not come to: a person alone asks them again.
+    cancelled: tuple[int | str, ...] = ()
 
 
 #: packtrain's own shape.
@@ -141,6 +143,15 @@ def is_retryable(error: Raw, shape: LineShape) -> bool:
     if isinstance(said.code, int):
         return said.code in passing or (said.code not in lasting and said.code in TRANSIENT)
     return str(said.code or said.status).upper() in passing
+
+
+def is_cancelled(error: Raw, shape: LineShape) -> bool:
+    """Whether the error of a row says that its job was cancelled before it came to the line."""
+    try:
+        said = _error.decode(error)
+    except msgspec.MsgspecError:
+        return False
+    return said.code in shape.cancelled or str(said.code or said.status).upper() in shape.cancelled
 
 
 @lru_cache(maxsize=8)

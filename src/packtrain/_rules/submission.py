@@ -39,6 +39,7 @@ from .lifecycle import (
     JobNeverStarted,
     Quarantined,
     ResultLost,
+    RetryDecided,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Terms(Struct, frozen=True):
     #: ``Service.settle``: how long an unanswered create must be absent from the list of jobs.
     settle: float
     on_ambiguous: Ambiguity
+    #: Attempts have input files, whose deletion makes the service refuse a late create.
+    revocable: bool = True
 
 
 class Moment(Struct, frozen=True):
@@ -266,13 +269,14 @@ def next_step(row: ShardRow, shard: Shard, evidence: Evidence, terms: Terms, jit
         return adoption(evidence.found, terms.run, shard, input_files(terms.run.token, row))
     settle = _settle(row, terms)
     if _is_absent(row, evidence, settle, terms.policy):
-        return _on_absence(row, terms.on_ambiguous)
+        return _on_absence(row, terms)
     if _is_hopeless(evidence, terms.policy):
         return Quarantine(
             f"it is not known whether attempt {row.attempt} made a job: the list of jobs has failed, or has shown no "
             f"job that is known, for {terms.policy.void_seconds / 3600:.0f} hours"
         )
-    return Wait(_next_look(evidence, settle, terms.policy, jitter), _absent_at(evidence, settle, terms.policy))
+    absent_at = _absent_at(row, evidence, settle, terms.policy)
+    return Wait(_next_look(row, evidence, settle, terms.policy, jitter), absent_at)
 
 
 #: Shard, generation, state, and the attempt or the time of the intended create.
@@ -296,15 +300,27 @@ def revocation_due(terms: Terms, monotonic: float) -> float:
     return monotonic + terms.settle * terms.policy.revoke_again
 
 
+def was_refused(row: ShardRow) -> bool:
+    """Whether the service itself refused the earlier create. That is taken for a no, once the list agrees."""
+    return row.state is State.UPLOADED and row.intent_at is not None and row.ambiguous_at is None
+
+
 def _settle(row: ShardRow, terms: Terms) -> float:
-    return terms.settle * (terms.policy.revoked_settles if row.state is State.REVOKED else 1.0)
+    if row.state is State.REVOKED:
+        return terms.settle * terms.policy.revoked_settles
+    return terms.settle * (1.0 if terms.revocable else terms.policy.unrevoked_settles)
 
 
 def _is_absent(row: ShardRow, evidence: Evidence, settle: float, policy: Policy) -> bool:
-    if row.state is State.UPLOADED and (row.intent_at is None or evidence.last is Pass.CONTROLLED):
-        # The service has refused the earlier create, if one was sent at all: one pass with a control is enough.
+    if row.state is State.UPLOADED and row.intent_at is None:
         return True
     waited = (evidence.seen or evidence.since) - evidence.since
+    if was_refused(row):
+        looks = evidence.uncontrolled + evidence.controlled
+        return looks >= policy.refused_looks and waited >= settle * policy.refused_settles
+    if row.state is State.UPLOADED and evidence.last is Pass.CONTROLLED:
+        # A person decided to go on, and the earlier input file is gone.
+        return True
     match evidence.last:
         case Pass.CONTROLLED:
             return evidence.controlled >= policy.controlled_looks and waited >= settle * policy.controlled_settles
@@ -315,15 +331,15 @@ def _is_absent(row: ShardRow, evidence: Evidence, settle: float, policy: Policy)
             return False
 
 
-def _on_absence(row: ShardRow, on_ambiguous: Ambiguity) -> Step:
+def _on_absence(row: ShardRow, terms: Terms) -> Step:
     reason = f"the create of attempt {row.attempt} left no job in the list"
     if row.state is not State.RECONCILING:
         return Retry(reason)
-    match on_ambiguous:
+    match terms.on_ambiguous:
         case "wait":
             return Retry(reason)
         case "revoke":
-            return Revoke()
+            return Revoke() if terms.revocable else Retry(reason)
         case "quarantine":
             return Quarantine(f"{reason}; it is not known whether one was made")
 
@@ -333,17 +349,19 @@ def _is_hopeless(evidence: Evidence, policy: Policy) -> bool:
     return evidence.void >= policy.void_looks and blind >= policy.void_seconds
 
 
-def _next_look(evidence: Evidence, settle: float, policy: Policy, jitter: float) -> float:
+def _next_look(row: ShardRow, evidence: Evidence, settle: float, policy: Policy, jitter: float) -> float:
     if evidence.looked is None:
         return evidence.since
     elapsed = evidence.looked - evidence.since
-    ahead = next(
-        (look * settle - elapsed for look in policy.looks if look * settle > elapsed), policy.later_looks * settle
-    )
+    first = policy.refused_settles if was_refused(row) else 0.0
+    looks = (first, *(look for look in policy.looks if look > first))
+    ahead = next((look * settle - elapsed for look in looks if look * settle > elapsed), policy.later_looks * settle)
     return evidence.looked + max(policy.shortest_look * settle, ahead) * (1 + policy.look_jitter * jitter)
 
 
-def _absent_at(evidence: Evidence, settle: float, policy: Policy) -> float | None:
+def _absent_at(row: ShardRow, evidence: Evidence, settle: float, policy: Policy) -> float | None:
+    if was_refused(row) and evidence.last is not Pass.VOID:
+        return evidence.since + settle * policy.refused_settles
     match evidence.last:
         case Pass.CONTROLLED:
             return evidence.since + settle * policy.controlled_settles
@@ -360,6 +378,11 @@ def input_files(token: str, row: ShardRow) -> frozenset[str]:
     """The plain names of the input files of all attempts so far: as we name them, the latest as the service does."""
     names = {naming.file_name(token, row.shard, row.generation, attempt + 1) for attempt in range(row.attempt)}
     return frozenset(names | {naming.plain_file(row.file)} if row.file else names)
+
+
+def all_input_files(token: str, rows: Iterable[ShardRow]) -> frozenset[str]:
+    """The input files by which jobs of these shards are found."""
+    return frozenset[str]().union(*(input_files(token, row) for row in rows))
 
 
 def own_jobs(
@@ -438,13 +461,21 @@ def refused_jobs(history: Iterable[Entry]) -> frozenset[str]:
     return frozenset(refused)
 
 
+def never_started(history: Iterable[Entry]) -> int:
+    """How many jobs of a shard have ended before they ran, since a person last decided about it."""
+    count = 0
+    for entry in history:
+        count = 0 if entry.event == RetryDecided.__name__ else count + (entry.event == JobNeverStarted.__name__)
+    return count
+
+
 # Duplicate jobs
 
 
 def find_duplicates(token: str, jobs: Iterable[RemoteJob], rows: Iterable[ShardRow]) -> Iterator[DuplicateJob]:
     """Those among ``jobs``, as a pass has shown them; ``rows`` are all of the run, read after the pass."""
     by_place = {(row.shard, row.generation): row for row in rows}
-    by_file = {naming.plain_file(row.file): row for row in by_place.values() if row.file}
+    by_file = {file: row for row in by_place.values() for file in input_files(token, row)}
     adopted = {row.job for row in by_place.values()}
     for job in jobs:
         tag = naming.read_tag(token, job.display_name)
@@ -516,8 +547,9 @@ def plight(row: ShardRow, duplicates: Iterable[DuplicateJob]) -> str:
 
 
 def candidate(row: ShardRow, duplicates: Iterable[DuplicateJob]) -> str | None:
-    """The job that a person may adopt for a quarantined shard; None when none is known."""
-    return next((duplicate.job for duplicate in shown_for(row, duplicates)), row.job)
+    """The job that a person may adopt for a quarantined shard; None when none is known that may have answers."""
+    shown = next((duplicate.job for duplicate in shown_for(row, duplicates)), None)
+    return shown or (None if was_cancelled(row) else row.job)
 
 
 # A look at a job
@@ -567,24 +599,38 @@ def is_fruitless(job: RemoteJob) -> bool:
     return job.state.terminal and not job.results
 
 
+def was_cancelled(row: ShardRow) -> bool:
+    """Whether the shard waits for a person since its job was cancelled at the service."""
+    return row.job is not None and row.state is State.QUARANTINED and row.reason == _cancelled(row.job)
+
+
+def _cancelled(job: str) -> str:
+    return f"{job} was cancelled at the service, not by this program, and left no answers"
+
+
 def job_event(
-    row: ShardRow, job: RemoteJob | None, sightings: Sightings, terms: Terms, now: Moment
+    row: ShardRow, job: RemoteJob | None, sightings: Sightings, terms: Terms, now: Moment, *, before: int = 0
 ) -> Event | Overdue | None:
     """What a look at a SUBMITTED shard's job means; None when nothing is to be recorded. ``job`` is None when neither
-    the list nor a look-up by name shows it."""
+    the list nor a look-up by name shows it; ``before``: how many jobs of the shard have ended before they ran."""
     policy, name = terms.policy, row.job or ""
     if job is None:
         lost = sightings.confirmed(name, "lost", now.monotonic, looks=policy.lost_looks, seconds=policy.lost_seconds)
         return Quarantined(reason=f"{name} is neither in the list nor found by name; it was paid for") if lost else None
     if is_fruitless(job):
-        return _fruitless_end(row, job, sightings, terms, now)
+        return _fruitless_end(row, job, sightings, terms, now, before)
     sightings.forget(name)
+    if job.state is JobState.CANCELLED:
+        # With a reason beside the results, the lines that it did not come to are not asked again by themselves.
+        return JobEnded(result=job.results, reason=f"{name} was cancelled at the service before it came to this line")
     if job.state.terminal:
         return JobEnded(result=job.results)
     return overdue(row, job.state, terms.policy, now, made=job.created_at or 0.0)
 
 
-def _fruitless_end(row: ShardRow, job: RemoteJob, sightings: Sightings, terms: Terms, now: Moment) -> Event | None:
+def _fruitless_end(
+    row: ShardRow, job: RemoteJob, sightings: Sightings, terms: Terms, now: Moment, before: int
+) -> Event | None:
     policy, name = terms.policy, row.job or ""
     if job.state is JobState.SUCCEEDED:
         empty = sightings.confirmed(
@@ -593,9 +639,15 @@ def _fruitless_end(row: ShardRow, job: RemoteJob, sightings: Sightings, terms: T
         return Quarantined(reason=f"{name} succeeded, but shows no results file") if empty else None
     if not is_over(job, sightings, terms, now):
         return None
+    if job.state is JobState.CANCELLED:
+        # A cancel of our own is recorded as that of a duplicate job, and never looked at here.
+        return Quarantined(reason=_cancelled(name))
     if not has_started(job):
         reason = f"{name} ended before it ran: {job.reason or 'no reason given'}"
-        return JobNeverStarted(due=now.local + policy.never_started_wait, reason=reason)
+        if before + 1 >= policy.never_started_jobs:
+            return Quarantined(reason=f"{reason}; so did {before} jobs before it")
+        wait = min(policy.never_started_wait * 2.0 ** min(before, 30), policy.never_started_longest)
+        return JobNeverStarted(due=now.local + wait, reason=reason)
     return JobEnded(result=None, reason=f"the job {job.state}: {job.reason or 'no reason given'}")
 
 

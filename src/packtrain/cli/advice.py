@@ -61,6 +61,8 @@ def decisions(
         f"  pay again      {command(*resolve, '--retry')}",
         f"  give up lines  {command(*resolve, '--drop')}",
     ]
+    if any("was cancelled at the service" in reason for reason in shards.values()):
+        lines.append(f"  pay again for all that were cancelled: {command('retry', state)}")
     if reason := next((reason for reason in shards.values() if reason.startswith(f"{state}/")), None):
         path = reason.split(" ")[0]
         lines.insert(0, f"First put {path} back as it was{_MADE_AGAIN if '/shards/' in path else ''}.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
-from packtrain import Status
+from packtrain import Status, Waiting
 from packtrain._validation import counted
 
 from . import arguments as arg
@@ -74,11 +74,17 @@ def _text(found: Status, state: Path, now: float) -> str:
         rows.append(("paid twice", f"{counted(run.lost, 'line')} whose answers were gone before they could be fetched"))
     rows += [("duplicate", f"{job.job} of shard {job.shard}: {job.state}") for job in found.duplicate_jobs]
     rows += [("ambiguous", f"shard {shard}: {_ambiguous(now - since)}") for shard, since in found.ambiguous.items()]
+    rows += [("waiting", _waiting(waiting, now)) for waiting in found.waiting]
     rows += [("needs you", f"shard {shard}: {reason}") for shard, reason in found.quarantined.items()]
     text = "\n".join(f"{name:11} {text}" for name, text in rows)
     if found.quarantined:
         text += "\n" + decisions(state, run.run, found.token, found.quarantined, found.candidates)
     return text
+
+
+def _waiting(waiting: Waiting, now: float) -> str:
+    next_try = f"next try in {duration_text(waiting.due - now)}" if waiting.due > now else "trying again"
+    return f"{counted(waiting.shards, 'shard')}: {waiting.reason}; {next_try}"
 
 
 def _ambiguous(seconds: float) -> str:

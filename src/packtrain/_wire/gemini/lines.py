@@ -26,5 +26,6 @@ GRPC: tuple[tuple[int, str, bool], ...] = (
 
 LINES = LineShape(
     passing=tuple(code for number, name, passes in GRPC if passes for code in (number, name)),
+    cancelled=(1, "CANCELLED"),
     lasting=tuple(code for number, name, passes in GRPC if not passes for code in (number, name)),
 )
