@@ -126,7 +126,7 @@ CREATES = {
     ),
     "31 429 without, and accepted": plan(Status(route=CREATE, calls=(1,), status=429, acted=True)),
     "31 429 of the very first, accepted, list empty": plan(
-        Status(route=CREATE, calls=(1,), status=429, acted=True), List(route=LIST, calls=(1, 2), how="empty")
+        Status(route=CREATE, calls=(1,), status=429, acted=True), List(route=LIST, calls=(1,), how="empty")
     ),
     "31 429, accepted, list empty": plan(
         Status(route=CREATE, calls=(2,), status=429, acted=True), List(route=LIST, times=4, how="empty")
@@ -357,6 +357,14 @@ async def test_82_results_that_are_only_refused_are_waited_for(tmp_path: Path) -
     place, summary = await run(tmp_path, faults)
     assert_struck(place, faults)
     assert_whole(place, summary)
+
+
+async def test_31_a_429_that_was_an_acceptance_is_a_duplicate_where_the_list_lags(tmp_path: Path) -> None:
+    """The bet on a refusal, lost: two looks do not show its job. The second job is cancelled, and reported (B16)."""
+    faults = plan(Status(route=CREATE, calls=(1,), status=429, acted=True), List(route=LIST, calls=(1, 2), how="empty"))
+    place, summary = await run(tmp_path, faults, shards=1)
+    assert jobs_by_shard(place) == {"0": 2}
+    assert (summary.answered, summary.failed, summary.duplicates_healed) == (5, 0, 1)
 
 
 async def test_32_a_definite_refusal_of_the_first_create_ends_the_run(tmp_path: Path) -> None:

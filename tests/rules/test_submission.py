@@ -285,7 +285,8 @@ def test_after_a_refusal_the_second_look_comes_after_twenty_seconds() -> None:
 def test_an_ambiguous_create_before_a_decision_needs_a_control_or_the_long_wait() -> None:
     """That a person decided to try again says nothing about the job of before."""
     ambiguous = {"intent_at": 1.0, "ambiguous_at": 2.0}
-    assert isinstance(step(after([5], C), State.UPLOADED, **ambiguous), Retry)
+    assert isinstance(step(after([5], C), State.UPLOADED, **ambiguous), Wait)
+    assert isinstance(step(after([0, 20], C), State.UPLOADED, **ambiguous), Retry)
     assert isinstance(step(after([0, 20], U), State.UPLOADED, **ambiguous), Wait)
     assert isinstance(step(after([0, 10, 20, 900, 1800], U), State.UPLOADED, **ambiguous), Retry)
 

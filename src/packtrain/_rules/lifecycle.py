@@ -139,6 +139,7 @@ class JobAdopted(Event, frozen=True, kw_only=True):
     job: str
     submitted_at: float
     reason: str | None = None
+    ambiguous_at: float | None = None
 
 
 class RevokeIntended(Event, frozen=True, kw_only=True):

@@ -315,12 +315,9 @@ def _is_absent(row: ShardRow, evidence: Evidence, settle: float, policy: Policy)
     if row.state is State.UPLOADED and row.intent_at is None:
         return True
     waited = (evidence.seen or evidence.since) - evidence.since
-    if was_refused(row):
+    if was_refused(row) or (row.state is State.UPLOADED and evidence.last is Pass.CONTROLLED):
         looks = evidence.uncontrolled + evidence.controlled
         return looks >= policy.refused_looks and waited >= settle * policy.refused_settles
-    if row.state is State.UPLOADED and evidence.last is Pass.CONTROLLED:
-        # A person decided to go on, and the earlier input file is gone.
-        return True
     match evidence.last:
         case Pass.CONTROLLED:
             return evidence.controlled >= policy.controlled_looks and waited >= settle * policy.controlled_settles
