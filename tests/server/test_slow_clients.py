@@ -48,7 +48,8 @@ def test_default_limits_are_the_documented_ones() -> None:
     assert LIMITS.keep_alive <= 30
     assert LIMITS.headers * LIMITS.header_bytes <= MIB
     assert LIMITS.body_bytes <= MIB
-    assert LIMITS.connections <= 500
+    assert LIMITS.connections <= 2000
+    assert LIMITS.calls <= 500
 
 
 async def test_endless_header_is_cut_off(directory: Path, clock: ManualClock) -> None:

@@ -1,6 +1,7 @@
 """``packtrain serve``: the local batch service."""
 
 import os
+import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ from .exits import Exit, OutputError
 
 if TYPE_CHECKING:
     from packtrain.testing import FaultPlan
+
+#: Enough for all the connections that the service takes.
+_OPEN_FILES = 4096
 
 
 async def serve(
@@ -62,6 +66,7 @@ async def serve(
     backend_key = None if backend_key_file is None else find_key(backend_key_file, os.environ)
     if ":" in backend:  # module:function is looked for in the current directory, too
         sys.path.insert(0, "")
+    _raise_file_limit()
     plan = None if faults is None else await _read_plan(faults)
     with anyio.open_signal_receiver(*stop_signals()) as signals:
         async with serving(
@@ -81,6 +86,14 @@ async def serve(
             async for _ in signals:
                 break
     return Exit.COMPLETE
+
+
+def _raise_file_limit() -> None:
+    """As far as this process may: each connection is an open file, and the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _read_plan(path: Path) -> "FaultPlan":

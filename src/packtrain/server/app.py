@@ -6,6 +6,7 @@ import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import anyio
 from aiohttp import web
 
 from .._errors import ManifestError
@@ -14,7 +15,7 @@ from .auth import Authenticator
 from .connections import RESPONSE_HEADERS, BodyTimeoutError, Connection
 from .files import Files
 from .jobs import Jobs
-from .limits import BODY_MEMORY, CLOCK, LIMITS, LIMITS_KEY, BodyMemory, release_memory
+from .limits import BODY_MEMORY, CLOCK, LIMITS, LIMITS_KEY, TURNS, BodyMemory, release_memory, turn
 from .openapi_document import OpenAPIRoutes
 from .replies import HttpError, error_response
 from .request_body import CONNECTION_SPENT
@@ -95,6 +96,7 @@ def create_app(
     app[LIMITS_KEY] = limits
     app[CLOCK] = clock or SystemClock()
     app[BODY_MEMORY] = BodyMemory(limits.all_bodies)
+    app[TURNS] = anyio.CapacityLimiter(limits.calls)
     app.on_response_prepare.append(_add_headers)
     app.router.add_route("*", "/{path:.*}", dispatch)
     return app
@@ -124,7 +126,8 @@ async def _serve(match: Match, request: web.Request) -> web.StreamResponse:
     connection = request.protocol if match.route.interactive else None
     cancelling = connection.cancel_on_disconnect() if isinstance(connection, Connection) else nullcontext()
     with release_memory(request), cancelling:
-        return await match.route.handler(request, *match.groups)
+        async with turn(request):
+            return await match.route.handler(request, *match.groups)
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, cast
 import anyio
 from aiohttp import web
 
-from .limits import TransferRate
+from .limits import OVERLOADED_PART, RECEIVE_BYTES, TransferRate
 from .replies import HttpError, error_response
-from .request_body import RECEIVE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +30,9 @@ _log = logging.getLogger(__name__)
 
 #: On every response: no caching, no content sniffing by browsers.
 RESPONSE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "packtrain"}
-#: Seconds until a refused connection is aborted.
-OVERLOAD_LINGER = 1.0
+#: Seconds until a refused connection is aborted, unless the client closes it first: one that is closed while bytes of
+#: it are not read is reset, and the client may not see the answer.
+OVERLOAD_LINGER = 10.0
 #: Checks of a connection within the shortest time limit.
 CHECKS_PER_LIMIT = 4
 
@@ -176,13 +176,27 @@ class Connection(web.RequestHandler):
 
 
 class OverloadedConnection(asyncio.Protocol):
-    """A connection beyond the limit: gets 503 and is closed."""
+    """A connection beyond the limit: gets 503, and is closed when its client has closed it.
+
+    At most ``most`` wait for their client at a time, because each has a descriptor; further ones are aborted at once.
+    """
+
+    waiting = 0
+
+    def __init__(self, most: int) -> None:
+        self._most = most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        OverloadedConnection.waiting += 1
         writable = cast("asyncio.Transport", transport)  # uvloop's transports are not subclasses of it
         writable.write(_overloaded_response())
         writable.write_eof()
-        asyncio.get_running_loop().call_later(OVERLOAD_LINGER, writable.abort)
+        linger = OVERLOAD_LINGER if OverloadedConnection.waiting <= self._most else 0.0
+        self._closing = asyncio.get_running_loop().call_later(linger, writable.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        OverloadedConnection.waiting -= 1
+        self._closing.cancel()
 
 
 def _overloaded_response() -> bytes:
@@ -200,7 +214,9 @@ def _overloaded_response() -> bytes:
 
 def accept(server: web.Server, limits: Limits, clock: Clock) -> asyncio.Protocol:
     """Protocol for one more connection."""
-    return Connection(server, limits, clock) if len(server.connections) < limits.connections else OverloadedConnection()
+    if len(server.connections) < limits.connections:
+        return Connection(server, limits, clock)
+    return OverloadedConnection(limits.connections // OVERLOADED_PART)
 
 
 async def watch_connections(server: web.Server, limits: Limits, clock: Clock) -> None:

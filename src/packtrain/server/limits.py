@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import resource
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .._io.clock import Clock
-from .._options import KB, MIB
+from .._options import KB, KIB, MIB
 from .replies import HttpError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -36,14 +39,32 @@ class Limits(Struct, frozen=True, kw_only=True):
     body_bytes: int = 1 * MIB
     #: Bytes of all bodies in memory together: interactive calls and inline requests.
     all_bodies: int = 256 * MIB
-    #: Concurrent connections: each may need two descriptors, of which a process often has 1024.
-    connections: int = 400
+    #: Concurrent connections; fewer where the process may not open so many files. Beyond it 503.
+    connections: int = 2000
+    #: Of these, calls that are served at a time: each may need a descriptor more. The others wait for their turn.
+    calls: int = 400
 
 
 LIMITS = Limits()
+#: One read of a socket, which stays in the processor's cache until it is hashed and written.
+RECEIVE_BYTES = 256 * KIB
+#: A connection is not read any more when so much of a body waits.
+BUFFERED_BYTES = 2 * RECEIVE_BYTES
+#: Descriptors that the service itself may need: its database, its jobs' files, what it sends.
+OWN_DESCRIPTORS = 100
+#: For so many connections there is one more that is refused and may wait for its client to read that.
+OVERLOADED_PART = 2
 #: The limits of an application, and the clock that they are measured with.
 LIMITS_KEY: web.AppKey[Limits] = web.AppKey("limits", Limits)
 CLOCK: web.AppKey[Clock] = web.AppKey("clock", Clock)
+
+
+def affordable(limits: Limits) -> Limits:
+    """The limits, with as many connections as the process has descriptors for."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    calls = min(limits.calls, max(1, (descriptors - OWN_DESCRIPTORS) // 2))
+    for_connections = (descriptors - OWN_DESCRIPTORS - calls) * OVERLOADED_PART // (OVERLOADED_PART + 1)
+    return replace(limits, calls=calls, connections=min(limits.connections, max(1, for_connections)))
 
 
 class TransferRate:
@@ -92,6 +113,31 @@ def reserve_memory(request: web.Request, count: int) -> None:
         raise HttpError(503, message, headers={"Retry-After": "1"})
     memory.left -= count
     request[_RESERVED] = request.get(_RESERVED, 0) + count
+
+
+#: Turns of the calls of an application.
+TURNS: web.AppKey[anyio.CapacityLimiter] = web.AppKey("turns", anyio.CapacityLimiter)
+
+
+@asynccontextmanager
+async def turn(request: web.Request) -> AsyncIterator[None]:
+    """A block that waits, first come first served, while as many calls as may be are served.
+
+    What the connection may buffer of the body meanwhile counts as memory of bodies. Raises HttpError 503 when that is
+    exhausted.
+    """
+    turns = request.app[TURNS]
+    try:
+        turns.acquire_nowait()
+    except anyio.WouldBlock:
+        length = request.content_length
+        with release_memory(request):
+            reserve_memory(request, BUFFERED_BYTES if length is None else min(length, BUFFERED_BYTES))
+            await turns.acquire()
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from aiohttp import ClientError, web
 
-from .._options import KIB, MIB, PIECE_BYTES
-from .limits import CLOCK, LIMITS_KEY, TransferRate
+from .._options import MIB, PIECE_BYTES
+from .limits import CLOCK, LIMITS_KEY, RECEIVE_BYTES, TransferRate
 from .replies import HttpError
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Bytes still to come that justify giving up the connection.
 SOCKET_BODY_BYTES = 4 * MIB
-#: Bytes read from a socket at once: they stay in the processor's cache until they are hashed and written.
-RECEIVE_BYTES = 256 * KIB
 #: Most bytes read in one call of a thread, and milliseconds it waits for more.
 MAX_WRITE_BYTES = 16 * MIB
 POLL_MILLISECONDS = 2

@@ -26,7 +26,7 @@ from .faults.injector import FaultInjector
 from .faults.plan import check_plan
 from .files import Files
 from .jobs import Jobs
-from .limits import LIMITS
+from .limits import LIMITS, affordable
 from .openapi_document import route_names
 from .runner import Runner
 from .store import NO_QUOTAS, open_store
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 1.0
 STOP_SECONDS = 3.0
 #: Connections that may wait to be accepted.
-BACKLOG = 128
+BACKLOG = 1024
 #: Seconds between two removals of expired rows.
 SWEEP_PERIOD = 3600.0
 
@@ -90,6 +90,7 @@ async def serving(
     """
     check_listen_address(host, key)
     clock = clock or SystemClock()
+    limits = affordable(limits)
     directory = Path(directory)
     local = is_loopback(host)
     destinations = Destinations(webhooks_to, loopback=local)
