@@ -45,13 +45,20 @@ class Result(Struct, frozen=True):
     error: RowError | None = None
 
 
-class Reject(Struct, frozen=True):
-    """One bad input line and its place: ``line`` counts from 1, ``offset`` in bytes from 0."""
+class Reject(Struct, frozen=True, omit_defaults=True):
+    """One bad input line and its place: ``line`` counts from 1, ``offset`` in bytes from 0.
+
+    ``text`` is the line itself; ``base64`` is it instead where it is not UTF-8. Of a line above the limit these are the
+    first bytes, and ``length`` is that of the whole.
+    """
 
     source: str
     line: int
     offset: int
     reason: str
+    text: str | None = None
+    base64: str | None = None
+    length: int | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -123,6 +130,8 @@ class Cursor(Struct, frozen=True, kw_only=True):
     #: Length of the file of rejects that belongs to this position, and its SHA-256 in hex; empty where nobody took it.
     rejects_bytes: int = 0
     rejects_sha256: str = ""
+    #: Length of the file of places that belongs to this position.
+    places_bytes: int = 0
     shards: int = 0
     done: bool = False
     #: A directory given as input stood for the files at any depth; in earlier versions for those right in it.

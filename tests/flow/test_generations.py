@@ -184,7 +184,9 @@ STEPS = ("results.", "shard.", "part.", "output.", "manifest.Landed", "manifest.
 
 
 def published(place: Place) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(place.root.glob("out.jsonl*")) if path.is_file()}
+    """What is in the output and its lists; without the place of the input, which they name."""
+    files = sorted(path for path in place.root.glob("out.jsonl*") if path.is_file())
+    return {path.name: path.read_bytes().replace(bytes(place.root), b"") for path in files}
 
 
 async def disturbed(root: Path, failpoints: str, work: Any, moods: Mapping[int, Sequence[int]]) -> dict[str, bytes]:

@@ -720,4 +720,18 @@ MUTANTS = (
         "flat = False",
         ("tests/flow/test_input_directories.py",),
     ),
+    Mutant(
+        "places that are noted again come twice",
+        "_io/places.py",
+        "if after and after.ordinal > known and not _follows(before, after)",
+        "if after and not _follows(before, after)",
+        ("tests/io/test_places.py",),
+    ),
+    Mutant(
+        "places behind the cut count as sealed",
+        "_io/places.py",
+        "bisect_left(self._ordinals, ordinal) * _RECORD.size",
+        "len(self._ordinals) * _RECORD.size",
+        ("tests/io/test_places.py",),
+    ),
 )

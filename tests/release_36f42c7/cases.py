@@ -133,15 +133,20 @@ def write_input(directory: Path, lines: tuple[str, ...]) -> Path:
     return path
 
 
+#: Members that the lists have had since; ``source`` and ``line`` of rejected lines are older.
+_LATER = {".rejected.jsonl": {"text", "base64", "length"}, ".failed.jsonl": {"source", "line", "request"}}
+
+
 def digests(directory: Path) -> dict[str, str]:
-    """SHA-256 of the answers as they are, and of the lists of lines without the wording of their reasons."""
+    """SHA-256 of the answers as they are, and of the lists of lines without the wording of their reasons, and without
+    the members that they did not have."""
     files = [path for path in (*directory.glob("out*.jsonl"), *directory.glob("out/*")) if path.is_file()]
     return {str(path.relative_to(directory)): _digest(path) for path in sorted(files)}
 
 
 def _digest(path: Path) -> str:
     content = path.read_bytes()
-    if path.name.endswith((".rejected.jsonl", ".failed.jsonl")):
-        rows = [json.loads(line) for line in content.splitlines()]
-        content = json.dumps([{**row, "reason": None} for row in rows]).encode()
+    if later := next((names for ending, names in _LATER.items() if path.name.endswith(ending)), None):
+        rows = [{**json.loads(line), "reason": None} for line in content.splitlines()]
+        content = json.dumps([{name: row[name] for name in row if name not in later} for row in rows]).encode()
     return hashlib.sha256(content).hexdigest()

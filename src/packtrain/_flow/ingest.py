@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .._io.clock import Clock
     from .._io.inputs import Inputs
     from .._io.output import Output
+    from .._io.places import PlacesFile
     from .._io.request_file import WriteQueue
     from .._io.spool import RejectsFile, RunSpool
     from .._io.storage import Source
@@ -107,6 +108,9 @@ class Ingest:
         self._listed = listed
         self._first_reject: Reject | None = None
         self._rejects: RejectsFile
+        self._places: PlacesFile
+        #: Bytes of the file of places that belong to sealed shards.
+        self._known_places = 0
         self._identities: list[SourceIdentity] = []
         self._cursor = Cursor()
         #: Length and digest of the list of rejects up to the lines that were taken.
@@ -132,6 +136,7 @@ class Ingest:
         fresh = Cursor(recursive=stored.recursive or not stored.shards)
         replayable = stored.shards and all(source.replayable for source in self._sources)
         self._cursor = stored if replayable else fresh
+        self._known_places = stored.places_bytes
         self._shards, self._listed_rejects = self._cursor.shards, _rejects_of(self._cursor)
         async with self._opened():
             for source in self._sources[self._cursor.source :]:
@@ -159,7 +164,9 @@ class Ingest:
         """The files of an ingest under way. What is left unsealed at the end is not kept."""
         try:
             await self._check.restore(self._cursor.shards)
+            await self._ctx.files.keep_names([source.name for source in self._sources])
             self._rejects = await self._ctx.files.open_rejects(*_rejects_of(self._cursor))
+            self._places = await self._ctx.files.open_places(self._known_places)
             try:
                 async with (
                     Validator(self._options, self._form.shape) as self._validator,
@@ -168,6 +175,7 @@ class Ingest:
                     yield
             finally:
                 await self._rejects.close()
+                await self._places.close()
                 if self._target is not None:
                     await self._target.discard()
         finally:
@@ -203,6 +211,7 @@ class Ingest:
         block = await self._check.check(validated, before.line)
         count = len(block.ends)
         reject_ends = await self._write_rejects(block)
+        await self._places.add(block, before.source, before.valid)
         while start < count:
             target = self._target or await self._open()
             taken = self._fit(target, block, start)
@@ -279,6 +288,7 @@ class Ingest:
 
     async def _enter(self, target: Target, digest: str, reached: Cursor) -> None:
         await self._rejects.sync()
+        await self._places.sync()
         if reached.shards == 1:
             await self._manifest.keep_sources(self._run.id, self._identities)
         shard = Shard(
@@ -310,7 +320,10 @@ class Ingest:
 
     def _stamped(self, position: Cursor) -> Cursor:
         size, sha256 = self._listed_rejects
-        return msgspec.structs.replace(position, shards=self._shards, rejects_bytes=size, rejects_sha256=sha256)
+        places = self._places.length(position.valid)
+        return msgspec.structs.replace(
+            position, shards=self._shards, rejects_bytes=size, rejects_sha256=sha256, places_bytes=places
+        )
 
     def _measure(self) -> None:
         cursor, limit = self._cursor, self._options.max_rejects

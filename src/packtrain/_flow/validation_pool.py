@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import anyio
@@ -135,8 +135,12 @@ async def validating(
     blocks = source.blocks(size=options.block_bytes, offset=offset)
     if look is not None:
         blocks = looked_at(blocks, source.name, look)
-    async with anyio.create_task_group() as tasks:
-        with closing(BlockQueue(validator, encodable(source.name), tasks)) as queue:
+    with ExitStack() as streams:
+        async with anyio.create_task_group() as tasks:
+            # Closed only when nothing is sent any more: whatever ends the block has the last word.
+            queue = streams.enter_context(closing(BlockQueue(validator, encodable(source.name), tasks)))
             tasks.start_soon(queue.feed, blocks, framer)
-            yield queue
-            tasks.cancel_scope.cancel()
+            try:
+                yield queue
+            finally:
+                tasks.cancel_scope.cancel()

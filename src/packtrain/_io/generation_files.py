@@ -19,10 +19,11 @@ from .._errors import IntegrityError
 from .._model import Shard, Tally
 from .._options import MIB
 from .._rules.generations import Failed
-from .._rules.lines import OWN, LineShape, is_cancelled, is_retryable
+from .._rules.lines import OWN, LineShape, is_cancelled, is_retryable, parsers
 from .._rules.validate import key_of
 from .disk import disk_errors, open_private, remove, write_all
 from .join import Outputs, join_files
+from .places import Places
 from .request_file import validated_key
 from .spool import GenerationFiles
 
@@ -48,6 +49,8 @@ class GenerationRequests(Struct, frozen=True, kw_only=True):
     parent_tally: Tally = Tally()
     #: Of requests and results; lists of failed keys are in packtrain's own.
     shape: LineShape = OWN
+    #: The file of places in the input, and that of the sources' names.
+    places: tuple[Path, Path]
 
 
 class RetryLines(Struct, frozen=True):
@@ -245,6 +248,7 @@ class _Sorter:
         with ExitStack() as files:
             self._failed = files.enter_context(Stream("results", self._drafts.failed))
             self._requests = files.enter_context(Stream("results", self._drafts.requests))
+            self._places = files.enter_context(Places(*self._asked.places))
             self._files = files.pop_all()
         return self
 
@@ -258,7 +262,17 @@ class _Sorter:
         said = _failure.decode(line)
         given = bytes(said.error) != b""
         retryable = is_retryable(said.error, self._asked.shape) if given else self._asked.absent[1]
-        failed = Failed(said.key, said.reason, ordinal, times, retryable)
+        place = self._places.find(ordinal)
+        failed = Failed(
+            said.key,
+            said.reason,
+            ordinal,
+            times,
+            retryable,
+            source=place and place.source,
+            line=place and place.line,
+            request=parsers(self._asked.shape).row.decode(request).request,
+        )
         self.keep(msgspec.structs.replace(failed, error=said.error) if given else failed, request)
 
     def keep(self, failed: Failed, request: bytes) -> None:

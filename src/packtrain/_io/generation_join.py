@@ -70,6 +70,7 @@ class GenerationJoin:
             parent=files.kept(parent) if parent else None,
             parent_tally=(parent and parent.tally) or Tally(),
             shape=shape,
+            places=(files.places, files.source_names),
         )
         self._tally = Tally()
         self._picked: RetryLines | None = None

@@ -33,6 +33,7 @@ from .disk import (
     write_all,
 )
 from .ledger import Ledger
+from .places import PlacesFile, write_names
 from .request_file import ShardReader, ShardWriter
 from .result_file import PartialDownload
 from .storage import Piece, Pieces, Stored
@@ -160,6 +161,15 @@ class RunSpool:
 
     # Local files, for code of this layer
 
+    @property
+    def places(self) -> Path:
+        """Where valid lines come from."""
+        return self.results.path("places")
+
+    @property
+    def source_names(self) -> Path:
+        return self.results.path("sources")
+
     def shard_path(self, index: int, generation: int = 0) -> Path:
         return self.shards.path(self.shard(index, generation))
 
@@ -222,6 +232,14 @@ class RunSpool:
                 raise self.damaged(path, "is not what it was")
         return RejectsFile(path, length, digest)
 
+    async def open_places(self, length: int) -> PlacesFile:
+        """The places of valid lines, from the first ``length`` bytes on."""
+        return await uncancelled(PlacesFile, self.places, length)
+
+    async def keep_names(self, names: Sequence[str]) -> None:
+        """The names of the sources, in order."""
+        await anyio.to_thread.run_sync(write_names, self.source_names, names)
+
     async def open_shard(self, index: int, writes: WriteQueue) -> ShardWriter:
         """A new shard, to be sealed or discarded."""
         return await uncancelled(ShardWriter, self.shard_path(index), writes)
@@ -265,7 +283,8 @@ class RunSpool:
         names = [
             stored.name
             async for stored in self.results.list()
-            if stored.name != self.rejects and (not stored.name.endswith(_KEPT) or not stored.size)
+            if stored.name not in (self.rejects, self.places.name, self.source_names.name)
+            and (not stored.name.endswith(_KEPT) or not stored.size)
         ]
         await self.results.delete(*names)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 BOM = b"\xef\xbb\xbf"
+#: Bytes that are kept of a dropped line.
+HEAD_BYTES = 1000
 
 
 class Overlong(Struct, frozen=True):
@@ -19,6 +21,8 @@ class Overlong(Struct, frozen=True):
     length: int
     #: The limit that it passed.
     limit: int
+    #: Its first bytes.
+    head: bytes = b""
 
 
 class RawBlock(Struct, frozen=True):
@@ -48,6 +52,8 @@ class Framer:
         self._parts: list[bytes] = []
         self._held = 0
         self._dropping = False
+        #: The first bytes of the line that is dropped.
+        self._start = b""
         self._head: bytes | None = b"" if offset == 0 else None
 
     def feed(self, chunk: bytes) -> list[RawBlock]:
@@ -59,7 +65,7 @@ class Framer:
             if stop < 0:
                 self._held += len(chunk)
                 return raws
-            raws.append(self._raw(b"", dropped=self._held + stop))
+            raws.append(self._raw(b"", dropped=self._held + stop, head=self._start))
             chunk = chunk[stop + 1 :]
             self._release()
         cut = chunk.rfind(b"\n") + 1
@@ -78,7 +84,7 @@ class Framer:
         if not self._held:
             return []
         data = b"" if self._dropping else b"".join(self._parts)
-        raw = self._raw(data, dropped=self._held if self._dropping else None, newline=0)
+        raw = self._raw(data, dropped=self._held if self._dropping else None, newline=0, head=self._start)
         self._release()
         return [raw]
 
@@ -100,6 +106,7 @@ class Framer:
             self._parts.append(rest)
             self._held += len(rest)
         if self._held > self._max_line:
+            self._start = self._start or b"".join(self._parts)[:HEAD_BYTES]
             self._parts.clear()
             self._dropping = True
 
@@ -107,6 +114,7 @@ class Framer:
         self._parts.clear()
         self._held = 0
         self._dropping = False
+        self._start = b""
 
     def _split(self, data: bytes) -> list[RawBlock]:
         """Frames of ``data``, cut at each overlong line; steps of a whole limit, not of a line."""
@@ -116,18 +124,18 @@ class Framer:
             stop = data.rfind(b"\n", at, at + self._max_line + 1)
             if stop < 0:
                 stop = data.index(b"\n", at)
-                raws.append(self._raw(data[start:at], dropped=stop - at))
+                raws.append(self._raw(data[start:at], dropped=stop - at, head=data[at : at + HEAD_BYTES]))
                 start = stop + 1
             at = stop + 1
         if start < len(data):
             raws.append(self._raw(data[start:]))
         return raws
 
-    def _raw(self, data: bytes, *, dropped: int | None = None, newline: int = 1) -> RawBlock:
+    def _raw(self, data: bytes, *, dropped: int | None = None, newline: int = 1, head: bytes = b"") -> RawBlock:
         offset = self._offset
         self._offset += len(data)
         overlong = None
         if dropped is not None:
-            overlong = Overlong(self._offset, dropped, self._max_line)
+            overlong = Overlong(self._offset, dropped, self._max_line, head)
             self._offset += dropped + newline
         return RawBlock(data, offset, self._offset, overlong)

@@ -36,6 +36,11 @@ class Failed(Struct, frozen=True, omit_defaults=True):
     retryable: bool
     #: The service's own error, as it came.
     error: Raw = Raw()
+    #: Where its line is in the input, from 1; None in state directories of earlier versions.
+    source: str | None = None
+    line: int | None = None
+    #: The body of the request, as it was given.
+    request: Raw = Raw()
 
 
 def absence(row: ShardRow) -> tuple[str, bool]:

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -351,8 +352,9 @@ def without(block: Block, positions: Collection[int], reason: Callable[[bytes], 
     kept = [position for position in range(len(block.ends)) if position not in gone]
     lines = [block.line(position) for position in kept]
     refused = [
-        Reject(block.source, block.lines_no[position], block.start(position), reason(block.line(position)))
+        rejected(block.source, block.lines_no[position], block.start(position), reason(line), line)
         for position in sorted(gone)
+        for line in (block.line(position),)
     ]
     return msgspec.structs.replace(
         block,
@@ -364,6 +366,15 @@ def without(block: Block, positions: Collection[int], reason: Callable[[bytes], 
         keys=[block.keys[position] for position in kept],
         rejects=sorted([*block.rejects, *refused], key=lambda reject: reject.line),
     )
+
+
+def rejected(source: str, number: int, offset: int, reason: str, line: bytes) -> Reject:
+    """A reject with its line, of which the newline is left out."""
+    line = line.removesuffix(b"\n")
+    try:
+        return Reject(source, number, offset, reason, text=line.decode())
+    except UnicodeDecodeError:
+        return Reject(source, number, offset, reason, base64=b64encode(line).decode())
 
 
 def repeated_key(line: bytes, shape: LineShape = OWN) -> str:
@@ -462,7 +473,7 @@ class _Found:
         try:
             self._keys.append(judge(text, self._shape))
         except Refused as refused:
-            self._rejects.append(Reject(self._source, self._number, self._raw.offset + start, str(refused)))
+            self._rejects.append(rejected(self._source, self._number, self._raw.offset + start, str(refused), line))
             return
         self._kept.append(text + b"\n")
         self._starts.append(start)
@@ -493,4 +504,4 @@ class _Found:
 
 def _overlong(line: Overlong, number: int, source: str) -> Reject:
     reason = f"a line of {line.length} bytes, above the limit of {line.limit}"
-    return Reject(source, number, line.offset, reason)
+    return msgspec.structs.replace(rejected(source, number, line.offset, reason, line.head), length=line.length)

@@ -10,6 +10,7 @@ from .._exits import plain_errors
 from .._flow.validation_pool import Validator, validating
 from .._io.inputs import open_sources, refuse_other_formats
 from .._io.ledger import BlockCheck, Ledger
+from .._model import Reject
 from .._options import Options
 from .._providers.service import Local, line_form
 from .._rules.sharding import Roller
@@ -20,7 +21,6 @@ from .scratch import scratch
 if TYPE_CHECKING:
     from .._io.inputs import Inputs
     from .._io.storage import Source
-    from .._model import Reject
     from .._rules.validate import Block
 
 #: Rejects that a report lists; the rest are only counted.
@@ -76,12 +76,17 @@ class _Counts:
         self.valid += len(block.ends)
         self.rejected += len(block.rejects)
         self.blank += block.blank
-        self.rejects += block.rejects[: _LISTED - len(self.rejects)]
+        self.rejects += map(_bare, block.rejects[: _LISTED - len(self.rejects)])
         for reject in block.rejects:
             kind = kind_of_reason(reject.reason)
             self.reasons[kind] += 1
             if self.reasons[kind] <= _SAMPLES:
-                self.samples.append(reject)
+                self.samples.append(_bare(reject))
+
+
+def _bare(reject: Reject) -> Reject:
+    """Without its line, which may be long."""
+    return Reject(reject.source, reject.line, reject.offset, reject.reason)
 
 
 async def _check_source(

@@ -84,6 +84,14 @@ class _Directory(RunSpool):
         self.shards = Directory(directory, "shard", mode=0o777)
         self.results = Directory(directory, "results", mode=0o777)
 
+    @property
+    def places(self) -> Path:
+        return self.keys / "places"
+
+    @property
+    def source_names(self) -> Path:
+        return self.keys / "sources"
+
     def shard(self, index: int, generation: int = 0) -> str:
         return f"shard-{index:05d}.jsonl"
 
