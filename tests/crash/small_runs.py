@@ -191,7 +191,9 @@ class SmallRuns:
     def jobs_of(self, token: str) -> list[tuple[str, str]]:
         """As ``jobs``, for a run by its token."""
         with (self._root / "service" / "truth.jsonl").open() as file:
-            made = [entry for entry in map(json.loads, file) if entry["what"] == "batch_created"]
+            # The last line may be in the making, of another run.
+            whole = (line for line in file if line.endswith("\n"))
+            made = [entry for entry in map(json.loads, whole) if entry["what"] == "batch_created"]
         tags = [(entry["displayName"].split("."), entry["name"]) for entry in made]
         return [(tag[2], name) for tag, name in tags if tag[1] == token]
 

@@ -221,23 +221,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, help="so many of all, by chance")
     parser.add_argument("--files", help="only those whose name has this in it")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
+    parser.add_argument("--minutes", type=float, help="at most so many")
     parser.add_argument("--abreast", type=int, default=2)
     chosen = parser.parse_args(arguments)
     figures: Counter[str] = Counter()
+    deadline = time.monotonic() + chosen.minutes * 60 if chosen.minutes else None
     with tempfile.TemporaryDirectory() as name:
         calm = undisturbed(Path(name) / "calm", [CALM])[CALM.name]
         with open_runs(Path(name) / "torn", CALM) as runs:
             every = [
                 case for case in cases(runs, calm, chosen.moments, chosen.seed) if (chosen.files or "") in case.file
             ]
-            if chosen.cases:
-                every = random.Random(chosen.seed).sample(every, min(chosen.cases, len(every)))
-            for verdict in suffer(runs, calm, every, abreast=chosen.abreast):
-                figures[verdict.outcome] += 1
-                for wrong in verdict.wrong:
-                    print(f"{verdict.case}: {wrong}", file=sys.stderr, flush=True)
-    print(json.dumps({"seed": chosen.seed, "cases": figures.total(), **figures}))
+            random.Random(chosen.seed).shuffle(every)
+            every = every[: chosen.cases]
+            # A few at a time, so that the end comes soon after the deadline.
+            for at in range(0, len(every), 4 * chosen.abreast):
+                if deadline is None or time.monotonic() < deadline:
+                    report(suffer(runs, calm, every[at : at + 4 * chosen.abreast], abreast=chosen.abreast), figures)
+    print(json.dumps({"seed": chosen.seed, "of": len(every), "cases": figures.total(), **figures}))
     return 1 if figures["wrong"] else 0
+
+
+def report(verdicts: Iterable[Verdict], figures: Counter[str]) -> None:
+    """Count them; what went wrong is said at once."""
+    for verdict in verdicts:
+        figures[verdict.outcome] += 1
+        for wrong in verdict.wrong:
+            print(f"{verdict.case}: {wrong}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .._io.effects import effect
 from .._io.lock import hold
 from .._io.sqlite_writer import migrate, schema_version
 from . import queries
+from .checks import page_flaws
 from .digests import install
 from .guard import admit, damaged, refuse_lost
 from .identity import identify
@@ -101,9 +102,8 @@ def _create(path: Path) -> None:
 
 
 def _check(path: Path, connection: sqlite3.Connection) -> None:
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise damaged(path, verdict.splitlines()[-1])
+    if (flaw := next(page_flaws(connection, 1), None)) is not None:
+        raise damaged(path, flaw)
     if schema_version(connection) == 0:
         raise damaged(path, "it holds no manifest")
 

@@ -19,7 +19,7 @@ from .._rules import past
 from .._rules.naming import is_token
 from .._rules.past import Traces
 from . import queries
-from .checks import flaws
+from .checks import row_flaws
 from .identity import Identity, difference
 from .witness import Token, note_token, read_tokens, read_witness, tokens_of, witness_of, write_witness
 
@@ -99,7 +99,7 @@ def refuse_lost(path: Path) -> None:
 
 def refuse_flawed(path: Path, connection: Connection) -> None:
     """Raises ManifestDamaged."""
-    if (flaw := next(flaws(connection), None)) is not None:
+    if (flaw := next(row_flaws(connection), None)) is not None:
         raise damaged(path, flaw)
 
 

@@ -178,6 +178,14 @@ WHERE run = :run AND event IN ('FileReady', 'JobAdopted', 'ResultLost') GROUP BY
 UNION ALL
 SELECT 'again', count(*), sum(bytes), sum(lines) FROM shards WHERE run = :run AND cause != 'capacity' HAVING count(*);
 
+-- asked_again --
+-- Whether a shard of a run has a further generation.
+SELECT 1 FROM shards WHERE run = ? AND generation > 0 LIMIT 1;
+
+-- count_tallies --
+-- What ``tallies`` has to hold for a run whose shards have one generation each.
+SELECT key, sum(value) FROM jobs, json_each(tally) WHERE run = ? AND type = 'integer' GROUP BY key;
+
 -- count_events --
 -- The last number, how many there are, and how many the rows have counted.
 SELECT ifnull(max(number), 0), count(*), (SELECT ifnull(sum(version), 0) FROM jobs) FROM events;
