@@ -30,6 +30,7 @@ from msgspec import Struct
 
 from packtrain._client import Client
 from packtrain._flow.run import ClientContext, Meter
+from packtrain._flow.shares import Shares
 from packtrain._io.spool import Spool
 from packtrain._manifest.sqlite import open_sqlite
 from packtrain._model import FileState, JobPage, JobState, Limits, RemoteFile, RemoteJob
@@ -289,6 +290,7 @@ async def measure(directory: Path, jobs: int, given: argparse.Namespace, busy: B
             clock=VirtualClock(given.seed),
             service=Service(origin="http://127.0.0.1:1", limits=limits),
             options=Options(shard_requests=LINES),
+            shares=Shares(Options()),
             meter=Meter(),
             place="http://127.0.0.1:1",
         )

@@ -131,6 +131,17 @@ def test_an_effect_beside_the_seam_is_found(text: str) -> None:
     assert list(unguarded(ast.parse(text)))
 
 
+def test_threads_are_waited_for_in_one_way() -> None:
+    """A17: a wait of anyio's own would be ended by asyncio's cancellation, and leave the thread at work: use
+    ``in_thread``, and ``uncancelled`` for what opens or closes something. A pipe that no process writes to is left."""
+    calls = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if "to_thread.run_sync(" in path.read_text() and path.relative_to(SOURCE).parts[0] not in {"cli", "testing"}
+    }
+    assert calls == {"_io/threads.py", "_io/sources.py"}
+
+
 def test_the_transport_alone_speaks_http() -> None:
     """There is one place from which a call can leave."""
     speaks = {path.relative_to(SOURCE).as_posix() for path in CLIENT if "aiohttp" in imported(path)}

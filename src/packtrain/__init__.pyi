@@ -1,7 +1,6 @@
 """Every public name, written once: ``__init__.py`` reads this file at run time, type checkers read it as it is."""
 
 from ._client import Client as Client
-from ._client import open_client as open_client
 from ._errors import ApiError as ApiError
 from ._errors import Conflict as Conflict
 from ._errors import DecisionNeeded as DecisionNeeded
@@ -30,8 +29,10 @@ from ._errors import OtherContent as OtherContent
 from ._errors import OtherFormat as OtherFormat
 from ._errors import OtherInputs as OtherInputs
 from ._errors import OtherSettings as OtherSettings
+from ._errors import OutputBlocked as OutputBlocked
 from ._errors import OutputChanged as OutputChanged
 from ._errors import OutputIsInput as OutputIsInput
+from ._errors import OutputReserved as OutputReserved
 from ._errors import OutputTaken as OutputTaken
 from ._errors import OutputUnknown as OutputUnknown
 from ._errors import PacktrainError as PacktrainError
@@ -65,6 +66,7 @@ from ._model import State as State
 from ._model import Statistics as Statistics
 from ._model import Tally as Tally
 from ._model import Task as Task
+from ._opening import open_client as open_client
 from ._ops.adopt import adopt as adopt
 from ._ops.finished import finished as finished
 from ._ops.recover import recover as recover

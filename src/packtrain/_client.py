@@ -1,86 +1,48 @@
-"""Clients: open one on a state directory, and run, submit, drive, read, stop."""
+"""Clients: run, submit, drive, read, stop; and the parts that they are put together of."""
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import CancelScope
 
-from ._errors import DecisionRefused, InputError, PacktrainError, Stopped
+from ._errors import DecisionRefused, PacktrainError, Stopped
 from ._exits import plain_errors
 from ._flow.decisions import resolve, retry_cancelled, take_retry
 from ._flow.driver import complete, drive_all
 from ._flow.ingest import take_in
-from ._flow.publisher import conclude, prepare_output, reopen
+from ._flow.publisher import conclude, prepare_output, release_unused, reopen
 from ._flow.recovery import check_account
 from ._flow.reporting import progress, refresh
 from ._flow.results import Results
 from ._flow.run import MAIN, ClientContext, Meter, compare_inputs, describe, find_ingested
-from ._io.clock import SystemClock
+from ._flow.shares import Shares
 from ._io.output import output_at, own_files
-from ._io.spool import Spool
+from ._io.threads import finish, load
 from ._manifest.sqlite import open_sqlite
-from ._options import Options, Policy
 from ._providers import open_provider
 from ._providers.base import check_capabilities
 from ._providers.service import Local, Service
 from ._text import path_text
-from ._validation import check_local
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from ._io.clock import Clock
     from ._io.inputs import Inputs
+    from ._io.spool import Spool
     from ._manifest.base import Manifest
     from ._model import Decision, Limits, Result, Run, ShardRow, Statistics, Task
+    from ._options import Options, Policy
     from ._providers.base import Provider
     from ._snapshots import Progress, Summary
 
 #: Polling and waiting for a service in this very process, in seconds.
 _LOCAL_POLL, _LOCAL_SETTLE = (0.1, 1.0), 1.0
-
-
-@asynccontextmanager
-async def open_client(
-    state: str | os.PathLike[str],
-    *,
-    service: Service | Local,
-    options: Options | None = None,
-    policy: Policy | None = None,
-    clock: Clock | None = None,
-    provider: Provider | None = None,
-    manifest: Manifest | None = None,
-) -> AsyncIterator[Client]:
-    """A client on the state directory ``state``, which it holds until the block ends.
-
-    ``clock``, ``provider`` and ``manifest`` replace the machine's clock, the provider of ``service`` and the SQLite
-    manifest in ``state``; one that is handed in is not closed here, and a manifest that is handed in guards itself.
-
-    Raises InUse when another process holds the directory, ManifestError when it cannot be used, and InputError for an
-    empty name.
-    """
-    if not os.fspath(state):
-        raise InputError("the state directory has an empty name")
-    check_local(state)
-    spool = Spool(Path(state))
-    parts = open_context(
-        spool,
-        spool.manifest,
-        service,
-        options or Options(),
-        policy=policy or Policy(),
-        clock=clock or SystemClock(),
-        provider=provider,
-        manifest=manifest,
-    )
-    async with parts as client:
-        yield Client(client)
 
 
 @asynccontextmanager
@@ -105,7 +67,7 @@ async def open_context(
             directory = service.directory or spool.service
             place = path_text(str(await anyio.Path(directory).resolve()))
             if service.directory is None:
-                stack.push_async_callback(_discard_local, manifest, spool)
+                stack.push_async_callback(lambda: finish(_discard_local(manifest, spool)))
             service = await stack.enter_async_context(_local(directory, service.limits))
         else:
             place = service.origin
@@ -122,6 +84,7 @@ async def open_context(
             clock=clock,
             service=service,
             options=options,
+            shares=Shares(options),
             policy=policy,
             meter=meter,
             place=place,
@@ -130,6 +93,7 @@ async def open_context(
 
 @asynccontextmanager
 async def _local(directory: Path, limits: Limits) -> AsyncIterator[Service]:
+    await load("packtrain.server.service")
     from .server import serving
 
     async with serving(directory) as origin:
@@ -138,7 +102,7 @@ async def _local(directory: Path, limits: Limits) -> AsyncIterator[Service]:
 
 async def _discard_local(manifest: Manifest, spool: Spool) -> None:
     """Remove the local service's own copy of requests and answers, once all of them are published."""
-    with CancelScope(shield=True), suppress(PacktrainError):
+    with suppress(PacktrainError):
         runs = [await manifest.statistics(run.id) for run in await manifest.runs()]
         if runs and all(run.merged and not run.duplicates_live for run in runs):
             await spool.discard_service()
@@ -188,9 +152,12 @@ class Client:
             ctx = await self._context.begin(run)
             own = await own_files(self._context.spool, output)
             await compare_inputs(self._manifest, ctx.run, inputs, own)
-            if not await self._manifest.published(run_id):
-                await prepare_output(ctx, output, inputs, own)
-            await complete(ctx, output, inputs, wait=wait)
+            try:
+                if not await self._manifest.published(run_id):
+                    await prepare_output(ctx, output, inputs, own)
+                await complete(ctx, output, inputs, wait=wait)
+            finally:
+                await finish(release_unused(ctx, output))
             await refresh(self._context, run_id)
             return await conclude(self._manifest, ctx.files, ctx.run, output, began)
 

@@ -87,6 +87,12 @@ class OutputTaken(InputError):
     path: Path
 
 
+class OutputReserved(OutputTaken):
+    """Another run is to be published under the name of an output; ``state`` is its state directory, where known."""
+
+    state: Path | None = None
+
+
 class OutputIsInput(InputError):
     """An output would replace an input."""
 
@@ -304,6 +310,16 @@ class InputUnfinished(IncompleteRun):
     """The input of the run was not read to its end."""
 
     run: str
+
+
+class OutputBlocked(IncompleteRun):
+    """A file that is not of this run has taken the name of an output since the run began; all answers are kept."""
+
+    path: Path
+
+    @property
+    def quarantined(self) -> int:
+        return 1
 
 
 class WorkerLost(IncompleteRun):

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from packtrain._errors import ApiError, PacktrainError, ProtocolError
 from packtrain._flow.reconciler import Watcher
 from packtrain._flow.run import Changes, ClientContext, RunContext
+from packtrain._flow.shares import Shares
 from packtrain._io.spool import Spool
 from packtrain._manifest.base import Change
 from packtrain._manifest.memory import open_memory
@@ -104,6 +105,7 @@ def context(manifest: Manifest, provider: Listed, clock: SetClock) -> RunContext
     return ClientContext(
         service=Service(origin="http://127.0.0.1"),
         options=Options(),
+        shares=Shares(Options()),
         spool=Spool(Path("nowhere")),
         manifest=manifest,
         provider=cast("Provider", provider),

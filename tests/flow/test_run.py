@@ -349,6 +349,14 @@ async def test_another_model_under_the_same_state_is_refused(place: Place) -> No
             await client.run(source, model="other", out=place.out)
 
 
+@pytest.mark.parametrize(("rows", "words"), [([], "it has no rows"), (iter([]), "rows: .* because the input is empty")])
+async def test_no_rows_are_an_error_worded_for_rows(place: Place, rows: Any, words: str) -> None:
+    """A21: and not for files."""
+    async with packtrain.open_client(place.state, service=place.service) as client:
+        with pytest.raises(InputError, match=words):
+            await client.run(rows, model="m", out=place.out)
+
+
 async def test_nothing_usable_is_an_error_and_says_so(place: Place) -> None:
     """The rejects are there to read all the same."""
     source = place.root / "in.jsonl"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packtrain._io.disk import copy_range, open_private
+from packtrain._io.disk import copy_range, open_draft
 from tests.seeds import seeded
 
 # Another file system, where there is one.
@@ -23,7 +23,7 @@ def test_a_piece_is_appended_whichever_disk_it_comes_from(tmp_path: Path, here: 
     source = (here or tmp_path) / f"packtrain-{os.getpid()}"
     source.write_bytes(content)
     try:
-        with source.open("rb") as file, open_private("results", tmp_path / "out") as target:
+        with source.open("rb") as file, open_draft("results", tmp_path / "out") as target:
             target.write(b"before")
             copy_range("results", file, 1000, 2_500_000, target)
             copy_range("results", file, 0, 10, target)
@@ -36,6 +36,6 @@ def test_a_piece_is_appended_whichever_disk_it_comes_from(tmp_path: Path, here: 
 def test_a_copy_ends_where_its_source_ends(tmp_path: Path) -> None:
     """It does not wait for more, and whoever asked sees it by the length."""
     (tmp_path / "in").write_bytes(b"short")
-    with (tmp_path / "in").open("rb") as file, open_private("results", tmp_path / "out") as target:
+    with (tmp_path / "in").open("rb") as file, open_draft("results", tmp_path / "out") as target:
         copy_range("results", file, 2, 100, target)
         assert target.tell() == 3

@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+from packtrain._errors import InputError
 from packtrain._io.row_source import RowsSource
 from packtrain._model import Request
 
@@ -32,6 +33,10 @@ LINES = (
     b'{"key":"a","request":{"n":1}}\n{"key":"b","request":{}}\n'
     b'{"key":"c","request":{}}\n{"key":"d","request":{"n": 1E5}}\n'
 )
+
+#: A row that contains itself.
+ENDLESS: dict[str, object] = {}
+ENDLESS["request"] = ENDLESS
 
 
 async def asynchronous(rows: Iterable[Row]) -> AsyncIterator[Row]:
@@ -156,6 +161,26 @@ async def test_a_row_of_another_type_is_a_type_error(kind: Kind) -> None:
     """It names the types that are taken."""
     with pytest.raises(TypeError, match="a Request, a dict or bytes, not str"):
         await read(RowsSource(kind(["text"])))  # type: ignore[list-item]  # on purpose
+
+
+@both
+@pytest.mark.parametrize(
+    ("row", "kind_of_error", "words"),
+    [
+        ({"key": "\ud800", "request": {}}, InputError, r"row 5 \(key '\\ud800'\): half of a surrogate"),
+        ({"key": "k", "request": {"text": "\udfff"}}, InputError, r"row 5 \(key 'k'\): half of a surrogate"),
+        ({"key": 7, "request": object()}, TypeError, r"row 5 \(key 7\): .*object is unsupported"),
+        (ENDLESS, InputError, r"row 5: .*recursion"),
+        (Request("d", msgspec.Raw(b"{\n}")), InputError, r"row 5 \(key 'd'\): the body .* several lines"),
+        (None, TypeError, "row 5: a row is a Request, a dict or bytes, not NoneType"),
+    ],
+)
+async def test_the_error_of_a_bad_row_says_which_row(
+    kind: Kind, row: Row, kind_of_error: type[Exception], words: str
+) -> None:
+    """A21: its number, from 1, and its key, as far as it has one."""
+    with pytest.raises(kind_of_error, match=words):
+        await read(RowsSource(kind([*ROWS, row])))
 
 
 async def test_a_synchronous_iterable_stays_in_one_thread() -> None:

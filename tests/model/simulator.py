@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, cast
 
 from packtrain._errors import PacktrainError
 from packtrain._flow.run import Changes, ClientContext
+from packtrain._flow.shares import Shares
 from packtrain._io.spool import Spool
 from packtrain._model import JobState, Limits, Run, Shard, ShardRow, State
 from packtrain._options import Options, Policy
@@ -153,6 +154,7 @@ class Simulation:
         context = ClientContext(
             service=SERVICE,
             options=OPTIONS[self.schedule.policy],
+            shares=Shares(OPTIONS[self.schedule.policy]),
             policy=self._policy,
             spool=SPOOL,
             # Both have the verbs that create and reconcile use, and no others.

@@ -139,7 +139,7 @@ async def collect(ctx: RunContext, row: ShardRow, output: Output | None = None) 
     if row.state is not State.LANDED:
         return row
     if output is not None and output.parts and row.tally and not row.tally.again:
-        await publish_part(ctx.files, output, row)
+        await publish_part(ctx, output, row)
     return await _close(ctx, row)
 
 
@@ -198,7 +198,7 @@ async def _open_join(ctx: RunContext, row: ShardRow) -> GenerationJoin:
         known_lines=following.lines if following else 0,
         with_request=ctx.run.join,
         window=ctx.options.join_window,
-        limiter=ctx.joining,
+        limiter=ctx.shares.joining,
         shape=ctx.provider.capabilities.lines,
     )
 

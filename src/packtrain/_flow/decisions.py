@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from .._errors import ApiError, Conflict, DecisionRefused, ProtocolError, TransportError
 from .._io.requests import DecisionRequest, RetryRequest, pending_requests, reject_request, remove_request
+from .._io.threads import in_thread
 from .._model import Decision, DuplicateJob, ShardRow, State, Upload
 from .._rules import naming
 from .._rules.lifecycle import DropDecided, JobAdopted, JobKept, RetryDecided
@@ -41,7 +40,7 @@ async def take_requests(ctx: RunContext, *, published: bool) -> None:
     Files that are no request, and requests that cannot be met, are logged and kept apart. ``published``: the run is
     published at its end, so that a request to ask failed lines again may wait for that.
     """
-    for waiting in await anyio.to_thread.run_sync(pending_requests, ctx.spool.root):
+    for waiting in await in_thread(pending_requests, ctx.spool.root):
         match waiting.request:
             case None if waiting.unreadable:
                 _log_wait(ctx, waiting.path, f"it cannot be read ({waiting.unreadable})")
@@ -62,9 +61,9 @@ async def take_retry(ctx: RunContext) -> RetryRequest | None:
 
     It is removed before anything is asked: lines are rather asked by a new request than paid for twice by one.
     """
-    for waiting in await anyio.to_thread.run_sync(pending_requests, ctx.spool.root):
+    for waiting in await in_thread(pending_requests, ctx.spool.root):
         if isinstance(waiting.request, RetryRequest) and waiting.request.run == ctx.run.id:
-            await anyio.to_thread.run_sync(remove_request, waiting.path)
+            await in_thread(remove_request, waiting.path)
             return waiting.request
     return None
 
@@ -78,7 +77,7 @@ async def _take(ctx: RunContext, path: Path, request: DecisionRequest) -> None:
         else:
             await _reject(ctx, path, str(error))
     else:
-        await anyio.to_thread.run_sync(remove_request, path)
+        await in_thread(remove_request, path)
 
 
 def _log_wait(ctx: RunContext, path: Path, reason: str) -> None:
@@ -87,7 +86,7 @@ def _log_wait(ctx: RunContext, path: Path, reason: str) -> None:
 
 async def _reject(ctx: RunContext, path: Path, reason: str) -> None:
     log.warning("request %s rejected: %s", path.name, reason, extra={"action": "Request", "run": ctx.run.id})
-    await anyio.to_thread.run_sync(reject_request, path, reason)
+    await in_thread(reject_request, path, reason)
 
 
 async def _quarantined(ctx: RunContext, shard: int) -> ShardRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from .._errors import PacktrainError
+from .._errors import OutputBlocked, PacktrainError
 from .._exits import plain_errors
 from .._io.clock import time_limit, wait
+from .._io.threads import finish
 from .._model import ShardRow, State, Statistics
 from .._rules import quota
 from .._rules.completion import never, settled, submitted
@@ -26,6 +28,7 @@ from .outage import Outage
 from .publisher import publish, publish_rejects, reopen
 from .reconciler import Watcher
 from .reporting import refresh_latest, report
+from .shares import Slots
 from .submitter import Creator
 
 if TYPE_CHECKING:
@@ -42,11 +45,22 @@ Goal = Callable[[Statistics], bool]
 class Lane:
     """``take`` claims up to a number of jobs, ``work`` brings one of them a step further, and says when it is due."""
 
-    slots: int
+    slots: Slots
     take: Callable[[int], Awaitable[list[ShardRow]]]
     work: Callable[[ShardRow], Awaitable[ShardRow]]
     outage: Outage
     busy: int = 0
+
+    async def claim(self) -> list[ShardRow]:
+        async with self.slots.turn() as room:
+            rows = await self.take(room) if room else []
+            self.slots.take(len(rows))
+        self.busy += len(rows)
+        return rows
+
+    def release(self) -> None:
+        self.busy -= 1
+        self.slots.give()
 
 
 class Driver:
@@ -59,9 +73,9 @@ class Driver:
         self._watcher = Watcher(ctx)
         self._creator = Creator(ctx)
         self._lanes = (
-            Lane(ctx.options.downloads, self._ended, lambda row: collect(ctx, row, output), outage()),
-            Lane(ctx.options.uploads, self._sealed, lambda row: uploader.send(ctx, row), outage()),
-            Lane(1, self._uploaded, self._creator.create, outage()),
+            Lane(ctx.shares.downloads, self._ended, lambda row: collect(ctx, row, output), outage()),
+            Lane(ctx.shares.uploads, self._sealed, lambda row: uploader.send(ctx, row), outage()),
+            Lane(Slots(1), self._uploaded, self._creator.create, outage()),
         )
         self.list_outage = outage()
         self._requests = anyio.Lock()
@@ -117,11 +131,9 @@ class Driver:
         while not self._stopping:
             await anyio.lowlevel.checkpoint_if_cancelled()
             changed = self._ctx.changes.mark()
-            room = lane.slots - lane.busy
             with anyio.CancelScope(shield=True):  # only who works on a job gives it back, even when cancelled
-                rows = await lane.take(room) if room else []
+                rows = await lane.claim()
             for row in rows:
-                lane.busy += 1
                 tasks.start_soon(self._work, lane, row)
             if not rows:
                 await wait(self._ctx.clock, changed, self._ctx.policy.idle_look)
@@ -137,7 +149,7 @@ class Driver:
         except PacktrainError as error:
             due = self._ctx.clock.now() + lane.outage.setback(error)
         finally:
-            lane.busy -= 1
+            lane.release()
             with anyio.CancelScope(shield=True):
                 await self._ctx.release(row, due)
             self._ctx.changes.notify()
@@ -215,8 +227,8 @@ async def _complete(ctx: RunContext, output: Output, inputs: Inputs, *, wait: bo
         with plain_errors():
             await _work(ctx, output, inputs, wait)
     finally:
-        with anyio.CancelScope(shield=True):
-            await publish_rejects(ctx, output)
+        with suppress(OutputBlocked):  # raised when the answers are published
+            await finish(publish_rejects(ctx, output))
     if await publish(ctx, output):
         await tidy(ctx)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .._rules.lifecycle import Event
     from .._rules.validate import Block
     from .run import Changes, Meter, RunContext
+    from .shares import Shares
     from .validation_pool import BlockQueue, Pending
 
 
@@ -74,6 +75,8 @@ class IngestContext(Protocol):
     def changes(self) -> Changes: ...
     @property
     def meter(self) -> Meter: ...
+    @property
+    def shares(self) -> Shares: ...
 
 
 class Ingest:
@@ -168,10 +171,8 @@ class Ingest:
             self._rejects = await self._ctx.files.open_rejects(*_rejects_of(self._cursor))
             self._places = await self._ctx.files.open_places(self._known_places)
             try:
-                async with (
-                    Validator(self._options, self._form.shape) as self._validator,
-                    open_write_queue() as self._writes,
-                ):
+                validator = Validator(self._options, self._ctx.shares, self._form.shape)
+                async with validator as self._validator, open_write_queue() as self._writes:
                     yield
             finally:
                 await self._rejects.close()
@@ -313,6 +314,8 @@ class Ingest:
             )
         if not self._cursor.valid:
             names = ", ".join(source.name for source in self._sources[:3])
+            if not self._cursor.lines:
+                raise InputError(f"{names}: no usable line, because the input is empty")
             raise InputError(f"{names}: no usable line among {self._cursor.lines}{self._bad_lines()}")
         await self._rejects.sync()
         await self._manifest.move(self._run.id, msgspec.structs.replace(self._stamped(self._cursor), done=True))

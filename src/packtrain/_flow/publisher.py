@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import DecisionNeeded, OutputChanged
+import anyio
+import msgspec
+
+from .._errors import DecisionNeeded, OutputChanged, OutputTaken, PacktrainError
 from .._io.generation_join import make_child
 from .._io.inputs import named_files
-from .._io.output import same_content
+from .._io.output import Output, Reservation
 from .._io.storage import Piece, Pieces, Stored
 from .._manifest.base import Child
 from .._model import State, Tally
@@ -24,29 +29,68 @@ from .reconciler import suspect
 from .reporting import refresh
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 
     from .._io.inputs import Inputs
-    from .._io.output import Output
     from .._io.spool import RunSpool
+    from .._io.storage import Readable
     from .._manifest.base import Manifest
     from .._model import Run, ShardRow, Statistics
     from .run import RunContext
 
 
+#: Lists that are published with the answers.
+_LISTS: tuple[Literal["failed", "unknown"], ...] = ("failed", "unknown")
+
+
 async def prepare_output(ctx: RunContext, output: Output, inputs: Inputs, own: Container[Path]) -> None:
-    """Raises InputError when publishing at the end would fail, or destroy something. ``own`` is what the run makes."""
+    """Reserve the output for the run. Raises InputError when publishing at the end would fail, or destroy something.
+
+    ``own`` is what the run makes.
+    """
     begun = (await ctx.manifest.cursor(ctx.run.id)).shards
     if not output.parts and not begun:
         check_form(output.path)
     await output.prepare(await named_files(inputs, own))
+    await _reserve(ctx, output)
     if not await _is_own(ctx, output):
-        # A start that came as far as the input may have left a list of rejected lines next to the output.
-        listed = await ctx.files.results.head(ctx.files.rejects) is not None
-        await output.refuse_taken(lists=not listed)
+        await output.refuse_taken(lists=await _foreign_lists(ctx, output))
     if not (await ctx.manifest.cursor(ctx.run.id)).rejects_bytes:
         await _withdraw_rejects(ctx.files, output)
+
+
+async def _reserve(ctx: RunContext, output: Output) -> None:
+    """A run that is to go elsewhere than at its last start gives up the place that it had."""
+    noted, here = ctx.files.reserved, str(await anyio.Path(output.path).absolute())
+    state = str(await anyio.Path(ctx.spool.root).resolve())
+    tokens = {run.token for run in await ctx.manifest.runs()}
+    before = await _read(ctx.files.results, noted)
+    if before is not None and before.decode() != here:
+        await Output(Path(before.decode()), parts=False).release(ctx.run.token)
+    await output.reserve(Reservation(state=state, run=ctx.run.id, token=ctx.run.token), tokens)
+    await ctx.files.results.put(noted, here.encode())
+
+
+async def release_unused(ctx: RunContext, output: Output) -> None:
+    """End the reservation of a run that has nothing to publish so far. A failure is of no interest: it can stay."""
+    with suppress(PacktrainError):
+        if not (await ctx.manifest.cursor(ctx.run.id)).shards:
+            await output.release(ctx.run.token)
+
+
+async def _foreign_lists(ctx: RunContext, output: Output) -> list[str]:
+    """The lists that this run cannot have published yet."""
+    if ctx.run.recovered:
+        return []
+    kinds = [] if settled(await ctx.manifest.statistics(ctx.run.id)) else ["failed", "unknown"]
+    # A start that came as far as the input may have left a list of rejected lines next to the output.
+    listed = await ctx.files.results.head(ctx.files.rejects) is not None
+    return kinds if listed else [*kinds, "rejected"]
+
+
+async def _lists_rejects(files: RunSpool, output: Output, *, whole: bool) -> bool:
+    rejects = Pieces(files.results, [Piece(files.rejects)])
+    return await output.matches(output.list_of("rejected"), rejects, whole=whole)
 
 
 async def _withdraw_rejects(files: RunSpool, output: Output) -> None:
@@ -54,9 +98,8 @@ async def _withdraw_rejects(files: RunSpool, output: Output) -> None:
 
     The list is ours when it is byte for byte what that start wrote.
     """
-    name = output.list_of("rejected")
-    if await same_content(files.results, files.rejects, output.sink, name):
-        await output.sink.delete(name)
+    if await files.results.head(files.rejects) and await _lists_rejects(files, output, whole=True):
+        await output.sink.delete(output.list_of("rejected"))
 
 
 async def _is_own(ctx: RunContext, output: Output) -> bool:
@@ -73,46 +116,109 @@ async def _is_own(ctx: RunContext, output: Output) -> bool:
 async def refuse_output(output: Output, inputs: Inputs, own: Container[Path]) -> None:
     """Raises InputError as ``prepare_output``, for a run that has published nothing but perhaps lists of its own."""
     await output.prepare(await named_files(inputs, own))
-    await output.refuse_taken(lists=False)
+    await output.refuse_taken(lists=())
 
 
-async def publish_part(files: RunSpool, output: Output, row: ShardRow) -> None:
-    """Publish the answers of one shard; done again after a crash, with the same result. Their copy is removed."""
+async def publish_part(ctx: RunContext, output: Output, row: ShardRow) -> None:
+    """Publish the answers of one shard; done again after a crash, with the same result. Their copy is removed.
+
+    Raises OutputBlocked when there is a part that is of no generation of this shard.
+    """
     assert row.tally is not None
-    answers, part = files.answers(row), output.part(row)
+    files, part = ctx.files, output.part(row)
+    answers = files.answers(row)
+
+    async def is_own(_: str) -> bool:
+        rows = await ctx.manifest.rows(ctx.run.id, shard=row.shard)
+        return await output.sink.digest(part) in {row.tally.sha256 for row in rows if row.tally}
+
     published = await output.sink.head(part) == row.tally.bytes
     if not published or await files.results.head(answers) is not None:
         await files.require(Stored(answers, row.tally.bytes))
-        await output.sink.write(part, Pieces(files.results, [_answers(files, row)], files.damaged))
+        await output.publish(part, Pieces(files.results, [_answers(files, row)], files.damaged), is_own)
     await files.results.delete(answers)
 
 
 async def publish_rejects(ctx: RunContext, output: Output) -> None:
-    """Raises FileDamaged when the list should be whole, and is gone or not what it was."""
+    """Raises OutputBlocked for a list that is not the beginning of this one, nor this one of it, and FileDamaged when
+    this one should be whole, and is gone or not what it was."""
+
+    async def is_own(_: str) -> bool:
+        return await _lists_rejects(ctx.files, output, whole=False)
+
     cursor = await ctx.manifest.cursor(ctx.run.id)
     if cursor.done and cursor.rejects_bytes:
         await ctx.files.require(Stored(ctx.files.rejects, cursor.rejects_bytes))
     sha256 = cursor.rejects_sha256 if cursor.done else ""
-    await output.publish_list("rejected", ctx.files, [Piece(ctx.files.rejects, sha256=sha256)])
+    await output.publish_list("rejected", ctx.files, [Piece(ctx.files.rejects, sha256=sha256)], is_own)
 
 
 def _answers(files: RunSpool, row: ShardRow) -> Piece:
     return Piece(files.answers(row), sha256=row.tally.sha256 if row.tally else "")
 
 
+def _list_pieces(files: RunSpool, rows: Sequence[ShardRow], kind: Literal["failed", "unknown"]) -> list[Piece]:
+    """The parts of a list, each with its digest where that is known."""
+    name_of, at = (files.failed, 0) if kind == "failed" else (files.unknown, 1)
+    lists = [row.tally.lists if row.tally else () for row in rows]
+    return [Piece(name_of(row), sha256=sha256[at] if sha256 else "") for row, sha256 in zip(rows, lists, strict=True)]
+
+
 async def merge(ctx: RunContext, output: Output) -> str:
-    """Publish the answers of all shards and the lists; returns a digest of them."""
-    rows, files = latest(await ctx.manifest.rows(ctx.run.id)), ctx.files
+    """Publish the answers of all shards and the lists; returns a digest of them.
+
+    Raises OutputBlocked when a file that is not of this run is in the way.
+    """
+    every = await ctx.manifest.rows(ctx.run.id)
+    rows, files = latest(every), ctx.files
+    replaced = await _replaced(ctx, output, every)
+
+    def is_own(name: str) -> Callable[[str], Awaitable[bool]]:
+        async def is_replaced(version: str) -> bool:
+            return replaced.get(name) == version
+
+        return is_replaced
+
+    await output.clear()
     if output.parts:
         for row in rows:
             if row.state is State.LANDED:  # a stop may have come before its part
-                await publish_part(files, output, row)
+                await publish_part(ctx, output, row)
     await files.require(*_needed(files, rows, output))
-    await _publish_list(files, rows, output, "failed", [files.failed(row) for row in rows])
-    await _publish_list(files, rows, output, "unknown", [files.unknown(row) for row in rows])
+    await publish_rejects(ctx, output)
+    for kind in _LISTS:
+        name = output.list_of(kind)
+        published = await output.publish_list(kind, files, _list_pieces(files, rows, kind), is_own(name))
+        if not published and name in replaced and await output.sink.version(name) == replaced[name]:
+            # The list from before the retries is out of date.
+            await output.sink.delete(name)
     # Last: a program that waits for the answers reads the lists next.
-    await _publish_answers(ctx, rows, output)
+    answers = [] if output.parts else [_answers(files, row) for row in rows]
+    await output.publish(output.answers, Pieces(files.results, answers, files.damaged), is_own(output.answers))
     return hashlib.sha256("".join(row.tally.sha256 for row in rows if row.tally).encode()).hexdigest()
+
+
+async def _replaced(ctx: RunContext, output: Output, rows: Sequence[ShardRow]) -> dict[str, str]:
+    """Of a run whose failed lines were asked again: the versions of the files that it published before."""
+    recovered = ctx.run.recovered
+    if not recovered and not reopened(rows):
+        return {}
+    record = await _read(ctx.files.results, ctx.files.replaced)
+    if record is not None:
+        return msgspec.json.decode(record, type=dict[str, str])
+    # The release before this one kept no record, and a recovered run has lost it.
+    return await _versions(output, lists_only=recovered)
+
+
+async def _versions(output: Output, *, lists_only: bool = False) -> dict[str, str]:
+    names = [*map(output.list_of, _LISTS), *(() if lists_only else (output.answers,))]
+    versions = {name: await output.sink.version(name) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+async def _read(origin: Readable, name: str) -> bytes | None:
+    size = await origin.head(name)
+    return None if size is None else await origin.read(name, 0, size)
 
 
 def _needed(files: RunSpool, rows: Sequence[ShardRow], output: Output) -> Iterator[str | Stored]:
@@ -127,30 +233,6 @@ def _needed(files: RunSpool, rows: Sequence[ShardRow], output: Output) -> Iterat
             yield files.unknown(row)
 
 
-async def _publish_list(
-    files: RunSpool, rows: Sequence[ShardRow], output: Output, kind: Literal["failed", "unknown"], names: Sequence[str]
-) -> None:
-    at = ("failed", "unknown").index(kind)
-    lists = [row.tally.lists if row.tally else () for row in rows]
-    pieces = [Piece(name, sha256=sha256[at] if sha256 else "") for name, sha256 in zip(names, lists, strict=True)]
-    published = await output.publish_list(kind, files, pieces)
-    if not published and any(row.generation for row in rows):
-        # The list from before the retries is out of date.
-        await output.sink.delete(output.list_of(kind))
-
-
-async def _publish_answers(ctx: RunContext, rows: Sequence[ShardRow], output: Output) -> None:
-    """Raises OutputTaken when another program has made a file of this name since the run began."""
-    name = output.success if output.parts else output.name
-    pieces = [] if output.parts else [_answers(ctx.files, row) for row in rows]
-    answers = Pieces(ctx.files.results, pieces, ctx.files.damaged)
-    if await output.sink.publish_if_absent(name, answers):
-        return
-    if not await _is_own(ctx, output):
-        await output.sink.reserve([name])
-    await output.sink.replace_own(name, answers)
-
-
 async def publish(ctx: RunContext, output: Output) -> bool:
     """Publish the run, record it, and remove the copies; False for a run that was stopped before its end.
 
@@ -158,7 +240,7 @@ async def publish(ctx: RunContext, output: Output) -> bool:
     record, so that a kill between them leaves a run that is published, and searched, once more.
 
     Raises DecisionNeeded when a person must decide first, OtherContent when a job was noted of a shard that the whole
-    input does not give.
+    input does not give, and OutputBlocked when a file that is not of this run is in the way; then all copies stay.
     """
     statistics = await ctx.manifest.statistics(ctx.run.id)
     if not settled(statistics):
@@ -217,12 +299,26 @@ async def reopen(ctx: RunContext, output: Output, *, everything: bool) -> bool:
             name, start = (output.part(row), 0) if output.parts else (output.name, offset)
             await _restore(ctx.files, row, output, name, start)
         offset += row.tally.bytes if row.tally else 0
+    await _record_replaced(ctx, output, rows)
     entering = [Child(child, tuple(await suspect(ctx, child))) for child in children if child is not None]
     await ctx.manifest.reopen(ctx.run.id, entering)
     ctx.changes.notify()
     if output.parts:
         await output.sink.delete(output.success)
     return True
+
+
+async def _record_replaced(ctx: RunContext, output: Output, rows: Sequence[ShardRow]) -> None:
+    """Keep the versions of what was published, which the next publication takes the place of. Raises OutputTaken."""
+    files, versions = ctx.files, await _versions(output)
+    for kind in _LISTS:
+        name = output.list_of(kind)
+        pieces = _list_pieces(files, rows, kind)
+        kept = [piece for piece in pieces if await files.results.head(piece.name) is not None]
+        if name in versions and not await output.matches(name, Pieces(files.results, kept)):
+            path = output.list_path(kind)
+            raise OutputTaken(f"{path} is not the list that this run published there", path=path)
+    await files.results.put(files.replaced, msgspec.json.encode(versions))
 
 
 async def _restore(files: RunSpool, row: ShardRow, output: Output, name: str, offset: int) -> None:
@@ -234,8 +330,8 @@ async def _restore(files: RunSpool, row: ShardRow, output: Output, name: str, of
 
 
 async def conclude(manifest: Manifest, files: RunSpool, run: Run, output: Output, began: float) -> Summary:
-    """The summary; of a run that is published only with its output in place, and then what a crash left of its copies
-    goes. ``began`` by the monotonic clock.
+    """The summary; of a run that is published only with its output in place. Then what is left of its copies goes, and
+    the reservation of the output. ``began`` by the monotonic clock.
 
     Raises ManifestError when the output is no longer there as it was published.
     """
@@ -243,6 +339,8 @@ async def conclude(manifest: Manifest, files: RunSpool, run: Run, output: Output
     if statistics.merged:
         await output.check(statistics.tally.bytes)
         await files.discard_results()
+        await output.clear()
+        await output.release(run.token)
     return _summarise(run, statistics, began)
 
 

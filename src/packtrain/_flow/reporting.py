@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .._errors import IncompleteRun
 from .._model import Cursor, State
 from .._rules.lifecycle import AMBIGUOUS
 from .._rules.submission import candidate, plight
 from .._snapshots import Progress, Status, Waiting
+from .run import log
 
 if TYPE_CHECKING:
     from .._model import Statistics
@@ -49,7 +51,13 @@ async def refresh(client: ClientContext, run: str) -> None:
         ambiguous={row.shard: row.ambiguous_at or 0.0 for row in ambiguous},
         waiting=await _waiting(client, statistics),
     )
-    await client.spool.write_status(msgspec.json.encode(status))
+    try:
+        await client.spool.write_status(msgspec.json.encode(status))
+    except IncompleteRun as error:
+        # It is for people to look at, and no part of the run.
+        if str(error) != client.meter.status_error:
+            log.warning("%s; the run goes on", error, extra={"action": "Status"})
+        client.meter.status_error = str(error)
 
 
 async def _waiting(client: ClientContext, statistics: Statistics) -> list[Waiting]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .._providers.base import Provider
     from .._providers.service import Local, Service
     from .._rules.lifecycle import Event
+    from .shares import Shares
 
 
 class Changes:
@@ -67,6 +68,8 @@ class Meter:
         self.lines = 0
         self.valid = 0
         self.rejected = 0
+        #: Why the status file could not be written the last time.
+        self.status_error = ""
 
     def sent(self, count: int) -> None:
         self.bytes_sent += count
@@ -91,8 +94,7 @@ class ClientContext:
     meter: Meter = field(default_factory=lambda: Meter())
     changes: Changes = field(default_factory=lambda: Changes())
     stopped: anyio.Event = field(default_factory=anyio.Event)
-    #: One join at a time: each holds an index in memory, and Python would not run two at once anyway.
-    joining: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    shares: Shares
     #: Runs whose input is being read.
     reading: set[str] = field(default_factory=set)
     #: Tokens of the runs that this client began.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._io.first_block import looked_at
-from .._io.worker_pool import Workers, open_workers, scan_in_thread, usable_cores
-from .._options import BLOCKS_BYTES, MAX_WORKERS, WORKERS_FROM
+from .._io.threads import finish
+from .._io.worker_pool import Workers, open_workers, scan_in_thread
+from .._options import WORKERS_FROM
 from .._rules.framing import Framer
 from .._rules.lines import OWN
 from .._text import encodable
@@ -26,16 +27,18 @@ if TYPE_CHECKING:
     from .._rules.framing import RawBlock
     from .._rules.lines import LineShape
     from .._rules.validate import Block
+    from .shares import Shares
 
 
 class Validator:
     """Validates blocks in this process, and in worker processes once there is more to do than starting them costs."""
 
-    def __init__(self, options: Options, shape: LineShape = OWN) -> None:
+    def __init__(self, options: Options, shares: Shares, shape: LineShape = OWN) -> None:
         self._shape = shape
-        chosen = options.workers
-        self.count = min(usable_cores(), MAX_WORKERS) if chosen is None else chosen
-        self._bytes_before = WORKERS_FROM if chosen is None else 0
+        self._shares = shares
+        self.count = shares.workers.most
+        self.blocks = shares.blocks
+        self._bytes_before = WORKERS_FROM if options.workers is None else 0
         self._workers: Workers | None = None
         self._stack = AsyncExitStack()
 
@@ -43,15 +46,15 @@ class Validator:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._stack.aclose()
+        await finish(self._stack.aclose())
 
     async def prepare(self, raw: RawBlock) -> None:
         """Start the worker processes when this block makes them worth it."""
         if self.count > 1 and self._workers is None:
             self._bytes_before -= len(raw.data)
-            if self._bytes_before < 0:
-                self._workers = await self._stack.enter_async_context(open_workers(self.count))
+            if self._bytes_before < 0 and (count := self._shares.workers.take()):
+                self._stack.callback(self._shares.workers.give, count)
+                self._workers = await self._stack.enter_async_context(open_workers(count))
 
     async def scan(self, raw: RawBlock, source: str) -> Block:
         return await (self._workers.scan if self._workers else scan_in_thread)(raw, source, self._shape)
@@ -86,11 +89,11 @@ class BlockQueue:
         self._send, self._receive = anyio.create_memory_object_stream[Pending](validator.count)
         self._held = 0
         self._current = 0
-        self._room = anyio.Event()
 
     def close(self) -> None:
         self._send.close()
         self._receive.close()
+        self._give(self._held)
 
     async def feed(self, blocks: AsyncIterator[bytes], framer: Framer) -> None:
         async with self._send:
@@ -100,9 +103,8 @@ class BlockQueue:
 
     async def take(self) -> Pending | None:
         """The next block, or None at the end; the one before is done with. May be cancelled and tried again."""
-        self._held -= self._current
+        self._give(self._current)
         self._current = 0
-        self._room.set()
         try:
             pending = await self._receive.receive()
         except anyio.EndOfStream:
@@ -110,13 +112,17 @@ class BlockQueue:
         self._current = pending.size
         return pending
 
+    def _give(self, size: int) -> None:
+        self._held -= size
+        self._validator.blocks.give(size)
+
     async def _put(self, raws: list[RawBlock]) -> None:
         for raw in raws:
             size = len(raw.data)
-            while self._held and self._held + size > BLOCKS_BYTES:
-                self._room = anyio.Event()
-                await self._room.wait()
+            while self._held and not self._validator.blocks.fits(size):  # one block of each source always fits
+                await self._validator.blocks.wait()
             self._held += size
+            self._validator.blocks.take(size)
             await self._validator.prepare(raw)
             pending = Pending(size)
             await self._send.send(pending)

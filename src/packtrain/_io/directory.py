@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import AsyncIterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-import aiofiles
-import anyio
-import anyio.to_thread
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from .._errors import IncompleteRun, IntegrityError, OutputTaken
 from .._options import PIECE_BYTES
@@ -18,24 +16,25 @@ from .disk import (
     DRAFT,
     copy_range,
     disk_errors,
-    draft,
+    fresh_draft,
     make_directory,
     make_durable,
-    open_private,
+    make_durable_new,
+    open_draft,
     remove,
-    uncancelled,
     write_all,
 )
 from .storage import Pieces, Stored
+from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable
     from io import FileIO
     from pathlib import Path
 
-    from aiofiles.threadpool.binary import AsyncFileIO
-
     from .storage import Content
+
+T = TypeVar("T")
 
 
 class DraftFile:
@@ -44,9 +43,9 @@ class DraftFile:
     def __init__(self, what: str, path: Path) -> None:
         self._what = what
         self._path = path
-        self._draft = draft(path)
+        self._draft = fresh_draft(path)
         with disk_errors(path):
-            self._file = open_private(what, self._draft)
+            self._file = open_draft(what, self._draft)
 
     def write(self, data: bytes) -> None:
         with disk_errors(self._path):
@@ -68,6 +67,22 @@ class DraftFile:
             make_durable(self._what, self._file, self._draft, self._path)
         return size
 
+    def publish_if_absent(self) -> bool:
+        """As ``publish``, unless there is something of this name; then the file is discarded."""
+        with disk_errors(self._path):
+            if make_durable_new(self._what, self._file, self._draft, self._path):
+                return True
+        self.discard()
+        return False
+
+    def publish_over(self, version: str) -> bool:
+        """As ``publish``, over the file of this version; without it the file is discarded."""
+        if version_of(self._path) == version:
+            self.publish()
+            return True
+        self.discard()
+        return False
+
     def discard(self) -> None:
         self._file.close()
         with suppress(IncompleteRun):  # the error that led here says more
@@ -77,8 +92,7 @@ class DraftFile:
 class Directory:
     """Objects are files below ``root``. ``what`` is the word for them in the names of effects.
 
-    The check of ``publish_if_absent`` and the rename are two steps: the lock on the state directory keeps out other
-    drivers of the run, but no other program.
+    ``publish_if_absent`` is one step of the file system. The check of ``replace`` comes right before its rename.
     """
 
     def __init__(self, root: Path, what: str, *, mode: int = 0o700) -> None:
@@ -104,62 +118,49 @@ class Directory:
         return str(self.path(name))
 
     async def reserve(self, names: Collection[str]) -> None:
-        await anyio.to_thread.run_sync(self._reserve, names)
+        await in_thread(self._reserve, names)
 
     async def put(self, name: str, content: Content) -> int:
-        path = self.path(name)
-        if isinstance(content, Pieces) and isinstance(content.origin, Directory):
-            return await anyio.to_thread.run_sync(self._copy, path, content)
-        if isinstance(content, AsyncIterable):
-            return await self._put_stream(path, content)
-        blocks = (content,) if isinstance(content, bytes) else content
-        return await anyio.to_thread.run_sync(self._put, path, blocks)
+        return await self._store(name, content, DraftFile.publish)
 
-    async def write(self, name: str, content: Content) -> int:
-        return await self.put(name, content)
-
-    async def replace_own(self, name: str, content: Content) -> int:
-        return await self.put(name, content)
+    async def version(self, name: str) -> str | None:
+        return await in_thread(version_of, self.path(name))
 
     async def publish_if_absent(self, name: str, content: Content) -> bool:
-        if await anyio.to_thread.run_sync(os.path.lexists, self.path(name)):
+        if await in_thread(os.path.lexists, self.path(name)):
             return False
-        await self.put(name, content)
-        return True
+        return await self._store(name, content, DraftFile.publish_if_absent)
+
+    async def replace(self, name: str, content: Content, version: str) -> bool:
+        return await self._store(name, content, lambda file: file.publish_over(version))
 
     async def read(self, name: str, offset: int, length: int) -> bytes:
-        return await anyio.to_thread.run_sync(self._read_range, self.path(name), offset, length)
+        return await in_thread(self._read_range, self.path(name), offset, length)
 
     async def blocks(self, name: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         path = self.path(name)
-        file = await _open_stream(path)
+        end = sys.maxsize if length is None else offset + length
+        file = await uncancelled(_open, path)
         try:
-            with disk_errors(path):
-                await file.seek(offset)
-            while length is None or length > 0:
-                with disk_errors(path):
-                    block = await file.read(PIECE_BYTES if length is None else min(PIECE_BYTES, length))
-                if not block:
-                    return
+            while block := await in_thread(_read, path, file, offset, min(PIECE_BYTES, end - offset)):
                 yield block
-                length = None if length is None else length - len(block)
+                offset += len(block)
         finally:
-            with anyio.CancelScope(shield=True):
-                await file.close()
+            await uncancelled(file.close)
 
     async def head(self, name: str) -> int | None:
-        return await anyio.to_thread.run_sync(self.size, name)
+        return await in_thread(self.size, name)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Stored]:
-        for stored in await anyio.to_thread.run_sync(self._find, prefix):
+        for stored in await in_thread(self._find, prefix):
             yield stored
 
     async def delete(self, *names: str) -> None:
-        await anyio.to_thread.run_sync(self._delete, names)
+        await in_thread(self._delete, names)
 
     async def digest(self, name: str) -> str:
         """SHA-256 of an object, in hex."""
-        return await anyio.to_thread.run_sync(digest_of, self.path(name))
+        return await in_thread(digest_of, self.path(name))
 
     def _reserve(self, names: Collection[str]) -> None:
         self.refuse_existing(names)
@@ -176,38 +177,29 @@ class Directory:
         self.make(path.parent)
         return DraftFile(self._what, path)
 
-    def _put(self, path: Path, blocks: Iterable[bytes]) -> int:
+    async def _store(self, name: str, content: Content, finish: Callable[[DraftFile], T]) -> T:
+        path = self.path(name)
+        if isinstance(content, Pieces) and isinstance(content.origin, Directory):
+            return await in_thread(self._fill, path, partial(_copy, content), finish)
+        if isinstance(content, AsyncIterable):
+            return await self._store_stream(path, content, finish)
+        return await in_thread(self._fill, path, partial(_write, content), finish)
+
+    def _fill(self, path: Path, fill: Callable[[DraftFile], None], finish: Callable[[DraftFile], T]) -> T:
         file = self._open(path)
         try:
-            for block in filter(None, blocks):
-                file.write(block)
-            return file.publish()
+            fill(file)
+            return finish(file)
         except BaseException:
             file.discard()
             raise
 
-    def _copy(self, path: Path, pieces: Pieces) -> int:
-        assert isinstance(pieces.origin, Directory)
-        file = self._open(path)
-        try:
-            for piece in pieces.pieces:
-                source = pieces.origin.path(piece.name)
-                file.copy(source, piece.offset, piece.length)
-                if piece.sha256:
-                    # What the kernel has just copied is in memory.
-                    with disk_errors(path):
-                        pieces.compare(piece, digest_of(source, piece.offset, piece.length))
-            return file.publish()
-        except BaseException:
-            file.discard()
-            raise
-
-    async def _put_stream(self, path: Path, blocks: AsyncIterable[bytes]) -> int:
+    async def _store_stream(self, path: Path, blocks: AsyncIterable[bytes], finish: Callable[[DraftFile], T]) -> T:
         file = await uncancelled(self._open, path)
         try:
             async for block in blocks:
-                await anyio.to_thread.run_sync(file.write, block)
-            return await uncancelled(file.publish)
+                await in_thread(file.write, block)
+            return await uncancelled(finish, file)
         except BaseException:
             await uncancelled(file.discard)
             raise
@@ -230,14 +222,29 @@ class Directory:
             remove(self._what, self.path(name))
 
 
-async def _open_stream(path: Path) -> AsyncFileIO:
-    with disk_errors(path):
-        try:
-            with anyio.CancelScope(shield=True):  # or a file opened meanwhile would never be closed
-                file = await aiofiles.open(path, "rb", buffering=0)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{path} is gone") from error
-    return file
+def _write(content: bytes | Iterable[bytes], file: DraftFile) -> None:
+    for block in filter(None, (content,) if isinstance(content, bytes) else content):
+        file.write(block)
+
+
+def _copy(pieces: Pieces, file: DraftFile) -> None:
+    assert isinstance(pieces.origin, Directory)
+    for piece in pieces.pieces:
+        source = pieces.origin.path(piece.name)
+        file.copy(source, piece.offset, piece.length)
+        if piece.sha256:
+            # What the kernel has just copied is in memory.
+            with disk_errors(source):
+                pieces.compare(piece, digest_of(source, piece.offset, piece.length))
+
+
+def version_of(path: Path) -> str | None:
+    """The file's place on the disk, its size and its time; None for no file. Blocks."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return f"{found.st_dev:x}-{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
 
 
 def _open(path: Path) -> FileIO:

@@ -1,8 +1,8 @@
 """Durable writes to a local disk, each an effect of its own.
 
 A file gets its name only when it is whole and durable: a draft in the same directory, write, fsync, rename, fsync of
-the directory. ``what`` is the word for the file in the names of its effects. All functions block, and raise OSError,
-which ``disk_errors`` translates.
+the directory. A draft is always a new file: one that another user made before would stay open to them. ``what`` is the
+word for the file in the names of its effects. All functions block, and raise OSError, which ``disk_errors`` translates.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import secrets
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, TypeVarTuple
-
-import anyio
-import anyio.to_thread
 
 from .._errors import DiskFailed, DiskFull
 from .._options import GIB, PIECE_BYTES, WRITEBACK_BYTES
@@ -37,18 +36,52 @@ DRAFT = ".tmp"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: One call of the kernel; Linux moves at most 2 GB at once.
 _MOST_AT_ONCE = GIB
+#: In the name of a draft that other users must not guess.
+_RANDOM_BYTES = 8
+_FRESH = re.compile(rf"\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(DRAFT)}$")
+#: Errors of file systems without hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+#: Of renameat2: relative to the working directory, and fail when the new name is in use.
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
-def open_private(what: str, path: Path, flags: int = os.O_WRONLY | os.O_TRUNC) -> BinaryIO:
-    """A file that only its owner reads, made if missing; a symbolic link in its place is not followed."""
+def open_private(what: str, path: Path, flags: int) -> BinaryIO:
+    """A file that only its owner reads, made if missing. A symbolic link in its place is not followed, and a file of
+    another user is not used."""
     with effect(f"{what}.open"):
         handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if os.fstat(handle).st_uid != os.geteuid():
+        os.close(handle)
+        raise OSError(errno.EPERM, "belongs to another user", str(path))
     return os.fdopen(handle, "r+b" if flags & os.O_RDWR else "wb", buffering=0)
 
 
+def open_draft(what: str, path: Path) -> BinaryIO:
+    """A new file that only its owner reads; what a crash left under this name is removed, and never written to."""
+    with effect(f"{what}.open"):
+        path.unlink(missing_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return os.fdopen(handle, "wb", buffering=0)
+
+
 def draft(path: Path) -> Path:
-    """The name of a file until it is whole."""
+    """The name of a file until it is whole, in a directory that no other user writes to."""
     return path.with_name(path.name + DRAFT)
+
+
+def fresh_draft(path: Path) -> Path:
+    """As ``draft``, in any directory: a name that cannot be guessed, so that no other user has made it before."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(_RANDOM_BYTES)}{DRAFT}")
+
+
+def undrafted(name: str) -> str:
+    """The name of the file that a draft of either kind, named ``name``, is made for; ``name`` itself for others."""
+    return _FRESH.sub("", name).removesuffix(DRAFT)
+
+
+def is_leftover(path: Path) -> bool:
+    """A fresh draft, and this user's own. Blocks."""
+    return _FRESH.search(path.name) is not None and path.lstat().st_uid == os.geteuid()
 
 
 def write_all(what: str, file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
@@ -113,6 +146,48 @@ def rename(what: str, path: Path, final: Path) -> None:
         path.rename(final)
 
 
+def rename_new(what: str, path: Path, final: Path) -> bool:
+    """As ``rename``, but returns False, and changes nothing, when there is something of the name ``final``."""
+    try:
+        with effect(f"{what}.rename"):
+            os.link(path, final, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _rename_without_link(what, path, final)
+    with effect(f"{what}.unlink"):
+        path.unlink()
+    return True
+
+
+def _rename_without_link(what: str, path: Path, final: Path) -> bool:
+    """By a call of Linux; where there is none either, another program may still come between the look and the name."""
+    with effect(f"{what}.rename"):
+        done = _rename_noreplace(path, final)
+        if done is None:
+            done = not os.path.lexists(final)
+            if done:
+                path.rename(final)
+        return done
+
+
+def _rename_noreplace(path: Path, final: Path) -> bool | None:
+    """None where system or file system has no such call."""
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return None
+    if not call(_AT_FDCWD, os.fsencode(path), _AT_FDCWD, os.fsencode(final), _RENAME_NOREPLACE):
+        return True
+    number = ctypes.get_errno()
+    if number not in {errno.EEXIST, *_NO_LINKS}:
+        raise OSError(number, os.strerror(number), str(final))
+    return False if number == errno.EEXIST else None
+
+
 def sync_directory(what: str, directory: Path) -> None:
     """Make the names in a directory durable."""
     with effect(f"{what}.dirsync"):
@@ -129,6 +204,16 @@ def make_durable(what: str, file: BinaryIO, draft: Path, final: Path) -> None:
     file.close()
     rename(what, draft, final)
     sync_directory(what, final.parent)
+
+
+def make_durable_new(what: str, file: BinaryIO, draft: Path, final: Path) -> bool:
+    """As ``make_durable``, but returns False, and leaves the draft, when there is something of the final name."""
+    sync(what, file)
+    file.close()
+    if not rename_new(what, draft, final):
+        return False
+    sync_directory(what, final.parent)
+    return True
 
 
 def make_directory(what: str, directory: Path, mode: int = 0o777) -> None:
@@ -175,16 +260,6 @@ def disk_error(path: Path, error: OSError) -> DiskFull | DiskFailed:
     return DiskFailed(f"{path}: {error.strerror}", path=path)
 
 
-async def uncancelled(act: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """The result of a call in a worker thread, also when the caller is cancelled meanwhile.
-
-    For what opens a file or gives one its name: otherwise the caller would not have the file that is to be closed.
-    """
-    with anyio.CancelScope(shield=True):
-        result = await anyio.to_thread.run_sync(act, *arguments)
-    return result
-
-
 class WriteBehind:
     """A file that a thread of its own writes while the next piece is made.
 
@@ -195,7 +270,7 @@ class WriteBehind:
     def __init__(self, what: str, path: Path) -> None:
         self._what = what
         self._path = path
-        self._file = open_private(what, path)
+        self._file = open_draft(what, path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"packtrain-{what}")
         self._writing: Future[None] | None = None
         self._begun = 0

@@ -21,7 +21,7 @@ from .._options import MIB
 from .._rules.generations import Failed
 from .._rules.lines import OWN, LineShape, is_cancelled, is_retryable, parsers
 from .._rules.validate import key_of
-from .disk import disk_errors, open_private, remove, write_all
+from .disk import disk_errors, open_draft, remove, write_all
 from .join import Outputs, join_files
 from .places import Places
 from .request_file import validated_key
@@ -208,7 +208,7 @@ class Stream:
 
     def __init__(self, what: str, path: Path) -> None:
         self._what = what
-        self._file = open_private(what, path)
+        self._file = open_draft(what, path)
         self._buffer = bytearray()
 
     def __enter__(self) -> Stream:

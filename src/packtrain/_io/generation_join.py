@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
 import msgspec
 
 from .._model import Tally
@@ -14,9 +13,12 @@ from .disk import draft, remove
 from .generation_files import GenerationRequests, account, pick
 from .spool import land
 from .storage import Stored
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from anyio import CapacityLimiter
 
     from .._model import Shard, ShardRow
     from .._rules.lines import LineShape
@@ -46,7 +48,7 @@ class GenerationJoin:
         known_lines: int,
         with_request: bool,
         window: int,
-        limiter: anyio.CapacityLimiter,
+        limiter: CapacityLimiter,
         shape: LineShape,
     ) -> None:
         self._files = files
@@ -82,15 +84,15 @@ class GenerationJoin:
 
     async def check(self) -> None:
         """Raises FileDamaged when a file that is to be joined is gone or not what it was."""
-        await anyio.to_thread.run_sync(self._check)
+        await in_thread(self._check)
 
     async def join(self) -> Tally:
         """Join what was downloaded; the files are not durable yet. Raises IntegrityError for results cut short."""
-        return await anyio.to_thread.run_sync(self._join, limiter=self._limiter)
+        return await in_thread(self._join, limiter=self._limiter)
 
     async def seal(self) -> tuple[Tally, Shard | None]:
         """Make all files durable; returns the tally, and the next generation if there is one."""
-        return await anyio.to_thread.run_sync(self._seal)
+        return await in_thread(self._seal)
 
     async def digests(self) -> list[str]:
         """SHA-256 of each downloaded file, in hex."""
@@ -145,7 +147,7 @@ async def make_child(
 
     None when there are none. Raises FileDamaged.
     """
-    return await anyio.to_thread.run_sync(partial(_make_child, files, row, generation, shape, everything=everything))
+    return await in_thread(partial(_make_child, files, row, generation, shape, everything=everything))
 
 
 def _make_child(files: RunSpool, row: ShardRow, generation: int, shape: LineShape, *, everything: bool) -> Shard | None:

@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import anyio.to_thread
-
 from .._errors import InputChanged, InputError, OtherInputs
 from .._model import SourceIdentity
 from .._rules.lines import OWN, LineShape
@@ -21,6 +19,7 @@ from .first_block import refuse_other_format
 from .input_directory import LeftOut
 from .row_source import Row, RowsSource
 from .sources import STDIN, expand, open_source
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -48,9 +47,9 @@ async def open_sources(
     if names is None:
         return [RowsSource(cast("Iterable[Row] | AsyncIterable[Row]", inputs), shape)]
     if not names:
-        raise InputError("no input given; name files, a directory, a glob, or - for the standard input")
+        raise InputError("the input is empty: it has no rows, and names no files")
     left_out = LeftOut()
-    sources = await anyio.to_thread.run_sync(_open_named, names, own, left_out, flat)
+    sources = await in_thread(_open_named, names, own, left_out, flat)
     if left_out.counts:
         named = encodable(", ".join(map(str, names[:5])))
         log.warning("%s: left out: %s", named, left_out, extra={"action": "LeftOut"})
@@ -59,7 +58,7 @@ async def open_sources(
 
 async def named_files(inputs: Inputs, own: Container[Path] = ()) -> list[Path]:
     """The files that the inputs name and that exist; none for rows. Raises nothing for those that do not."""
-    return await anyio.to_thread.run_sync(_existing, _names(inputs) or [], own)
+    return await in_thread(_existing, _names(inputs) or [], own)
 
 
 async def refuse_other_formats(inputs: Inputs, form: LineForm, own: Container[Path] = ()) -> None:
@@ -67,7 +66,7 @@ async def refuse_other_formats(inputs: Inputs, form: LineForm, own: Container[Pa
 
     Raises OtherFormat for a file that is of another kind than the run's lines, and InputError as ``open_sources``.
     """
-    await anyio.to_thread.run_sync(_refuse_other_formats, _names(inputs) or [], form, own)
+    await in_thread(_refuse_other_formats, _names(inputs) or [], form, own)
 
 
 async def compare_inputs(
@@ -78,12 +77,12 @@ async def compare_inputs(
     Files of the run that are gone are not missed, and rows are not compared. Raises InputError for files that have
     changed, or were no input of the run, and for names without a file.
     """
-    return await anyio.to_thread.run_sync(_compare, _names(inputs) or [], stored, own, flat)
+    return await in_thread(_compare, _names(inputs) or [], stored, own, flat)
 
 
 async def compare_identities(then: Sequence[SourceIdentity], now: Sequence[SourceIdentity]) -> None:
     """Raises InputError when the inputs of a run are not the ones that its shards were cut from."""
-    await anyio.to_thread.run_sync(_compare_identities, then, now)
+    await in_thread(_compare_identities, then, now)
 
 
 def _existing(names: list[str | Path], own: Container[Path]) -> list[Path]:

@@ -24,7 +24,7 @@ from .._options import (
 )
 from .._rules.join import AnswerSpan, MergeJoin, OutOfOrder
 from .._rules.lines import OWN, LineShape, is_given, parsers
-from .disk import WriteBehind, disk_errors, open_private, write_all
+from .disk import WriteBehind, disk_errors, open_draft, write_all
 from .hash_join import HashJoin
 from .join_worker import keys_in_process, unique, unique_keys_in_process
 from .request_file import RequestFiles
@@ -71,8 +71,8 @@ class Writer:
     def __enter__(self) -> Writer:
         with disk_errors(self._paths.answers):
             self._answers = WriteBehind("results", self._paths.answers)
-            self._failures = open_private("results", self._paths.failed)
-            self._unknown_rows = open_private("results", self._paths.unknown)
+            self._failures = open_draft("results", self._paths.failed)
+            self._unknown_rows = open_draft("results", self._paths.unknown)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -23,14 +23,13 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from .._errors import InputError, KeysDamaged
 from .._rules.keys import Filter, Span, cover, digests_of, mergeable
 from .._rules.lines import OWN, LineShape
 from .._rules.validate import larger_than_shard, numbered, repeated_key, without
-from .disk import disk_errors, make_directory, remove, uncancelled
+from .disk import disk_errors, make_directory, remove
 from .sorted_runs import SortedRun, merged, write_run
+from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -206,24 +205,24 @@ class BlockCheck:
         self._shape = shape
 
     async def restore(self, shards: int) -> None:
-        await anyio.to_thread.run_sync(self._ledger.restore, shards)
+        await in_thread(self._ledger.restore, shards)
 
     async def check(self, block: Block, before: int) -> Block:
         """The usable lines of a block that follows ``before`` lines.
 
         Raises InputError for a repeated key when that is to be an error.
         """
-        return await anyio.to_thread.run_sync(self._check, block, before)
+        return await in_thread(self._check, block, before)
 
     async def check_and_add(self, block: Block, before: int) -> Block:
         """As ``check``; the keys of the usable lines count as used from now on."""
-        return await anyio.to_thread.run_sync(self._check_and_add, block, before)
+        return await in_thread(self._check_and_add, block, before)
 
     async def add(self, keys: Sequence[bytes]) -> None:
-        await anyio.to_thread.run_sync(self._ledger.add, keys)
+        await in_thread(self._ledger.add, keys)
 
     async def seal(self, shard: int) -> None:
-        await anyio.to_thread.run_sync(self._ledger.seal, shard)
+        await in_thread(self._ledger.seal, shard)
 
     async def close(self) -> None:
         await uncancelled(self._ledger.close)

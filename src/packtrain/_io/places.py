@@ -14,9 +14,8 @@ from bisect import bisect_left
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-import anyio.to_thread
-
-from .disk import disk_errors, draft, make_durable, open_private, sync, uncancelled, write_all
+from .disk import disk_errors, draft, make_durable, open_draft, open_private, sync, write_all
+from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +70,7 @@ class PlacesFile:
         if runs:
             self._last = runs[-1]
             self._written = True
-            await anyio.to_thread.run_sync(self._write, b"".join(_RECORD.pack(*run) for run in runs))
+            await in_thread(self._write, b"".join(_RECORD.pack(*run) for run in runs))
 
     def length(self, ordinal: int) -> int:
         """Bytes of the records for ordinals before this one, which is of the latest block or ends it."""
@@ -79,7 +78,7 @@ class PlacesFile:
 
     async def sync(self) -> None:
         if self._written:
-            await anyio.to_thread.run_sync(self._sync)
+            await in_thread(self._sync)
             self._written = False
 
     async def close(self) -> None:
@@ -158,6 +157,6 @@ class Places:
 def write_names(path: Path, names: Sequence[str]) -> None:
     """The names of the sources, in order; durable. Blocking."""
     temporary = draft(path)
-    with disk_errors(path), open_private("places", temporary) as file:
+    with disk_errors(path), open_draft("places", temporary) as file:
         write_all("places", file, _END.join(map(os.fsencode, names)))
         make_durable("places", file, temporary, path)

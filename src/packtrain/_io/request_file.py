@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.from_thread
-import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
@@ -21,7 +20,8 @@ from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES, WRITES_WAITING
 from .._rules.framing import BOM
 from .._rules.lines import OWN, LineShape, parsers
 from .._rules.validate import key_of
-from .disk import disk_errors, draft, make_durable, open_private, remove, start_writeback, uncancelled, write_all
+from .disk import disk_errors, draft, make_durable, open_draft, remove, start_writeback, write_all
+from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -58,7 +58,7 @@ async def open_write_queue() -> AsyncIterator[WriteQueue]:
 
 async def _write_all(writes: MemoryObjectReceiveStream[Callable[[], None]]) -> None:
     async for write in writes:
-        await anyio.to_thread.run_sync(write)
+        await in_thread(write)
 
 
 class ShardWriter:
@@ -73,7 +73,7 @@ class ShardWriter:
         self._begun = 0
         self._draft = draft(path)
         with disk_errors(path):
-            self._file = open_private("shard", self._draft)
+            self._file = open_draft("shard", self._draft)
 
     async def write(self, data: memoryview) -> None:
         """Written and hashed later, in the background; ``data`` must not be changed from now on."""
@@ -82,7 +82,7 @@ class ShardWriter:
     async def seal(self) -> str:
         """Give the shard its name; returns its SHA-256 in hex."""
         await self._writes.drain()
-        return await anyio.to_thread.run_sync(self._seal)
+        return await in_thread(self._seal)
 
     async def discard(self) -> None:
         await uncancelled(self._discard)
@@ -155,7 +155,7 @@ class ShardReader:
 
     async def whole_digest(self) -> str:
         """As ``digest``, in a worker thread."""
-        return await anyio.to_thread.run_sync(self.digest)
+        return await in_thread(self.digest)
 
     async def verify(self) -> None:
         """Read all of it in a worker thread. Raises FileDamaged when it is not what was sealed."""

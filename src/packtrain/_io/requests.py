@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from .._model import Decision
 from .._options import KIB
-from .disk import disk_errors, make_directory, make_durable, open_private, remove, rename, sync_directory, write_all
+from .disk import disk_errors, make_directory, make_durable, open_draft, remove, rename, sync_directory, write_all
 from .effects import effect
 
 #: A longer file is no request.
@@ -60,7 +60,7 @@ def write_request(state: Path, request: DecisionRequest | RetryRequest) -> str:
     draft = path.with_suffix(".tmp")
     with disk_errors(path):
         make_directory("request", directory, 0o700)
-        with open_private("request", draft) as file:
+        with open_draft("request", draft) as file:
             write_all("request", file, msgspec.json.encode(request))
             make_durable("request", file, draft, path)
     return path.stem

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .._errors import InputError
 from .._model import Request, SourceIdentity
 from .._options import CLOSE_PATIENCE, LINGER
 from .._rules.lines import OWN, LineShape
 from .._rules.validate import encode_line
 from .sources import skip
+from .threads import finish
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,8 +32,9 @@ class RowsSource:
     Rows arrive within ``LINGER`` seconds in blocks of about ``size`` bytes at most, however slowly they
     come, and no more than that is pulled ahead. A synchronous iterable is pulled in one thread of its own,
     so that it may use objects that are bound to a thread; an asynchronous one in one task, which ends with the
-    source. What the iterable raises passes through; a row of another type is a TypeError. A synchronous
-    iterable that still blocks ``CLOSE_PATIENCE`` seconds after closing keeps its thread until it returns.
+    source. What the iterable raises passes through; a row that cannot be a line is a TypeError or an InputError
+    that names it, counted from 1, and its key. A synchronous iterable that still blocks ``CLOSE_PATIENCE`` seconds
+    after closing keeps its thread until it returns.
     """
 
     replayable = False
@@ -44,6 +47,7 @@ class RowsSource:
         self._rows = rows
         self._buffer = _LineBuffer()
         self._pump: asyncio.Future[None] | None = None
+        self._count = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,8 +60,7 @@ class RowsSource:
         self._buffer.close()
         if isinstance(self._pump, asyncio.Task):
             self._pump.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait({self._pump}, timeout=CLOSE_PATIENCE)
+        await finish(asyncio.wait({self._pump}, timeout=CLOSE_PATIENCE))
         if self._pump.done() and not self._pump.cancelled():
             self._pump.exception()  # a failure after the last block was taken is of no interest
 
@@ -97,7 +100,7 @@ class RowsSource:
     async def _pull(self, rows: AsyncIterable[Row]) -> None:
         try:
             async for row in rows:
-                self._buffer.put(encode_line(row, self._shape))
+                self._put(row)
                 while self._buffer.full:
                     self._buffer.ready.set()
                     self._buffer.drained.clear()
@@ -106,10 +109,26 @@ class RowsSource:
             if isinstance(rows, AsyncGenerator):
                 await rows.aclose()
 
+    def _put(self, row: Row) -> None:
+        self._count += 1
+        try:
+            line = encode_line(row, self._shape)
+        except TypeError as error:
+            raise TypeError(f"{self._place(row)}: {error}") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"{self._place(row)}: half of a surrogate pair cannot be sent as UTF-8") from error
+        except (InputError, RecursionError) as error:
+            raise InputError(f"{self._place(row)}: {error}") from error
+        self._buffer.put(line)
+
+    def _place(self, row: Row) -> str:
+        key = row.key if isinstance(row, Request) else row.get("key") if isinstance(row, dict) else None
+        return f"row {self._count}" + (f" (key {key!r:.100})" if key is not None else "")
+
     def _pull_in_thread(self, rows: Iterable[Row], loop: asyncio.AbstractEventLoop) -> None:
         try:
             for row in rows:
-                self._buffer.put(encode_line(row, self._shape))
+                self._put(row)
                 while self._buffer.full:
                     self._buffer.room.clear()
                     loop.call_soon_threadsafe(self._buffer.ready.set)

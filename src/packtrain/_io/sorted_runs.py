@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .._errors import KeysDamaged
 from .._options import MIB
 from .._rules.keys import DIGEST_BYTES, digests_of, ranges
-from .disk import disk_errors, make_durable, open_private, remove, write_all
+from .disk import disk_errors, make_durable, open_draft, remove, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -128,7 +128,7 @@ def write_run(path: Path, chunks: Iterable[bytes]) -> SortedRun:
     temporary = path.with_name(path.name + ".tmp")
     crc = count = 0
     with disk_errors(path):
-        file = open_private("keys", temporary)
+        file = open_draft("keys", temporary)
         with file:
             for chunk in chunks:
                 write_all("keys", file, chunk)

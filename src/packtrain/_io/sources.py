@@ -21,8 +21,8 @@ from .._model import SourceIdentity
 from .._options import LINGER, PIECE_BYTES
 from .._validation import check_local
 from .codecs import HEAD_BYTES, decoder, detect
-from .disk import uncancelled
 from .input_directory import LeftOut, files_in
+from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterator, Sequence
@@ -129,8 +129,8 @@ class FileSource:
     async def __aenter__(self) -> Self:
         self._file = await uncancelled(OpenFile, self._path, self.name)
         try:
-            self._identity = await to_thread.run_sync(self._file.compare, self._identity)
-            self._form = detect(await to_thread.run_sync(self._file.read, 0, HEAD_BYTES), name=self.name)
+            self._identity = await in_thread(self._file.compare, self._identity)
+            self._form = detect(await in_thread(self._file.read, 0, HEAD_BYTES), name=self.name)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -168,12 +168,12 @@ class FileSource:
             decoded = skip(_decompressed(raw, decoder(self.name, self._form), size), offset, self.name)
         async for block in decoded:
             yield block
-        self._identity = await to_thread.run_sync(self._file.compare, self._identity)
+        self._identity = await in_thread(self._file.compare, self._identity)
 
     async def _raw(self, size: int, offset: int) -> AsyncIterator[bytes]:
         """The bytes that the file had when it was opened, and no more: it may grow as fast as it is read."""
         end = self._identity.size
-        while block := await to_thread.run_sync(self._file.read, offset, min(size, end - offset)):
+        while block := await in_thread(self._file.read, offset, min(size, end - offset)):
             offset += len(block)
             yield block
 
@@ -240,7 +240,7 @@ class StreamSource:
             if waits:
                 await anyio.wait_readable(self._descriptor)
             try:
-                block = await to_thread.run_sync(_drain, self._descriptor, size)
+                block = await in_thread(_drain, self._descriptor, size)
             except OSError as error:
                 raise _unreadable(self.name, error) from error
             if block == b"":
@@ -327,7 +327,7 @@ def _too_short(name: str) -> InputError:
 async def _decompressed(raw: AsyncIterator[bytes], codec: Decoder, size: int) -> AsyncIterator[bytes]:
     async for data in raw:
         pieces = codec.feed(data)
-        while block := await to_thread.run_sync(_gather, pieces, size):
+        while block := await in_thread(_gather, pieces, size):
             yield block
     codec.finish()
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
@@ -23,13 +22,13 @@ from .disk import (
     disk_errors,
     draft,
     make_directory,
+    open_draft,
     open_private,
     remove,
     remove_tree,
     rename,
     sync,
     sync_directory,
-    uncancelled,
     write_all,
 )
 from .ledger import Ledger
@@ -37,6 +36,7 @@ from .places import PlacesFile, write_names
 from .request_file import ShardReader, ShardWriter
 from .result_file import PartialDownload
 from .storage import Piece, Pieces, Stored
+from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +64,11 @@ class Spool:
 
     async def clear(self) -> None:
         """Remove what a crash left half written; for a time when no other process writes."""
-        await anyio.to_thread.run_sync(self._clear)
+        await in_thread(self._clear)
 
     async def write_status(self, content: bytes) -> None:
         """The status file for others to read: always whole, not necessarily durable."""
-        await anyio.to_thread.run_sync(self._write_status, content)
+        await in_thread(self._write_status, content)
 
     async def discard_service(self) -> None:
         """Remove what the service inside this program kept, when no run needs it any more. What a kill leaves of it has
@@ -86,7 +86,7 @@ class Spool:
         """One at a time: two writers of one draft would each take it from the other."""
         temporary = draft(self.status)
         with self._status_lock, disk_errors(self.status):
-            with open_private("status", temporary) as file:
+            with open_draft("status", temporary) as file:
                 write_all("status", file, content)
             rename("status", temporary, self.status)
 
@@ -156,6 +156,16 @@ class RunSpool:
     def rejects(self) -> str:
         return "rejected.jsonl"
 
+    @property
+    def reserved(self) -> str:
+        """Where the answers are to go: the output that is reserved for the run."""
+        return "reserved"
+
+    @property
+    def replaced(self) -> str:
+        """The versions of published files that the next publication takes the place of."""
+        return "replaced.json"
+
     def _beside_answers(self, row: ShardRow, ending: str) -> str:
         return os.path.splitext(self.answers(row))[0] + ending  # noqa: PTH122 - a name, and no path
 
@@ -181,7 +191,7 @@ class RunSpool:
 
     async def prepare(self) -> None:
         """Make the directories."""
-        await anyio.to_thread.run_sync(self._prepare)
+        await in_thread(self._prepare)
 
     def _prepare(self) -> None:
         for directory in (self.shards.root, self.results.root, self.keys):
@@ -192,7 +202,7 @@ class RunSpool:
 
     async def require(self, *names: str | Stored) -> None:
         """Raises FileDamaged when a file of ``results`` is gone, or not of its size."""
-        await anyio.to_thread.run_sync(self.check, self.results, names)
+        await in_thread(self.check, self.results, names)
 
     def check(self, directory: Directory, names: Sequence[str | Stored]) -> None:
         """As ``require``, for files of any directory; blocking."""
@@ -238,7 +248,7 @@ class RunSpool:
 
     async def keep_names(self, names: Sequence[str]) -> None:
         """The names of the sources, in order."""
-        await anyio.to_thread.run_sync(write_names, self.source_names, names)
+        await in_thread(write_names, self.source_names, names)
 
     async def open_shard(self, index: int, writes: WriteQueue) -> ShardWriter:
         """A new shard, to be sealed or discarded."""
@@ -255,7 +265,7 @@ class RunSpool:
 
     async def shard_flaw(self, shard: Shard, *, read: bool) -> str | None:
         """How the file of a shard differs from what was sealed: by size, and with ``read`` by every byte."""
-        return await anyio.to_thread.run_sync(self._shard_flaw, shard, read)
+        return await in_thread(self._shard_flaw, shard, read)
 
     def _shard_flaw(self, shard: Shard, read: bool) -> str | None:
         name = self.shard(shard.index, shard.generation)
@@ -303,13 +313,13 @@ class ResultDownload:
         self._part.begin(offset)
 
     async def write(self, piece: bytes) -> None:
-        await anyio.to_thread.run_sync(self._part.write, piece)
+        await in_thread(self._part.write, piece)
 
     async def finish(self, total: int | None) -> None:
-        await anyio.to_thread.run_sync(self._part.finish, total)
+        await in_thread(self._part.finish, total)
 
     async def discard(self) -> None:
-        await anyio.to_thread.run_sync(self._part.discard)
+        await in_thread(self._part.discard)
 
     async def close(self) -> None:
         await uncancelled(self._part.close)
@@ -329,10 +339,10 @@ class RejectsFile:
 
     async def write(self, rejects: Sequence[Reject]) -> list[tuple[int, str]]:
         """One JSON line each; returns the length of the file and its SHA-256 after each of them."""
-        return await anyio.to_thread.run_sync(self._write, rejects)
+        return await in_thread(self._write, rejects)
 
     async def sync(self) -> None:
-        await anyio.to_thread.run_sync(self._sync)
+        await in_thread(self._sync)
 
     async def close(self) -> None:
         await uncancelled(self._file.close)

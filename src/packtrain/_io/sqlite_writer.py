@@ -19,10 +19,11 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, Semaphore, to_thread
+from anyio import CapacityLimiter, Event, Semaphore
 
 from .._errors import Conflict, ManifestError, NewerSchema, PacktrainError
 from .effects import effect
+from .threads import uncancelled, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +71,7 @@ async def open_writer(
         yield writer
     finally:
         writer.close()
-        with CancelScope(shield=True):
-            await to_thread.run_sync(thread.join, limiter=CapacityLimiter(1))
+        await uncancelled(thread.join, limiter=CapacityLimiter(1))
 
 
 class Writer(Generic[S]):
@@ -100,8 +100,7 @@ class Writer(Generic[S]):
                 raise ManifestError(f"this {self._name} was closed")
             call = Call[S](lambda store: values.append(operation(store)), label)
             self._calls.put(call)
-            with CancelScope(shield=True):
-                await call.answered.wait()
+            await until(call.answered)
         if call.error is not None:
             raise call.error
         return values[0]

@@ -145,16 +145,18 @@ class Sink(Readable, Protocol):
         """Make the place ready. Raises OutputTaken when one of the names is in use."""
         ...
 
-    async def write(self, name: str, content: Content) -> int:
-        """Store a part of the output, as ``Spool.put``. Repeated after a crash it writes the same bytes."""
+    async def version(self, name: str) -> str | None:
+        """A text that another object of this name, or another content, does not have; None without an object."""
         ...
 
     async def publish_if_absent(self, name: str, content: Content) -> bool:
-        """As ``write``, unless there is an object of this name; returns False then, and changes nothing."""
+        """Store an object as ``Spool.put`` does, unless there is one of this name: then returns False, and changes
+        nothing."""
         ...
 
-    async def replace_own(self, name: str, content: Content) -> int:
-        """As ``write``, over an object that the caller knows to be of its run."""
+    async def replace(self, name: str, content: Content, version: str) -> bool:
+        """Store an object in place of the one with this ``version``; without that one returns False, and changes
+        nothing."""
         ...
 
 

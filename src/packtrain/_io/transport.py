@@ -20,7 +20,6 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import anyio
-import anyio.to_thread
 from aiohttp import payload
 from aiohttp.http import StreamWriter
 from yarl import URL
@@ -29,6 +28,7 @@ from .._errors import PacktrainError, ProtocolError, TransportError
 from .._options import HEADER_BYTES, HEADERS, MAX_REPLY_BYTES, PIECE_BYTES, SEND_BYTES, Policy
 from .._wire.http import Call, Reply, same_origin, shown_origin
 from .effects import effect
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -240,7 +240,7 @@ class FileRange(payload.Payload):
         writer.transport.set_write_buffer_limits(high=SEND_BYTES)
         position, end = self._offset, self._offset + (self._size or 0)
         while position < end:
-            piece = await anyio.to_thread.run_sync(self._read, position, min(SEND_BYTES, end - position))
+            piece = await in_thread(self._read, position, min(SEND_BYTES, end - position))
             await writer.write(piece, drain=False)
             await _drain(writer, self._timeout)
             self._sent(len(piece))

@@ -16,13 +16,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .._errors import WorkerLost
 from .._options import WORKER_BYTES
 from .._rules.lines import OWN
 from .._rules.validate import scan
+from .threads import finish, in_thread
 from .worker import LENGTH_BYTES, answer, command, packed_question
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Workers:
 
 
 async def scan_in_thread(raw: RawBlock, source: str, shape: LineShape = OWN) -> Block:
-    return await anyio.to_thread.run_sync(partial(scan, raw, source=source, shape=shape))
+    return await in_thread(partial(scan, raw, source=source, shape=shape))
 
 
 @asynccontextmanager
@@ -69,21 +69,23 @@ async def _open_worker() -> AsyncIterator[Worker]:
     with _shared_memory() as (handle, memory):
         try:
             # In a session of its own, a signal from the terminal is left to this process.
-            process = await anyio.open_process(
-                command("packtrain._io.worker", str(handle)),
-                stderr=subprocess.DEVNULL,
-                env={},
-                pass_fds=[handle],
-                start_new_session=True,
+            process = await finish(
+                anyio.open_process(
+                    command("packtrain._io.worker", str(handle)),
+                    stderr=subprocess.DEVNULL,
+                    env={},
+                    pass_fds=[handle],
+                    start_new_session=True,
+                )
             )
         except OSError as error:
             raise WorkerLost(f"no worker process could be started ({error.strerror})") from error
-        async with process:
-            try:
-                yield Worker(process, memory)
-            finally:
-                if process.returncode is None:
-                    process.kill()
+        try:
+            yield Worker(process, memory)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await finish(process.aclose())
 
 
 class Worker:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from .._io.disk import disk_errors, make_durable, open_private, write_all
+from .._io.disk import disk_errors, make_durable, open_draft, write_all
 from .._rules.past import Witnessed
 
 if TYPE_CHECKING:
@@ -76,6 +76,6 @@ def note_token(manifest: Path, token: Token) -> None:
 
 def _put(what: str, path: Path, content: bytes) -> None:
     draft = path.with_name(f"{path.name}.tmp")
-    with disk_errors(path), open_private(what, draft) as file:
+    with disk_errors(path), open_draft(what, draft) as file:
         write_all(what, file, content)
         make_durable(what, file, draft, path)

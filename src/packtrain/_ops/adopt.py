@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from .._errors import ManifestGone, NoRun
 from .._io.spool import Spool
+from .._io.threads import in_thread
 from .._manifest.sqlite import adopt_sqlite
 from .._snapshots import Adoption
 
@@ -28,7 +27,7 @@ async def adopt(state: str | os.PathLike[str]) -> Adoption:
     Raises InputError when there is no manifest, ManifestError when it is damaged or in use, or when files that it
     needs are gone.
     """
-    return await anyio.to_thread.run_sync(_adopt, Spool(Path(state)))
+    return await in_thread(_adopt, Spool(Path(state)))
 
 
 def _adopt(spool: Spool) -> Adoption:

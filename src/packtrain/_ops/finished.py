@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from .._flow.publisher import conclude
 from .._flow.run import MAIN, compare_inputs, describe
 from .._io.output import output_at, own_files
 from .._io.requests import pending_requests
 from .._io.spool import Spool
+from .._io.threads import in_thread
 from .._manifest.sqlite import open_sqlite
 from .._options import Options
 from .._providers.service import Local
@@ -48,7 +47,7 @@ async def finished(
     """
     began, output = time.monotonic(), await output_at(out)
     spool = Spool(Path(state))
-    if not await anyio.to_thread.run_sync(spool.manifest.exists):
+    if not await in_thread(spool.manifest.exists):
         return None
     async with open_sqlite(spool.manifest) as manifest:
         if await manifest.find_run(run_id) is None:
@@ -58,7 +57,7 @@ async def finished(
         statistics = await manifest.statistics(run.id)
         if statistics.duplicates_live or not statistics.merged:
             return None
-        if await anyio.to_thread.run_sync(pending_requests, spool.root):
+        if await in_thread(pending_requests, spool.root):
             return None
         await compare_inputs(manifest, run, inputs, await own_files(spool, output))
         summary = await conclude(manifest, spool.run(run.token), run, output, began)

@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 import msgspec
 
 from .._client import open_context
@@ -19,6 +17,7 @@ from .._io.disk import disk_errors, remove, rename, sync_directory
 from .._io.lock import hold
 from .._io.output import output_at
 from .._io.spool import Spool
+from .._io.threads import in_thread, uncancelled
 from .._manifest.guard import log_of
 from .._manifest.witness import Token, note_token, read_tokens, tokens_of, witness_of
 from .._options import Options, Policy
@@ -65,14 +64,13 @@ async def recover(
 
     lost = msgspec.structs.replace(described(model), token=run, recovered=True)
     draft = spool.root / "recovering.db"
-    await anyio.to_thread.run_sync(_make_way, spool, draft, Token(run, run_id, model, task), described)
+    await in_thread(_make_way, spool, draft, Token(run, run_id, model, task), described)
     try:
         async with open_context(spool, draft, service, options, policy=Policy(), clock=SystemClock()) as client:
             found = await rebuild(client, lost, inputs, output)
-        await anyio.to_thread.run_sync(_put_in_place, spool, draft)
+        await in_thread(_put_in_place, spool, draft)
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_discard, spool, draft)
+        await uncancelled(_discard, spool, draft)
     return found
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
 from .._errors import DecisionRefused, NoRun
 from .._io.lock import holder
 from .._io.requests import DecisionRequest, RetryRequest, is_pending, rejection, write_request
 from .._io.spool import Spool
+from .._io.threads import in_thread
 from .._options import Policy
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def driver(state: str | os.PathLike[str]) -> str | None:
 
     Raises UnsafeDirectory for a directory that cannot be read.
     """
-    return await anyio.to_thread.run_sync(holder, Path(state))
+    return await in_thread(holder, Path(state))
 
 
 async def request_decision(
@@ -53,17 +53,17 @@ async def request_retry(state: str | os.PathLike[str], *, everything: bool = Fal
 async def request_taken(state: str | os.PathLike[str], id: str, *, wait: float = Policy().request_wait) -> bool:
     """Whether the driver has taken the request within ``wait`` seconds. Raises DecisionRefused when it refused it."""
     root, end = Path(state), time.monotonic() + wait
-    while await anyio.to_thread.run_sync(is_pending, root, id):
+    while await in_thread(is_pending, root, id):
         if time.monotonic() >= end:
             return False
         await anyio.sleep(_LOOK)
-    if (reason := await anyio.to_thread.run_sync(rejection, root, id)) is not None:
+    if (reason := await in_thread(rejection, root, id)) is not None:
         raise DecisionRefused(reason)
     return True
 
 
 async def _write(state: str | os.PathLike[str], request: DecisionRequest | RetryRequest) -> str:
     spool = Spool(Path(state))
-    if not await anyio.to_thread.run_sync(spool.manifest.exists):
+    if not await in_thread(spool.manifest.exists):
         raise NoRun(f"{spool.manifest} is not there", state=spool.root)
-    return await anyio.to_thread.run_sync(write_request, spool.root, request)
+    return await in_thread(write_request, spool.root, request)

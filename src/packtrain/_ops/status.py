@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
 import msgspec
 
 from .._errors import NoRun
 from .._io.lock import holder
 from .._io.spool import Spool
+from .._io.threads import in_thread
 from .._manifest.witness import read_tokens
 from .._snapshots import Status
 
@@ -25,7 +25,7 @@ async def status(state: str | os.PathLike[str]) -> Status:
     """
     spool = Spool(Path(state))
     try:
-        text = await anyio.to_thread.run_sync(spool.status.read_bytes)
+        text = await in_thread(spool.status.read_bytes)
     except OSError as error:
         raise NoRun(f"{spool.root}: no run has reported here yet ({error.strerror})", state=spool.root) from error
     try:
@@ -34,9 +34,9 @@ async def status(state: str | os.PathLike[str]) -> Status:
         raise NoRun(
             f"{spool.status} cannot be read ({error}); the next start writes it again", state=spool.root
         ) from error
-    tokens = await anyio.to_thread.run_sync(read_tokens, spool.manifest)
+    tokens = await in_thread(read_tokens, spool.manifest)
     return msgspec.structs.replace(
         found,
         token=next((token.run for token in tokens if token.id == found.statistics.run), None),
-        holder=await anyio.to_thread.run_sync(holder, spool.root),
+        holder=await in_thread(holder, spool.root),
     )

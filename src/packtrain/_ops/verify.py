@@ -7,11 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from .._errors import ManifestDamaged, NoRun, OutputUnknown
 from .._io.output import output_at
 from .._io.spool import Claim, Spool, differences
+from .._io.threads import in_thread
 from .._manifest.sqlite import inspect_sqlite
 from .._manifest.witness import read_tokens, tokens_of
 from .._rules import invariants
@@ -99,7 +98,7 @@ class Verifier:
         self.files += 1
         if self._read:
             self.bytes += sum(claim.bytes for claim in claims)
-        self._find(str(path), await anyio.to_thread.run_sync(differences, path, claims, self._read))
+        self._find(str(path), await in_thread(differences, path, claims, self._read))
 
     def _find(self, where: str, flaws: Iterable[str]) -> None:
         self.findings += [Finding(where=where, what=flaw) for flaw in flaws]
@@ -122,13 +121,13 @@ async def verify(
     process holds it, ManifestError when it is too damaged to be read.
     """
     spool, findings = Spool(Path(state)), list[Finding]()
-    if not await anyio.to_thread.run_sync(spool.manifest.exists):
+    if not await in_thread(spool.manifest.exists):
         raise NoRun(f"{spool.manifest} is not there", state=spool.root)
 
     async with inspect_sqlite(spool.manifest) as (manifest, flaws):
         findings += [Finding(where=str(spool.manifest), what=flaw) for flaw in flaws]
         runs = await manifest.runs()
-        findings += await anyio.to_thread.run_sync(_look_at_directory, spool, runs)
+        findings += await in_thread(_look_at_directory, spool, runs)
         verifiers = [
             Verifier(manifest, run, spool.run(run.token), await _output(manifest, run, spool, out), read=read_data)
             for run in runs

@@ -22,6 +22,9 @@ async def open_provider(
 
     ``sent`` is called with the bytes of file data that leave.
     """
+    from .._io.threads import load
+
+    await load("packtrain._io.transport", f"packtrain._providers.{service.wire}")
     from .._io.transport import open_transport
 
     match service.wire:

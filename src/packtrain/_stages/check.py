@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import InputError
 from .._exits import plain_errors
+from .._flow.shares import Shares
 from .._flow.validation_pool import Validator, validating
 from .._io.inputs import open_sources, refuse_other_formats
 from .._io.ledger import BlockCheck, Ledger
@@ -53,7 +54,7 @@ async def _check(inputs: Inputs, options: Options, counts: _Counts) -> None:
         block_check = BlockCheck(Ledger(directory, memory_keys=options.ledger_keys), roller, options.duplicates)
         await block_check.restore(0)
         try:
-            async with Validator(options) as validator:
+            async with Validator(options, Shares(options)) as validator:
                 for source in await open_sources(inputs):
                     async with source:
                         await source.verify()

@@ -6,15 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
-
 from .._errors import InputError
-from .._io.disk import remove
+from .._io.disk import fresh_draft, remove
 from .._io.first_block import refuse_other_format
 from .._io.join import Outputs, join_files
 from .._io.output import Output
 from .._io.spool import settle
+from .._io.threads import in_thread, uncancelled
 from .._options import Options
 from .._rules.diagnosis import LineForm
 from .._snapshots import MergeReport
@@ -47,22 +45,21 @@ async def merge(
     output = Output(Path(out), parts=False)
     inputs, rows = [Path(path) for path in requests], [Path(path) for path in results]
     for path in inputs:
-        await anyio.to_thread.run_sync(partial(refuse_other_format, path, LineForm(key_alone=True), packed=False))
+        await in_thread(partial(refuse_other_format, path, LineForm(key_alone=True), packed=False))
     await output.prepare([*inputs, *rows])
     finals = (output.path, output.list_path("failed"), output.list_path("unknown"))
-    drafts = tuple(path.with_name(path.name + ".tmp") for path in finals)
+    drafts = tuple(map(fresh_draft, finals))
     window = (options or Options()).join_window
     work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)
     try:
-        tally = await anyio.to_thread.run_sync(work)
-        await anyio.to_thread.run_sync(settle, drafts, finals)
+        tally = await in_thread(work)
+        await in_thread(settle, drafts, finals)
     except BaseException as error:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_give_up, drafts)
+        await uncancelled(_give_up, drafts)
         if isinstance(error, OSError):
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
         raise
-    await anyio.to_thread.run_sync(_remove_empty, finals[1:])
+    await in_thread(_remove_empty, finals[1:])
     return MergeReport(
         lines=tally.answered + tally.failed,
         answered=tally.answered,

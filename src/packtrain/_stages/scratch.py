@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
+from .._io.threads import uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def scratch(near: Path | None = None) -> AsyncIterator[Path]:
     """A directory that is removed with its files when the block ends."""
-    directory = await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix=".packtrain-", dir=near))
+    directory = await uncancelled(partial(tempfile.mkdtemp, prefix=".packtrain-", dir=near))
     try:
         yield Path(directory)
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(partial(shutil.rmtree, directory, ignore_errors=True))
+        await uncancelled(partial(shutil.rmtree, directory, ignore_errors=True))

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
 import msgspec
 
 from .._errors import OutputIsInput
 from .._exits import plain_errors
 from .._flow.ingest import Ingest
 from .._flow.run import Changes, Meter
+from .._flow.shares import Shares
 from .._io.clock import SystemClock
 from .._io.directory import Directory
 from .._io.disk import disk_errors, make_directory, remove
 from .._io.inputs import named_files, open_sources, refuse_other_formats
 from .._io.spool import RunSpool
+from .._io.threads import in_thread
 from .._manifest.memory import open_memory
 from .._model import Run
 from .._options import Options
@@ -54,17 +55,17 @@ async def split(inputs: Inputs, out_dir: str | os.PathLike[str], *, options: Opt
     rejects = directory / "rejected.jsonl"
 
     await refuse_other_formats(inputs, line_form())
-    await anyio.to_thread.run_sync(_empty, directory, await named_files(inputs))
+    await in_thread(_empty, directory, await named_files(inputs))
     async with open_memory() as manifest, scratch(directory) as keys:
         await manifest.open_run(run)
-        parts = _Parts(run, _Directory(directory, keys), manifest, options)
+        parts = _Parts(run, _Directory(directory, keys), manifest, options, Shares(options))
         ingest = Ingest(parts, await open_sources(inputs), listed=str(rejects), form=line_form())
         with plain_errors():
             await ingest.ingest()
         cursor = await manifest.cursor(run.id)
         shards = [await manifest.shard(row) for row in await manifest.rows(run.id)]
     if not cursor.rejected:
-        await anyio.to_thread.run_sync(remove, "rejects", rejects)
+        await in_thread(remove, "rejects", rejects)
     return SplitReport(
         shards=shards,
         files=[str(parts.files.shard_path(shard.index)) for shard in shards],
@@ -104,6 +105,7 @@ class _Parts:
     files: RunSpool
     manifest: Manifest
     options: Options
+    shares: Shares
     clock: Clock = field(default_factory=SystemClock)
     changes: Changes = field(default_factory=Changes)
     meter: Meter = field(default_factory=Meter)

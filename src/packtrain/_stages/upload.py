@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
 from .._errors import InputError, IntegrityError, UploadFailed
 from .._exits import plain_errors
 from .._flow import uploader as uploading
 from .._flow.outage import outlast
 from .._flow.run import Meter, RunContext
+from .._flow.shares import Shares
 from .._io.clock import SystemClock
 from .._io.directory import Directory
 from .._io.spool import RunSpool, Spool
+from .._io.threads import in_thread
 from .._manifest.sqlite import open_sqlite
 from .._model import Cursor, RemoteFile, Run, Shard, ShardRow, State
 from .._options import KIB, Options, Policy
@@ -51,7 +52,7 @@ async def upload(
     for file in files:
         check_local(file)
     paths = [Path(file) for file in files]
-    tokens = await anyio.to_thread.run_sync(_tokens, paths)
+    tokens = await in_thread(_tokens, paths)
     # Files of one content are one file at the service.
     once = dict(zip(tokens, paths, strict=True))
     found: dict[str, RemoteFile] = {}
@@ -75,7 +76,7 @@ async def upload(
 async def _upload_one(path: Path, token: str, provider: Provider, service: Service, options: Options) -> RemoteFile:
     find = partial(provider.find_file, naming.file_name(token, 0, 0, 1))
     if there := await outlast(find, SystemClock(), options.patience):
-        size, digest = await anyio.to_thread.run_sync(_measure, path)
+        size, digest = await in_thread(_measure, path)
         exact = _token(digest)
         if there.bytes == size and there.sha256 in ((None, digest) if token == exact else (digest,)):
             return there
@@ -88,13 +89,14 @@ async def _upload_one(path: Path, token: str, provider: Provider, service: Servi
         run = Run(id="upload", token=token, fingerprint=token, model="", task="generate", limits=limits)
         run = await manifest.open_run(run)
         if not (await manifest.cursor(run.id)).done:
-            size = (await anyio.to_thread.run_sync(path.stat)).st_size
+            size = (await in_thread(path.stat)).st_size
             shard = Shard(run=run.id, index=0, bytes=size, lines=0, sha256="", first=0, last=0)
             await manifest.seal(shard, Cursor(shards=1, done=True))
         ctx = RunContext(
             run=run,
             service=service,
             options=options,
+            shares=Shares(options),
             place=service.origin,
             spool=spool,
             files=_OneFile(state, path),
@@ -107,7 +109,7 @@ async def _upload_one(path: Path, token: str, provider: Provider, service: Servi
     file = await provider.find_file(row.file) if row.file and row.state is State.UPLOADED else None
     if file is None:
         raise UploadFailed(f"{path}: not uploaded: {row.reason}", path=path)
-    await anyio.to_thread.run_sync(shutil.rmtree, state)
+    await in_thread(shutil.rmtree, state)
     return file
 
 

@@ -178,6 +178,21 @@ def _(error: p.OutputTaken) -> str:
     )
 
 
+@advice.register(p.OutputReserved)
+def _(error: p.OutputReserved) -> str:
+    if error.state is None:
+        return "Choose another --out, or move that file away if no run is to be published there."
+    return (
+        f"Finish that run first, or choose another --out. If it is not to be finished, remove {error.path}: its "
+        f"answers stay in {error.state}."
+    )
+
+
+@advice.register(p.OutputBlocked)
+def _(error: p.OutputBlocked) -> str:
+    return f"Move it away, then {AGAIN}; or start it with the same --state and another --out."
+
+
 @advice.register(p.OutputIsInput)
 def _(error: p.OutputIsInput) -> str:
     return "Choose another --out, or another --out-dir for split."

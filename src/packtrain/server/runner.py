@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio import to_thread
 
 from .._errors import ManifestError, PacktrainError
+from .._io.threads import in_thread, uncancelled
 from .backends.backend import CancelledBackend, cancelled_answers
 from .backends.calls import answer_block
 from .blobs import Digest
@@ -98,10 +98,10 @@ class Runner:
     async def _answer(self, job: StoredJob) -> None:
         async with self._jobs.temporary_blob() as blob:
             with (
-                await to_thread.run_sync(self._blobs.reader, job.blob) as requests,
-                await to_thread.run_sync(self._blobs.appender, blob, Digest()) as answers,
+                await uncancelled(self._blobs.reader, job.blob) as requests,
+                await uncancelled(self._blobs.appender, blob, Digest()) as answers,
             ):
-                await self._jobs.set_request_count(job, await to_thread.run_sync(count_lines, requests))
+                await self._jobs.set_request_count(job, await in_thread(count_lines, requests))
                 format = InlineFormat() if job.inline else FileFormat()
                 results = ResultWriter(answers, format)
                 deleted = await self._copy(job, RequestReader(requests, format), results) == "gone"
@@ -116,10 +116,10 @@ class Runner:
 
         backend = self._backend
         directive: Directive = "continue"
-        while directive != "gone" and (block := await to_thread.run_sync(requests.block, backend.rows)).rows:
+        while directive != "gone" and (block := await in_thread(requests.block, backend.rows)).rows:
             answers = await answer_block(backend, block.requests, task=job.task, model=job.model, wanted=wanted)
             answers = answers or cancelled_answers(block.requests)
-            await retry_until_space(partial(to_thread.run_sync, results.write, block, answers))
+            await retry_until_space(partial(in_thread, results.write, block, answers))
             directive = await self._jobs.progress(job, results.counts)
             backend = CancelledBackend() if directive == "cancelled" else backend
         return directive

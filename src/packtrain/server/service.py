@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 from aiohttp import web
-from anyio import CancelScope
 
 from .._errors import InputError, ManifestError
 from .._io.clock import SystemClock
+from .._io.threads import finish
 from .._providers.service import is_loopback
 from .app import create_app
 from .auth import check_listen_address
@@ -189,5 +189,9 @@ async def _serve_http(
             tasks.cancel_scope.cancel()
     finally:
         listener.close()
-        with CancelScope(shield=True), anyio.move_on_after(STOP_SECONDS):
-            await runner.cleanup()
+        await finish(_clean_up(runner))
+
+
+async def _clean_up(runner: web.AppRunner) -> None:
+    with anyio.move_on_after(STOP_SECONDS):
+        await runner.cleanup()

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio import CancelScope, to_thread
 
 from .._errors import ManifestError
 from .._io.disk import sync_directory
 from .._io.lock import try_lock
 from .._io.sqlite_writer import migrate
+from .._io.threads import finish, in_thread, uncancelled
 from .audit_log import AuditLog
 from .blobs import Blobs
 from .disk_full import DiskFullError, is_full, retry_until_space, translate_disk_full
@@ -94,12 +94,11 @@ class Store:
     async def temporary_blob(self) -> AsyncIterator[str]:
         """A new blob, removed at the end of the block unless a row names it."""
         with translate_disk_full():
-            blob = await to_thread.run_sync(self.blobs.create)
+            blob = await uncancelled(self.blobs.create)
         try:
             yield blob
         finally:
-            with CancelScope(shield=True):
-                await self.transact(lambda tx: tx.release(blob))
+            await finish(self.transact(lambda tx: tx.release(blob)))
 
     async def fill(self, blob: str, content: bytes) -> None:
         """Writes ``content``; durable on return."""
@@ -140,7 +139,7 @@ class Store:
     async def _guarded(self, work: Callable[[], T]) -> T:
         self._check()
         try:
-            return await to_thread.run_sync(work)
+            return await in_thread(work)
         except (OSError, sqlite3.Error) as error:
             self._failure = ManifestError(
                 f"{self._directory}: cannot be written safely any more ({error}); "
@@ -226,12 +225,11 @@ async def open_store(
     """
     lock = await _lock(directory, lock_timeout)
     try:
-        store = await to_thread.run_sync(_open, directory, clock, quotas)
+        store = await uncancelled(_open, directory, clock, quotas)
         try:
             yield store
         finally:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(store.close)
+            await uncancelled(store.close)
     finally:
         os.close(lock)
 
@@ -248,7 +246,7 @@ def _open(directory: Path, clock: Callable[[], float], quotas: Quotas) -> Store:
 
 
 async def _lock(directory: Path, timeout: float) -> int:
-    lock = await to_thread.run_sync(_open_lock, directory)
+    lock = await uncancelled(_open_lock, directory)
     try:
         with anyio.fail_after(timeout):
             while not try_lock(lock):  # noqa: ASYNC110 - the end of another process's lock is no event

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter
 
+from .._io.threads import in_thread, uncancelled
 from .._options import GB, KIB
 from .files import name_taken
 from .replies import HttpError
@@ -87,24 +88,23 @@ class UploadReceiver:
     async def received(self) -> int:
         if self._digest:
             return self._digest.bytes
-        return await to_thread.run_sync(self._blobs.size, self.blob)
+        return await in_thread(self._blobs.size, self.blob)
 
     async def digest(self) -> Digest:
         """Digest of all bytes received; computed from disk after a restart or an error."""
         if self._digest is None:
-            self._digest = await to_thread.run_sync(self._blobs.digest, self.blob)
+            self._digest = await in_thread(self._blobs.digest, self.blob)
         return self._digest
 
     async def append(self, body: BufferedBody | SocketBody) -> None:
         """Stores what arrives of the body. Raises HttpError when it ends early or cannot be stored."""
         digest = await self.digest()
-        with await to_thread.run_sync(self._blobs.appender, self.blob, digest) as file:
+        with await uncancelled(self._blobs.appender, self.blob, digest) as file:
             try:
                 while await body.gather():
-                    await to_thread.run_sync(self._store, file, body, limiter=self._threads)
+                    await in_thread(self._store, file, body, limiter=self._threads)
             except anyio.get_cancelled_exc_class():
-                with CancelScope(shield=True):
-                    await to_thread.run_sync(self._store, file, body, limiter=self._threads)
+                await uncancelled(self._store, file, body, limiter=self._threads)
                 raise
         if body.broken:
             raise body.broken

@@ -1,10 +1,11 @@
-"""An object store in memory, with PUT, put-if-absent, ranged GET, LIST and DELETE, as a spool and as a sink.
+"""An object store in memory, with PUT (if absent, if it matches), ranged GET, LIST and DELETE, as a spool and a sink.
 
 It can do no more than an object store in a data centre: no rename, no append, no open file, no directory.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
@@ -28,13 +29,19 @@ class ObjectStore:
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
 
-    async def put(self, key: str, body: bytes, *, if_absent: bool = False) -> bool:
-        """Returns False, and changes nothing, when ``if_absent`` is asked for and the key exists."""
+    async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> bool:
+        """Returns False, and changes nothing, when ``if_absent`` is asked for and the key exists, or when the object
+        has another tag than ``if_match``."""
         await anyio.lowlevel.checkpoint()
-        if if_absent and key in self._objects:
+        if (if_absent and key in self._objects) or (if_match is not None and self._tag(key) != if_match):
             return False
         self._objects[key] = body
         return True
+
+    async def tag(self, key: str) -> str | None:
+        """The entity tag of an object, by its content."""
+        await anyio.lowlevel.checkpoint()
+        return self._tag(key)
 
     async def get(self, key: str, offset: int, length: int) -> bytes | None:
         await anyio.lowlevel.checkpoint()
@@ -49,6 +56,10 @@ class ObjectStore:
     async def delete(self, key: str) -> None:
         await anyio.lowlevel.checkpoint()
         self._objects.pop(key, None)
+
+    def _tag(self, key: str) -> str | None:
+        body = self._objects.get(key)
+        return None if body is None else hashlib.sha256(body).hexdigest()
 
 
 class ObjectDirectory:
@@ -72,14 +83,14 @@ class ObjectDirectory:
         await self._store.put(self._prefix + name, body)
         return len(body)
 
-    async def write(self, name: str, content: Content) -> int:
-        return await self.put(name, content)
-
-    async def replace_own(self, name: str, content: Content) -> int:
-        return await self.put(name, content)
+    async def version(self, name: str) -> str | None:
+        return await self._store.tag(self._prefix + name)
 
     async def publish_if_absent(self, name: str, content: Content) -> bool:
         return await self._store.put(self._prefix + name, await _gather(content), if_absent=True)
+
+    async def replace(self, name: str, content: Content, version: str) -> bool:
+        return await self._store.put(self._prefix + name, await _gather(content), if_match=version)
 
     async def read(self, name: str, offset: int, length: int) -> bytes:
         body = await self._store.get(self._prefix + name, offset, length)

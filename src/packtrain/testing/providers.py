@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from msgspec import Struct
 
-from .._client import open_client
+from .._opening import open_client
 from .._options import Options, Policy
 from .._snapshots import Summary
 

@@ -174,18 +174,11 @@ class SinkSuite:
 
     async def test_reserve_refuses_taken_names(self, sink: Sink) -> None:
         """Whatever has the name, and how often it is tried."""
-        await sink.write("out", b"of somebody")
+        await sink.publish_if_absent("out", b"of somebody")
         for _ in range(2):
             with pytest.raises(OutputTaken, match="exists already"):
                 await sink.reserve(["free", "out"])
         assert await whole(sink, "out") == b"of somebody"
-
-    async def test_write_is_repeatable(self, sink: Sink) -> None:
-        """A part that is written again after a crash is the same part."""
-        for _ in range(2):
-            assert await sink.write("parts/part-1", stream(CONTENT)) == len(CONTENT)
-        assert await names(sink, "parts/") == ["parts/part-1"]
-        assert await whole(sink, "parts/part-1") == CONTENT
 
     async def test_publish_if_absent(self, sink: Sink) -> None:
         """The first one is published, a second one changes nothing."""
@@ -200,14 +193,42 @@ class SinkSuite:
         assert await names(sink) == []
         assert await sink.publish_if_absent("out", stream(CONTENT))
 
-    async def test_replace_own(self, sink: Sink) -> None:
+    async def test_replace_a_version(self, sink: Sink) -> None:
         """A publication with later answers takes the place of the first; until it is whole the first one stays."""
+        assert await sink.version("out") is None
         await sink.publish_if_absent("out", b"first")
+        version = await sink.version("out")
+        assert version is not None
         with pytest.raises(Broken):
-            await sink.replace_own("out", stream(CONTENT, Broken()))
+            await sink.replace("out", stream(CONTENT, Broken()), version)
         assert await whole(sink, "out") == b"first"
-        assert await sink.replace_own("out", stream(CONTENT)) == len(CONTENT)
+        assert await sink.version("out") == version
+        assert await sink.replace("out", stream(CONTENT), version)
         assert await whole(sink, "out") == CONTENT
+
+    async def test_another_version_is_not_replaced(self, sink: Sink) -> None:
+        """It is of somebody else by now."""
+        await sink.publish_if_absent("out", b"first")
+        version = await sink.version("out")
+        assert version is not None
+        await sink.delete("out")
+        assert not await sink.replace("out", CONTENT, version)
+        await sink.publish_if_absent("out", b"other")
+        assert not await sink.replace("out", stream(CONTENT), version)
+        assert await whole(sink, "out") == b"other"
+        assert await names(sink) == ["out"]
+
+    async def test_a_name_that_is_taken_meanwhile(self, sink: Sink) -> None:
+        """Whoever is first has it: what is written while the content is made is not replaced."""
+
+        async def overtaken() -> AsyncIterator[bytes]:
+            yield CONTENT
+            assert await sink.publish_if_absent("out", b"first")
+            yield CONTENT
+
+        assert not await sink.publish_if_absent("out", overtaken())
+        assert await whole(sink, "out") == b"first"
+        assert await names(sink) == ["out"]
 
 
 class SourceSuite:

@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..._errors import InputError, PacktrainError
+from ..._io.threads import in_thread
 from ..._model import RowError
 from ..._wire.gemini.errors import GRPC_CANCELLED, GRPC_INTERNAL
 
@@ -131,6 +132,6 @@ async def open_backend(backend: str | Backend, key: Secret | None = None) -> Asy
     elif ":" in backend:
         from .functions import load_function
 
-        yield SafeBackend(await anyio.to_thread.run_sync(load_function, backend))
+        yield SafeBackend(await in_thread(load_function, backend))
     else:
         raise InputError(f"backend {backend!r} is not known; give echo, forward:URL, or module:function")

@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from anyio import to_thread
 from msgspec import Raw, Struct
 
+from ..._io.threads import in_thread
 from ..._model import RowError, Task
 from ..._wire.gemini.errors import GRPC_INVALID_ARGUMENT
 from ..._wire.gemini.schemas import to_json_schema
@@ -130,7 +130,7 @@ class Echo:
     rows = None
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[bytes | RowError]:
-        return await to_thread.run_sync(answer_all, requests, task, model.rpartition("/")[2])
+        return await in_thread(answer_all, requests, task, model.rpartition("/")[2])
 
 
 def answer_all(requests: Sequence[Raw], task: Task, model: str) -> list[bytes | RowError]:

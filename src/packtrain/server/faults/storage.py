@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
-from anyio import to_thread
 
+from ..._io.threads import in_thread
 from ..._model import JobState
 from ..blobs import Digest
 from ..files import FILE_LIFE, StoredFile, UploadSession, find_file, insert_file, remove_file
@@ -73,7 +73,7 @@ class StorageFaults:
         )
         if session is None:
             return
-        content = await to_thread.run_sync(_content, self._store.blobs, session.blob)
+        content = await in_thread(_content, self._store.blobs, session.blob)
         async with self._store.temporary_blob() as blob:
             await self._fill(blob, content[: max(0, len(content) - count)])
             await self._store.transact(lambda tx: _move_upload(tx, session, blob))
@@ -85,7 +85,7 @@ class StorageFaults:
         """Keeps the content in memory, for a service that ignores the deletion."""
         file = await self.find(name)
         if file:
-            self._copies[name] = await to_thread.run_sync(_content, self._store.blobs, file.blob)
+            self._copies[name] = await in_thread(_content, self._store.blobs, file.blob)
 
     @asynccontextmanager
     async def placeholder_file(self, name: str) -> AsyncIterator[None]:
@@ -110,7 +110,7 @@ class StorageFaults:
         file = await self._store.transact(lambda tx: find_file(tx, name))
         if file is None:
             return None
-        content = await to_thread.run_sync(_content, self._store.blobs, file.blob)
+        content = await in_thread(_content, self._store.blobs, file.blob)
         async with self._store.temporary_blob() as blob:
             digest = await self._fill(blob, change(content))
             changed = msgspec.structs.replace(file, blob=blob, bytes=digest.bytes, sha256=digest.sha256)
@@ -118,7 +118,7 @@ class StorageFaults:
         return changed
 
     async def _fill(self, blob: str, content: bytes) -> Digest:
-        digest = await to_thread.run_sync(_write, self._store.blobs, blob, content)
+        digest = await in_thread(_write, self._store.blobs, blob, content)
         await self._store.sync(blob)
         return digest
 

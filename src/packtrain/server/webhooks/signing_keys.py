@@ -6,9 +6,9 @@ import base64
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import to_thread
 from msgspec import Struct
 
+from ..._io.threads import in_thread
 from ..files import make_id
 from ..replies import HttpError
 
@@ -39,17 +39,17 @@ class SigningKeys:
         """The key, created if missing. Raises HttpError 501 without the optional package."""
         if key := await self._store.transact(_find):
             return key
-        new = StoredKey(make_id(16), await to_thread.run_sync(_make))
+        new = StoredKey(make_id(16), await in_thread(_make))
         return await self._store.transact(lambda tx: _keep(tx, new))
 
     async def public(self) -> list[dict[str, str]]:
         """Public keys as JWKs."""
         key = await self._store.transact(_find)
-        return [await to_thread.run_sync(_public, key)] if key else []
+        return [await in_thread(_public, key)] if key else []
 
     async def sign(self, claims: Mapping[str, object]) -> str:
         """The claims as a signed JWT."""
-        return await to_thread.run_sync(_sign, await self.prepare(), claims)
+        return await in_thread(_sign, await self.prepare(), claims)
 
 
 def _find(tx: Transaction) -> StoredKey | None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
-from anyio import to_thread
 from msgspec import Raw, Struct
 
+from ...._io.threads import in_thread, uncancelled
 from ...._model import JobState
 from ...._options import MIB
 from ...._wire.gemini.batches import (
@@ -140,7 +140,7 @@ class BatchRoutes:
         ]
 
     async def create(self, request: web.Request, model: str, method: str) -> web.Response:
-        create = await to_thread.run_sync(_read_create, await read_body(request, MAX_CREATE_BYTES))
+        create = await in_thread(_read_create, await read_body(request, MAX_CREATE_BYTES))
         webhooks = await self._webhook_config(create.webhooks)
         new = NewJob(
             model=model,
@@ -169,7 +169,7 @@ class BatchRoutes:
         if results is None:
             return json_response(operation_of(job))
         try:
-            blob = await to_thread.run_sync(self._blobs.reader, results.blob)
+            blob = await uncancelled(self._blobs.reader, results.blob)
         except FileNotFoundError:  # usually deleted meanwhile
             if await self._jobs.results(job):
                 raise

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from anyio import to_thread
 
+from ...._io.threads import in_thread, uncancelled
 from ...._options import PIECE_BYTES
 from ...._wire.gemini.files import FileBody, FilePage, encode_hash, encode_time
 from ...paging import next_token, read_window
@@ -96,7 +96,7 @@ class FileRoutes:
 
     async def _open(self, file: StoredFile) -> BinaryIO:
         try:
-            return await to_thread.run_sync(self._blobs.reader, file.blob)
+            return await uncancelled(self._blobs.reader, file.blob)
         except FileNotFoundError:
             await self._known(file.name)  # usually deleted meanwhile
             raise
@@ -144,9 +144,9 @@ def _range(request: web.Request, file: StoredFile) -> tuple[int, int, bool]:
 async def send_blob(response: web.StreamResponse, blob: BinaryIO, start: int, stop: int) -> None:
     """Sends a range of the blob. Raises ConnectionError on a read error: the response has already started."""
     try:
-        await to_thread.run_sync(blob.seek, start)
+        await in_thread(blob.seek, start)
         while start < stop:
-            piece = await to_thread.run_sync(blob.read, min(PIECE_BYTES, stop - start))
+            piece = await in_thread(blob.read, min(PIECE_BYTES, stop - start))
             await response.write(piece)
             start += len(piece)
     except OSError as error:

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import to_thread
 from msgspec import Raw, Struct
 
+from ...._io.threads import in_thread
 from ...._model import RowError
 from ...._options import MIB
 from ...._wire.gemini.errors import HTTP_STATUS
@@ -107,10 +107,10 @@ def _embedding_in(answer: bytes) -> Raw:
 
 
 async def _members(request: web.Request) -> dict[str, Raw]:
-    return dict(await to_thread.run_sync(members, await _read(request)))
+    return dict(await in_thread(members, await _read(request)))
 
 
 async def _read(request: web.Request) -> bytes:
     body = await read_body(request, MAX_CALL_BYTES)
     check_utf8(body)
-    return await to_thread.run_sync(strict_json, body)
+    return await in_thread(strict_json, body)

@@ -9,8 +9,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
-from anyio import to_thread
-
+from ...._io.threads import in_thread, uncancelled
 from ...._wire.openai.batches import CANCELLED, EXPIRED, RowFailure
 from ...backends.calls import answer_block
 from ...blobs import Digest
@@ -50,9 +49,9 @@ class BatchRunner:
         batch = await self._batches.get(job.name)
         if batch is None:
             return False
-        with await to_thread.run_sync(self._blobs.reader, batch.blob) as file:
-            size = await to_thread.run_sync(self._blobs.size, batch.blob)
-            findings = await to_thread.run_sync(validate, file, size, batch.endpoint, self._batches.limits)
+        with await uncancelled(self._blobs.reader, batch.blob) as file:
+            size = await in_thread(self._blobs.size, batch.blob)
+            findings = await in_thread(validate, file, size, batch.endpoint, self._batches.limits)
             if findings.errors:
                 await self._batches.reject(batch, findings.errors)
             elif await self._batches.begin(batch, findings.model, findings.requests):
@@ -62,8 +61,8 @@ class BatchRunner:
     async def _answer(self, batch: StoredBatch, model: str, file: BinaryIO) -> None:
         async with self._batches.temporary_blob() as output, self._batches.temporary_blob() as errors:
             with (
-                await to_thread.run_sync(self._blobs.appender, output, Digest()) as answers,
-                await to_thread.run_sync(self._blobs.appender, errors, Digest()) as failures,
+                await uncancelled(self._blobs.appender, output, Digest()) as answers,
+                await uncancelled(self._blobs.appender, errors, Digest()) as failures,
             ):
                 results = BatchWriter(answers, failures)
                 directive = await self._copy(batch, model, BatchReader(file, batch), results)
@@ -81,14 +80,14 @@ class BatchRunner:
 
         block: list[Line] = []
         directive = await self._batches.progress(batch, results.counts)
-        while directive == "continue" and (block := await to_thread.run_sync(lines.block, self._backend.rows)):
+        while directive == "continue" and (block := await in_thread(lines.block, self._backend.rows)):
             answers = await answer_block(self._backend, requests_of(block), task=batch.task, model=model, wanted=wanted)
             if answers is not None:
-                await retry_until_space(partial(to_thread.run_sync, results.write, block, answers))
+                await retry_until_space(partial(in_thread, results.write, block, answers))
                 block = []
             directive = await self._batches.progress(batch, results.counts)
         if directive in _FAILURES:
             remaining = chain(((line.tag, line.custom_id) for line in block), lines.remaining())
-            while part := await to_thread.run_sync(list, islice(remaining, BLOCK_ROWS)):
-                await retry_until_space(partial(to_thread.run_sync, results.write_failures, part, _FAILURES[directive]))
+            while part := await in_thread(list, islice(remaining, BLOCK_ROWS)):
+                await retry_until_space(partial(in_thread, results.write_failures, part, _FAILURES[directive]))
         return directive

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader, ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
-from anyio import to_thread
 
+from ...._io.threads import in_thread, uncancelled
 from ...._options import KIB, PIECE_BYTES
 from ...blobs import Digest
 from ...replies import replace_surrogates
@@ -82,11 +82,11 @@ async def _store_file(form: Form, part: BodyPartReader, blobs: Blobs, blob: str,
     digest = form.digest = Digest()
     form.filename = replace_surrogates(part.filename or "")
     form.mime_type = replace_surrogates(part.headers.get("Content-Type", "application/octet-stream"))
-    with await to_thread.run_sync(blobs.appender, blob, digest) as file:
+    with await uncancelled(blobs.appender, blob, digest) as file:
         while pieces := await _gather(part):
             if digest.bytes + sum(map(len, pieces)) > limit:
                 raise OpenAIError(413, f"The file is larger than {limit} bytes.", param=part.name)
-            await to_thread.run_sync(_store, file, pieces)
+            await in_thread(_store, file, pieces)
 
 
 async def _gather(part: BodyPartReader) -> list[bytes]:

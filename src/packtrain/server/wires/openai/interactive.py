@@ -7,9 +7,9 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
 from msgspec import Raw
 
+from ...._io.threads import in_thread
 from ...._model import RowError
 from ...._wire.openai.batches import ENDPOINTS
 from ...._wire.openai.errors import status_of
@@ -58,7 +58,7 @@ class InteractiveRoutes:
 
     async def _answer(self, task: Task, body: bytes, answer_id: str, now: int) -> bytes:
         try:
-            translated = await to_thread.run_sync(lambda: translate(task, body, id=answer_id, created=now))
+            translated = await in_thread(lambda: translate(task, body, id=answer_id, created=now))
         except (ValueError, RecursionError) as error:
             raise OpenAIError(400, f"The request cannot be answered: {error}.") from error
         answer = combine(translated, await self._backend.answer(translated.requests, task=task, model=translated.model))

@@ -6,9 +6,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
 from msgspec import UNSET
 
+from ...._io.threads import in_thread
 from ...._options import PIECE_BYTES
 from ...._wire.openai.files import Completion, NewUpload, Part, Upload
 from ...blobs import Digest
@@ -82,7 +82,7 @@ class OpenAIUploadRoutes:
         if completed is None:
             parts = await self._uploads.parts(upload_id, completion.part_ids)
             async with self._uploads.temporary_blob() as blob:
-                digest = await to_thread.run_sync(_join, self._blobs, parts, blob, completion.md5)
+                digest = await in_thread(_join, self._blobs, parts, blob, completion.md5)
                 completed = await self._uploads.complete(upload_id, blob, digest)
         upload, file = completed
         return json_response(_object(upload, "completed", file_object(file)))
