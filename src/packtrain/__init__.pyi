@@ -84,6 +84,7 @@ from ._providers.service import Service as Service
 from ._snapshots import Adoption as Adoption
 from ._snapshots import CheckReport as CheckReport
 from ._snapshots import Finding as Finding
+from ._snapshots import MergeProgress as MergeProgress
 from ._snapshots import MergeReport as MergeReport
 from ._snapshots import Progress as Progress
 from ._snapshots import Recovery as Recovery

@@ -6,8 +6,6 @@ import signal
 import sys
 from contextlib import suppress
 
-from ._signals import stop_signals
-
 #: As ``exits.Exit.AGAIN``, which is still to be loaded.
 _AGAIN = 75
 
@@ -15,6 +13,8 @@ _AGAIN = 75
 def main() -> None:
     """``packtrain.cli.main``; a signal while it is loaded, or once all is said, ends the process with one line."""
     try:
+        from ._signals import stop_signals
+
         for number in stop_signals():
             signal.signal(number, signal.default_int_handler)
         from .cli import main as perform

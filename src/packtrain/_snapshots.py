@@ -139,6 +139,13 @@ class SplitReport(Struct, frozen=True, kw_only=True):
     rejects_file: str | None = None
 
 
+class MergeProgress(Struct):
+    """How far a merge is, in bytes of results; ``merge`` keeps it up to date. ``total`` is 0 until it is known."""
+
+    total: int = 0
+    done: int = 0
+
+
 class MergeReport(Struct, frozen=True, kw_only=True):
     """Requests joined with results. ``missing`` are those of ``failed`` for which there is no row at all."""
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from msgspec.structs import replace
 
-from packtrain import Progress, State
-from packtrain.cli.figures import WINDOW, Meter, Rate, time_left
+from packtrain import MergeProgress, Progress, State, merge
+from packtrain.cli.figures import WINDOW, Meter, Rate, merge_line, time_left
+from tests.cli.terminals import request_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_rate_is_taken_over_the_last_seconds_only() -> None:
@@ -53,3 +60,25 @@ def test_the_display_names_every_figure() -> None:
         "jobs": "3",
         "answers": "100 of 1,000 lines, about 3 min left",
     }
+
+
+def test_a_merge_says_how_far_it_is() -> None:
+    """C4: first that it reads, then bytes, pace and the time left."""
+    progress, rate = MergeProgress(), Rate()
+    progress.total = 4_000_000_000
+    assert merge_line(progress, rate, 0.0) == "reading 4.0 GB of results"
+    progress.done = 1_000_000_000
+    assert merge_line(progress, rate, 10.0) == "1.0 GB of 4.0 GB joined, 100 MB/s, about 30 s left"
+    assert merge_line(progress, rate, 100.0) == "1.0 GB of 4.0 GB joined, 0 B/s"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_merge_counts_the_bytes_that_it_joins(tmp_path: Path, ordered: bool) -> None:
+    """C4: to the end, whatever the order of the results."""
+    keys = range(50)
+    (tmp_path / "a.jsonl").write_bytes(b"".join(map(request_line, keys)))
+    rows = [b'{"key":"k%d","response":{"text":"%s"}}\n' % (key, b"x" * key) for key in keys]
+    (tmp_path / "r.jsonl").write_bytes(b"".join(rows if ordered else reversed(rows)))
+    progress = MergeProgress()
+    await merge([tmp_path / "a.jsonl"], [tmp_path / "r.jsonl"], tmp_path / "out", progress=progress)
+    assert progress.done == progress.total == sum(map(len, rows))

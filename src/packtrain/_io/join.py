@@ -24,6 +24,7 @@ from .._options import (
 )
 from .._rules.join import AnswerSpan, MergeJoin, OutOfOrder
 from .._rules.lines import OWN, LineShape, is_given, parsers
+from .._snapshots import MergeProgress
 from .disk import WriteBehind, disk_errors, open_draft, write_all
 from .hash_join import HashJoin
 from .join_worker import keys_in_process, unique, unique_keys_in_process
@@ -59,7 +60,8 @@ class Outputs(Struct, frozen=True):
 class Writer:
     """Takes the requests in order, as answered or as failed, and counts. ``absent`` is the reason without a row."""
 
-    def __init__(self, outputs: Outputs, results: ResultFiles, absent: str) -> None:
+    def __init__(self, outputs: Outputs, results: ResultFiles, absent: str, progress: MergeProgress) -> None:
+        self._progress = progress
         self._paths = outputs
         self._results = results
         self._absent = absent
@@ -136,7 +138,11 @@ class Writer:
             bytes=self._bytes,
         )
 
+    def _note_progress(self) -> None:
+        self._progress.done = self._bytes + self._written_ahead
+
     def _copy(self, offset: int, length: int) -> None:
+        self._note_progress()
         if length < KERNEL_COPY_FROM:
             self._put(self._results.read(offset, length))
         else:
@@ -144,6 +150,7 @@ class Writer:
             self._answers.append(partial(self._results.copy, offset, length))
 
     def _put(self, data: bytes) -> None:
+        self._note_progress()
         self._pending += data
         if len(self._pending) > MIB:
             self._flush_answers()
@@ -192,6 +199,7 @@ def join_files(
     window: int = JOIN_WINDOW,
     validated: bool = False,
     shape: LineShape = OWN,
+    progress: MergeProgress | None = None,
 ) -> Tally:
     """Write the three outputs, not yet durable, and count. ``absent`` is the reason for keys without a row.
 
@@ -200,7 +208,9 @@ def join_files(
     request without a key, IncompleteRun when the disk refuses.
     """
     files = RequestFiles(tuple(requests), validated, shape)
-    with ResultFiles(results, shape) as returned, Writer(outputs, returned, absent) as writer:
+    progress = progress or MergeProgress()
+    with ResultFiles(results, shape) as returned, Writer(outputs, returned, absent, progress) as writer:
+        progress.total = returned.size
         in_order = None if with_request else _join_in_order(files, returned, writer, window)
         if in_order:
             _write_in_order(*in_order, files, returned, writer)

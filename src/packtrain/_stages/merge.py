@@ -15,7 +15,7 @@ from .._io.spool import settle
 from .._io.threads import in_thread, uncancelled
 from .._options import Options
 from .._rules.diagnosis import LineForm
-from .._snapshots import MergeReport
+from .._snapshots import MergeProgress, MergeReport
 from .._validation import check_form, check_length, check_local, check_out
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ async def merge(
     *,
     join: bool = False,
     options: Options | None = None,
+    progress: MergeProgress | None = None,
 ) -> MergeReport:
     """Join results to requests by key, in the order of the requests, in bounded memory.
 
-    ``out.failed.jsonl`` and ``out.unknown.jsonl`` are written next to ``out`` if they are not empty. Raises
+    ``out.failed.jsonl`` and ``out.unknown.jsonl`` are written next to ``out`` if they are not empty. ``progress`` is
+    kept up to date meanwhile. Raises
     InputError for a file that cannot be read, OtherFormat for requests of another kind, IntegrityError for results that
     are cut short.
     """
@@ -50,7 +52,7 @@ async def merge(
     finals = (output.path, output.list_path("failed"), output.list_path("unknown"))
     drafts = tuple(map(fresh_draft, finals))
     window = (options or Options()).join_window
-    work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window)
+    work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window, progress=progress)
     try:
         tally = await in_thread(work)
         await in_thread(settle, drafts, finals)

@@ -10,7 +10,7 @@ from packtrain._validation import counted
 from .quantities import duration_text, size_text
 
 if TYPE_CHECKING:
-    from packtrain import Progress
+    from packtrain import MergeProgress, Progress
 
 #: Seconds over which a rate is taken.
 WINDOW = 30.0
@@ -62,6 +62,16 @@ def time_left(progress: Progress, answers_per_second: float) -> float | None:
         return None
     expected = progress.valid * max(1.0, progress.bytes_total / progress.bytes_read)
     return max(0.0, expected - progress.lines_answered) / answers_per_second
+
+
+def merge_line(progress: MergeProgress, rate: Rate, now: float) -> str:
+    """One line about a merge; ``rate`` is that of its bytes."""
+    rate.observe(now, progress.done)
+    if not progress.done:
+        return f"reading {size_text(progress.total)} of results"
+    text = f"{size_text(progress.done)} of {size_text(progress.total)} joined, {size_text(rate.per_second)}/s"
+    left = max(0, progress.total - progress.done)
+    return f"{text}, about {duration_text(left / rate.per_second)} left" if left and rate.per_second else text
 
 
 def _read(progress: Progress) -> str:

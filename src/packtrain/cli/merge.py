@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
+import anyio
 from cyclopts import Parameter
 
-from packtrain import MergeReport, Options
+from packtrain import MergeProgress, MergeReport, Options
 from packtrain._validation import counted
 
 from . import arguments as arg
 from .console import put, put_json
 from .exits import Exit
+from .progress import show_merge
 
 
 async def merge(
@@ -29,7 +31,11 @@ async def merge(
 ) -> Exit:
     from packtrain import merge as merge_files
 
-    report = await merge_files(requests, results, out, join=join, options=Options())
+    progress = MergeProgress()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(show_merge, progress, common.quiet)
+        report = await merge_files(requests, results, out, join=join, options=Options(), progress=progress)
+        tasks.cancel_scope.cancel()
     if json:
         put_json(report)
     else:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from packtrain import Progress
+from packtrain import MergeProgress, Progress
 
 from .console import plain, say
-from .figures import Meter
+from .figures import Meter, Rate, merge_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,35 @@ async def _log(read: Callable[[], Progress]) -> None:
         text = f"read {lines['read']} | shards {lines['shards']} | jobs {lines['jobs']} | {lines['answers']}"
         say(f"{time.strftime('%H:%M:%S')} {text}")
         await anyio.sleep(LOG)
+
+
+async def show_merge(progress: MergeProgress, quiet: bool) -> None:
+    """As ``show``, for a merge: a bar on a terminal, and a line now and then elsewhere."""
+    if quiet:
+        return
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            await _draw_bar(progress)
+        return
+    rate = Rate()
+    while True:
+        await anyio.sleep(LOG)
+        say(f"{time.strftime('%H:%M:%S')} {merge_line(progress, rate, time.monotonic())}")
+
+
+async def _draw_bar(progress: MergeProgress) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    rate = Rate()
+    columns = BarColumn(), TextColumn("{task.percentage:>3.0f}% {task.description}")
+    with Bars(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
+        bar = screen.add_task("", total=None)
+        while True:
+            text = merge_line(progress, rate, time.monotonic())
+            screen.update(bar, total=progress.total or None, completed=progress.done, description=text, refresh=True)
+            await anyio.sleep(FRAME)
 
 
 def _table(lines: list[tuple[str, str]]) -> Table:
