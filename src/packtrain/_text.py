@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -17,6 +19,24 @@ def encodable(text: str) -> str:
 def path_text(path: str | os.PathLike[str]) -> str:
     """A path as ``encodable`` text that is the same in every locale."""
     return encodable(os.fsencode(path).decode("utf-8", "surrogateescape"))
+
+
+_URI = "file://"
+
+
+def stored_path(path: str | os.PathLike[str]) -> str:
+    """An absolute path as text for JSON, the same in every locale: as it is, or where it is not UTF-8, as a URI."""
+    raw = os.fsencode(path)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return _URI + quote(raw)
+
+
+def path_of(stored: str) -> Path:
+    """The path that ``stored_path`` has stored."""
+    raw = unquote_to_bytes(stored.removeprefix(_URI)) if stored.startswith(f"{_URI}/") else stored.encode()
+    return Path(os.fsdecode(raw))
 
 
 def _escape(half: re.Match[str]) -> str:

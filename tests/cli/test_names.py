@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import packtrain
-from packtrain._text import encodable, path_text
+from packtrain._text import encodable, path_of, path_text, stored_path
 from packtrain.cli import perform
 from tests.cli.terminals import request_line
 
@@ -119,6 +119,13 @@ def test_a_stream_that_has_not_all_characters_gets_escapes(terminal: Terminal, e
 def test_halves_of_pairs_are_escaped(text: str, shown: str) -> None:
     """Those that stand for a byte as that byte; no others are touched."""
     assert encodable(text) == shown
+
+
+@pytest.mark.parametrize("raw", [b"/a", "/é".encode(), b"/caf\xe9/%41", b"/%41"])
+def test_a_path_in_a_file_of_json_comes_back_as_it_was(raw: bytes) -> None:
+    """B2: as text that JSON takes."""
+    stored = stored_path(os.fsdecode(raw))
+    assert os.fsencode(path_of(json.loads(msgspec.json.encode(stored)))) == raw
 
 
 def test_the_text_of_a_path_is_that_of_its_bytes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from .._rules.completion import settled
 from .._rules.generations import Tree, latest, reopened
 from .._rules.submission import candidate, plight
 from .._snapshots import Summary
+from .._text import stored_path
 from .._validation import check_form, counted
 from .duplicates import last_sweep
 from .job_list import refuse_beyond
@@ -61,14 +63,14 @@ async def prepare_output(ctx: RunContext, output: Output, inputs: Inputs, own: C
 
 async def _reserve(ctx: RunContext, output: Output) -> None:
     """A run that is to go elsewhere than at its last start gives up the place that it had."""
-    noted, here = ctx.files.reserved, str(await anyio.Path(output.path).absolute())
-    state = str(await anyio.Path(ctx.spool.root).resolve())
+    noted, here = ctx.files.reserved, os.fsencode(await anyio.Path(output.path).absolute())
+    state = stored_path(await anyio.Path(ctx.spool.root).resolve())
     tokens = {run.token for run in await ctx.manifest.runs()}
     before = await _read(ctx.files.results, noted)
-    if before is not None and before.decode() != here:
-        await Output(Path(before.decode()), parts=False).release(ctx.run.token)
+    if before is not None and before != here:
+        await Output(Path(os.fsdecode(before)), parts=False).release(ctx.run.token)
     await output.reserve(Reservation(state=state, run=ctx.run.id, token=ctx.run.token), tokens)
-    await ctx.files.results.put(noted, here.encode())
+    await ctx.files.results.put(noted, here)
 
 
 async def release_unused(ctx: RunContext, output: Output) -> None:

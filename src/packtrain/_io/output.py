@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from .._errors import OutputBlocked, OutputChanged, OutputIsInput, OutputReserved, PacktrainError
 from .._options import KIB
+from .._text import path_of
 from .._validation import check_form, check_length, check_out
 from .directory import Directory
 from .disk import DRAFT, is_leftover, remove, undrafted
@@ -34,6 +35,7 @@ _MAX_RESERVATION = 16 * KIB
 class Reservation(Struct, frozen=True):
     """A run that is to be published under a name, and its state directory."""
 
+    #: As ``stored_path`` has it.
     state: str
     run: str
     token: str
@@ -197,10 +199,11 @@ class Output:
         path = self.sink.path(self.reservation)
         if holder is None:
             return OutputReserved(f"{self.path} may be reserved: {path} cannot be read", path=path)
+        state = path_of(holder.state)
         return OutputReserved(
-            f"{self.path} is reserved for the run {holder.run!r} of {holder.state}, which is not published yet",
+            f"{self.path} is reserved for the run {holder.run!r} of {state}, which is not published yet",
             path=path,
-            state=Path(holder.state),
+            state=state,
         )
 
     def _clear(self) -> None:
@@ -240,10 +243,10 @@ def _gives_way(holder: Reservation | None, claim: Reservation, runs: Container[s
     """A reservation is void: its run is in no state directory any more. Blocks."""
     if holder is None:
         return False
-    state = Path(holder.state)
+    state = path_of(holder.state)
     if not state.is_dir():
         return True
-    return state.samefile(claim.state) and (holder.token == claim.token or holder.token not in runs)
+    return state.samefile(path_of(claim.state)) and (holder.token == claim.token or holder.token not in runs)
 
 
 #: Files of a state directory, which may have other files as well.
