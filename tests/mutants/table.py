@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "a job without a tag is not ours",
         "_flow/remote_names.py",
-        'display_name=job.display_name or tags.get(plain(job.input_file), "")',
-        "display_name=job.display_name",
+        'job, display_name=job.display_name or self._tags.get(naming.plain_file(job.input_file), "")',
+        "job, display_name=job.display_name",
         ("tests/providers/test_names.py",),
     ),
     Mutant(

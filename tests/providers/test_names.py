@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from packtrain._flow.remote_names import translated
 from packtrain._manifest.base import Change
@@ -24,7 +24,7 @@ from tests.providers.toy import ToyProvider, ToyService, Variant
 
 if TYPE_CHECKING:
     from packtrain._manifest.base import Manifest
-    from packtrain._model import ShardRow
+    from packtrain._model import Entry, ShardRow
 
 LINE = b'{"id":"line-0","ask":{"text":"x"}}\n'
 
@@ -65,6 +65,43 @@ async def test_the_file_and_the_job_of_an_earlier_attempt_are_still_known() -> N
         assert list(service.files) == [second]
         assert await provider.find_file(naming.file_name(RUN.token, 0, 0, 1)) is None
         assert await provider.find_file(naming.file_name(RUN.token, 0, 0, 2)) is not None
+
+
+class Counting:
+    """A manifest that counts the histories that are read."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.histories = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._manifest, name)
+
+    async def history(self, run: str, shard: int | None = None) -> list[Entry]:
+        self.histories += 1
+        assert shard is not None, "the history of the whole run is long"
+        return await self._manifest.history(run, shard)
+
+
+async def test_the_history_of_a_shard_is_read_once() -> None:
+    """Every look at the list needs the names, and a run has a hundred thousand events."""
+    service = ToyService(Variant(upload="whole", chosen_names=False, tags=False), Faults())
+    async with open_memory() as manifest:
+        await sealed(manifest, 1)
+        row = await claimed(manifest)
+        first, second = (service.store("", "", LINE).name for _ in range(2))
+        await attempt(manifest, row, 1, first)
+        counting = Counting(manifest)
+        provider = translated(ToyProvider(service), cast("Manifest", counting), RUN)
+        for _ in range(3):
+            assert await provider.find_file(naming.file_name(RUN.token, 0, 0, 1)) is not None
+            await provider.list_page(None)
+        assert counting.histories == 1
+        (row,) = await manifest.rows(RUN.id)
+        await attempt(manifest, row, 2, second)
+        await provider.list_page(None)
+        assert await provider.find_file(naming.file_name(RUN.token, 0, 0, 2)) is not None
+        assert counting.histories == 2
 
 
 async def test_a_service_with_our_names_and_tags_is_used_as_it_is() -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from .._model import JobPage
 from .._rules import naming
+from .._rules.lifecycle import FileNamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from .._io.request_file import ShardReader
     from .._manifest.base import Manifest
-    from .._model import Entry, RemoteFile, RemoteJob, Run, Task
+    from .._model import RemoteFile, RemoteJob, Run, ShardRow, Task
     from .._providers.base import (
         Capabilities,
         Download,
@@ -52,6 +53,11 @@ class TranslatedProvider:
         self._provider = provider
         self._manifest = manifest
         self._run = run
+        #: Ids by our names of files, and tags by plain names of input files, as far as they are known.
+        self._ids: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        #: Attempts of each shard and generation about which nothing more can be learned.
+        self._known: dict[tuple[int, int], int] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -78,11 +84,19 @@ class TranslatedProvider:
 
     async def find_job(self, name: str) -> RemoteJob | None:
         job = await self._provider.find_job(name)
-        return None if job is None else (await self._tagged([job]))[0]
+        if job is None or self.capabilities.tags:
+            return job
+        if naming.plain_file(job.input_file) not in self._tags:
+            await self._learn()
+        return self._tagged([job])[0]
 
     async def list_page(self, token: str | None) -> JobPage:
         page = await self._provider.list_page(token)
-        return JobPage(tuple(await self._tagged(page.jobs)), page.next_token, page.unreadable)
+        if self.capabilities.tags:
+            return page
+        if token is None:
+            await self._learn()
+        return JobPage(self._tagged(page.jobs), page.next_token, page.unreadable)
 
     async def cancel(self, name: str) -> None:
         await self._provider.cancel(name)
@@ -92,38 +106,44 @@ class TranslatedProvider:
 
     async def _id_of(self, name: str) -> str:
         """The service's id of the file that we call so; the name itself when none was recorded."""
-        if self.capabilities.chosen_names:
+        if self.capabilities.chosen_names or not naming.is_file_name(name):
             return name
-        named = _named(await self._manifest.history(self._run.id))
-        return next((file for at, file in named.items() if naming.file_name(self._run.token, *at) == name), name)
+        if name not in self._ids:
+            await self._learn()
+        return self._ids.get(name, name)
 
-    async def _tagged(self, jobs: Iterable[RemoteJob]) -> list[RemoteJob]:
+    def _tagged(self, jobs: Iterable[RemoteJob]) -> tuple[RemoteJob, ...]:
         """With the tag of the attempt that each job's input file belongs to, where the service shows none."""
-        if self.capabilities.tags:
-            return list(jobs)
-        tags, plain = await self._tags(), naming.plain_file
-        return [
-            msgspec.structs.replace(job, display_name=job.display_name or tags.get(plain(job.input_file), ""))
+        return tuple(
+            msgspec.structs.replace(
+                job, display_name=job.display_name or self._tags.get(naming.plain_file(job.input_file), "")
+            )
             for job in jobs
-        ]
+        )
 
-    async def _tags(self) -> dict[str, str]:
-        """Tags by input file, of all attempts of the run that have begun."""
-        named = {} if self.capabilities.chosen_names else _named(await self._manifest.history(self._run.id))
-        tags: dict[str, str] = {}
+    async def _learn(self) -> None:
+        """Names of the attempts that have begun since. Only histories of files without an id so far are read."""
         for row in await self._manifest.rows(self._run.id):
-            shard = await self._manifest.shard(row)
-            for attempt in range(1, row.attempt + 1):
-                at = (row.shard, row.generation, attempt)
-                file = named.get(at) or naming.file_name(self._run.token, *at)
-                tags[naming.plain_file(file)] = naming.job_tag(self._run.token, shard, attempt)
-        return tags
+            place = (row.shard, row.generation)
+            known = self._known.get(place, 0)
+            if row.attempt <= known:
+                continue
+            shard, named = await self._manifest.shard(row), await self._named(row)
+            for attempt in range(known + 1, row.attempt + 1):
+                name = naming.file_name(self._run.token, *place, attempt)
+                id = name if self.capabilities.chosen_names else named.get(attempt)
+                self._tags[id or name] = naming.job_tag(self._run.token, shard, attempt)
+                if id is not None:
+                    self._ids[name] = id
+            # The file of an earlier attempt gets no id any more.
+            self._known[place] = row.attempt if name in self._ids else row.attempt - 1
 
-
-def _named(entries: Iterable[Entry]) -> dict[tuple[int, int, int], str]:
-    """The service's ids of files, by shard, generation and attempt."""
-    return {
-        (entry.shard, entry.generation, entry.attempt): _detail.decode(entry.detail).file
-        for entry in entries
-        if entry.event == "FileNamed"
-    }
+    async def _named(self, row: ShardRow) -> dict[int, str]:
+        """The service's ids of a row's files, by attempt."""
+        if self.capabilities.chosen_names:
+            return {}
+        return {
+            entry.attempt: naming.plain_file(_detail.decode(entry.detail).file)
+            for entry in await self._manifest.history(self._run.id, row.shard)
+            if entry.event == FileNamed.__name__ and entry.generation == row.generation
+        }

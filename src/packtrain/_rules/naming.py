@@ -49,6 +49,11 @@ def file_name(token: str, shard: int, generation: int, attempt: int) -> str:
     return f"p{_base32(digest)[:38]}"
 
 
+def is_file_name(name: str) -> bool:
+    """Whether ``file_name`` may have made it."""
+    return len(name) == 39 and name[0] == "p" and set(name) <= _BASE32
+
+
 def plain_file(name: str) -> str:
     """The name of a file without the collection that a wire puts before it."""
     return name.rpartition("/")[2]
