@@ -70,6 +70,9 @@ async def test_rows_without_an_answer_are_listed_wherever_they_come(tmp_path: Pa
         "asked": 1,
         "retryable": False,
         "error": None,
+        "source": str(source),
+        "line": 2,
+        "request": {"fail": "makes no sense"},
     }
 
 
