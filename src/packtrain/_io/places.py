@@ -14,7 +14,7 @@ from bisect import bisect_left
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from .disk import disk_errors, draft, make_durable, open_draft, open_private, sync, write_all
+from .disk import disk_errors, draft, make_durable, open_draft, open_private, sync, truncate, write_all
 from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class PlacesFile:
         with disk_errors(path):
             self._file = open_private("places", path, os.O_RDWR)
             length = min(length, self._file.seek(0, os.SEEK_END)) // _RECORD.size * _RECORD.size
-            self._file.truncate(length)
+            truncate("places", self._file, length)
             self._file.seek(max(0, length - _RECORD.size))
             last = self._file.read(_RECORD.size)
         self._last = _Run(*_RECORD.unpack(last)) if last else None
