@@ -10,12 +10,14 @@ import pytest
 from packtrain import InputError, Limits, Options, Service
 
 COUNTS = ("uploads", "downloads", "chunk_bytes", "spool_bytes", "block_bytes", "max_line_bytes", "ledger_keys")
+BYTES = ("join_window", "max_result_line_bytes")
 COUNT = "a whole number of at least 1"
 WRONG: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys([*COUNTS, "join_window"], (0, -1, "2GB", 2.5, True, None)),
+    **dict.fromkeys([*COUNTS, *BYTES], (0, -1, "2GB", 2.5, True, None)),
     **dict.fromkeys(("shard_bytes", "shard_requests", "workers"), (0, -3, "2GB", 2e9, False)),
     **dict.fromkeys(("shard_age", "patience"), (0, -1.0, float("nan"), "5m")),
     "retries": (-1, 1.5, None),
+    "retry_class": (("failed",), "empty", None),
     "max_rejects": (-1, "many"),
     "duplicates": ("foo", None),
     "on_ambiguous": ("x", 1),
@@ -59,7 +61,7 @@ def test_the_former_words_of_on_ambiguous_are_accepted(former: Any, word: str) -
 
 def test_the_smallest_and_the_absent_are_taken() -> None:
     """One of everything, no retry, no reject, and no limit."""
-    smallest: dict[str, Any] = dict.fromkeys([*COUNTS, "join_window"], 1)
+    smallest: dict[str, Any] = dict.fromkeys([*COUNTS, *BYTES], 1)
     options = Options(**smallest, retries=0, max_rejects=0, shard_age=1)
     assert (options.uploads, options.retries, options.shard_bytes) == (1, 0, None)
 

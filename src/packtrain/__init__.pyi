@@ -57,6 +57,7 @@ from ._model import RemoteFile as RemoteFile
 from ._model import RemoteJob as RemoteJob
 from ._model import Request as Request
 from ._model import Result as Result
+from ._model import RetryClass as RetryClass
 from ._model import RowError as RowError
 from ._model import Run as Run
 from ._model import Secret as Secret
@@ -66,6 +67,7 @@ from ._model import State as State
 from ._model import Statistics as Statistics
 from ._model import Tally as Tally
 from ._model import Task as Task
+from ._model import Verdict as Verdict
 from ._opening import open_client as open_client
 from ._ops.adopt import adopt as adopt
 from ._ops.finished import finished as finished
@@ -86,8 +88,10 @@ from ._snapshots import CheckReport as CheckReport
 from ._snapshots import Finding as Finding
 from ._snapshots import MergeProgress as MergeProgress
 from ._snapshots import MergeReport as MergeReport
+from ._snapshots import PaidTwice as PaidTwice
 from ._snapshots import Progress as Progress
 from ._snapshots import Recovery as Recovery
+from ._snapshots import RowCounts as RowCounts
 from ._snapshots import SplitReport as SplitReport
 from ._snapshots import Status as Status
 from ._snapshots import Summary as Summary

@@ -41,6 +41,8 @@ def _words(kind: inspect.Type) -> str:
             return " or ".join(map(repr, values))
         case inspect.UnionType(types=kinds):
             return ", or ".join(map(_words, kinds))
+        case inspect.VarTupleType(item_type=each):
+            return f"a tuple of {_words(each)}"
         case inspect.TupleType(item_types=kinds):
             return f"({', '.join(map(_words, kinds))})"
         case _:

@@ -37,6 +37,35 @@ class RowError(Struct, frozen=True):
     code: int | None = None
 
 
+class Verdict(enum.StrEnum):
+    """What a row of results is; all but ``FAILED`` were paid for."""
+
+    ANSWERED = "answered"
+    #: The service's own error.
+    FAILED = "failed"
+    #: Answers that say little or nothing: no content, held back, cut off at the token limit.
+    EMPTY = "empty"
+    BLOCKED = "blocked"
+    RECITATION = "recitation"
+    TRUNCATED = "truncated"
+    #: No JSON, or longer than a row may be: no answer that can be passed on.
+    NOT_JSON = "not-json"
+    TOO_LONG = "too-long"
+
+    @property
+    def is_answer(self) -> bool:
+        """Belongs in the output."""
+        return self not in (Verdict.FAILED, Verdict.NOT_JSON, Verdict.TOO_LONG)
+
+    @property
+    def is_paid(self) -> bool:
+        return self is not Verdict.FAILED
+
+
+#: Verdicts on rows that can be asked again on request.
+RetryClass = Literal["empty", "blocked", "recitation", "truncated", "not-json", "too-long"]
+
+
 class Result(Struct, frozen=True):
     """One answered line: either ``response`` (the service's JSON text) or ``error``."""
 
@@ -292,6 +321,16 @@ class Tally(Struct, frozen=True, kw_only=True):
     missing: int = 0
     #: Of the failed: keys that are asked again in the next generation.
     again: int = 0
+    #: Of the answered: answers of these classes, see ``Verdict``.
+    empty: int = 0
+    blocked: int = 0
+    recitation: int = 0
+    truncated: int = 0
+    #: Of the failed: rows that are no JSON, or too long, so that they can't be passed on.
+    not_json: int = 0
+    too_long: int = 0
+    #: Keys that were asked again after the service had answered, and so were paid for twice.
+    repeated: int = 0
     duplicates: int = 0
     unknown: int = 0
     bytes: int = 0
@@ -428,6 +467,8 @@ class Statistics(Struct, frozen=True, kw_only=True):
     duplicates_healed: int = 0
     #: Of these, jobs that are to be cancelled and have not ended.
     duplicates_live: int = 0
+    #: Lines of the jobs that were not adopted.
+    duplicates_lines: int = 0
     #: Lines sent again because they had failed, and lines whose answers were paid for but gone before they came.
     retried: int = 0
     lost: int = 0

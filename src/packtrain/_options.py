@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from ._constraints import Duration, Natural, Positive, check_fields
+from ._model import RetryClass
 
 KB, MB, GB = 10**3, 10**6, 10**9
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -30,6 +31,9 @@ LINGER = 0.1
 CLOSE_PATIENCE = 1.0
 #: One line of input; longer ones are rejected, and are never in memory whole.
 MAX_LINE_BYTES = 20 * MB
+#: One row of results; a longer one is a failed line, and is never in memory whole. More than the longest request, and
+#: more than a model writes: services end a generation at about 65,000 tokens.
+MAX_RESULT_LINE_BYTES = 32 * MB
 #: Brackets open at once in one line. An own limit, because a parser's differs between interpreters.
 MAX_DEPTH = 96
 #: A key, in bytes of UTF-8.
@@ -41,7 +45,7 @@ SPOOL_BYTES = 20 * GB
 LEDGER_KEYS = 1_250_000
 #: Keys held at once when results are joined that do not come in order; larger shards take several passes.
 JOIN_WINDOW = 1_000_000
-#: One read of requests or results that are joined: few enough lines to stay in the processor's cache.
+#: One read of requests or results that are joined: few enough bytes to stay in the processor's cache.
 JOIN_READ_BYTES = 64 * KIB
 #: Files from which a process of their own parses them, because starting it takes less time than parsing.
 JOIN_PROCESS_FROM = 64 * MIB
@@ -52,8 +56,8 @@ JOIN_LOOK_AHEAD = 1000
 JOIN_UNPLACED_FIRST, JOIN_UNPLACED_SHARE, JOIN_UNPLACED_MOST = 1000, 2, 250_000
 #: Bytes of results after which a join in order begins to write the answers that it has found.
 JOIN_WRITE_BYTES = 8 * MIB
-#: Rows that a join by index reads and writes at once.
-JOIN_GATHERED_ROWS = 256
+#: Rows that a join by index reads and writes at once, and the most bytes of them.
+JOIN_GATHERED_ROWS, JOIN_GATHERED_BYTES = 256, 16 * MIB
 #: Shorter pieces of results are copied through a buffer, longer ones by the kernel.
 KERNEL_COPY_FROM = 256 * KIB
 
@@ -282,6 +286,11 @@ class Options(Struct, frozen=True, kw_only=True):
     #: Failures of the network, and answers that are not the service's own, are waited out for this long without a
     #: success of the same kind of call. Then the run ends, and the next start goes on.
     patience: Duration = PATIENCE
+    #: Classes of rows that are asked again as well, and paid for again, as often as ``retries`` says: answers that say
+    #: little, which stay unless a better one comes, and rows that are no JSON or too long.
+    retry_class: tuple[RetryClass, ...] = ()
+    #: A longer row of results is a failed line.
+    max_result_line_bytes: Positive = MAX_RESULT_LINE_BYTES
 
     def __post_init__(self) -> None:
         if isinstance(self.on_ambiguous, str):

@@ -4,7 +4,47 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ._model import DuplicateJob, Reject, Shard, State, Statistics
+from ._model import DuplicateJob, Reject, Shard, State, Statistics, Tally
+
+
+class RowCounts(Struct, frozen=True, kw_only=True):
+    """Rows of results that are no plain answers."""
+
+    #: Answers in the output that say little: without content, held back by the service, cut off at the token limit.
+    empty: int = 0
+    blocked: int = 0
+    recitation: int = 0
+    truncated: int = 0
+    #: Failed lines: their rows can't be passed on.
+    not_json: int = 0
+    too_long: int = 0
+    #: Rows in ``OUT.unknown.jsonl``, which belong to no request.
+    unknown: int = 0
+
+    @classmethod
+    def of(cls, tally: Tally) -> RowCounts:
+        return cls(**{name: getattr(tally, name) for name in cls.__struct_fields__})
+
+
+class PaidTwice(Struct, frozen=True, kw_only=True):
+    """What was paid for more than once, or may have been."""
+
+    #: Second jobs for a shard, cancelled when they were seen, and their lines.
+    duplicate_jobs: int = 0
+    duplicate_lines: int = 0
+    #: Lines asked again because their answers were gone before they could be fetched.
+    lost_lines: int = 0
+    #: Lines asked again on request although the service had answered.
+    repeated_lines: int = 0
+
+    @classmethod
+    def of(cls, statistics: Statistics) -> PaidTwice:
+        return cls(
+            duplicate_jobs=statistics.duplicates_healed,
+            duplicate_lines=statistics.duplicates_lines,
+            lost_lines=statistics.lost,
+            repeated_lines=statistics.tally.repeated,
+        )
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -54,6 +94,8 @@ class Status(Struct, frozen=True, kw_only=True):
     service: str | None = None
     #: The process that drives it now; None without a driver.
     holder: str | None = None
+    rows: RowCounts = RowCounts()
+    paid_twice: PaidTwice = PaidTwice()
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -71,6 +113,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     duplicates_healed: int
     #: Of these, jobs whose cancel has not worked so far. The same call again goes on with it.
     duplicates_live: int = 0
+    rows: RowCounts = RowCounts()
+    paid_twice: PaidTwice = PaidTwice()
     bytes_in: int
     bytes_uploaded: int
     seconds: float
@@ -155,3 +199,4 @@ class MergeReport(Struct, frozen=True, kw_only=True):
     missing: int
     duplicates: int
     unknown: int
+    rows: RowCounts = RowCounts()

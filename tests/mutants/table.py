@@ -495,8 +495,8 @@ MUTANTS = (
     Mutant(
         "results that end in the middle of a row are taken",
         "_io/result_file.py",
-        "        if ended:\n            return Row(",
-        "        if line:\n            return Row(",
+        "    if not ended and not row.whole:",
+        "    if not ended and not row:",
         ("tests/io/test_join.py",),
     ),
     Mutant(
@@ -509,8 +509,8 @@ MUTANTS = (
     Mutant(
         "of rows out of order, the last of several counts, an error or not",
         "_io/hash_join.py",
-        "if held == _ABSENT or (kind == ANSWER and held < _ABSENT):",
-        "if held:",
+        "if kind % MARKED > held:",
+        "if kind:",
         ("tests/io/test_join.py",),
     ),
     Mutant(
@@ -544,15 +544,41 @@ MUTANTS = (
     Mutant(
         "a key that has an answer is asked again",
         "_io/generation_files.py",
-        """            request = requests.seek(key_of(line))
-            sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
+        """            request = requests.seek(validated_key(line))
 """,
-        """            while (request := requests.take(key_of(line))) is None:
-                extra = key_of(requests._line)
+        """            while (request := requests.take(validated_key(line))) is None:
+                extra = validated_key(requests._line)
                 sorter.keep(Failed(extra, "", asked.first + requests.passed, 1, True), requests.seek(extra))
-            sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
 """,
         ("tests/flow/test_generations.py::test_a_passing_failure_is_asked_again_and_nothing_else",),
+    ),
+    Mutant(
+        "a row that is no JSON passes into the output",
+        "_rules/result_rows.py",
+        "    if fault := flaw(line):",
+        "    if (fault := flaw(line)) and not key:",
+        ("tests/rules/test_result_rows.py",),
+    ),
+    Mutant(
+        "a key without a row is asked again although rows came that nobody can place",
+        "_io/generation_files.py",
+        "    if tally.unknown:",
+        "    if tally.unknown < 0:",
+        ("tests/io/test_generation_rows.py",),
+    ),
+    Mutant(
+        "an answer that says little is lost when its second try fails",
+        "_rules/generations.py",
+        "    if not before.verdict.is_paid or now.verdict.is_paid:",
+        "    if now:",
+        ("tests/io/test_generation_rows.py",),
+    ),
+    Mutant(
+        "an answer that says little takes the place of a full one",
+        "_rules/join.py",
+        "return (-self.kind, self.offset) < (-other.kind, other.offset)",
+        "return (-min(self.kind, 2), self.offset) < (-min(other.kind, 2), other.offset)",
+        ("tests/io/test_result_rows.py",),
     ),
     # Input.
     Mutant(

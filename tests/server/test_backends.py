@@ -92,7 +92,7 @@ async def test_function_answers_each_row(directory: Path, module: str) -> None:
         good, bad, useless, whole = await rows_of(calls, lines)
         assert text_of(good) == "GOOD 0"
         assert bad["error"] == {"code": 13, "message": "The backend failed: KeyError."}
-        assert useless["error"]["code"] == 13
+        assert useless["error"]["code"] == 15
         assert whole["response"] == {"candidates": [], "modelVersion": "models/m-1"}
         embed = json.dumps({"key": "e", "request": {"content": {"parts": [{"text": "x"}]}}}).encode()
         (row,) = await rows_of(calls, embed, "embed")
@@ -115,7 +115,7 @@ async def test_vectors_of_a_function_are_numbers(directory: Path, module: str) -
     lines = "\n".join(json.dumps({"key": "k", "request": request}) for request in requests)
     async with calls_of(directory, f"{module}:answer") as calls:
         rows = await rows_of(calls, lines.encode(), "embed")
-        assert [row.get("error", {}).get("code") for row in rows] == [13] * 5 + [None]
+        assert [row.get("error", {}).get("code") for row in rows] == [15] * 5 + [None]
         path = "/v1beta/models/m:batchEmbedContents"
         assert (await calls.call("POST", path, json={"requests": requests[:1]})).error == (500, "INTERNAL")
     async with calls_of(directory / "other", Falling()) as calls:
@@ -329,7 +329,7 @@ async def test_malformed_endpoint_responses_are_row_errors(body: bytes) -> None:
 
     answer = await forwarded(Endpoint(reply), QuickClock())
     assert isinstance(answer, RowError)
-    assert answer.code == 13
+    assert answer.code == (15 if body else 13)
 
 
 async def test_dead_endpoint_is_unavailable() -> None:

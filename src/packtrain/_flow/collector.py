@@ -200,6 +200,8 @@ async def _open_join(ctx: RunContext, row: ShardRow) -> GenerationJoin:
         window=ctx.options.join_window,
         limiter=ctx.shares.joining,
         shape=ctx.provider.capabilities.lines,
+        retry_class=ctx.options.retry_class,
+        row_limit=ctx.options.max_result_line_bytes,
     )
 
 

@@ -22,7 +22,7 @@ from .._model import State, Tally
 from .._rules.completion import settled
 from .._rules.generations import Tree, latest, reopened
 from .._rules.submission import candidate, plight
-from .._snapshots import Summary
+from .._snapshots import PaidTwice, RowCounts, Summary
 from .._text import stored_path
 from .._validation import check_form, counted
 from .duplicates import last_sweep
@@ -360,6 +360,8 @@ def _summarise(run: Run, statistics: Statistics, began: float) -> Summary:
         jobs_created=statistics.jobs_created,
         duplicates_healed=statistics.duplicates_healed,
         duplicates_live=statistics.duplicates_live,
+        rows=RowCounts.of(tally),
+        paid_twice=PaidTwice.of(statistics),
         bytes_in=cursor.bytes,
         bytes_uploaded=statistics.uploaded_bytes,
         seconds=round(time.monotonic() - began, 3),

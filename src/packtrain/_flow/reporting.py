@@ -10,7 +10,7 @@ from .._errors import IncompleteRun
 from .._model import Cursor, State
 from .._rules.lifecycle import AMBIGUOUS
 from .._rules.submission import candidate, plight
-from .._snapshots import Progress, Status, Waiting
+from .._snapshots import PaidTwice, Progress, RowCounts, Status, Waiting
 from .run import log
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ async def refresh(client: ClientContext, run: str) -> None:
         service=(credential.place or None) if credential else None,
         ambiguous={row.shard: row.ambiguous_at or 0.0 for row in ambiguous},
         waiting=await _waiting(client, statistics),
+        rows=RowCounts.of(statistics.tally),
+        paid_twice=PaidTwice.of(statistics),
     )
     try:
         await client.spool.write_status(msgspec.json.encode(status))

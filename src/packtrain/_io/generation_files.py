@@ -8,19 +8,20 @@ Everything is read from front to back, so memory stays small, and nothing is cha
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from .._errors import IntegrityError
-from .._model import Shard, Tally
-from .._options import MIB
-from .._rules.generations import Failed
+from .._model import Shard, Tally, Verdict
+from .._options import MAX_RESULT_LINE_BYTES, MIB
+from .._rules.generations import Failed, failed_line, read_failed_line, standing, unplaced
 from .._rules.lines import OWN, LineShape, is_cancelled, is_retryable, parsers
-from .._rules.validate import key_of
+from .._rules.result_rows import key_of_row
 from .disk import disk_errors, open_draft, remove, write_all
 from .join import Outputs, join_files
 from .places import Places
@@ -51,6 +52,9 @@ class GenerationRequests(Struct, frozen=True, kw_only=True):
     shape: LineShape = OWN
     #: The file of places in the input, and that of the sources' names.
     places: tuple[Path, Path]
+    #: Verdicts on rows that are asked again as well.
+    again: frozenset[Verdict] = frozenset()
+    row_limit: int = MAX_RESULT_LINE_BYTES
 
 
 class RetryLines(Struct, frozen=True):
@@ -75,18 +79,6 @@ class RetryLines(Struct, frozen=True):
             first=self.first,
             last=self.last,
         )
-
-
-class _Failure(Struct):
-    """A failed key as the join writes it."""
-
-    key: str
-    reason: str
-    error: Raw = Raw()
-
-
-_failure = msgspec.json.Decoder(_Failure)
-_failed = msgspec.json.Decoder(Failed)
 
 
 def account(
@@ -114,23 +106,27 @@ def account(
         window=window,
         validated=True,
         shape=asked.shape,
+        limit=asked.row_limit,
+        apart=asked.again if child else (),
     )
     if tally.answered + tally.failed != asked.lines:
         raise IntegrityError(
             f"{tally.answered} answers and {tally.failed} failures do not add up to {asked.lines} lines; "
             f"{asked.requests} was changed"
         )
-    with disk_errors(drafts.failed), _Sorter(asked, drafts, child, everything) as sorter:
+    absent = asked.absent
+    if tally.unknown:
+        absent = (unplaced(absent[0], tally.unknown), False)
+    with disk_errors(drafts.failed), _Sorter(asked, absent, drafts, child, everything) as sorter:
         if asked.parent is None:
             _label(asked, new, sorter)
         else:
             _fold(asked, asked.parent, new, drafts, sorter)
     if asked.parent is not None:
-        tally = _added(asked.parent_tally, tally, drafts.answers)
+        tally = _added(asked.parent_tally, tally, sorter.restored, drafts.answers)
     for path in {new.answers, new.failed, new.unknown} - set(drafts.all):
         remove("results", path)
-    picked = sorter.picked
-    return msgspec.structs.replace(tally, again=picked.lines if picked else 0), picked
+    return sorter.completed(tally), sorter.picked
 
 
 def pick(kept: GenerationFiles, child: Path, *, everything: bool, shape: LineShape = OWN) -> RetryLines | None:
@@ -158,7 +154,7 @@ def _new(asked: GenerationRequests, drafts: GenerationFiles) -> Outputs:
 def read_failed(path: Path) -> Iterator[Failed]:
     """The failed keys of a shard, in input order."""
     with path.open("rb", buffering=MIB) as file:
-        yield from map(_failed.decode, file)
+        yield from map(read_failed_line, file)
 
 
 class Lines:
@@ -170,7 +166,7 @@ class Lines:
     def __init__(self, path: Path, shape: LineShape = OWN, *, judged: bool = True) -> None:
         self._path = path
         self._shape = shape
-        self._key_of = validated_key if judged else key_of
+        self._key_of = validated_key if judged else _key_of_row
         self._file = path.open("rb", buffering=MIB)
         self._line = self._file.readline()
         #: Lines before the one that is next.
@@ -231,18 +227,30 @@ class Stream:
 
 
 class _Sorter:
-    """Takes failed keys in input order, each with its request line."""
+    """Takes failed keys in input order, each with its request line. ``absent`` is why a key has no row, and whether
+    asking again may help."""
 
     def __init__(
-        self, asked: GenerationRequests, drafts: GenerationFiles, child: Path | None, everything: bool
+        self,
+        asked: GenerationRequests,
+        absent: tuple[str, bool],
+        drafts: GenerationFiles,
+        child: Path | None,
+        everything: bool,
     ) -> None:
         self._asked = asked
+        self._absent = absent
         self._everything = everything
         self._files = ExitStack()
         self._drafts = drafts
         self._path = child
         self._child: Stream | None = None
         self.picked: RetryLines | None = None
+        #: Verdicts on the rows of keys that stay failed, and on earlier answers that stand after all.
+        self._verdicts: Counter[Verdict] = Counter()
+        self.restored: Counter[Verdict] = Counter()
+        #: Keys asked again that the service had answered before.
+        self._repeated = 0
 
     def __enter__(self) -> _Sorter:
         with ExitStack() as files:
@@ -257,28 +265,30 @@ class _Sorter:
     ) -> None:
         self._files.__exit__(kind, error, trace)
 
-    def fail(self, line: bytes, request: bytes, *, ordinal: int, times: int) -> None:
+    def judge(self, line: bytes, request: bytes, *, ordinal: int, times: int) -> Failed:
         """The key failed in this generation, as the join's ``line`` says; it was asked so many ``times``."""
-        said = _failure.decode(line)
-        given = bytes(said.error) != b""
-        retryable = is_retryable(said.error, self._asked.shape) if given else self._asked.absent[1]
+        failed = read_failed_line(line)
+        reason, retryable = failed.reason, False
+        if memoryview(failed.error).nbytes:
+            retryable = is_retryable(failed.error, self._asked.shape)
+        elif not failed.verdict.is_paid:
+            reason, retryable = self._absent if reason == self._asked.absent[0] else (reason, self._asked.absent[1])
         place = self._places.find(ordinal)
-        failed = Failed(
-            said.key,
-            said.reason,
-            ordinal,
-            times,
-            retryable,
+        return msgspec.structs.replace(
+            failed,
+            reason=reason,
+            ordinal=ordinal,
+            asked=times,
+            retryable=retryable,
             source=place and place.source,
             line=place and place.line,
             request=parsers(self._asked.shape).row.decode(request).request,
         )
-        self.keep(msgspec.structs.replace(failed, error=said.error) if given else failed, request)
 
     def keep(self, failed: Failed, request: bytes) -> None:
-        self._failed.write(msgspec.json.encode(failed) + b"\n")
-        again = failed.retryable and not is_cancelled(failed.error, self._asked.shape)
-        if self._path is None or not (again or self._everything):
+        self._verdicts[failed.verdict] += 1
+        self._failed.write(failed_line(failed))
+        if self._path is None or not self._picks(failed):
             self._requests.write(request)
             return
         if self._child is None:
@@ -286,13 +296,39 @@ class _Sorter:
         self._child.write(request)
         self.picked = following(self.picked, failed.ordinal)
 
+    def answer(self, before: Failed, now: Failed) -> bytes | None:
+        """The earlier answer of a key that was asked again in vain; None when it has none, or is asked once more."""
+        stands = standing(before, now)
+        if not stands.verdict.is_answer or (self._path is not None and self._picks(stands)):
+            return None
+        self.restored[stands.verdict] += 1
+        return stands.row + b"\n"
+
+    def repeat(self, before: Failed) -> None:
+        """The key was asked again."""
+        self._repeated += before.verdict.is_paid and bool(self._asked.results)
+
+    def completed(self, tally: Tally) -> Tally:
+        """The tally with what was counted here."""
+        return msgspec.structs.replace(
+            tally,
+            not_json=self._verdicts[Verdict.NOT_JSON],
+            too_long=self._verdicts[Verdict.TOO_LONG],
+            again=self.picked.lines if self.picked else 0,
+            repeated=self._asked.parent_tally.repeated + self._repeated,
+        )
+
+    def _picks(self, failed: Failed) -> bool:
+        again = failed.retryable and not is_cancelled(failed.error, self._asked.shape)
+        return again or self._everything or failed.verdict in self._asked.again
+
 
 def _label(asked: GenerationRequests, new: Outputs, sorter: _Sorter) -> None:
     """The first generation: its failures get the ordinals of their requests."""
     with Lines(asked.requests, asked.shape) as requests, new.failed.open("rb") as failures:
         for line in failures:
-            request = requests.seek(key_of(line))
-            sorter.fail(line, request, ordinal=asked.first + requests.passed - 1, times=1)
+            request = requests.seek(validated_key(line))
+            sorter.keep(sorter.judge(line, request, ordinal=asked.first + requests.passed - 1, times=1), request)
 
 
 def _fold(
@@ -311,14 +347,18 @@ def _fold(
             # What lies between two keys without an answer are answers.
             target.copy(itertools.islice(old, failed.ordinal - position))
             position = failed.ordinal + 1
-            request = requests.take(failed.key)
-            if request is None:
-                sorter.keep(failed, kept.seek(failed.key))
-            elif answer := answers.take(failed.key):
+            request, now = requests.take(failed.key), failed
+            if request is not None:
+                sorter.repeat(failed)
+                if answer := answers.take(failed.key):
+                    target.write(answer)
+                    continue
+                line = failures.seek(failed.key)
+                now = sorter.judge(line, request, ordinal=failed.ordinal, times=failed.asked + 1)
+            if (answer := sorter.answer(failed, now)) is not None:
                 target.write(answer)
             else:
-                line = failures.seek(failed.key)
-                sorter.fail(line, request, ordinal=failed.ordinal, times=failed.asked + 1)
+                sorter.keep(standing(failed, now), kept.seek(failed.key) if request is None else request)
         target.copy(old)
     with Stream("results", drafts.unknown) as unknown:
         # One that was empty is let go when a run is published.
@@ -327,11 +367,20 @@ def _fold(
                 unknown.copy(file)
 
 
-def _added(before: Tally, new: Tally, answers: Path) -> Tally:
+def _key_of_row(line: bytes, shape: LineShape) -> str:
+    return key_of_row(shape, line) or ""
+
+
+def _added(before: Tally, new: Tally, restored: Counter[Verdict], answers: Path) -> Tally:
+    gained = new.answered + restored.total()
     return Tally(
-        answered=before.answered + new.answered,
-        failed=before.failed - new.answered,
+        answered=before.answered + gained,
+        failed=before.failed - gained,
         missing=new.missing,
+        empty=before.empty + new.empty + restored[Verdict.EMPTY],
+        blocked=before.blocked + new.blocked + restored[Verdict.BLOCKED],
+        recitation=before.recitation + new.recitation + restored[Verdict.RECITATION],
+        truncated=before.truncated + new.truncated + restored[Verdict.TRUNCATED],
         duplicates=before.duplicates + new.duplicates,
         unknown=before.unknown + new.unknown,
         bytes=answers.stat().st_size,

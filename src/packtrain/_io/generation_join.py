@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._model import Tally
+from .._model import Tally, Verdict
+from .._options import MAX_RESULT_LINE_BYTES
 from .._rules.generations import absence
 from .disk import draft, remove
 from .generation_files import GenerationRequests, account, pick
@@ -50,6 +51,8 @@ class GenerationJoin:
         window: int,
         limiter: CapacityLimiter,
         shape: LineShape,
+        retry_class: Sequence[str] = (),
+        row_limit: int = MAX_RESULT_LINE_BYTES,
     ) -> None:
         self._files = files
         self._row = row
@@ -73,6 +76,8 @@ class GenerationJoin:
             parent_tally=(parent and parent.tally) or Tally(),
             shape=shape,
             places=(files.places, files.source_names),
+            again=frozenset(map(Verdict, retry_class)),
+            row_limit=row_limit,
         )
         self._tally = Tally()
         self._picked: RetryLines | None = None

@@ -7,28 +7,28 @@ from array import array
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from .._options import JOIN_PROCESS_FROM
+from .._options import JOIN_GATHERED_BYTES, JOIN_PROCESS_FROM
+from .._rules.framing import BOM
+from .._rules.result_rows import ANSWER, BLANK
 from .join_worker import parsed_in_process
-from .result_file import ANSWER, BLANK, ParsedLines, ResultFiles, parse_all, with_newline
+from .result_file import MARKED, ParsedLines, ResultFiles, parse_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-#: The offset of a row that is not there. Smaller ones are of rows that are no answer.
-_ABSENT = -1
 #: Keys that are taken while one row is parsed, for which a process needs about twice as long.
 _KEYS_A_ROW = 2
 
 
 class IndexedRequests:
-    """Some requests by key, each with the position of its row: an answer before an error, then the first."""
+    """Some requests by key, each with the position of its row: the best one, then the first."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
         #: Of a key that occurs twice, the last.
         self._ordinals: dict[str | None, int] = {}
-        self._offsets, self._lengths = array("q"), array("q")
+        self._offsets, self._lengths, self._kinds = array("q"), array("q"), bytearray()
         self.duplicates = 0
 
     def add(self, keys: Iterable[str]) -> int:
@@ -40,8 +40,8 @@ class IndexedRequests:
 
     def enter(self, blocks: Iterable[ParsedLines], known: bytearray) -> None:
         """Take the rows of these requests, and mark them in ``known``."""
-        self._offsets = array("q", [_ABSENT]) * len(self.keys)
-        self._lengths = array("q", [0]) * len(self.keys)
+        count = len(self.keys)
+        self._offsets, self._lengths, self._kinds = array("q", [0]) * count, array("q", [0]) * count, bytearray(count)
         for block in blocks:
             if block.number == len(known):
                 known += bytes(len(block.kinds))
@@ -49,17 +49,18 @@ class IndexedRequests:
         self._share()
 
     def _enter(self, block: ParsedLines, known: bytearray) -> None:
-        offsets, lengths, ordinal_of = self._offsets, self._lengths, self._ordinals.get
+        offsets, lengths, kinds, ordinal_of = self._offsets, self._lengths, self._kinds, self._ordinals.get
         number, offset = block.number, block.offset
         for key, length, kind in zip(*block.unpack(), block.kinds, strict=True):
             ordinal = ordinal_of(key)
             if ordinal is not None:
                 known[number] = 1
-                held = offsets[ordinal]
-                self.duplicates += held != _ABSENT
-                if held == _ABSENT or (kind == ANSWER and held < _ABSENT):
-                    offsets[ordinal] = offset if kind == ANSWER else _ABSENT - 1 - offset
-                    lengths[ordinal] = length
+                held = kinds[ordinal]
+                self.duplicates += held != BLANK
+                if kind % MARKED > held:
+                    mark = len(BOM) if kind >= MARKED else 0
+                    offsets[ordinal], lengths[ordinal] = offset + mark, length - mark
+                    kinds[ordinal] = kind % MARKED
             elif kind == BLANK:
                 known[number] = 1
             number += 1
@@ -70,19 +71,21 @@ class IndexedRequests:
         if len(self._ordinals) < len(self.keys):
             for place, key in enumerate(self.keys):
                 ordinal = self._ordinals[key]
-                self._offsets[place], self._lengths[place] = self._offsets[ordinal], self._lengths[ordinal]
+                for column in (self._offsets, self._lengths, self._kinds):
+                    column[place] = column[ordinal]
 
     def answers(self, start: int, stop: int) -> tuple[array[int], array[int]] | None:
-        """Offsets and lengths of the answers to these requests; None if one of them has none."""
-        offsets = self._offsets[start:stop]
-        return (offsets, self._lengths[start:stop]) if min(offsets) >= 0 else None
-
-    def position(self, request: int) -> tuple[int, int, bool] | None:
-        """Offset and length of the row of a request, and whether it is an answer."""
-        offset = self._offsets[request]
-        if offset == _ABSENT:
+        """Offsets and lengths of the answers to these requests; None if one of them has none, or they are long."""
+        lengths = self._lengths[start:stop]
+        if min(self._kinds[start:stop]) < ANSWER or sum(lengths) > JOIN_GATHERED_BYTES:
             return None
-        return max(offset, _ABSENT - 1 - offset), self._lengths[request], offset >= 0
+        return self._offsets[start:stop], lengths
+
+    def position(self, request: int) -> tuple[int, int, int] | None:
+        """Offset, length and kind of the row of a request."""
+        if self._kinds[request] == BLANK:
+            return None
+        return self._offsets[request], self._lengths[request], self._kinds[request]
 
 
 class HashJoin:
@@ -113,15 +116,19 @@ class HashJoin:
         self.duplicates += requests.duplicates
         return requests
 
-    def unknown(self) -> Iterator[bytes]:
-        """Rows whose key is in no request, and lines that are no rows."""
+    def unknown(self) -> Iterator[tuple[int, int]]:
+        """Offset and length of rows whose key is in no request, and of lines that are no rows."""
         number = 0
         if all(self._known):
             return
-        for _, lines in self._results.blocks():
-            known = self._known[number : number + len(lines)]
-            yield from (with_newline(line) for line, claimed in zip(lines, known, strict=True) if not claimed)
-            number += len(lines)
+        for block in self._results.blocks():
+            lengths = [*map(len, block.lines)] if block.long is None else [block.length]
+            offset, known = block.offset, self._known[number : number + len(lengths)]
+            for length, claimed in zip(lengths, known, strict=True):
+                if not claimed:
+                    yield offset, length
+                offset += length
+            number += len(lengths)
 
     def _parsed(self) -> AbstractContextManager[Iterator[ParsedLines]]:
         big = self._results.size >= JOIN_PROCESS_FROM

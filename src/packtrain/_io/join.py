@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,40 +14,34 @@ import msgspec
 from msgspec import Raw, Struct
 
 from .._errors import IntegrityError
-from .._model import Tally
+from .._model import Tally, Verdict
 from .._options import (
     JOIN_GATHERED_ROWS,
     JOIN_PROCESS_FROM,
     JOIN_WINDOW,
     JOIN_WRITE_BYTES,
     KERNEL_COPY_FROM,
+    MAX_RESULT_LINE_BYTES,
     MIB,
 )
+from .._rules.generations import Failed, failed_line
 from .._rules.join import AnswerSpan, MergeJoin, OutOfOrder
-from .._rules.lines import OWN, LineShape, is_given, parsers
+from .._rules.json_text import without_surrogates
+from .._rules.lines import OWN, LineShape, is_parsed
+from .._rules.result_rows import ANSWER, ResultRow, plain_keys, read_row
 from .._snapshots import MergeProgress
 from .disk import WriteBehind, disk_errors, open_draft, write_all
 from .hash_join import HashJoin
 from .join_worker import keys_in_process, unique, unique_keys_in_process
 from .request_file import RequestFiles
-from .result_file import ResultFiles, plain_keys, rows
+from .result_file import ResultFiles, long_row, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from .._rules.join import Row
     from .hash_join import IndexedRequests
-
-
-class _Error(Struct):
-    """What is shown of a service's error, if it has this form."""
-
-    message: str = ""
-    code: int | str | None = None
-
-
-_error = msgspec.json.Decoder(_Error)
 
 
 class Outputs(Struct, frozen=True):
@@ -57,16 +52,36 @@ class Outputs(Struct, frozen=True):
     unknown: Path
 
 
-class Writer:
-    """Takes the requests in order, as answered or as failed, and counts. ``absent`` is the reason without a row."""
+class Position(Struct, frozen=True, gc=False):
+    """Where a row is, and of which kind, see ``result_rows``."""
 
-    def __init__(self, outputs: Outputs, results: ResultFiles, absent: str, progress: MergeProgress) -> None:
+    offset: int
+    length: int
+    kind: int
+
+
+class Writer:
+    """Takes the requests in order, each with its row, and counts. ``absent`` is the reason without a row.
+
+    Answers whose verdict is in ``apart`` are written as failed keys.
+    """
+
+    def __init__(
+        self,
+        outputs: Outputs,
+        results: ResultFiles,
+        absent: str,
+        progress: MergeProgress,
+        apart: Collection[Verdict] = (),
+    ) -> None:
         self._progress = progress
         self._paths = outputs
         self._results = results
         self._absent = absent
+        self._apart = apart
         self._pending, self._failed_lines = bytearray(), bytearray()
         self._answered = self._failed = self._missing = self._unknown = self._bytes = 0
+        self._verdicts: Counter[Verdict] = Counter()
         #: Bytes written behind those, because they are expected to follow.
         self._written_ahead = 0
 
@@ -109,18 +124,25 @@ class Writer:
             self._answers.cut_to(self._bytes)
             self._written_ahead = 0
 
-    def fail(self, key: str, line: bytes | None = None) -> None:
-        self._failed += 1
-        self._missing += line is None
-        self._failed_lines += (
-            failure(key, self._absent) if line is None else failure(key, *_reason(self._results.shape, line))
-        )
-        if len(self._failed_lines) > MIB:
-            self._flush_failures()
+    def take(self, key: str, row: Position | None, request: bytes | None = None) -> None:
+        """One request; with its line, the answer becomes a member of it."""
+        if row is None:
+            self._missing += 1
+            self._fail(Failed(key, self._absent))
+        elif row.length > self._results.limit + 1:
+            self._fail(self._too_long(key, row))
+        elif row.kind == ANSWER and request is None and row.length >= KERNEL_COPY_FROM and self._ends(row):
+            self.drop_ahead()
+            self.copy(row.offset, row.length, 1)
+        else:
+            self._judge(key, self._results.row(row.offset, row.length), request)
 
-    def unknown(self, line: bytes) -> None:
+    def unknown(self, offset: int, length: int) -> None:
+        """A line that belongs to no request."""
         with disk_errors(self._paths.unknown):
-            write_all("results", self._unknown_rows, line)
+            self._results.copy(offset, length, "results", self._unknown_rows)
+            if not self._results.ends_with_newline(offset, length):
+                write_all("results", self._unknown_rows, b"\n")
         self._unknown += 1
 
     def finish(self, duplicates: int) -> Tally:
@@ -133,6 +155,12 @@ class Writer:
             answered=self._answered,
             failed=self._failed,
             missing=self._missing,
+            empty=self._verdicts[Verdict.EMPTY],
+            blocked=self._verdicts[Verdict.BLOCKED],
+            recitation=self._verdicts[Verdict.RECITATION],
+            truncated=self._verdicts[Verdict.TRUNCATED],
+            not_json=self._verdicts[Verdict.NOT_JSON],
+            too_long=self._verdicts[Verdict.TOO_LONG],
             duplicates=duplicates,
             unknown=self._unknown,
             bytes=self._bytes,
@@ -140,6 +168,34 @@ class Writer:
 
     def _note_progress(self) -> None:
         self._progress.done = self._bytes + self._written_ahead
+
+    def _judge(self, key: str, line: bytes, request: bytes | None) -> None:
+        row = read_row(self._results.shape, line)
+        if not row.verdict.is_answer:
+            self._fail(_failure(key, row, line.rstrip(b"\r\n")))
+            return
+        answer = line if request is None else with_member(self._results.shape, request, row.response)
+        if row.verdict in self._apart:
+            self._fail(Failed(key, f"the answer is {row.verdict}", verdict=row.verdict, row=answer.rstrip(b"\r\n")))
+        else:
+            self._verdicts[row.verdict] += 1
+            self.answers([answer])
+
+    def _ends(self, row: Position) -> bool:
+        return self._results.ends_with_newline(row.offset, row.length)
+
+    def _too_long(self, key: str, row: Position) -> Failed:
+        most = self._results.limit
+        place = f"{row.length:,} bytes at byte {row.offset:,} of the results"
+        return Failed(key, f"the row is longer than {most:,} bytes: {place}", verdict=Verdict.TOO_LONG)
+
+    def _fail(self, failed: Failed) -> None:
+        self._failed += 1
+        if not failed.verdict.is_answer:
+            self._verdicts[failed.verdict] += 1
+        self._failed_lines += failed_line(failed)
+        if len(self._failed_lines) > MIB:
+            self._flush_failures()
 
     def _copy(self, offset: int, length: int) -> None:
         self._note_progress()
@@ -165,28 +221,20 @@ class Writer:
         self._failed_lines.clear()
 
 
-def with_members(shape: LineShape, line: bytes, request: bytes) -> bytes:
-    """The answer in ``line`` as a further member of the request."""
-    response = bytes(parsers(shape).result.decode(line).response)
-    return b'%b,"%b":%b}\n' % (request.rstrip()[:-1], shape.response.encode(), response)
+def with_member(shape: LineShape, request: bytes, response: Raw) -> bytes:
+    """The answer as a further member of the request line."""
+    return b'%b,"%b":%b}\n' % (request.rstrip()[:-1], shape.response.encode(), bytes(response))
 
 
-def failure(key: str, reason: str, error: Raw | None = None) -> bytes:
-    """A line of the file of failed keys; ``error`` is the service's own, as it came."""
-    head = msgspec.json.encode({"key": key, "reason": reason})
-    return head[:-1] + b',"error":' + bytes(error) + b"}\n" if error is not None else head + b"\n"
-
-
-def _reason(shape: LineShape, line: bytes) -> tuple[str, Raw | None]:
-    error = parsers(shape).result.decode(line).error
-    if not is_given(error):
-        return "the row has neither a response nor an error", None
-    try:
-        decoded = _error.decode(error)
-    except msgspec.MsgspecError:
-        return "the service answered with an error", error
-    code = f" (code {decoded.code})" if decoded.code is not None else ""
-    return f"{decoded.message or 'the service gave no reason'}{code}", error
+def _failure(key: str, row: ResultRow, line: bytes) -> Failed:
+    """With the service's own error, if there is one, and with the row where that can't be shown as it came."""
+    failed = Failed(key, row.reason, verdict=row.verdict, row=line if row.verdict.is_paid else b"")
+    if not memoryview(row.error).nbytes:
+        return failed
+    if is_parsed(row.error):
+        return msgspec.structs.replace(failed, error=row.error)
+    shown = Raw(without_surrogates(bytes(row.error)))
+    return msgspec.structs.replace(failed, row=line, error=shown if is_parsed(shown) else Raw(b"{}"))
 
 
 def join_files(
@@ -199,17 +247,22 @@ def join_files(
     window: int = JOIN_WINDOW,
     validated: bool = False,
     shape: LineShape = OWN,
+    limit: int = MAX_RESULT_LINE_BYTES,
+    apart: Collection[Verdict] = (),
     progress: MergeProgress | None = None,
 ) -> Tally:
     """Write the three outputs, not yet durable, and count. ``absent`` is the reason for keys without a row.
 
     ``validated``: the requests are sealed shards, whose lines need not be validated again. ``window`` is the number of
-    keys held in memory, ``shape`` that of both sides. Raises IntegrityError for a last row cut short, InputError for a
-    request without a key, IncompleteRun when the disk refuses.
+    keys held in memory, ``shape`` that of both sides, ``limit`` the most bytes of a row. Answers whose verdict is in
+    ``apart`` count as failed.
+
+    Raises IntegrityError for a last row cut short, InputError for a request without a key, IncompleteRun when the disk
+    refuses.
     """
     files = RequestFiles(tuple(requests), validated, shape)
     progress = progress or MergeProgress()
-    with ResultFiles(results, shape) as returned, Writer(outputs, returned, absent, progress) as writer:
+    with ResultFiles(results, shape, limit) as returned, Writer(outputs, returned, absent, progress, apart) as writer:
         progress.total = returned.size
         in_order = None if with_request else _join_in_order(files, returned, writer, window)
         if in_order:
@@ -231,11 +284,14 @@ def _join_in_order(
         join = MergeJoin(keys, partial(plain_keys, results.shape), partial(rows, results.shape))
         try:
             written = 0
-            for offset, lines in results.blocks():
-                join.take(offset, lines)
-                if offset - written >= JOIN_WRITE_BYTES:
+            for block in results.blocks():
+                if block.long is None:
+                    join.take(block.offset, block.lines)
+                else:
+                    join.take_row(long_row(results.shape, block, block.long))
+                if block.offset - written >= JOIN_WRITE_BYTES:
                     writer.write_ahead(join.grown())
-                    written = offset
+                    written = block.offset
             join.finish()
             return join, join.settle(requests.keys())
         except OutOfOrder:
@@ -266,21 +322,17 @@ def _write_in_order(
         if isinstance(piece, AnswerSpan):
             writer.copy(piece.offset, piece.length, piece.count)
         elif ordinal < join.position:
-            _write_row(names.get(ordinal, ""), piece, results, writer)
+            writer.take(names.get(ordinal, ""), _position(piece))
     if join.position < join.total:
         keys = itertools.chain.from_iterable(requests.keys())
         for ordinal, key in enumerate(itertools.islice(keys, join.position, None), join.position):
-            _write_row(key, join.single.get(ordinal), results, writer)
+            writer.take(key, _position(join.single.get(ordinal)))
     for row in unknown:
-        writer.unknown(results.row(row.offset, row.length))
+        writer.unknown(row.offset, row.length)
 
 
-def _write_row(key: str, row: Row | None, results: ResultFiles, writer: Writer) -> None:
-    lines = [results.row(row.offset, row.length)] if row else []
-    if row and row.answered:
-        writer.answers(lines)
-    else:
-        writer.fail(key, *lines)
+def _position(row: Row | None) -> Position | None:
+    return Position(row.offset, row.length, row.kind) if row else None
 
 
 def _write_indexed(
@@ -296,8 +348,8 @@ def _write_indexed(
                 _write_gathered(indexed, start, lines, results, writer)
             if len(indexed.keys) < window:
                 break
-    for line in index.unknown():
-        writer.unknown(line)
+    for position in index.unknown():
+        writer.unknown(*position)
 
 
 def _keys(requests: RequestFiles, window: int) -> AbstractContextManager[Iterator[list[str]]]:
@@ -313,10 +365,5 @@ def _write_gathered(
         writer.answers(results.gather(*positions))
         return
     for number, key in enumerate(keys, start):
-        request = next(requests) if requests else b""
-        offset, length, answered = indexed.position(number) or (0, 0, False)
-        lines = [results.row(offset, length)] if length else []
-        if answered:
-            writer.answers([with_members(results.shape, lines[0], request)] if requests else lines)
-        else:
-            writer.fail(key, *lines)
+        found = indexed.position(number)
+        writer.take(key, Position(*found) if found else None, next(requests) if requests else None)

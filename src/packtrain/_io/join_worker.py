@@ -25,7 +25,7 @@ from .result_file import ParsedLines, ResultFiles, parse_all
 from .worker import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 _LENGTH_BYTES = 4
 _keys = msgspec.msgpack.Decoder(list[str])
@@ -52,7 +52,7 @@ def keys_in_process(requests: RequestFiles, most: int) -> Iterator[Iterator[list
 @contextmanager
 def parsed_in_process(results: ResultFiles) -> Iterator[Iterator[ParsedLines]]:
     """As ``parse_all`` gives them."""
-    with _output_of("results", _packed(results.shape), *map(str, results.paths)) as output:
+    with _output_of("results", _packed(results.shape), str(results.limit), *map(str, results.paths)) as output:
         yield _completed(map(_parsed.decode, output), lambda: parse_all(results))
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     ignore_stops()
     what, packed, *arguments = sys.argv[1:]
     shape = msgspec.json.decode(packed, type=LineShape)
-    for piece in _unique_keys(shape, *arguments) if what == "keys" else _parsed_results(shape, arguments):
+    for piece in _unique_keys(shape, *arguments) if what == "keys" else _parsed_results(shape, *arguments):
         _send(sys.stdout.buffer, _encode(piece))
     _send(sys.stdout.buffer, b"")
     sys.stdout.flush()
@@ -88,8 +88,8 @@ def _unique_keys(shape: LineShape, most: str, *paths: str) -> Iterator[list[str]
     return unique(RequestFiles(tuple(map(Path, paths)), shape=shape).keys(), int(most))
 
 
-def _parsed_results(shape: LineShape, paths: Sequence[str]) -> Iterator[ParsedLines]:
-    with ResultFiles([*map(Path, paths)], shape) as results:
+def _parsed_results(shape: LineShape, limit: str, *paths: str) -> Iterator[ParsedLines]:
+    with ResultFiles([*map(Path, paths)], shape, int(limit)) as results:
         yield from parse_all(results)
 
 

@@ -16,16 +16,15 @@ import msgspec
 from msgspec import Struct
 
 from .._errors import InputError, IntegrityError
-from .._options import JOIN_READ_BYTES, MIB, PIECE_BYTES, WRITES_WAITING
-from .._rules.framing import BOM
+from .._options import MAX_KEY_BYTES, MAX_LINE_BYTES, PIECE_BYTES, WRITES_WAITING
 from .._rules.lines import OWN, LineShape, parsers
 from .._rules.validate import key_of
 from .disk import disk_errors, draft, make_durable, open_draft, remove, start_writeback, write_all
+from .line_blocks import line_blocks
 from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from typing import BinaryIO
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -206,10 +205,10 @@ class RequestFiles(Struct, frozen=True):
             yield from _read(path, self.shape, take)
 
     def lines(self) -> Iterator[bytes]:
+        """All but blank ones. Raises InputError as ``keys`` does for a line that is too long."""
         for path in self.paths:
-            with path.open("rb", buffering=MIB) as file:
-                _skip_bom(file)
-                yield from (line for line in file if not line.isspace())
+            for _, lines in _blocks(path):
+                yield from (line for line in lines if not line.isspace())
 
 
 def validated_key(line: bytes, shape: LineShape = OWN) -> str:
@@ -224,21 +223,31 @@ def validated_key(line: bytes, shape: LineShape = OWN) -> str:
         return key_of(line, shape)
 
 
-def _skip_bom(file: BinaryIO) -> None:
-    if file.read(len(BOM)) != BOM:
-        file.seek(0)
-
-
 def _read(
     path: Path, shape: LineShape, take: Callable[[list[bytes], LineShape], list[str] | None]
 ) -> Iterator[list[str]]:
+    for number, lines in _blocks(path):
+        keys = take(lines, shape)
+        yield keys if keys is not None else list(_each(path, number, lines, shape))
+
+
+class _Ignored:
+    """Takes the bytes of a line that is too long."""
+
+    def feed(self, data: bytes) -> None:
+        pass
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines of a file, some at a time, with the number of lines before them."""
     number = 0
-    with path.open("rb", buffering=MIB) as file:
-        _skip_bom(file)
-        while lines := file.readlines(JOIN_READ_BYTES):
-            keys = take(lines, shape)
-            yield keys if keys is not None else list(_each(path, number, lines, shape))
-            number += len(lines)
+    with path.open("rb", buffering=0) as file:
+        for block in line_blocks(file, MAX_LINE_BYTES, _Ignored):
+            if block.long is not None:
+                size = f"a line of {block.length:,} bytes, above the limit of {MAX_LINE_BYTES:,}"
+                raise InputError(f"{path}:{number + 1}: {size}")
+            yield number, block.lines
+            number += len(block.lines)
 
 
 def _validated_keys(lines: list[bytes], shape: LineShape) -> list[str] | None:
@@ -251,7 +260,8 @@ def _validated_keys(lines: list[bytes], shape: LineShape) -> list[str] | None:
 
 def _keys(lines: list[bytes], shape: LineShape) -> list[str] | None:
     try:
-        return [row.key for row in map(parsers(shape).key.decode, lines)]
+        keys = [row.key for row in map(parsers(shape).key.decode, lines)]
+        return keys if max(map(len, keys)) <= MAX_KEY_BYTES else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -260,6 +270,9 @@ def _each(path: Path, before: int, lines: list[bytes], shape: LineShape) -> Iter
     for number, line in enumerate(lines, before + 1):
         try:
             if not line.isspace():
-                yield key_of(line, shape)
+                key = key_of(line, shape)
+                if len(key) > MAX_KEY_BYTES:
+                    raise InputError(f"a key of {len(key):,} characters, above the limit of {MAX_KEY_BYTES:,} bytes")
+                yield key
         except InputError as error:
             raise InputError(f"{path}:{number}: {error}") from error

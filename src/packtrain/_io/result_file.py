@@ -5,23 +5,28 @@ from __future__ import annotations
 import itertools
 import os
 from bisect import bisect_right
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from .._errors import IntegrityError, ProtocolError, TransportError
 from .._model import Result, RowError
-from .._options import DOWNLOAD_OVERLAP, JOIN_READ_BYTES, MIB
-from .._rules.framing import Framer
+from .._options import DOWNLOAD_OVERLAP, MAX_RESULT_LINE_BYTES
+from .._rules.framing import BOM, Framer
+from .._rules.generations import Failed, read_failed_line
 from .._rules.join import Row
-from .._rules.lines import OWN, LineShape, parsers
+from .._rules.lines import OWN, LineShape
+from .._rules.result_rows import ANSWER, BLANK, FAILURE, find_key, member_scanner, plain_keys, read_row
 from .disk import copy_range, disk_errors, open_private, sync, write_all
+from .line_blocks import LineBlock, line_blocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from .._rules.json_text import MemberScanner
     from .storage import Readable
 
 
@@ -77,18 +82,22 @@ class PartialDownload:
 
 
 class ResultFiles:
-    """Files of results read as one: offsets count through all of them. Open inside the block of a ``with``."""
+    """Files of results read as one: offsets count through all of them. Open inside the block of a ``with``.
 
-    def __init__(self, paths: Sequence[Path], shape: LineShape = OWN) -> None:
+    Of a row above ``limit`` bytes only the key is read.
+    """
+
+    def __init__(self, paths: Sequence[Path], shape: LineShape = OWN, limit: int = MAX_RESULT_LINE_BYTES) -> None:
         self.paths = paths
         self.shape = shape
+        self.limit = limit
         self._files: list[BinaryIO] = []
         self._starts: list[int] = []
 
     def __enter__(self) -> ResultFiles:
         start = 0
         for path in self.paths:
-            self._files.append(path.open("rb", buffering=MIB))
+            self._files.append(path.open("rb", buffering=0))
             self._starts.append(start)
             start += path.stat().st_size
         self._starts.append(start)
@@ -102,13 +111,11 @@ class ResultFiles:
     def size(self) -> int:
         return self._starts[-1]
 
-    def blocks(self) -> Iterator[tuple[int, list[bytes]]]:
-        """All lines in order, some at a time, with the offset of the first."""
-        for file, offset in zip(self._files, self._starts, strict=False):
-            file.seek(0)
-            while lines := file.readlines(JOIN_READ_BYTES):
-                yield offset, lines
-                offset += sum(map(len, lines))
+    def blocks(self) -> Iterator[LineBlock[MemberScanner]]:
+        """All lines in order, some at a time."""
+        for file, start in zip(self._files, self._starts, strict=False):
+            for block in line_blocks(file, self.limit, partial(member_scanner, self.shape)):
+                yield msgspec.structs.replace(block, offset=start + block.offset) if start else block
 
     def read(self, offset: int, length: int) -> bytes:
         return b"".join(os.pread(file.fileno(), size, at) for file, at, size in self._pieces(offset, length))
@@ -116,6 +123,9 @@ class ResultFiles:
     def row(self, offset: int, length: int) -> bytes:
         """With its newline."""
         return with_newline(self.read(offset, length))
+
+    def ends_with_newline(self, offset: int, length: int) -> bool:
+        return self.read(offset + length - 1, 1) == b"\n"
 
     def gather(self, offsets: Iterable[int], lengths: Iterable[int]) -> list[bytes]:
         """Rows from anywhere, each with its newline."""
@@ -143,17 +153,6 @@ def with_newline(line: bytes) -> bytes:
     return line if line.endswith(b"\n") else line + b"\n"
 
 
-def plain_keys(shape: LineShape, lines: list[bytes]) -> list[str] | None:
-    """The keys of rows that all are answers and nothing else; None if one may be anything else. The fast way."""
-    try:
-        for line in lines:
-            if not line.isascii():
-                line.decode()
-        return [row.key for row in map(parsers(shape).answer.decode, lines)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def rows(shape: LineShape, offset: int, lines: list[bytes]) -> Iterator[Row]:
     """Each line by itself, without blank ones. Raises IntegrityError for one cut short. The slow way."""
     for line in lines:
@@ -163,19 +162,27 @@ def rows(shape: LineShape, offset: int, lines: list[bytes]) -> Iterator[Row]:
 
 
 def _row(shape: LineShape, offset: int, line: bytes) -> Row:
-    ended = line.endswith(b"\n")
-    try:
-        line.decode()
-        row = parsers(shape).result.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        if ended:
-            return Row(offset, len(line), None)
-        raise IntegrityError(f"results end in the middle of a line, at byte {offset}") from error
-    return Row(offset, len(line), row.key, row.answered, ended)
+    text = line.removeprefix(BOM)
+    offset, ended = offset + len(line) - len(text), line.endswith(b"\n")
+    row = read_row(shape, text)
+    if not ended and not row.whole:
+        raise _cut(offset)
+    return Row(offset, len(text), row.key, row.kind, ended)
 
 
-#: Kinds of lines: one that does not count, a row without an answer, an answer.
-BLANK, ROW, ANSWER = 0, 1, 2
+def long_row(shape: LineShape, block: LineBlock[MemberScanner], scanner: MemberScanner) -> Row:
+    """The row of a line that is too long. Raises IntegrityError when it is cut short."""
+    if not scanner.complete and not scanner.ended:
+        raise _cut(block.offset)
+    return Row(block.offset, block.length, find_key(shape, scanner), FAILURE, scanner.ended)
+
+
+def _cut(offset: int) -> IntegrityError:
+    return IntegrityError(f"results end in the middle of a line, at byte {offset}")
+
+
+#: Added to the kind of a line that begins with a byte order mark.
+MARKED = 64
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[str | None], list[int]]).decode
@@ -198,9 +205,14 @@ class ParsedLines(Struct, frozen=True, gc=False, array_like=True):
 def parse_all(results: ResultFiles) -> Iterator[ParsedLines]:
     """All lines in order. Raises IntegrityError for a row cut short."""
     number = 0
-    for offset, lines in results.blocks():
-        yield _parse(results.shape, number, offset, lines)
-        number += len(lines)
+    for block in results.blocks():
+        if block.long is None:
+            yield _parse(results.shape, number, block.offset, block.lines)
+            number += len(block.lines)
+        else:
+            row = long_row(results.shape, block, block.long)
+            yield ParsedLines(number, row.offset, _encode(([row.key], [row.length])), bytes([row.kind]))
+            number += 1
 
 
 def _parse(shape: LineShape, number: int, offset: int, lines: list[bytes]) -> ParsedLines:
@@ -211,20 +223,11 @@ def _parse(shape: LineShape, number: int, offset: int, lines: list[bytes]) -> Pa
     starts = itertools.accumulate(lengths, initial=offset)
     parsed = [next(rows(shape, start, [line]), None) for start, line in zip(starts, lines, strict=False)]
     keys = [row.key if row else None for row in parsed]
-    kinds = bytes((ANSWER if row.answered else ROW) if row else BLANK for row in parsed)
+    marks = [MARKED if line.startswith(BOM) else 0 for line in lines]
+    kinds = bytes((row.kind + mark) if row else BLANK for row, mark in zip(parsed, marks, strict=True))
     return ParsedLines(number, offset, _encode((keys, lengths)), kinds)
 
 
-class _Failure(Struct):
-    """A line of failed keys, as the join wrote it."""
-
-    key: str
-    reason: str = ""
-    # Whatever the service calls an error, which need not be an object.
-    error: Raw = Raw()
-
-
-_failure = msgspec.json.Decoder(_Failure)
 _error = msgspec.json.Decoder(RowError)
 
 
@@ -240,12 +243,12 @@ async def read_results(
 
 
 def _answer(line: bytes, shape: LineShape) -> Result:
-    row = parsers(shape).result.decode(line)
-    return Result(row.key, row.response)
+    row = read_row(shape, line)
+    return Result(row.key or "", row.response)
 
 
 def _failed(line: bytes) -> Result:
-    row = _failure.decode(line)
+    row: Failed = read_failed_line(line)
     try:
         return Result(row.key, None, _error.decode(row.error))
     except msgspec.MsgspecError:

@@ -328,7 +328,8 @@ class MemoryManifest:
     async def statistics(self, run: str) -> Statistics:
         memory = self._memory(run)
         states = [row.state for row in memory.rows.values()]
-        duplicates = [duplicate.state for duplicate in await self.duplicate_jobs(run)]
+        known = [job for job in await self.duplicate_jobs(run) if job.state is not DuplicateState.SEEN]
+        shards = [memory.shards.get((job.shard, job.generation)) for job in known]
         return Statistics(
             run=run,
             cursor=memory.cursor,
@@ -337,8 +338,9 @@ class MemoryManifest:
             stored_bytes=memory.sizes(STORED),
             uploaded_bytes=sum(shard.bytes for shard in memory.reached("FileReady")),
             jobs_created=len(memory.reached("JobAdopted")),
-            duplicates_healed=len(duplicates) - duplicates.count(DuplicateState.SEEN),
-            duplicates_live=duplicates.count(DuplicateState.CANCELLING),
+            duplicates_healed=len(known),
+            duplicates_live=sum(job.state is DuplicateState.CANCELLING for job in known),
+            duplicates_lines=sum(shard.lines for shard in shards if shard is not None),
             retried=sum(shard.lines for shard in memory.shards.values() if shard.cause not in (None, "capacity")),
             lost=sum(shard.lines for shard in memory.reached("ResultLost")),
             tally=memory.tally(),

@@ -292,7 +292,8 @@ def history(run: str, shard: int | None, connection: Connection) -> list[Entry]:
 def statistics(run: str, connection: Connection) -> Statistics:
     totals = {what: (count, size, lines) for what, count, size, lines in connection.execute(_SQL["totals"], (run,))}
     sums = dict(connection.execute(_SQL["tallies"], (run,)))
-    duplicates = dict(connection.execute(_SQL["count_duplicates"], (run,)))
+    counted = connection.execute(_SQL["count_duplicates"], (run,))
+    duplicates = {state: (count, lines) for state, count, lines in counted if state != DuplicateState.SEEN}
 
     def total(what: str) -> tuple[int, int, int]:
         return totals.get(what, (0, 0, 0))
@@ -305,8 +306,9 @@ def statistics(run: str, connection: Connection) -> Statistics:
         stored_bytes=sum(total(state)[1] for state in STORED),
         uploaded_bytes=total("FileReady")[1],
         jobs_created=total("JobAdopted")[0],
-        duplicates_healed=sum(count for state, count in duplicates.items() if state != DuplicateState.SEEN),
-        duplicates_live=duplicates.get(DuplicateState.CANCELLING, 0),
+        duplicates_healed=sum(count for count, _ in duplicates.values()),
+        duplicates_live=duplicates.get(DuplicateState.CANCELLING, (0, 0))[0],
+        duplicates_lines=sum(lines for _, lines in duplicates.values()),
         retried=total("again")[2],
         lost=total("ResultLost")[2],
         tally=Tally(**{name: sums.get(name, 0) for name in TALLIED}),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw, Struct
 
-from .._model import Tally
+from .._model import Tally, Verdict
+from .._validation import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,17 +24,25 @@ if TYPE_CHECKING:
 _NO_ROW = "the service returned no row for this key"
 
 
+def unplaced(reason: str, unknown: int) -> str:
+    """The reason for a key without a row when rows came that belong to no key: it may have been answered, and is not
+    asked again by itself."""
+    return f"{reason}; {counted(unknown, 'row')} of the results {'belongs' if unknown == 1 else 'belong'} to no request"
+
+
 class Failed(Struct, frozen=True, omit_defaults=True):
-    """A key without an answer, as its line in the list of failed keys."""
+    """A key without an answer, as its line in the list of failed keys. ``merge`` knows no ordinal, and did not ask."""
 
     key: str
     reason: str
     #: The place of its request among all valid lines of the run, from 0.
-    ordinal: int
+    ordinal: int = -1
     #: How many times it was asked.
-    asked: int
+    asked: int = 0
     #: Whether asking again may help.
-    retryable: bool
+    retryable: bool | None = None
+    #: What its row was; FAILED as well without one.
+    verdict: Verdict = msgspec.field(default=Verdict.FAILED, name="class")
     #: The service's own error, as it came.
     error: Raw = Raw()
     #: Where its line is in the input, from 1; None in state directories of earlier versions.
@@ -41,6 +50,24 @@ class Failed(Struct, frozen=True, omit_defaults=True):
     line: int | None = None
     #: The body of the request, as it was given.
     request: Raw = Raw()
+    #: A row that can't be passed on, in base64; of an answer that is asked again, the answer meanwhile.
+    row: bytes = msgspec.field(default=b"", name="row_base64")
+
+
+read_failed_line = msgspec.json.Decoder(Failed).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def failed_line(failed: Failed) -> bytes:
+    """With its newline."""
+    return _encode(failed) + b"\n"
+
+
+def standing(before: Failed, now: Failed) -> Failed:
+    """What stands of two failures of one key, the second being the later one: a row that was paid for is kept."""
+    if not before.verdict.is_paid or now.verdict.is_paid:
+        return now
+    return msgspec.structs.replace(before, asked=now.asked, retryable=now.retryable)
 
 
 def absence(row: ShardRow) -> tuple[str, bool]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .._options import JOIN_LOOK_AHEAD, JOIN_UNPLACED_FIRST, JOIN_UNPLACED_MOST, JOIN_UNPLACED_SHARE
+from .result_rows import ANSWER, FAILURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,13 +26,19 @@ class Row(Struct, frozen=True, gc=False):
     offset: int
     length: int
     key: str | None
-    answered: bool = False
+    #: See ``result_rows``: the better, the higher.
+    kind: int = FAILURE
     #: The line ends with a newline, as all but the last do.
     ended: bool = True
 
+    @property
+    def answered(self) -> bool:
+        """An answer that no other row of the key can be better than."""
+        return self.kind == ANSWER
+
     def before(self, other: Row) -> bool:
-        """Of two rows of one key: an answer before an error, then the first."""
-        return (not self.answered, self.offset) < (not other.answered, other.offset)
+        """Of two rows of one key: the better one, then the first."""
+        return (-self.kind, self.offset) < (-other.kind, other.offset)
 
 
 class AnswerSpan(Struct, gc=False):
@@ -66,7 +73,7 @@ class MergeJoin:
         self.spans: list[AnswerSpan] = []
         #: Requests whose row, None for none so far, is in no span.
         self.single: dict[int, Row | None] = {}
-        #: Those of them that have no answer so far.
+        #: Those of them that have no full answer so far.
         self.unanswered: dict[str, int] = {}
         #: Rows whose request was not near when they came.
         self.unmatched: list[Row] = []
@@ -88,7 +95,23 @@ class MergeJoin:
             self._extend(len(keys), offset, sum(map(len, lines)))
             return
         for row in self._parse_rows(offset, lines):
-            self._take_row(row)
+            self.take_row(row)
+        self._refuse_many()
+
+    def take_row(self, row: Row) -> None:
+        """One more row."""
+        if row.key is None:
+            self.unmatched.append(row)
+        elif row.key in self.unanswered:
+            self._place(self.unanswered[row.key], row)
+            if row.answered:
+                del self.unanswered[row.key]
+        elif self._step_to(row.key):
+            self._match(row, row.key)
+        else:
+            self.unmatched.append(row)
+
+    def _refuse_many(self) -> None:
         unplaced = len(self.single) + len(self.unmatched) + len(self.spans)
         if unplaced > min(JOIN_UNPLACED_FIRST + self.position // JOIN_UNPLACED_SHARE, JOIN_UNPLACED_MOST):
             raise OutOfOrder
@@ -125,18 +148,6 @@ class MergeJoin:
             else:
                 self._repeat(ordinal, row)
         return unknown
-
-    def _take_row(self, row: Row) -> None:
-        if row.key is None:
-            self.unmatched.append(row)
-        elif row.key in self.unanswered:
-            self._place(self.unanswered[row.key], row)
-            if row.answered:
-                del self.unanswered[row.key]
-        elif self._step_to(row.key):
-            self._match(row, row.key)
-        else:
-            self.unmatched.append(row)
 
     def _step_to(self, key: str) -> bool:
         """Pass over the requests before ``key``; False when it is not near."""

@@ -7,17 +7,40 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TypeVar, cast
+from typing import Annotated, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
+from .._model import Verdict
+from .._options import MAX_KEY_BYTES
+from .json_text import without_surrogates
 from .retry import TRANSIENT
 
 T = TypeVar("T", bound=Struct)
 
 
-class LineShape(Struct, frozen=True, kw_only=True):
+class Generation(Struct, frozen=True, kw_only=True):
+    """Where the response of a generating model has its content, and what its reasons for ending mean."""
+
+    candidates: str
+    #: From a candidate to the list of its parts.
+    parts: tuple[str, str]
+    finish: str
+    #: Reasons of an answer that ended by itself, and the classes of others. One in neither says nothing.
+    complete: tuple[str, ...]
+    classes: tuple[tuple[str, Verdict], ...]
+    #: From the response to the reason why the prompt was refused.
+    refusal: tuple[str, str]
+    #: Members of a response that are no content.
+    envelope: tuple[str, ...]
+    #: Where a complete answer ends in the usual spellings: any byte but a quote before it is the end of a text. And
+    #: what a vector begins with. Both save a closer look.
+    usual: tuple[str, ...] = ()
+    vector: tuple[str, ...] = ()
+
+
+class LineShape(Struct, frozen=True, kw_only=True, cache_hash=True):
     """Names of members. The defaults are packtrain's own lines."""
 
     #: Of a request line: what it is known by, and the request itself, a JSON object.
@@ -32,6 +55,8 @@ class LineShape(Struct, frozen=True, kw_only=True):
     lasting: tuple[int | str, ...] = ()
     #: Of the passing ones, those of lines that a cancelled job did not come to: a person alone asks them again.
     cancelled: tuple[int | str, ...] = ()
+    #: None for responses that are not looked into.
+    generation: Generation | None = None
 
 
 #: packtrain's own shape.
@@ -76,7 +101,7 @@ class ResultLine(Struct, frozen=True):
 class Answer(Struct, gc=False, forbid_unknown_fields=True):
     """A result line that is an answer and nothing else."""
 
-    key: str
+    key: Annotated[str, Meta(max_length=MAX_KEY_BYTES)]
     response: AnyObject
 
 
@@ -84,6 +109,15 @@ def is_given(member: Raw) -> bool:
     """Whether a member is there and not null."""
     size = memoryview(member).nbytes
     return size > 4 or (size > 0 and bytes(member) != b"null")
+
+
+def is_parsed(text: Raw) -> bool:
+    """Whether the parser takes it: it refuses half surrogate pairs, and too many levels."""
+    try:
+        msgspec.json.decode(text, type=Raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
 
 
 class Parsers:
@@ -98,6 +132,9 @@ class Parsers:
         self.checked = msgspec.json.Decoder(_renamed(CheckedRow, names))
         self.result = msgspec.json.Decoder(_renamed(ResultLine, names))
         self.answer = msgspec.json.Decoder(_renamed(Answer, names))
+        generation = shape.generation
+        self.usual = [text.encode() for text in generation.usual] if generation else []
+        self.vector = [text.encode() for text in generation.vector] if generation else []
         #: A line as most tools write it, with a key without escapes.
         self.plain = re.compile(rb'\{"%b": ?"([^"\\]+)"' % re.escape(shape.key.encode()))
 
@@ -136,8 +173,8 @@ _error = msgspec.json.Decoder(_Error)
 def is_retryable(error: Raw, shape: LineShape) -> bool:
     """Whether the error of a row is one that passes: by number or name in its shape, or by HTTP status."""
     try:
-        said = _error.decode(error)
-    except msgspec.MsgspecError:
+        said = _error.decode(without_surrogates(bytes(error)))
+    except (msgspec.MsgspecError, RecursionError):
         return False
     passing, lasting = _codes(shape)
     if isinstance(said.code, int):
@@ -148,8 +185,8 @@ def is_retryable(error: Raw, shape: LineShape) -> bool:
 def is_cancelled(error: Raw, shape: LineShape) -> bool:
     """Whether the error of a row says that its job was cancelled before it came to the line."""
     try:
-        said = _error.decode(error)
-    except msgspec.MsgspecError:
+        said = _error.decode(without_surrogates(bytes(error)))
+    except (msgspec.MsgspecError, RecursionError):
         return False
     return said.code in shape.cancelled or str(said.code or said.status).upper() in shape.cancelled
 

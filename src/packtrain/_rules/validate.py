@@ -19,6 +19,7 @@ from .._errors import InputError
 from .._model import Reject, Request
 from .._options import MAX_DEPTH, MAX_KEY_BYTES, MIB
 from .framing import BOM
+from .json_text import utf8_error
 from .keys import digests
 from .lines import OWN, LineShape, parsers
 
@@ -108,7 +109,7 @@ def judge_group(lines: list[bytes], shape: LineShape = OWN) -> list[bytes] | Non
     if _CR in text or _is_any_too_deep(lines, text):
         return None
     # No character goes across a newline, so lines put together are UTF-8 when each of them is.
-    if not text.isascii() and _utf8_error(b"".join([line for line in lines if not line.isascii()])) is not None:
+    if not text.isascii() and utf8_error(b"".join([line for line in lines if not line.isascii()])) is not None:
         return None
     try:
         rows = list(map(parsers(shape).row.decode, lines))
@@ -178,7 +179,7 @@ def _check_text(line: bytes) -> None:
         raise Refused("UTF-16 text; convert the input to UTF-8")
     if _NUL in line:
         raise Refused(f"a NUL byte at byte {line.index(0)} of the line; if this is UTF-16, convert it to UTF-8")
-    bad = _utf8_error(line)
+    bad = utf8_error(line)
     if bad is not None:
         raise Refused(f"not UTF-8 at byte {bad} of the line: {quote(line, bad)}")
 
@@ -227,21 +228,6 @@ def _brackets(line: bytes) -> Iterator[bytes]:
         parts = line[at : at + _PIECE].split(b'"')
         yield b"".join(parts[inside::2]).translate(None, _NOT_BRACKETS)
         inside = (inside + len(parts) - 1) % 2
-
-
-def _utf8_error(data: bytes) -> int | None:
-    """Position of the first byte that is not UTF-8. In pieces, since text takes up to four times the memory."""
-    if data.isascii():
-        return None
-    view = memoryview(data)
-    at = 0
-    while at < len(data):
-        final = at + _PIECE >= len(data)
-        try:
-            at += codecs.utf_8_decode(view[at : at + _PIECE], "strict", final)[1]
-        except UnicodeDecodeError as error:
-            return at + error.start
-    return None
 
 
 def quote(line: bytes, at: int = 0) -> str:

@@ -15,8 +15,9 @@ from .._io.spool import settle
 from .._io.threads import in_thread, uncancelled
 from .._options import Options
 from .._rules.diagnosis import LineForm
-from .._snapshots import MergeProgress, MergeReport
+from .._snapshots import MergeProgress, MergeReport, RowCounts
 from .._validation import check_form, check_length, check_local, check_out
+from .._wire.gemini.lines import LINES
 
 if TYPE_CHECKING:
     import os
@@ -51,8 +52,18 @@ async def merge(
     await output.prepare([*inputs, *rows])
     finals = (output.path, output.list_path("failed"), output.list_path("unknown"))
     drafts = tuple(map(fresh_draft, finals))
-    window = (options or Options()).join_window
-    work = partial(join_files, inputs, rows, Outputs(*drafts), with_request=join, window=window, progress=progress)
+    options = options or Options()
+    work = partial(
+        join_files,
+        inputs,
+        rows,
+        Outputs(*drafts),
+        with_request=join,
+        window=options.join_window,
+        shape=LINES,
+        limit=options.max_result_line_bytes,
+        progress=progress,
+    )
     try:
         tally = await in_thread(work)
         await in_thread(settle, drafts, finals)
@@ -69,6 +80,7 @@ async def merge(
         missing=tally.missing,
         duplicates=tally.duplicates,
         unknown=tally.unknown,
+        rows=RowCounts.of(tally),
     )
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
@@ -70,6 +70,18 @@ def _checked(text: str, check: Callable[[str], None]) -> str:
     except InputError as error:
         raise ValueError(str(error)) from error
     return text
+
+
+_RowClass = Literal["empty", "blocked", "recitation", "truncated", "not-json", "too-long"]
+
+
+def _classes(text: str) -> tuple[_RowClass, ...]:
+    known: dict[str, _RowClass] = {name: name for name in get_args(_RowClass)}
+    named = [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in known:
+            raise ValueError(f"{name!r} is no class of rows; there are {', '.join(known)}")
+    return tuple(known[name] for name in named)
 
 
 def _shown(text: Callable[[float], str]) -> Callable[[float | None], str | None]:
@@ -156,6 +168,19 @@ Proxy = Annotated[
         metavar="URL",
         help="A proxy to tunnel https through, as in http://proxy:3128, or none; default: HTTPS_PROXY, except for "
         "hosts in NO_PROXY.",
+    ),
+]
+RetryClasses = Annotated[
+    tuple[_RowClass, ...],
+    Parameter(
+        converter=_reader(_classes),
+        n_tokens=1,
+        negative=(),
+        show_choices=False,
+        show_default=False,
+        metavar="CLASS,...",
+        help="Also ask again, and pay again for, rows of these classes: empty, blocked, recitation, truncated, "
+        "not-json, too-long. An answer stays unless a better one comes.",
     ),
 ]
 Join = Annotated[bool, Parameter(negative=(), help="Each output line carries the request line's members as well.")]

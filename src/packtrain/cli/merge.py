@@ -12,6 +12,7 @@ from . import arguments as arg
 from .console import put, put_json
 from .exits import Exit
 from .progress import show_merge
+from .row_counts import little_text, unusable_text
 
 
 async def merge(
@@ -48,4 +49,7 @@ def _text(report: MergeReport, out: str) -> str:
         f"{report.answered:,} answered, {report.failed:,} failed, {report.missing:,} missing, "
         f"{counted(report.duplicates, 'duplicate')}, {counted(report.unknown, 'unknown key')}"
     )
-    return f"{out}: {counted(report.lines, 'line')}; {counts}"
+    texts = (little_text(report.rows), unusable_text(report.rows))
+    details = "".join(f"; of these {text}" for text in texts if text)
+    unknown = f"\nrows of no request are in {out}.unknown.jsonl" if report.unknown else ""
+    return f"{out}: {counted(report.lines, 'line')}; {counts}{details}{unknown}"

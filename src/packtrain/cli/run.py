@@ -64,6 +64,7 @@ async def run(
         Parameter(metavar="N", validator=Number(gte=0), help="Ask lines again, up to N times, whose failure may pass."),
     ] = _DEFAULT.retries,
     patience: arg.Patience = _DEFAULT.patience,
+    retry_class: arg.RetryClasses = (),
     no_wait: Annotated[bool, Parameter(negative=(), help="Submit what can be submitted, then exit with 75.")] = False,
     join: arg.Join = False,
     json: arg.Json = False,
@@ -86,6 +87,7 @@ async def run(
         on_ambiguous=_present(on_ambiguous),
         retries=retries,
         patience=patience,
+        retry_class=retry_class,
     )
     from packtrain import finished
 

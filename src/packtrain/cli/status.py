@@ -15,6 +15,7 @@ from .advice import decisions
 from .console import is_terminal, put, put_json
 from .exits import Exit
 from .quantities import duration_text, size_text
+from .row_counts import little_text, paid_twice_text, unusable_text
 
 #: Seconds between two looks of ``--watch``.
 WATCHED = 2.0
@@ -70,8 +71,14 @@ def _text(found: Status, state: Path, now: float) -> str:
     ]
     if run.retried:
         rows.append(("asked again", counted(run.retried, "line")))
-    if run.lost:
-        rows.append(("paid twice", f"{counted(run.lost, 'line')} whose answers were gone before they could be fetched"))
+    if little := little_text(found.rows):
+        rows.append(("of answers", little))
+    if unusable := unusable_text(found.rows):
+        rows.append(("of failed", unusable))
+    if found.rows.unknown:
+        rows.append(("unknown", f"{counted(found.rows.unknown, 'row')} of no request"))
+    if twice := paid_twice_text(found.paid_twice):
+        rows.append(("paid twice", twice))
     rows += [("duplicate", f"{job.job} of shard {job.shard}: {job.state}") for job in found.duplicate_jobs]
     rows += [("ambiguous", f"shard {shard}: {_ambiguous(now - since)}") for shard, since in found.ambiguous.items()]
     rows += [("waiting", _waiting(waiting, now)) for waiting in found.waiting]

@@ -13,6 +13,7 @@ from packtrain._validation import answers_of, counted
 from .advice import command, operand
 from .quantities import duration_text, size_text
 from .rejects import listed
+from .row_counts import little_text, paid_twice_text, unusable_text
 
 if TYPE_CHECKING:
     from packtrain import Summary
@@ -28,12 +29,21 @@ def summary_text(summary: Summary, out: str, state: Path, *, already: bool = Fal
     if not summary.complete:
         return f"not finished: {counts}\n  state     {state}\nStart the same command again to go on."
     files = [f"  answers   {out}"]
+    if little := little_text(summary.rows):
+        files.append(f"            of these {little}")
     if summary.failed:
         files.append(f"  failed    {out.rstrip('/')}.failed.jsonl")
+        if unusable := unusable_text(summary.rows):
+            files.append(f"            of these {unusable}; see its members `reason` and `row_base64`")
         files.append(f"            {_retry(out, state)}")
     if summary.rejected:
         bad = f"{out.rstrip('/')}.rejected.jsonl"
         files += [f"  rejected  {bad}", *(f"            {line.strip()}" for line in listed(bad, summary.rejected))]
+    if summary.rows.unknown:
+        strange = f"{out.rstrip('/')}.unknown.jsonl"
+        files.append(f"  unknown   {strange}: {counted(summary.rows.unknown, 'row')} of no request")
+    if twice := paid_twice_text(summary.paid_twice):
+        files.append(f"  twice     paid for more than once: {twice}")
     if summary.duplicates_healed:
         seen = f"see `{command('status', state)}`"
         files.append(f"  duplicate {counted(summary.duplicates_healed, 'job')}, not read; {seen}")

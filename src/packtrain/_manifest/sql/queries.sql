@@ -205,7 +205,7 @@ SELECT job, shard, generation, attempt, state, digest = {duplicate_jobs} AS soun
 WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.job = duplicate_jobs.job) ORDER BY shard, generation, job;
 
 -- count_duplicates --
-SELECT state, count(*) FROM duplicate_jobs
+SELECT state, count(*), sum(ifnull(lines, 0)) FROM duplicate_jobs LEFT JOIN shards USING (run, shard, generation)
 WHERE run = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.job = duplicate_jobs.job) GROUP BY state;
 
 -- insert_node --

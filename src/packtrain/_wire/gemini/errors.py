@@ -36,7 +36,7 @@ STATUS_NAMES = {
 
 
 #: gRPC's numbers, as used inside jobs and rows. A job that was cancelled before it began has "internal".
-GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL, GRPC_UNAVAILABLE = 1, 3, 13, 14
+GRPC_CANCELLED, GRPC_INVALID_ARGUMENT, GRPC_INTERNAL, GRPC_UNAVAILABLE, GRPC_DATA_LOSS = 1, 3, 13, 14, 15
 
 
 #: gRPC's number -> HTTP status, where a row's error becomes the answer to a call.

@@ -131,7 +131,7 @@ def read_file(body: bytes) -> RemoteFile:
         wrapped = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         file = msgspec.json.decode(wrapped.get("file", msgspec.Raw(body)), type=FileBody)
         return to_remote(file)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"the service described a file in a way that we can't read: {error}") from error
 
 

@@ -1,8 +1,9 @@
-"""The errors of Google's rows: gRPC's numbers and names, and which of them pass."""
+"""The rows of Google's results: gRPC's numbers and names, which of them pass, and what becomes of a generation."""
 
 from __future__ import annotations
 
-from ..._rules.lines import LineShape
+from ..._model import Verdict
+from ..._rules.lines import Generation, LineShape
 
 #: Number, name, and whether the same request may fare better another time.
 GRPC: tuple[tuple[int, str, bool], ...] = (
@@ -24,7 +25,34 @@ GRPC: tuple[tuple[int, str, bool], ...] = (
     (16, "UNAUTHENTICATED", False),
 )
 
+_BLOCKED = (
+    "SAFETY",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+)
+_RECITATION = ("RECITATION", "IMAGE_RECITATION")
+
+GENERATION = Generation(
+    candidates="candidates",
+    parts=("content", "parts"),
+    finish="finishReason",
+    complete=("STOP", "FINISH_REASON_UNSPECIFIED"),
+    classes=(
+        ("MAX_TOKENS", Verdict.TRUNCATED),
+        *((reason, Verdict.BLOCKED) for reason in _BLOCKED),
+        *((reason, Verdict.RECITATION) for reason in _RECITATION),
+    ),
+    refusal=("promptFeedback", "blockReason"),
+    envelope=("promptFeedback", "usageMetadata", "modelVersion", "responseId", "createTime", "modelStatus"),
+    usual=('"}],"role":"model"},"finishReason":"STOP"', '"}], "role": "model"}, "finishReason": "STOP"'),
+    vector=('"embedding":{"values":[', '"embedding": {"values": ['),
+)
+
 LINES = LineShape(
+    generation=GENERATION,
     passing=tuple(code for number, name, passes in GRPC if passes for code in (number, name)),
     cancelled=(1, "CANCELLED"),
     lasting=tuple(code for number, name, passes in GRPC if not passes for code in (number, name)),

@@ -7,6 +7,7 @@ refused rather than dropped.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -88,7 +89,7 @@ def chat_request(request: Raw, model: str) -> bytes:
 
 def chat_answer(body: bytes) -> bytes:
     """As the Gemini API would give it. Raises ValueError for an answer that is none."""
-    found = _decode_completion(body)
+    found = _completion(body)
     usage = found.usage or _Usage()
     candidates = [
         {
@@ -104,7 +105,23 @@ def chat_answer(body: bytes) -> bytes:
         "totalTokenCount": usage.total_tokens,
     }
     names = {"modelVersion": found.model, "responseId": found.id}
-    return _encode({"candidates": candidates, "usageMetadata": counts, **names})
+    return _text({"candidates": candidates, "usageMetadata": counts, **names})
+
+
+def _completion(body: bytes) -> _Completion:
+    try:
+        return _decode_completion(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:  # half a surrogate pair, which this parser takes
+        return msgspec.convert(json.loads(body), _Completion)
+
+
+def _text(value: object) -> bytes:
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, which stays as an escape
+        return json.dumps(value).encode()
 
 
 def embedding_request(request: Raw, model: str) -> bytes:
@@ -155,8 +172,8 @@ def _format(config: Mapping[str, Any]) -> dict[str, Any]:
         schema = to_json_schema(config["responseSchema"])
     if schema:
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
-    json = config.get("responseMimeType") == "application/json"
-    return {"response_format": {"type": "json_object"}} if json else {}
+    is_json = config.get("responseMimeType") == "application/json"
+    return {"response_format": {"type": "json_object"}} if is_json else {}
 
 
 def _members(found: Any) -> dict[str, Any]:

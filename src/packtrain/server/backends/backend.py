@@ -13,7 +13,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from ..._errors import InputError, PacktrainError
 from ..._io.threads import in_thread
 from ..._model import RowError
-from ..._wire.gemini.errors import GRPC_CANCELLED, GRPC_INTERNAL
+from ..._wire.gemini.errors import GRPC_CANCELLED, GRPC_DATA_LOSS, GRPC_INTERNAL
+from .json_answers import checked_json, object_on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -74,7 +75,7 @@ class SafeBackend:
 
     async def answer(self, requests: Sequence[Raw], *, task: Task, model: str) -> Sequence[Answer]:
         try:
-            return await self._backend.answer(requests, task=task, model=model)
+            return [*map(_on_one_line, await self._backend.answer(requests, task=task, model=model))]
         except (PacktrainError, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # third-party code
@@ -82,6 +83,16 @@ class SafeBackend:
             if isinstance(error, asyncio.CancelledError) and task_of_call and task_of_call.cancelling():
                 raise  # the service is stopping
             return [await failure_row(error)] * len(requests)
+
+
+def _on_one_line(answer: Answer) -> Answer:
+    """An answer of several lines would end the row of the results in its middle."""
+    if isinstance(answer, RowError) or b"\n" not in answer:
+        return answer
+    try:
+        return object_on_one_line(checked_json(answer))
+    except ValueError as error:
+        return RowError(code=GRPC_DATA_LOSS, message=f"The backend's answer is no response: {error}.")
 
 
 async def failure_row(error: BaseException) -> RowError:

@@ -12,17 +12,24 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
-import msgspec
 
 from ..._errors import ApiError, InputError, TransportError
 from ..._io.clock import SystemClock
 from ..._io.retry import persist
 from ..._model import RowError
 from ..._options import CONNECT_TIMEOUT, MAX_LINE_BYTES
-from ..._wire.gemini.errors import GRPC_CODE, GRPC_INTERNAL, GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE, error_of
+from ..._wire.gemini.errors import (
+    GRPC_CODE,
+    GRPC_DATA_LOSS,
+    GRPC_INTERNAL,
+    GRPC_INVALID_ARGUMENT,
+    GRPC_UNAVAILABLE,
+    error_of,
+)
 from ..._wire.http import Reply
 from ..._wire.openai import interactive
 from .backend import CONCURRENCY, Answer, answer_each
+from .json_answers import checked_json, object_on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -64,8 +71,7 @@ class GeminiFormat:
 
     def decode_response(self, body: bytes, task: Task) -> bytes:
         """The response on one line."""
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        return msgspec.json.format(body, indent=-1)
+        return object_on_one_line(body)
 
 
 class OpenAIFormat:
@@ -115,13 +121,16 @@ class Forward:
             return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be forwarded: {error}.")
         try:
             reply = await persist(lambda: self._post(path, body), self._clock, tries=TRIES)
-            return self._format.decode_response(reply.body, task)
+            if not reply.body:
+                return RowError(code=GRPC_INTERNAL, message="The endpoint's response is empty.")
+            return self._format.decode_response(checked_json(reply.body), task)
         except ApiError as error:
             return RowError(code=GRPC_CODE.get(error.status, GRPC_INTERNAL), message=str(error))
         except TransportError as error:
             return RowError(code=GRPC_UNAVAILABLE, message=str(error))
         except (ValueError, RecursionError) as error:
-            return RowError(code=GRPC_INTERNAL, message=f"The endpoint's response is malformed: {error}.")
+            # A code that does not pass: it was answered, and asking again is paid for again.
+            return RowError(code=GRPC_DATA_LOSS, message=f"The endpoint's response is malformed: {error}.")
 
     async def _post(self, path: str, body: bytes) -> Reply:
         reply = await self._exchange(path, body)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -20,8 +21,11 @@ from msgspec import Raw, Struct
 
 from ..._errors import InputError
 from ..._model import RowError, Task
-from ..._wire.gemini.errors import GRPC_INVALID_ARGUMENT
+from ..._wire.gemini.errors import GRPC_DATA_LOSS, GRPC_INVALID_ARGUMENT
 from .backend import CONCURRENCY, Answer, answer_each, failure_row
+from .json_answers import encode_json
+
+_log = logging.getLogger(__name__)
 
 Function = Callable[[Any, Task, str], Awaitable[Any]]
 
@@ -43,11 +47,17 @@ class FunctionBackend:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return RowError(code=GRPC_INVALID_ARGUMENT, message=f"The request cannot be read: {error}.")
         try:
-            return _checked(msgspec.json.encode(_response(await self._function(decoded, task, model))), task)
+            value = await self._function(decoded, task, model)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - third-party code: even sys.exit() fails one line only
             return await failure_row(error)
+        try:
+            return _checked(encode_json(_response(value)), task)
+        except (ValueError, TypeError, RecursionError, NotImplementedError) as error:
+            # A code that does not pass: it was answered, and asking again is paid for again.
+            _log.error("the function's answer is no response", exc_info=error, extra={"action": "backend_failed"})
+            return RowError(code=GRPC_DATA_LOSS, message=f"The function's answer is no response: {error}.")
 
 
 def _response(value: Any) -> Any:
