@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tests.crash.tampering import How
 
-#: Behind the second create, and where all has landed.
-CREATED, LANDED = "job.list.before", "output.open.before"
+#: Behind the second create, and where all has landed and OUT is made.
+CREATED, LANDED = "job.list.before", "manifest.publish.before"
 #: What each must come to; scripts/torture tampering takes every file at many moments.
 CASES: dict[tuple[str, How, str | None], str] = {
     ("manifest.db-wal", "deleted", CREATED): "refused",

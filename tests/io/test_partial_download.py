@@ -13,11 +13,51 @@ from packtrain._options import KIB
 CONTENT = bytes(range(256)) * KIB
 
 
+def earlier(path: Path, content: bytes) -> None:
+    """A try that broke off behind this."""
+    part = PartialDownload(path)
+    part.begin(0)
+    part.write(content)
+    part.close()
+
+
+@pytest.mark.parametrize("where", ["part", "part.sum"])
+@pytest.mark.parametrize("how", ["bit", "cut", "gone"])
+def test_a_part_that_is_not_what_came_is_fetched_again(tmp_path: Path, where: str, how: str) -> None:
+    """All of it, since only its end would be compared."""
+    path, content = tmp_path / "part", CONTENT * 2
+    earlier(path, content)
+    if how == "gone":
+        (tmp_path / where).unlink()
+    else:
+        kept = (tmp_path / where).read_bytes()
+        (tmp_path / where).write_bytes(bytes([kept[0] ^ 1]) + kept[1:] if how == "bit" else kept[: len(kept) // 2])
+    part = PartialDownload(path)
+    assert part.offset == 0
+    part.begin(0)
+    part.write(content)
+    part.finish(len(content))
+    part.close()
+    assert path.read_bytes() == content
+
+
+def test_a_part_longer_than_its_digest_is_cut_to_it(tmp_path: Path) -> None:
+    """As a kill leaves it, which comes between two digests."""
+    path = tmp_path / "part"
+    earlier(path, CONTENT[: 200 * KIB])
+    with path.open("ab") as file:
+        file.write(b"more")
+    part = PartialDownload(path)
+    assert part.offset == 136 * KIB
+    part.close()
+    assert path.stat().st_size == 200 * KIB
+
+
 @pytest.mark.parametrize("cut", [0, 1, 64 * KIB, 64 * KIB + 1, 200 * KIB, len(CONTENT)])
 def test_a_part_goes_on_a_little_before_its_end(tmp_path: Path, cut: int) -> None:
     """The seam is fetched twice and compared."""
     path = tmp_path / "part"
-    path.write_bytes(CONTENT[:cut])
+    earlier(path, CONTENT[:cut])
     part = PartialDownload(path)
     assert part.offset == max(0, cut - 64 * KIB)
     part.begin(part.offset)
@@ -31,7 +71,7 @@ def test_a_part_goes_on_a_little_before_its_end(tmp_path: Path, cut: int) -> Non
 def test_a_service_that_ignores_the_range_is_read_from_the_start(tmp_path: Path) -> None:
     """What is here already is compared and kept."""
     path = tmp_path / "part"
-    path.write_bytes(CONTENT[: 100 * KIB])
+    earlier(path, CONTENT[: 100 * KIB])
     part = PartialDownload(path)
     part.begin(0)
     part.write(CONTENT)
@@ -43,7 +83,7 @@ def test_a_service_that_ignores_the_range_is_read_from_the_start(tmp_path: Path)
 def test_other_bytes_at_the_seam_throw_the_part_away(tmp_path: Path) -> None:
     """The file changed between two tries; the next one starts over."""
     path = tmp_path / "part"
-    path.write_bytes(CONTENT[: 100 * KIB])
+    earlier(path, CONTENT[: 100 * KIB])
     part = PartialDownload(path)
     part.begin(part.offset)
     with pytest.raises(TransportError, match="starting over"):

@@ -68,8 +68,8 @@ async def fetch_whole(ctx: RunContext, results: Sequence[tuple[str, str]], join:
                 raise doubt
             return tally
         seen = digests
-        await ctx.files.parts.delete(*(part for _, part in results))
-    await ctx.files.parts.delete(*(part for _, part in results))
+        await ctx.files.drop_parts(*(part for _, part in results))
+    await ctx.files.drop_parts(*(part for _, part in results))
     if doubt:
         raise TransportError(f"{name}: {doubt}; a proxy may be in the way")
     raise TransportError(f"{name}: the results were downloaded differently {copies} times; see the network")
@@ -250,7 +250,7 @@ async def _close(ctx: RunContext, row: ShardRow, *, lenient: bool = True) -> Sha
 async def _remove(ctx: RunContext, row: ShardRow) -> None:
     """On disk; done again with the same result."""
     files = ctx.files
-    await files.parts.delete(*dict.fromkeys([files.part(row), *(part for _, part in _parts(files, row))]))
+    await files.drop_parts(*dict.fromkeys([files.part(row), *(part for _, part in _parts(files, row))]))
     await files.shards.delete(files.shard(row.shard, row.generation))
     if row.generation and (parent := Tree(await ctx.manifest.rows(row.run, shard=row.shard)).continued(row)):
         await files.results.delete(

@@ -207,7 +207,11 @@ async def _replaced(ctx: RunContext, output: Output, rows: Sequence[ShardRow]) -
         return {}
     record = await _read(ctx.files.results, ctx.files.replaced)
     if record is not None:
-        return msgspec.json.decode(record, type=dict[str, str])
+        try:
+            return msgspec.json.decode(record, type=dict[str, str])
+        except msgspec.DecodeError as error:
+            path = ctx.files.results.path(ctx.files.replaced)
+            raise ctx.files.damaged(path, f"cannot be read ({error})") from error
     # The release before this one kept no record, and a recovered run has lost it.
     return await _versions(output, lists_only=recovered)
 

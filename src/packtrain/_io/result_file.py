@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from bisect import bisect_right
@@ -13,13 +14,13 @@ from msgspec import Struct
 
 from .._errors import IntegrityError, ProtocolError, TransportError
 from .._model import Result, RowError
-from .._options import DOWNLOAD_OVERLAP, MAX_RESULT_LINE_BYTES
+from .._options import DOWNLOAD_OVERLAP, MAX_RESULT_LINE_BYTES, MIB, WRITEBACK_BYTES
 from .._rules.framing import BOM, Framer
 from .._rules.generations import Failed, read_failed_line
 from .._rules.join import Row
 from .._rules.lines import OWN, LineShape
 from .._rules.result_rows import ANSWER, BLANK, FAILURE, find_key, member_scanner, plain_keys, read_row
-from .disk import copy_range, disk_errors, open_private, sync, write_all
+from .disk import copy_range, disk_errors, open_draft, open_private, sync, truncate, write_all
 from .line_blocks import LineBlock, line_blocks
 
 if TYPE_CHECKING:
@@ -30,18 +31,39 @@ if TYPE_CHECKING:
     from .storage import Readable
 
 
+#: The ending of the digest beside a partial download.
+SUM = ".sum"
+
+
 class PartialDownload:
     """A results file that comes down over several tries.
 
     ``offset`` is where the next try begins: a little before the end of what is here, so that the overlap is compared.
+    What lies before it is not fetched again: it is believed only as far as the digest beside it, which is written from
+    time to time, says that it is what came.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._sum = path.with_name(path.name + SUM)
+        self._digest = hashlib.sha256()
         with disk_errors(path):
             self._file = open_private("part", path, os.O_RDWR)
-            self._held = os.fstat(self._file.fileno()).st_size
+            self._held = self._hashed = self._noted = self._believed()
         self._position = 0
+
+    def _believed(self) -> int:
+        """The bytes to go on behind; others are cut off. Fewer than are compared anyway need no digest."""
+        size = os.fstat(self._file.fileno()).st_size
+        noted = _read_sum(self._sum) if size > DOWNLOAD_OVERLAP else _Sum(size, "")
+        held = noted.size if noted is not None and noted.size <= size else 0
+        while self._file.tell() < held and (block := self._file.read(min(MIB, held - self._file.tell()))):
+            self._digest.update(block)
+        if held and noted is not None and noted.sha256 not in ("", self._digest.hexdigest()):
+            self._digest, held = hashlib.sha256(), 0
+        if held < size:
+            truncate("part", self._file, held)
+        return held
 
     @property
     def offset(self) -> int:
@@ -62,7 +84,11 @@ class PartialDownload:
                 raise TransportError("download of results: the file changed between two tries; starting over")
             self._file.seek(self._position + known)
             write_all("part", self._file, memoryview(piece)[known:])
+        self._digest.update(memoryview(piece)[known:])
         self._position += len(piece)
+        self._hashed = max(self._hashed, self._position)
+        if self._hashed - self._noted >= WRITEBACK_BYTES:
+            self._note()
 
     def finish(self, total: int | None) -> None:
         """Raises TransportError when the body was shorter than the service had announced."""
@@ -78,7 +104,31 @@ class PartialDownload:
             self._file.truncate(0)
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            if self._hashed > max(self._noted, DOWNLOAD_OVERLAP):
+                self._note()
+        finally:
+            self._file.close()
+
+    def _note(self) -> None:
+        """A digest that does not fit, because a crash came between, costs a download and nothing else."""
+        with disk_errors(self._sum), open_draft("part", self._sum) as file:
+            write_all("part", file, msgspec.json.encode(_Sum(self._hashed, self._digest.hexdigest())))
+        self._noted = self._hashed
+
+
+class _Sum(Struct, frozen=True):
+    """How many bytes of a partial download came, and their SHA-256 in hex; empty where none is needed."""
+
+    size: int
+    sha256: str
+
+
+def _read_sum(path: Path) -> _Sum | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Sum)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 class ResultFiles:

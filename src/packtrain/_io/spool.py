@@ -34,7 +34,7 @@ from .disk import (
 from .ledger import Ledger
 from .places import PlacesFile, write_names
 from .request_file import ShardReader, ShardWriter
-from .result_file import PartialDownload
+from .result_file import SUM, PartialDownload
 from .storage import Piece, Pieces, Stored
 from .threads import in_thread, uncancelled
 
@@ -281,6 +281,10 @@ class RunSpool:
     async def open_part(self, name: str) -> ResultDownload:
         """The download under way of a results file."""
         return ResultDownload(await uncancelled(PartialDownload, self.parts.path(name)))
+
+    async def drop_parts(self, *names: str) -> None:
+        """Remove downloads with their digests."""
+        await self.parts.delete(*(name + ending for name in names for ending in ("", SUM)))
 
     async def restore(self, row: ShardRow, sink: Sink, name: str, offset: int) -> str:
         """Bring the answers of a shard back from where they were published; returns their SHA-256 in hex."""
