@@ -95,6 +95,7 @@ def test_a_closed_standard_input_is_missed_by_dash_alone(terminal: Terminal) -> 
         done = shell(terminal, f"{command} <&-")
         assert done.returncode == 3
         assert done.stderr.startswith("packtrain: there is no standard input here"), done.stderr
+    assert not (terminal.directory / "other.jsonl.packtrain").exists()
 
 
 async def test_a_program_without_standard_input_reads_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +173,15 @@ def test_the_warning_of_a_batch_scheduler_stops_a_run(terminal: Terminal) -> Non
     out, err = run.communicate()
     assert (run.returncode, b"stopping; start the same command again" in err) == (75, True), err.decode()
     assert b"Traceback" not in out + err
+
+
+def test_a_backfill_needs_no_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """B1: as in cron; its runs have the null device, and their codes are its own."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert perform(["backfill", "requests.jsonl"]) == 2
+    assert "give --out OUT" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from .._errors import InputChanged, InputError, OtherInputs
 from .._model import SourceIdentity
@@ -95,14 +95,19 @@ def _existing(names: list[str | Path], own: Container[Path]) -> list[Path]:
 
 def _open_named(names: list[str | Path], own: Container[Path], left_out: LeftOut, flat: bool) -> list[Source]:
     paths = expand(names, own, flat=flat, left_out=left_out)
-    # A daemon has no standard input, and a notebook has one without bytes.
-    stdin = getattr(sys.stdin, "buffer", None)
-    return [open_source(path, stdin) for path in paths]
+    return [open_source(path, _stdin()) for path in paths]
+
+
+def _stdin() -> BinaryIO | None:
+    """A daemon has none, and a notebook has one without bytes."""
+    return getattr(sys.stdin, "buffer", None)
 
 
 def _refuse_other_formats(names: list[str | Path], form: LineForm, own: Container[Path]) -> None:
     for path in expand(names, own):
-        if path.is_file():
+        if path == STDIN:
+            open_source(path, _stdin())  # raises when there is none
+        elif path.is_file():
             refuse_other_format(path, form)
 
 

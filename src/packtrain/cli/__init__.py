@@ -85,11 +85,12 @@ def perform(argv: Sequence[str]) -> int:
         refuse_empty(argv)
         command, bound, _ = app.parse_args(shield_stdin(argv))
         common = bound.arguments.get("common", COMMON)
-        if not iscoroutinefunction(command):  # --help, --version and backfill
-            ended: object = None
+        if command.__name__ == "backfill":  # which prints nothing itself, and starts other processes
+            return int(command(*bound.args, **bound.kwargs))
+        if not iscoroutinefunction(command):  # --help and --version
             with telling(), suppress(SystemExit):  # which is rich's answer to a reader that has gone
-                ended = command(*bound.args, **bound.kwargs)
-            return ended if isinstance(ended, int) else exits.Exit.COMPLETE
+                command(*bound.args, **bound.kwargs)
+            return exits.Exit.COMPLETE
         return _run(partial(command, *bound.args, **bound.kwargs), common)
     except CycloptsError as error:
         return _explain(exits.UsageError(f"{mistake(error)}\nSee {_helped(error)} --help."), common)
