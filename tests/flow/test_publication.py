@@ -137,6 +137,8 @@ async def test_two_runs_side_by_side_never_share_an_output(place: Place) -> None
         await reached.wait()
         with pytest.raises(OutputReserved, match="'main'") as raised:
             await run(place, rows(), state="second")
+        with pytest.raises(OutputReserved):
+            await packtrain.diagnose([], task="generate", state=place.root / "third", out=place.out)
         go_on.set()
     assert raised.value.state == place.state
     assert packtrain.exit_code(raised.value) == 3

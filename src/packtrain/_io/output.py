@@ -117,12 +117,15 @@ class Output:
         await self.sink.reserve([*names, *map(self.list_of, lists)])
 
     async def refuse_existing(self, inputs: Sequence[Path]) -> None:
-        """Raises what ``prepare`` and ``refuse_taken`` raise for a new run, and makes nothing."""
+        """Raises what ``prepare``, ``reserve`` and ``refuse_taken`` raise for a new run, and makes nothing."""
         if not self.parts:
             check_form(self.path)
         await in_thread(self._refuse_inputs, inputs)
         names = [self.success, *await self._part_names()] if self.parts else [self.name]
         await in_thread(self.sink.refuse_existing, [*names, *map(self.list_of, LISTS)])
+        holder = await self._holder()
+        if holder is not None and await in_thread(path_of(holder.state).is_dir):
+            raise self._reserved(holder)
 
     async def size(self) -> int | None:
         """Bytes of the published answers; None when they are not there, or not complete."""
