@@ -18,7 +18,7 @@ from packtrain._io.spool import Spool
 from packtrain._manifest.base import Change
 from packtrain._manifest.memory import open_memory
 from packtrain._model import JobPage, RemoteJob, State, Upload
-from packtrain._rules import naming
+from packtrain._rules import naming, submission
 from packtrain._rules.lifecycle import (
     CreateAmbiguous,
     CreateIntended,
@@ -102,6 +102,7 @@ async def test_a_refusal_that_was_an_acceptance_makes_no_second_job(kind: Refusa
         except ApiError:
             assert status != 400
         (row,) = await manifest.rows(RUN.id)
+        assert submission.was_refused(row) or status == 400
         row = await settled(ctx, row, clock)
         assert (row.state, row.job, provider.posts) == (State.SUBMITTED, "batches/1", 1)
 

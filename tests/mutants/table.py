@@ -212,11 +212,11 @@ MUTANTS = (
         ("tests/flow/test_faults.py::test_a_disturbed_create_makes_one_job",),
     ),
     Mutant(
-        "a create that was barred is sent again without a look",
+        "a create that was barred counts as none",
         "_flow/submitter.py",
         "row.intent_at)\n                raise error\n            case Outcome.NOT_SENT:",
         "before)\n                raise error\n            case Outcome.NOT_SENT:",
-        (SCHEDULES,),
+        ("tests/flow/test_refusals.py",),
     ),
     Mutant(
         "the lines of a job that somebody cancelled are asked again",

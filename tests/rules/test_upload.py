@@ -327,6 +327,14 @@ def test_an_outage_gives_no_session_up() -> None:
     assert action_of(queried(upload, active(8))) == Send(8, 8, finalize=False)
 
 
+def test_bytes_that_were_confirmed_before_are_no_progress() -> None:
+    """Only more than ever resets the count of recoveries (A9)."""
+    upload = msgspec.structs.replace(OPEN, offset=8, high=16)
+    assert answered(upload, 4, active(12)).stalls == 1
+    assert answered(upload, 12, active(20)).stalls == 0
+    assert queried(offset_lost(upload), active(12)).stalls == 1
+
+
 def test_a_standstill_names_what_was_confirmed_and_what_is_left() -> None:
     """A person sees at once that the service goes back."""
     upload = OPEN
