@@ -6,6 +6,8 @@ input order, and the service's own log shows exactly one job for each shard; or 
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +203,15 @@ async def test_a_disturbed_upload_brings_the_whole_file(tmp_path: Path, name: st
     assert_whole(place, summary, shards=1, size=250_000)
     assert len(place.truth("upload_started")) == 1 or not name.startswith(GOES_ON)
     assert len(place.truth("file_finalised")) <= 2
+
+
+async def test_an_upload_address_elsewhere_is_never_stored(tmp_path: Path) -> None:
+    """No session was opened that had to be given up (A11)."""
+    place, _ = await run(tmp_path, UPLOADS["A11 at no address"], shards=1)
+    with contextlib.closing(sqlite3.connect(place.state / "manifest.db")) as manifest:
+        events = {event for (event,) in manifest.execute("SELECT event FROM events")}
+    assert "UploadOpened" in events
+    assert "UploadLost" not in events
 
 
 POLLS = {

@@ -439,7 +439,7 @@ MUTANTS = (
         "_flow/uploader.py",
         "if answer.session is not None and not self._uploads.owns(answer.session):",
         "if answer.session is not None and not answer.session:",
-        ("tests/flow/test_faults.py::test_a_disturbed_upload_brings_the_whole_file",),
+        ("tests/flow/test_faults.py::test_an_upload_address_elsewhere_is_never_stored",),
     ),
     # Time.
     Mutant(
