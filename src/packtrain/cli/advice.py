@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import packtrain as p
+from packtrain._text import encodable
 
 from .exits import Exit, code, is_bad_name
 
@@ -63,7 +64,7 @@ def decisions(
     ]
     if any("was cancelled at the service" in reason for reason in shards.values()):
         lines.append(f"  pay again for all that were cancelled: {command('retry', state)}")
-    if reason := next((reason for reason in shards.values() if reason.startswith(f"{state}/")), None):
+    if reason := next((reason for reason in shards.values() if reason.startswith(f"{encodable(str(state))}/")), None):
         path = reason.split(" ")[0]
         lines.insert(0, f"First put {path} back as it was{_MADE_AGAIN if '/shards/' in path else ''}.")
         lines.append(f"If it is lost, {_recover(state / 'manifest.db', token)}")
