@@ -247,8 +247,9 @@ class Simulation:
             if job.state is State.CLOSED and not names and not all(made.refused_aloud for made in jobs):
                 raise Violation(f"shard {key} is closed, and {[made.tag for made in jobs]} was never adopted")
             if job.state is State.QUARANTINED and self.schedule.policy != "quarantine":
-                # The sweep shows a person the job of a create that was refused aloud.
-                self._audit_quarantine(job, not all(made.refused_aloud for made in jobs))
+                # The sweep shows a person the job of a create that was refused aloud, and has cancelled duplicates.
+                known = self.ledger.duplicate_jobs
+                self._audit_quarantine(job, not all(made.refused_aloud or made.name in known for made in jobs))
             self._audit_duplicates(jobs, names)
 
     def _ended_in_truth(self, key: tuple[int, int]) -> bool:
