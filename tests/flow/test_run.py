@@ -108,7 +108,7 @@ async def test_what_is_no_longer_needed_is_cleaned_up(place: Place) -> None:
     uploaded = {entry["name"] for entry in place.truth("file_finalised")}
     assert {entry["name"] for entry in place.truth("file_deleted")} == uploaded
     left = [path for kind in ("shards", "results") for path in (place.state / kind).glob("*/*")]
-    assert [path.name for path in left] == ["rejected.jsonl"]
+    assert {path.name for path in left} == {"rejected.jsonl", "places", "sources"}
 
 
 async def test_bad_lines_are_listed_and_the_rest_is_answered(place: Place) -> None:
