@@ -73,9 +73,10 @@ async def test_a_shard_with_a_file_that_is_gone_before_its_join_waits_for_a_pers
         await break_off(place, step)
         (path,) = place.state.glob(pattern)
         content = path.read_bytes()
-        for damage in ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]:
-            path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
-            said = rf"{path.name} (is gone|has \d+ bytes)"
+        for damage in ["gone", "cut", "bit"] if path.suffix == ".jsonl" else ["gone", "bit"]:
+            changed = content[:-1] if damage == "cut" else bytes([content[0] ^ 1]) + content[1:]
+            path.unlink() if damage == "gone" else path.write_bytes(changed)
+            said = rf"{path.name} (is gone|has \d+ bytes|is not what it was)"
             with pytest.raises(IncompleteRun, match=said):
                 await run(place, ONE)
             path.write_bytes(content)
@@ -120,14 +121,15 @@ async def test_the_damage_of_one_shard_does_not_hold_up_the_others(tmp_path: Pat
 
 @pytest.mark.parametrize("pattern", ["results/*/*-1.jsonl", "results/*/*-1.failed"])
 async def test_a_file_that_is_gone_before_the_merge_stops_the_run(tmp_path: Path, pattern: str) -> None:
-    """By name, with what to do; put back, the run ends as ever."""
+    """By name, with what to do; put back, the run ends as ever. So does one byte that has changed (A4)."""
     async with at(tmp_path, Moody({5: [INTERNAL], 15: [INVALID]})) as place:
         await break_off(place, "manifest.publish@1")
         (path,) = place.state.glob(pattern)
         content = path.read_bytes()
-        for damage in ["gone", "cut"] if path.suffix == ".jsonl" else ["gone"]:
-            path.unlink() if damage == "gone" else path.write_bytes(content[:-1])
-            said = rf"{path.name} (is gone|has \d+ bytes)"
+        for damage in ["gone", "cut", "bit"] if path.suffix == ".jsonl" else ["gone", "bit"]:
+            changed = content[:-1] if damage == "cut" else bytes([content[0] ^ 1]) + content[1:]
+            path.unlink() if damage == "gone" else path.write_bytes(changed)
+            said = rf"{path.name} (is gone|has \d+ bytes|is not what it was)"
             with pytest.raises(IntegrityError, match=said):
                 await run(place, ONE)
             path.write_bytes(content)
