@@ -557,7 +557,7 @@ MUTANTS = (
         "_rules/result_rows.py",
         "    if fault := flaw(line):",
         "    if (fault := flaw(line)) and not key:",
-        ("tests/rules/test_result_rows.py",),
+        ("tests/rules/test_result_rows.py", "tests/io/test_mutated_rows.py"),
     ),
     Mutant(
         "a key without a row is asked again although rows came that nobody can place",
@@ -579,6 +579,20 @@ MUTANTS = (
         "return (-self.kind, self.offset) < (-other.kind, other.offset)",
         "return (-min(self.kind, 2), self.offset) < (-min(other.kind, 2), other.offset)",
         ("tests/io/test_result_rows.py",),
+    ),
+    Mutant(
+        "a file nested too deep is a defect of ours",
+        "_wire/gemini/files.py",
+        "except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:",
+        "except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:",
+        ("tests/wire/test_gemini_files.py",),
+    ),
+    Mutant(
+        "an endpoint's answer that is no JSON is asked for again",
+        "server/backends/forward.py",
+        "RowError(code=GRPC_DATA_LOSS,",
+        "RowError(code=GRPC_INTERNAL,",
+        ("tests/server/test_backends.py",),
     ),
     # Input.
     Mutant(

@@ -14,7 +14,8 @@ from msgspec import Raw
 from packtrain import InputError, Secret
 from packtrain._model import RowError, Task
 from packtrain.server import serving
-from packtrain.server.backends.forward import TRIES, Forward, OpenAIFormat
+from packtrain.server.backends.forward import TRIES, ApiFormat, Forward, GeminiFormat, OpenAIFormat
+from packtrain.server.backends.json_answers import encode_json
 
 from .service_calls import Calls, generate_line, generate_lines
 
@@ -286,9 +287,9 @@ class QuickClock:
 REQUEST = Raw(b'{"contents": [{"parts": [{"text": "x"}]}]}')
 
 
-async def forwarded(endpoint: Endpoint, clock: QuickClock) -> bytes | RowError:
+async def forwarded(endpoint: Endpoint, clock: QuickClock, api_format: ApiFormat | None = None) -> bytes | RowError:
     async with endpoint.open() as url, ClientSession() as session:
-        forward = Forward(session, url, OpenAIFormat(), clock=clock)
+        forward = Forward(session, url, api_format or OpenAIFormat(), clock=clock)
         (answer,) = await forward.answer([REQUEST], task="generate", model="models/m")
         return answer
 
@@ -330,6 +331,52 @@ async def test_malformed_endpoint_responses_are_row_errors(body: bytes) -> None:
     answer = await forwarded(Endpoint(reply), QuickClock())
     assert isinstance(answer, RowError)
     assert answer.code == (15 if body else 13)
+
+
+CHAT = b'{"choices":[{"message":{"content":%b},"finish_reason":"stop"}]}'
+
+
+@pytest.mark.parametrize("value", [b"NaN", b'"\xff"', b'"a\tb"', b"-Infinity"])
+@pytest.mark.parametrize("api_format", [OpenAIFormat(), GeminiFormat()])
+async def test_an_answer_that_is_no_json_fails_its_line_for_good(value: bytes, api_format: ApiFormat) -> None:
+    """A6, of both formats: with a code that does not pass, so that nothing is asked, and paid for, again."""
+
+    async def reply(asked: Any) -> web.Response:
+        return web.Response(body=CHAT % value)
+
+    endpoint = Endpoint(reply)
+    answer = await forwarded(endpoint, QuickClock(), api_format)
+    assert isinstance(answer, RowError)
+    assert answer.code == 15
+    assert "not JSON" in answer.message
+    assert len(endpoint.asked) == 1
+
+
+@pytest.mark.parametrize("body", [CHAT % b'"half \\ud83d"', b"\xef\xbb\xbf" + CHAT % b'"half \\ud83d"'])
+async def test_half_a_surrogate_pair_is_passed_on_and_a_byte_order_mark_is_not(body: bytes) -> None:
+    """A6 and B13, as an escape."""
+
+    async def reply(asked: Any) -> web.Response:
+        return web.Response(body=body)
+
+    answer = await forwarded(Endpoint(reply), QuickClock())
+    assert isinstance(answer, bytes)
+    assert b'"text": "half \\ud83d"' in answer
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [({"t": "half \ud83d"}, b'{"t": "half \\ud83d"}'), ({"t": None}, b'{"t":null}'), ({"t": 1.5}, b'{"t":1.5}')],
+)
+def test_a_value_of_a_function_is_json(value: object, text: bytes) -> None:
+    """A6: half a surrogate pair stays, as an escape."""
+    assert encode_json(value) == text
+
+
+def test_a_value_without_a_json_form_is_refused() -> None:
+    """A6: NaN does not become null in silence."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode_json({"score": float("nan"), "none": None})
 
 
 async def test_dead_endpoint_is_unavailable() -> None:

@@ -55,6 +55,14 @@ def test_a_file_that_cannot_be_read_is_a_protocol_error(body: bytes) -> None:
         files.read_file(body)
 
 
+def test_a_file_nested_too_deep_is_a_protocol_error() -> None:
+    """A13: in a receipt and in file.get, wrapped or not."""
+    deep = b"[" * 3000 + b"]" * 3000
+    for body in (b'{"name":"files/a","x":%b}' % deep, b'{"file":{"name":"files/a","x":%b}}' % deep):
+        with pytest.raises(ProtocolError, match="recursion"):
+            files.read_file(body)
+
+
 @pytest.mark.parametrize(
     "name", ["files/../x", "files/a/b", "batches/", "other/a", "files/" + "a" * 129, "files/a%2Fb"]
 )
