@@ -132,8 +132,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     notice_after: Duration = 20.0
     #: For the whole of a create. The service is asked to give up 5 s earlier, so that it accepts nothing later.
     create_timeout: Duration = CREATE_TIMEOUT
-    #: Tries of one idempotent call, before the driver waits and logs why.
+    #: Tries of one idempotent call, and the seconds after which none of them begins, before the driver waits and logs
+    #: why.
     call_attempts: Positive = CALL_ATTEMPTS
+    call_seconds: Duration = 30.0
     #: Recoveries of one upload in a row without a byte of progress, before it rests and is resumed later.
     upload_stalls: Positive = UPLOAD_STALLS
     #: The first rest of an upload session; each later one is twice as long, up to the longest. After so many, a session

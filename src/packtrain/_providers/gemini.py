@@ -156,7 +156,8 @@ class GeminiProvider:
             self._timed(reply)
             return content
 
-        return await persist(send, self._clock, tries=self._policy.call_attempts)
+        policy = self._policy
+        return await persist(send, self._clock, tries=policy.call_attempts, seconds=policy.call_seconds)
 
     def _timed(self, reply: Reply) -> Reply:
         if (at := served_at(reply)) is not None:

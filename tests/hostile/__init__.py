@@ -1,0 +1,1 @@
+"""A service that lies, and what the client makes of it."""
