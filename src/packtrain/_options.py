@@ -118,7 +118,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: The most that ``Options.patience`` counts where a run does not wait for its jobs.
     brief_outage: Duration = 120.0
     #: After a stop, for calls in flight to finish.
-    drain: Duration = 10.0
+    drain: Duration = 5.0
     #: Jobs looked up to see whether a new key or address shows what the last one made, the latest first.
     account_jobs: Positive = 5
 
@@ -241,6 +241,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     last_sweep: float = 120.0
     #: Pages of one pass over the list of jobs, and pages without a job in a row; a list with more does not end.
     list_pages: Positive = 10_000
+    #: And the seconds of one pass: a thousand pages take a few minutes.
+    list_seconds: Duration = 1800.0
     empty_pages: Positive = 3
 
 

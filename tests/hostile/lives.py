@@ -13,6 +13,7 @@ import anyio
 
 import packtrain
 from packtrain import Options, PacktrainError, Policy, Secret, Service, exit_code, serving
+from packtrain._exits import leading_error
 from packtrain._io.clock import SystemClock
 from packtrain.testing.hostile import open_hostile
 from tests.flow.place import read_lines, request_line, write_lines
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 #: Times of the transport are real.
 POLICY = Policy(
     connect_timeout=2.0,
-    read_timeout=1.0,
+    read_timeout=1.5,
     create_timeout=1.5,
     notice_after=0.3,
     idle_look=4.0,
@@ -118,7 +119,7 @@ async def _live(scenario: Scenario, place: Path, hostile: Hostile) -> list[str]:
 
 async def _start(scenario: Scenario, place: Path, hostile: Hostile) -> int:
     service = Service(origin=hostile.origin, poll=(2.0, 8.0), settle=20.0, key=Secret("sentinel-key"))
-    patience = 60.0 if scenario.mode == "patience" and hostile.lies else 3600.0
+    patience = 90.0 if scenario.mode == "patience" and hostile.lies else 3600.0
     options = Options(shard_requests=LINES // SHARDS, patience=patience)
     opened = packtrain.open_client(
         place / "state", service=service, options=options, policy=POLICY, clock=FastClock(20.0)
@@ -137,6 +138,7 @@ async def _start(scenario: Scenario, place: Path, hostile: Hostile) -> int:
             finally:
                 tasks.cancel_scope.cancel()
     except (PacktrainError, BaseExceptionGroup) as error:
+        logging.getLogger("packtrain").warning("ended with: %s", leading_error(error))
         return exit_code(error)
     if not summary.complete:
         return AGAIN

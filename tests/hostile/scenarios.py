@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: The calls of every run. Queries, look-ups and cancellations of jobs need a cause.
 USUAL: tuple[Route, ...] = ("file.get", "upload.start", "upload.data", "job.list", "results.get", "file.delete")
 RARE: tuple[Route, ...] = ("upload.query", "job.get", "job.cancel")
+#: For a lie that does no harm, and ends never.
+ALWAYS = 10**6
 HTML = b"<html><body>Your session has expired. <a href='/login'>Log in</a></body></html>"
 DETAIL = b'{"detail":"blocked by policy"}'
 GOOGLE = b'{"error":{"code":%d,"message":"no","status":"%s"}}'
@@ -81,6 +83,8 @@ class Scenario:
     tested: bool = False
     #: The lie may go unnoticed, or the client may have no need of the call.
     told: bool = True
+    #: The lie does no harm, and needs no message.
+    quiet: bool = False
 
 
 class Facts(TypedDict, total=False):
@@ -94,6 +98,7 @@ class Facts(TypedDict, total=False):
     says: str
     tested: bool
     told: bool
+    quiet: bool
 
 
 @dataclass
@@ -103,7 +108,7 @@ class _Catalogue:
 
     def add(self, name: str, route: Route, play: Play, *, times: int | None = 6, **facts: Unpack[Facts]) -> None:
         """A lie about a route, and what brings the client to call it."""
-        given: Facts = {"mode": "heals", **facts}
+        given: Facts = {"mode": "heals", "quiet": times == ALWAYS, **facts}
         if given["mode"] != "heals":
             times = None
             given.setdefault("ends", frozenset({75}))
@@ -122,12 +127,13 @@ class _Catalogue:
         self, name: str, route: Route, play: Callable[[str], Play], *, times: int | None = 4, **facts: Unpack[Facts]
     ) -> None:
         """As ``add``, for a lie that names an address elsewhere."""
+        given: Facts = {"quiet": times == ALWAYS, **facts}
         self.scenarios.append(
             Scenario(
                 kind=self.kind,
                 name=f"{route}: {name}",
                 lies=lambda trap: [Lie(route, play(trap), times=times)],
-                **facts,
+                **given,
             )
         )
 
@@ -284,15 +290,17 @@ def _endless(found: _Catalogue) -> None:
         content = json.dumps({"operations": [{"name": f"batches/x{token}"}], "nextPageToken": f"t{token}"}).encode()
         await exchange.send(Answer(200, [_JSON], content).encode())
 
-    found.add("endless pages", "job.list", pages, times=300, tested=False)
-    found.add("endless pages for good", "job.list", pages, mode="patience", ends=frozenset({75}))
+    found.add("endless pages", "job.list", pages, times=300)
+    found.add("stopped among endless pages", "job.list", pages, mode="stop", tested=True)
 
 
 def _encodings(found: _Catalogue) -> None:
     """Not asked for, decoded all the same where it can be (B10)."""
     for how in _ENCODINGS[:2]:
         for route in USUAL:
-            found.add(f"{how} for good", route, encoded(how), times=10**6, tested=how == "gzip" and route in USUAL[3:5])
+            found.add(
+                f"{how} for good", route, encoded(how), times=ALWAYS, tested=how == "gzip" and route in USUAL[3:5]
+            )
     for how in _ENCODINGS[2:]:
         for route in ("job.list", "results.get", "file.get"):
             says = "content encoding" if route != "file.get" else ""
@@ -306,13 +314,14 @@ def _headers(found: _Catalogue) -> None:
             "60 kB of headers for good",
             route,
             header("x-long", "y" * 60_000),
-            times=10**6,
+            times=ALWAYS,
             tested=route == "results.get",
         )
         found.add(
             "100 kB of headers",
             route,
             header("x-long", "y" * 100_000),
+            times=14,
             says="longer than 65536 bytes",
             tested=route == "job.list",
         )
@@ -414,7 +423,7 @@ def _addresses(found: _Catalogue) -> None:
         )
 
     for route in ("file.get", "upload.data", "job.list"):
-        found.add_trap("links elsewhere for good", route, everywhere, times=10**6, tested=route == "upload.data")
+        found.add_trap("links elsewhere for good", route, everywhere, times=ALWAYS, tested=route == "upload.data")
     for name, result in {
         "a parent": "files/../../etc",
         "an address": "https://evil.example/x",
@@ -459,7 +468,7 @@ def _offsets(found: _Catalogue) -> None:
     found.add("no status", "upload.start", header("x-goog-upload-status", None), times=2)
     found.add("a status of its own", "upload.data", header("x-goog-upload-status", "thinking"), times=1)
     found.add(
-        "granularity of 10^15", "upload.start", header("x-goog-upload-chunk-granularity", str(10**15)), times=10**6
+        "granularity of 10^15", "upload.start", header("x-goog-upload-chunk-granularity", str(10**15)), times=ALWAYS
     )
 
 

@@ -70,12 +70,14 @@ class Driver:
         self._ctx = ctx
         patience = ctx.options.patience if patient else min(ctx.options.patience, ctx.policy.brief_outage)
         outage = partial(Outage, ctx.clock, patience, run=ctx.run.id)
+        #: Ended by a pass over the list too: a quota that our own live jobs fill is no outage.
+        self._create_outage = outage()
         self._watcher = Watcher(ctx)
         self._creator = Creator(ctx)
         self._lanes = (
             Lane(ctx.shares.downloads, self._ended, lambda row: collect(ctx, row, output), outage()),
             Lane(ctx.shares.uploads, self._sealed, lambda row: uploader.send(ctx, row), outage()),
-            Lane(Slots(1), self._uploaded, self._creator.create, outage()),
+            Lane(Slots(1), self._uploaded, self._creator.create, self._create_outage),
         )
         self.list_outage = outage()
         self._requests = anyio.Lock()
@@ -177,6 +179,7 @@ class Driver:
         finally:
             if self._watcher.passes > passes:
                 self.list_outage.end()
+                self._create_outage.end()
 
     # What each lane takes
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .._errors import OtherContent, ProtocolError
+from .._errors import ApiError, OtherContent, ProtocolError
 from .._model import RemoteJob
 from .._rules import naming
 from .._validation import counted
+from .run import log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from .._model import Cursor, JobPage
     from .._providers.base import Capabilities
     from .run import RunContext
+
+
+_TOKEN_REFUSED = 400
 
 
 class JobList(Struct, frozen=True):
@@ -48,8 +52,9 @@ async def read_list(ctx: RunContext, *, files: Collection[str] = (), until: Coll
     jobs: dict[str, RemoteJob] = {}
     tokens: set[str] = set()
     unreadable, token, empty = None, None, 0
+    began, noticed = ctx.clock.monotonic(), False
     while len(tokens) < policy.list_pages:
-        page = await ctx.provider.list_page(token)
+        page = await _page(ctx, token)
         unreadable = unreadable or _hidden(page, prefix, ctx.provider.capabilities)
         for job in page.jobs:
             if job.display_name.startswith(prefix) or naming.plain_file(job.input_file) in files:
@@ -61,7 +66,29 @@ async def read_list(ctx: RunContext, *, files: Collection[str] = (), until: Coll
         if token in tokens or empty >= policy.empty_pages:
             raise ProtocolError("list of jobs: the service gives pages without end; the pass is void")
         tokens.add(token)
+        seconds = ctx.clock.monotonic() - began
+        if seconds > policy.list_seconds:
+            raise ProtocolError(f"list of jobs: no end after {len(tokens)} pages in {seconds:.0f} s; the pass is void")
+        if seconds > policy.notice_after and not noticed:
+            noticed = True
+            log.warning(
+                "list of jobs: no end after %d pages in %.0f s; waiting for up to %.0f s more",
+                len(tokens),
+                seconds,
+                policy.list_seconds - seconds,
+                extra={"action": "Slow", "run": ctx.run.id},
+            )
     raise ProtocolError(f"list of jobs: more than {policy.list_pages} pages; the pass is void")
+
+
+async def _page(ctx: RunContext, token: str | None) -> JobPage:
+    """Raises ProtocolError when the service refuses its own token, which may have expired."""
+    try:
+        return await ctx.provider.list_page(token)
+    except ApiError as error:
+        if token is None or error.status != _TOKEN_REFUSED:
+            raise
+        raise ProtocolError(f"{error}; its page token is not valid any more, and the pass is void") from error
 
 
 def _hidden(page: JobPage, prefix: str, able: Capabilities) -> str | None:

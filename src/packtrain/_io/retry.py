@@ -19,9 +19,7 @@ T = TypeVar("T")
 log = logging.getLogger("packtrain")
 
 
-async def persist(
-    call: Callable[[], Awaitable[T]], clock: Clock, *, tries: int, seconds: float | None = None
-) -> T:
+async def persist(call: Callable[[], Awaitable[T]], clock: Clock, *, tries: int, seconds: float | None = None) -> T:
     """The result of the call, repeated after transient failures, not beyond ``seconds`` since the first try if given;
     raises the last error. Never for a create."""
     began = clock.monotonic()

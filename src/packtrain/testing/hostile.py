@@ -187,6 +187,8 @@ class Hostile:
         #: Lies that were told, and when the first one was, by the event loop's clock.
         self.told = 0
         self.first_told: float | None = None
+        #: When the last one ended, by the same clock.
+        self.last_ended: float | None = None
         #: Set at the first lie.
         self.lied = anyio.Event()
 
@@ -213,7 +215,10 @@ class Hostile:
                 self.told += 1
                 self.first_told = self.first_told or anyio.current_time()
                 self.lied.set()
-                await lie.play(exchange)
+                try:
+                    await lie.play(exchange)
+                finally:
+                    self.last_ended = anyio.current_time()
                 return
         await exchange.pass_through()
 
