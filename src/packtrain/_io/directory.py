@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import aiofiles
+
 from .._errors import IncompleteRun, IntegrityError, OutputTaken
 from .._options import PIECE_BYTES
 from .disk import (
@@ -25,12 +27,14 @@ from .disk import (
     write_all,
 )
 from .storage import Pieces, Stored
-from .threads import in_thread, uncancelled
+from .threads import finish, in_thread, uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable
     from io import FileIO
     from pathlib import Path
+
+    from aiofiles.threadpool.binary import AsyncFileIO
 
     from .storage import Content
 
@@ -140,13 +144,13 @@ class Directory:
     async def blocks(self, name: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         path = self.path(name)
         end = sys.maxsize if length is None else offset + length
-        file = await uncancelled(_open, path)
+        file = await finish(_open_stream(path, offset))
         try:
-            while block := await in_thread(_read, path, file, offset, min(PIECE_BYTES, end - offset)):
+            while block := await finish(_read_stream(path, file, min(PIECE_BYTES, end - offset))):
                 yield block
                 offset += len(block)
         finally:
-            await uncancelled(file.close)
+            await finish(file.close())
 
     async def head(self, name: str) -> int | None:
         return await in_thread(self.size, name)
@@ -177,29 +181,29 @@ class Directory:
         self.make(path.parent)
         return DraftFile(self._what, path)
 
-    async def _store(self, name: str, content: Content, finish: Callable[[DraftFile], T]) -> T:
+    async def _store(self, name: str, content: Content, conclude: Callable[[DraftFile], T]) -> T:
         path = self.path(name)
         if isinstance(content, Pieces) and isinstance(content.origin, Directory):
-            return await in_thread(self._fill, path, partial(_copy, content), finish)
+            return await in_thread(self._fill, path, partial(_copy, content), conclude)
         if isinstance(content, AsyncIterable):
-            return await self._store_stream(path, content, finish)
-        return await in_thread(self._fill, path, partial(_write, content), finish)
+            return await self._store_stream(path, content, conclude)
+        return await in_thread(self._fill, path, partial(_write, content), conclude)
 
-    def _fill(self, path: Path, fill: Callable[[DraftFile], None], finish: Callable[[DraftFile], T]) -> T:
+    def _fill(self, path: Path, fill: Callable[[DraftFile], None], conclude: Callable[[DraftFile], T]) -> T:
         file = self._open(path)
         try:
             fill(file)
-            return finish(file)
+            return conclude(file)
         except BaseException:
             file.discard()
             raise
 
-    async def _store_stream(self, path: Path, blocks: AsyncIterable[bytes], finish: Callable[[DraftFile], T]) -> T:
+    async def _store_stream(self, path: Path, blocks: AsyncIterable[bytes], conclude: Callable[[DraftFile], T]) -> T:
         file = await uncancelled(self._open, path)
         try:
             async for block in blocks:
                 await in_thread(file.write, block)
-            return await uncancelled(finish, file)
+            return await uncancelled(conclude, file)
         except BaseException:
             await uncancelled(file.discard)
             raise
@@ -253,6 +257,21 @@ def _open(path: Path) -> FileIO:
             return path.open("rb", buffering=0)
         except FileNotFoundError as error:
             raise IntegrityError(f"{path} is gone") from error
+
+
+async def _open_stream(path: Path, offset: int) -> AsyncFileIO:
+    with disk_errors(path):
+        try:
+            file = await aiofiles.open(path, "rb", buffering=0)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{path} is gone") from error
+        await file.seek(offset)
+    return file
+
+
+async def _read_stream(path: Path, file: AsyncFileIO, length: int) -> bytes:
+    with disk_errors(path):
+        return await file.read(length)
 
 
 def _read(path: Path, file: FileIO, offset: int, length: int) -> bytes:
