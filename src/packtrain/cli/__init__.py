@@ -22,11 +22,10 @@ from .advice import message
 from .arguments import COMMON, Common, refuse_empty, shield_stdin
 from .commands import COMMANDS
 from .console import flush_errors, prepare_streams, say, telling
-from .credentials import refuse_keys_in
+from .credentials import refuse_keys_in, refuse_passwords_in
 from .dumps import forbid_core_dumps
 from .failpoints import failpoints
 from .mistakes import mistake
-from .proxies import refuse_passwords_in
 from .settings import SettingsFiles, Variables
 
 if TYPE_CHECKING:

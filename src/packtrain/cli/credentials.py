@@ -1,9 +1,10 @@
-"""The key: from the environment or a private file, never from the command line."""
+"""The key: from the environment or a private file. No key and no password comes from the command line."""
 
 from __future__ import annotations
 
 import os
 import stat
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .exits import CredentialError, UsageError
@@ -22,6 +23,17 @@ def refuse_keys_in(argv: Sequence[str]) -> None:
     """Raises UsageError for ``--api-key``: every user of a machine can read the arguments of every program."""
     if any(token == "--api-key" or token.startswith("--api-key=") for token in argv):  # noqa: S105 - an option's name
         raise UsageError(f"a key on the command line can be read by everybody on this machine; {_ADVICE}")
+
+
+def refuse_passwords_in(argv: Sequence[str]) -> None:
+    """Raises UsageError for a password in ``--proxy``: every user of a machine can read the arguments of every
+    program."""
+    values = [value for option, value in pairwise(argv) if option == "--proxy"]
+    values += [token.partition("=")[2] for token in argv if token.startswith("--proxy=")]
+    if any("@" in value for value in values):
+        raise UsageError(
+            "a password on the command line can be read by everybody on this machine; set HTTPS_PROXY instead"
+        )
 
 
 def find_key(file: Path | None, environ: Mapping[str, str]) -> Secret | None:

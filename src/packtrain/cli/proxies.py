@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -14,22 +12,8 @@ from packtrain import InputError, Local, Secret, Service
 from .console import say
 from .exits import UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 #: In place of an address: none, whatever the environment says.
 DIRECT = "none"
-
-
-def refuse_passwords_in(argv: Sequence[str]) -> None:
-    """Raises UsageError for a password in ``--proxy``: every user of a machine can read the arguments of every
-    program."""
-    values = [value for option, value in pairwise(argv) if option == "--proxy"]
-    values += [token.partition("=")[2] for token in argv if token.startswith("--proxy=")]
-    if any("@" in value for value in values):
-        raise UsageError(
-            "a password on the command line can be read by everybody on this machine; set HTTPS_PROXY instead"
-        )
 
 
 def through(service: Service | Local, proxy: str | None, *, quiet: bool) -> Service | Local:
