@@ -555,8 +555,8 @@ MUTANTS = (
     Mutant(
         "a row that is no JSON passes into the output",
         "_rules/result_rows.py",
-        "    if fault := flaw(line):",
-        "    if (fault := flaw(line)) and not key:",
+        "    if fault := _flaw(line):",
+        "    if (fault := _flaw(line)) and not key:",
         ("tests/rules/test_result_rows.py", "tests/io/test_mutated_rows.py"),
     ),
     Mutant(
