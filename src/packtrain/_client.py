@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ._errors import DecisionRefused, PacktrainError, Stopped
+from ._errors import DecisionRefused, InputError, PacktrainError, Stopped
 from ._exits import plain_errors
 from ._flow.decisions import resolve, retry_cancelled, take_retry
 from ._flow.driver import complete, drive_all
+from ._flow.further import chain, check_output, combine, further_run, output_of
 from ._flow.ingest import take_in
 from ._flow.publisher import conclude, prepare_output, release_unused, reopen
 from ._flow.recovery import check_account
@@ -19,6 +20,7 @@ from ._flow.reporting import progress, refresh
 from ._flow.results import Results
 from ._flow.run import MAIN, ClientContext, Meter, compare_inputs, describe, find_ingested
 from ._flow.shares import Shares
+from ._io.inputs import named_files
 from ._io.output import output_at, own_files
 from ._io.threads import finish, load
 from ._manifest.sqlite import open_sqlite
@@ -176,7 +178,11 @@ class Client:
             began, output = time.monotonic(), await output_at(out)
             ctx = await self._context.resume(await find_ingested(self._manifest, run_id, output))
             if await self._manifest.published(run_id):
-                await output.check((await self._manifest.statistics(run_id)).tally.bytes)
+                await check_output(self._manifest, ctx.run, output)
+                if len(await chain(self._manifest, ctx.run)) > 1:
+                    raise InputError(
+                        f"run {run_id!r} was added to, so its lines can't be asked again; give them as fixed"
+                    )
                 while request := await take_retry(ctx):
                     everything = everything or request.everything
                 await reopen(ctx, output, everything=everything)
@@ -184,6 +190,42 @@ class Client:
             await complete(ctx, output)
             await refresh(self._context, run_id)
             return await conclude(self._manifest, ctx.files, ctx.run, output, began)
+
+    async def extend(
+        self, inputs: Inputs, *, into: str | os.PathLike[str], run_id: str = MAIN, wait: bool = True
+    ) -> Summary:
+        """Fixed lines of a complete run asked, and ``into`` published again with their answers behind the others.
+
+        Lines whose keys have answers are skipped. A failed or rejected line whose key is given again leaves its list.
+        The same call again goes on, or does nothing. The summary is that of all inputs together.
+
+        Raises as ``run`` does, and OutputChanged when ``into`` is no longer what was published.
+        """
+        with self._driving(run_id):
+            began, output = time.monotonic(), await output_at(into)
+            if output.parts:
+                raise InputError(f"{output.path}: nothing can be added to a directory of parts")
+            await check_account(self._context)
+            main = await self._context.resume(await find_ingested(self._manifest, run_id, output))
+            if not await self._manifest.published(run_id):
+                await complete(main, output, wait=wait)
+            if not await self._manifest.published(run_id):
+                return await conclude(self._manifest, main.files, main.run, output, began)
+            await check_output(self._manifest, main.run, output)
+            own = await own_files(self._context.spool, output)
+            ctx = await self._context.begin(await further_run(self._manifest, main.run, inputs, own))
+            inner = output_of(self._context.spool, ctx.run)
+            await compare_inputs(self._manifest, ctx.run, inputs, own)
+            if not await self._manifest.published(ctx.run.id):
+                await output.prepare(await named_files(inputs, own))
+                await prepare_output(ctx, inner, inputs, own)
+            await complete(ctx, inner, inputs, wait=wait)
+            await refresh(self._context, ctx.run.id)
+            if not await self._manifest.published(ctx.run.id):
+                return await conclude(self._manifest, ctx.files, ctx.run, inner, began)
+            await inner.release(ctx.run.token)
+            await combine(main, output)
+            return await conclude(self._manifest, main.files, main.run, output, began)
 
     async def submit(
         self, inputs: Inputs, *, model: str, task: Task = "generate", run_id: str = MAIN, join: bool = False

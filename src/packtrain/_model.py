@@ -154,6 +154,8 @@ class Cursor(Struct, frozen=True, kw_only=True):
     blank: int = 0
     valid: int = 0
     rejected: int = 0
+    #: Lines of a further input whose keys have answers.
+    skipped: int = 0
     #: Bytes of all sources.
     bytes: int = 0
     #: Length of the file of rejects that belongs to this position, and its SHA-256 in hex; empty where nobody took it.

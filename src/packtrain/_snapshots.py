@@ -108,6 +108,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     answered: int
     failed: int
     rejected: int
+    #: Lines of further inputs that were not asked, because their keys had answers.
+    skipped: int = 0
     shards: int
     jobs_created: int
     duplicates_healed: int

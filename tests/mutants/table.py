@@ -823,4 +823,18 @@ MUTANTS = (
         "len(self._ordinals) * _RECORD.size",
         ("tests/io/test_places.py",),
     ),
+    Mutant(
+        "a failed key counts as answered",
+        "_io/earlier_keys.py",
+        "found |= here - _held(failed, here)",
+        "found |= here",
+        ("tests/flow/test_further.py::test_fixed_lines_are_answered_behind_the_others",),
+    ),
+    Mutant(
+        "what was given again stays listed",
+        "_io/earlier_keys.py",
+        "if key not in gone]",
+        "]",
+        ("tests/flow/test_further.py::test_fixed_lines_are_answered_behind_the_others",),
+    ),
 )

@@ -20,6 +20,7 @@ from .._rules import quota
 from .._rules.cursor import next_source, past, within
 from .._rules.diagnosis import LineForm
 from .._rules.sharding import Roller
+from .further import earlier_answers
 from .reconciler import suspect
 from .validation_pool import Validator, validating
 
@@ -82,7 +83,8 @@ class IngestContext(Protocol):
 class Ingest:
     """Cuts the input of one run into shards.
 
-    ``listed`` is the published list of rejected lines; ``known`` gives the events of a shard before it is first sent.
+    ``listed`` is the published list of rejected lines; ``known`` gives the events of a shard before it is first sent;
+    ``answered`` finds digests of keys that need not be asked.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Ingest:
         listed: str,
         known: Callable[[Shard], Awaitable[Sequence[Event]]] | None = None,
         form: LineForm,
+        answered: Callable[[Sequence[bytes]], list[int]] | None = None,
     ) -> None:
         self._form = form
         self._ctx = ctx
@@ -104,7 +107,7 @@ class Ingest:
         self._meter = ctx.meter
         self._roller = Roller(ctx.run.limits.shard_bytes, ctx.run.limits.shard_requests)
         self._check = BlockCheck(
-            ctx.files.ledger(ctx.options.ledger_keys), self._roller, ctx.options.duplicates, form.shape
+            ctx.files.ledger(ctx.options.ledger_keys), self._roller, ctx.options.duplicates, form.shape, answered
         )
         self._validator: Validator
         self._writes: WriteQueue
@@ -312,7 +315,7 @@ class Ingest:
                 f"the input ended at line {self._cursor.lines}, earlier than at the first start",
                 name=self._sources[-1].name,
             )
-        if not self._cursor.valid:
+        if not self._cursor.valid and not self._cursor.skipped:
             names = ", ".join(source.name for source in self._sources[:3])
             if not self._cursor.lines:
                 raise InputError(f"{names}: no usable line, because the input is empty")
@@ -367,7 +370,9 @@ async def take_in(ctx: RunContext, inputs: Inputs, output: Output | None = None,
                 flat = cursor.shards > 0 and not cursor.recursive
                 sources = await open_sources(inputs, own, form.shape, flat=flat)
                 place = str(listed or ctx.files.results.locate(ctx.files.rejects))
-                await Ingest(ctx, sources, listed=place, known=partial(suspect, ctx), form=form).ingest()
+                async with earlier_answers(ctx) as answered:
+                    known = partial(suspect, ctx)
+                    await Ingest(ctx, sources, listed=place, known=known, form=form, answered=answered).ingest()
             tasks.cancel_scope.cancel()
     finally:
         ctx.reading.remove(ctx.run.id)

@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 import msgspec
@@ -26,6 +26,7 @@ from .._snapshots import PaidTwice, RowCounts, Summary
 from .._text import stored_path
 from .._validation import check_form, counted
 from .duplicates import last_sweep
+from .further import chain, check_output, published_runs
 from .job_list import refuse_beyond
 from .reconciler import suspect
 from .reporting import refresh
@@ -287,8 +288,11 @@ async def reopen(ctx: RunContext, output: Output, *, everything: bool) -> bool:
     """Enter the failed lines worth asking again, or all of them, as next generations; False when there are none.
 
     Until the one transaction at its end the run stays published, and all of it can be done again. Raises
-    OutputChanged when the output is no longer what was published.
+    OutputChanged when the output is no longer what was published. Nothing is entered when further runs have added to
+    the output.
     """
+    if len(await chain(ctx.manifest, ctx.run)) > 1:
+        return False
     tree, shape = Tree(await ctx.manifest.rows(ctx.run.id)), ctx.provider.capabilities.lines
     rows = tree.holders()
     children = [
@@ -343,11 +347,13 @@ async def conclude(manifest: Manifest, files: RunSpool, run: Run, output: Output
     """
     statistics = await manifest.statistics(run.id)
     if statistics.merged:
-        await output.check(statistics.tally.bytes)
+        await check_output(manifest, run, output)
         await files.discard_results()
         await output.clear()
         await output.release(run.token)
-    return _summarise(run, statistics, began)
+    summary = _summarise(run, statistics, began)
+    further = [await manifest.statistics(other.id) for other in (await published_runs(manifest, run, output))[1:]]
+    return await _with_further(summary, further, output) if statistics.merged and further else summary
 
 
 def _summarise(run: Run, statistics: Statistics, began: float) -> Summary:
@@ -360,6 +366,7 @@ def _summarise(run: Run, statistics: Statistics, began: float) -> Summary:
         answered=tally.answered,
         failed=tally.failed,
         rejected=cursor.rejected,
+        skipped=cursor.skipped,
         shards=cursor.shards,
         jobs_created=statistics.jobs_created,
         duplicates_healed=statistics.duplicates_healed,
@@ -369,4 +376,37 @@ def _summarise(run: Run, statistics: Statistics, began: float) -> Summary:
         bytes_in=cursor.bytes,
         bytes_uploaded=statistics.uploaded_bytes,
         seconds=round(time.monotonic() - began, 3),
+    )
+
+
+_Counts = TypeVar("_Counts", RowCounts, PaidTwice)
+
+
+def _added(first: _Counts, others: Sequence[_Counts]) -> _Counts:
+    names = first.__struct_fields__
+    return msgspec.structs.replace(
+        first, **{name: getattr(first, name) + sum(getattr(other, name) for other in others) for name in names}
+    )
+
+
+async def _with_further(summary: Summary, further: Sequence[Statistics], output: Output) -> Summary:
+    """Of a run and those that add to it. Lines that were given again are counted once, as the lists have them."""
+    answered = summary.answered + sum(other.tally.answered for other in further)
+    failed, rejected = [await output.count_list(kind) for kind in ("failed", "rejected")]
+    return msgspec.structs.replace(
+        summary,
+        lines=summary.lines + sum(other.cursor.lines for other in further),
+        valid=answered + failed,
+        answered=answered,
+        failed=failed,
+        rejected=rejected,
+        skipped=sum(other.cursor.skipped for other in further),
+        shards=summary.shards + sum(other.cursor.shards for other in further),
+        jobs_created=summary.jobs_created + sum(other.jobs_created for other in further),
+        duplicates_healed=summary.duplicates_healed + sum(other.duplicates_healed for other in further),
+        duplicates_live=summary.duplicates_live + sum(other.duplicates_live for other in further),
+        rows=_added(summary.rows, [RowCounts.of(other.tally) for other in further]),
+        paid_twice=_added(summary.paid_twice, [PaidTwice.of(other) for other in further]),
+        bytes_in=summary.bytes_in + sum(other.cursor.bytes for other in further),
+        bytes_uploaded=summary.bytes_uploaded + sum(other.uploaded_bytes for other in further),
     )

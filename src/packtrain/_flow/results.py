@@ -11,6 +11,7 @@ from .._io.result_file import read_results
 from .._model import ShardRow, State, Tally
 from .._rules.generations import latest
 from .._validation import answers_of
+from .further import check_output
 
 if TYPE_CHECKING:
     import os
@@ -84,5 +85,5 @@ class Results:
             named = "" if output is None else f", and {output.path} is not there"
             raise OutputUnknown(f"the answers of run {ctx.run.id!r} were published{named}; ``out`` names them")
         if await ctx.manifest.published(ctx.run.id):
-            await output.check((await ctx.manifest.statistics(ctx.run.id)).tally.bytes)
+            await check_output(ctx.manifest, ctx.run, output)
         return output

@@ -32,7 +32,7 @@ from .sorted_runs import SortedRun, merged, write_run
 from .threads import in_thread, uncancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from .._options import Duplicates
@@ -195,10 +195,19 @@ class Ledger:
 class BlockCheck:
     """Checks validated blocks, in order, against the limits and against all keys before.
 
-    Each call is one trip to a worker thread. Lines that cannot be used become rejects.
+    Each call is one trip to a worker thread. Lines that cannot be used become rejects; those that ``answered`` finds,
+    by the digests of their keys, are skipped.
     """
 
-    def __init__(self, ledger: Ledger, roller: Roller, duplicates: Duplicates, shape: LineShape = OWN) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        roller: Roller,
+        duplicates: Duplicates,
+        shape: LineShape = OWN,
+        answered: Callable[[Sequence[bytes]], list[int]] | None = None,
+    ) -> None:
+        self._answered = answered
         self._ledger = ledger
         self._roller = roller
         self._duplicates = duplicates
@@ -231,6 +240,8 @@ class BlockCheck:
         block = numbered(block, before)
         limit = self._roller.max_bytes
         block = without(block, self._roller.oversized(block.ends), lambda line: larger_than_shard(line, limit))
+        if self._answered is not None:
+            block = without(block, self._answered(block.keys), None)
         repeated = self._ledger.repeated(block.keys)
         if repeated and self._duplicates == "error":
             at = repeated[0]

@@ -145,6 +145,13 @@ class Output:
                 path=self.path,
             )
 
+    async def count_list(self, kind: str) -> int:
+        """Lines of a published list."""
+        name = self.list_of(kind)
+        if await self.sink.head(name) is None:
+            return 0
+        return sum([block.count(b"\n") async for block in self.sink.blocks(name)])
+
     async def publish(self, name: str, content: Pieces, is_own: Callable[[str], Awaitable[bool]]) -> None:
         """Publish an object. One of the same content stays as it is; another one gives way if ``is_own`` says so of its
         version. Raises OutputBlocked for one that is not of this run, and changes nothing then."""
@@ -254,7 +261,18 @@ def _gives_way(holder: Reservation | None, claim: Reservation, runs: Container[s
 
 #: Files of a state directory, which may have other files as well.
 _OF_STATE = (
-    *("keys", "lock", "manifest.*", "recovering.*", "requests", "results", "service", "service.removed", "shards"),
+    *(
+        "further",
+        "keys",
+        "lock",
+        "manifest.*",
+        "recovering.*",
+        "requests",
+        "results",
+        "service",
+        "service.removed",
+        "shards",
+    ),
     "status.json*",
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import ManifestDamaged, NoRun, OutputUnknown
+from .._flow.further import chain, output_of, published_runs
 from .._io.output import output_at
 from .._io.spool import Claim, Spool, differences
 from .._io.threads import in_thread
@@ -84,7 +85,10 @@ class Verifier:
         published = await self._manifest.published(self._run.id) is not None
         output = self._output
         if published and output is not None and not output.parts:
-            await self._hold(output.path, [_claim(row) for row in landed])
+            claims = [_claim(row) for row in landed]
+            for run in (await published_runs(self._manifest, self._run, output))[1:]:
+                claims += [_claim(row) for row in latest(await self._manifest.rows(run.id))]
+            await self._hold(output.path, claims)
             return
         for row in landed:
             name = self._spool.answers(row)
@@ -148,6 +152,8 @@ async def verify(
 
 
 async def _output(manifest: Manifest, run: Run, spool: Spool, out: str | os.PathLike[str] | None) -> Output | None:
+    if (await chain(manifest, run))[0].id != run.id:
+        return output_of(spool, run)
     out = out or answers_of(spool.root)
     if out is None and await manifest.published(run.id):
         raise OutputUnknown(f"{spool.root}: its name does not say where its answers are")

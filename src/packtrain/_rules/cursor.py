@@ -17,26 +17,28 @@ def within(before: Cursor, block: Block, taken: int) -> Cursor:
         return before
     line = block.lines_no[taken - 1]
     rejected = sum(1 for reject in block.rejects if reject.line <= line)
-    return _moved(before, line - before.line, taken, rejected, block.offset + block.raw_ends[taken - 1])
+    skipped = sum(1 for number in block.skipped if number <= line)
+    return _moved(before, line - before.line, taken, rejected, skipped, block.offset + block.raw_ends[taken - 1])
 
 
 def past(before: Cursor, block: Block) -> Cursor:
     """After the whole block."""
-    return _moved(before, block.lines, len(block.ends), len(block.rejects), block.end)
+    return _moved(before, block.lines, len(block.ends), len(block.rejects), len(block.skipped), block.end)
 
 
 def next_source(before: Cursor) -> Cursor:
     return msgspec.structs.replace(before, source=before.source + 1, offset=0, line=0)
 
 
-def _moved(before: Cursor, lines: int, valid: int, rejected: int, offset: int) -> Cursor:
+def _moved(before: Cursor, lines: int, valid: int, rejected: int, skipped: int, offset: int) -> Cursor:
     return msgspec.structs.replace(
         before,
         offset=offset,
         line=before.line + lines,
         lines=before.lines + lines,
-        blank=before.blank + lines - valid - rejected,
+        blank=before.blank + lines - valid - rejected - skipped,
         valid=before.valid + valid,
         rejected=before.rejected + rejected,
+        skipped=before.skipped + skipped,
         bytes=before.bytes + offset - before.offset,
     )

@@ -40,6 +40,7 @@ _STEPS = [(byte in b"{[") - (byte in b"}]") for byte in range(256)]
 _LONE_SURROGATE = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+\\u[dD][89a-fA-F]", re.DOTALL
 )
+_KEY_HINT = re.compile(r'"(?:key|id|custom_id)"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d{1,40}(?![\d.eE]))')
 _POSITION = re.compile(r"\(byte (\d+)\)")
 
 
@@ -293,7 +294,9 @@ class Block(Struct, frozen=True, kw_only=True):
     #: In the order of the source.
     rejects: list[Reject]
     blank: int
-    #: Lines of any kind: accepted, rejected and blank.
+    #: Numbers of lines that are not asked, because their keys have answers.
+    skipped: Sequence[int] = ()
+    #: Lines of any kind: accepted, rejected, skipped and blank.
     lines: int
     #: Offset of its end in the source.
     end: int
@@ -330,18 +333,24 @@ def numbered(block: Block, before: int) -> Block:
     )
 
 
-def without(block: Block, positions: Collection[int], reason: Callable[[bytes], str]) -> Block:
-    """The block with the lines at ``positions`` turned into rejects; ``reason`` is given each such line."""
+def without(block: Block, positions: Collection[int], reason: Callable[[bytes], str] | None) -> Block:
+    """The block with the lines at ``positions`` turned into rejects; ``reason`` is given each such line. Without a
+    reason they are skipped."""
     if not positions:
         return block
     gone = set(positions)
     kept = [position for position in range(len(block.ends)) if position not in gone]
     lines = [block.line(position) for position in kept]
-    refused = [
-        rejected(block.source, block.lines_no[position], block.start(position), reason(line), line)
-        for position in sorted(gone)
-        for line in (block.line(position),)
-    ]
+    refused = (
+        []
+        if reason is None
+        else [
+            rejected(block.source, block.lines_no[position], block.start(position), reason(line), line)
+            for position in sorted(gone)
+            for line in (block.line(position),)
+        ]
+    )
+    skipped = () if reason else [block.lines_no[position] for position in sorted(gone)]
     return msgspec.structs.replace(
         block,
         data=b"".join(lines),
@@ -350,6 +359,7 @@ def without(block: Block, positions: Collection[int], reason: Callable[[bytes], 
         raw_ends=[block.raw_ends[position] for position in kept],
         lines_no=[block.lines_no[position] for position in kept],
         keys=[block.keys[position] for position in kept],
+        skipped=[*block.skipped, *skipped],
         rejects=sorted([*block.rejects, *refused], key=lambda reject: reject.line),
     )
 
@@ -361,6 +371,18 @@ def rejected(source: str, number: int, offset: int, reason: str, line: bytes) ->
         return Reject(source, number, offset, reason, text=line.decode())
     except UnicodeDecodeError:
         return Reject(source, number, offset, reason, base64=b64encode(line).decode())
+
+
+def key_hint(text: str) -> str:
+    """The key that a rejected line seems to have; empty where none is found."""
+    found = _KEY_HINT.search(text)
+    if found is None:
+        return ""
+    try:
+        value = msgspec.json.decode(found[1])
+    except msgspec.MsgspecError:
+        return ""
+    return str(value)
 
 
 def repeated_key(line: bytes, shape: LineShape = OWN) -> str:

@@ -105,6 +105,14 @@ Model = Annotated[
 Out = Annotated[
     str, Parameter(alias="-o", converter=_reader(_output), help="Where the merged answers go; appears when complete.")
 ]
+Into = Annotated[
+    str | None,
+    Parameter(
+        converter=_reader(_output),
+        metavar="OUT",
+        help="Add INPUT to the answers of a complete run; model, task and join are those of the run.",
+    ),
+]
 State = Annotated[
     Path | None,
     Parameter(converter=_reader(_directory), metavar="DIR", help="The state directory; default: OUT.packtrain."),

@@ -13,11 +13,11 @@ from packtrain._validation import state_of
 from . import arguments as arg
 from .console import put, put_json, say
 from .credentials import find_key
-from .exits import Exit, of_summary
+from .exits import Exit, UsageError, of_summary
 from .interrupts import Interrupts, interruptible, stopped
 from .progress import show
 from .proxies import through
-from .service import choose_again, paced
+from .service import choose_again, choose_of_state, paced
 from .summaries import summary_text
 
 _DEFAULT = Options()
@@ -28,9 +28,10 @@ _FORMER: dict[str, Literal["revoke", "wait"]] = {"fence": "revoke", "settle": "w
 
 async def run(
     *inputs: arg.Inputs,
-    model: arg.Model,
-    out: arg.Out,
-    service: arg.ServiceName = "gemini",
+    model: arg.Model | None = None,
+    out: arg.Out | None = None,
+    into: arg.Into = None,
+    service: arg.ServiceName | None = None,
     wire: arg.WireName = None,
     api_key_file: arg.KeyFile = None,
     proxy: arg.Proxy = None,
@@ -71,8 +72,13 @@ async def run(
     common: arg.Common = arg.COMMON,
 ) -> Exit:
     arg.refuse_none(inputs, "run")
-    where = state or state_of(out)
-    chosen = await choose_again(where, service, wire=wire, key=find_key(api_key_file, os.environ))
+    target = _target(out, into, model)
+    where = state or state_of(target)
+    key = find_key(api_key_file, os.environ)
+    if into is None:
+        chosen = await choose_again(where, service or "gemini", wire=wire, key=key)
+    else:
+        chosen = await choose_of_state(where, service, wire=wire, key=key)
     chosen = through(chosen, proxy, quiet=common.quiet)
     chosen = paced(chosen, poll=poll, settle=settle)
     options = Options(
@@ -91,21 +97,31 @@ async def run(
     )
     from packtrain import finished
 
+    async def extend(interrupts: Interrupts) -> Summary:
+        from packtrain import open_client
+
+        async with open_client(where, service=chosen, options=options) as client:
+            interrupts.on_first(client.stop)
+            interrupts.group.start_soon(show, client.progress, common.quiet)
+            return await client.extend(inputs, into=target, wait=not no_wait)
+
     async def work(interrupts: Interrupts) -> tuple[Summary, bool]:
+        if model is None or into is not None:
+            return await extend(interrupts), False
         # The manifest alone shows that a run is finished, before anything that a service needs is loaded.
         done = await finished(
-            where, inputs=inputs, service=chosen, model=model, out=out, task=task, join=join, options=options
+            where, inputs=inputs, service=chosen, model=model, out=target, task=task, join=join, options=options
         )
         if done is not None:
             return done, True
         from packtrain import diagnose, open_client
 
         if not await anyio.Path(where).exists():
-            await diagnose(inputs, task=task, state=where, out=out)
+            await diagnose(inputs, task=task, state=where, out=target)
         async with open_client(where, service=chosen, options=options) as client:
             interrupts.on_first(client.stop)
             interrupts.group.start_soon(show, client.progress, common.quiet)
-            return await client.run(inputs, model=model, out=out, task=task, join=join, wait=not no_wait), False
+            return await client.run(inputs, model=model, out=target, task=task, join=join, wait=not no_wait), False
 
     ended = await interruptible(work)
     if ended is None:
@@ -115,8 +131,19 @@ async def run(
     if json:
         put_json(summary)
     else:
-        put(summary_text(summary, out, where, already=already))
+        put(summary_text(summary, target, where, already=already))
     return of_summary(summary)
+
+
+def _target(out: str | None, into: str | None, model: str | None) -> str:
+    """Where the answers go. Raises UsageError for what is missing, and for two outputs."""
+    if into is not None:
+        if out is not None:
+            raise UsageError("give --out for a new run, or --into to add to a complete one, not both")
+        return into
+    if missing := [name for name, value in (("--model", model), ("--out", out)) if value is None]:
+        raise UsageError(f"{missing[0]} is missing\nSee packtrain run --help.")
+    return out or ""
 
 
 def _present(given: _Ambiguity) -> Literal["revoke", "wait", "quarantine"]:

@@ -26,6 +26,8 @@ def summary_text(summary: Summary, out: str, state: Path, *, already: bool = Fal
         counts += f", {summary.failed:,} failed"
     if summary.rejected:
         counts += f", {summary.rejected:,} rejected"
+    if summary.skipped:
+        counts += f", {summary.skipped:,} skipped because they had answers"
     if not summary.complete:
         return f"not finished: {counts}\n  state     {state}\nStart the same command again to go on."
     files = [f"  answers   {out}"]
