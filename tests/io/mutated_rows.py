@@ -191,10 +191,12 @@ async def through_run(root: Path, rows: int, seed: int) -> list[str]:
         service = Service(origin=origin, poll=(0.02, 0.2), settle=0.3)
         options = Options(shard_requests=max(1, rows // 3))
         async with packtrain.open_client(root / "state", service=service, options=options) as client:
-            await client.run([source], model="m", out=out)
+            summary = await client.run([source], model="m", out=out)
     lines = [b'{"response":%b,"key":"%b"}' % (backend.response(key), key.encode()) for key in keys]
+    listed = sum(json.loads(line).get("class") == "not-json" for line in _lines(Path(f"{out}.failed.jsonl")))
+    counted = [] if summary.rows.not_json == listed else [f"{listed} rows are not JSON, counted: {summary.rows}"]
     twice = [key for key, count in backend.asked.items() if count != 1 + backend.fails_first(key)]
-    return [*findings(lines, keys, out), *(f"{key} was asked {backend.asked[key]} times" for key in twice)]
+    return [*counted, *findings(lines, keys, out), *(f"{key} was asked {backend.asked[key]} times" for key in twice)]
 
 
 def main() -> int:

@@ -42,7 +42,7 @@ Key = tuple[str, int, int]
 
 #: The node of the process that holds the file: its lease is the lock.
 OWN = 0
-TALLIED = ("answered", "failed", "missing", "again", "duplicates", "unknown", "bytes")
+TALLIED = tuple(name for name in Tally.__struct_fields__ if name not in ("sha256", "lists"))
 _SQL = STATEMENTS
 
 
