@@ -247,14 +247,15 @@ async def test_lost_file_with_its_log_left_is_refused(path: Path) -> None:
 
 
 async def test_unreadable_row_is_refused(path: Path) -> None:
-    """A row that makes no sense is an error, not a guess."""
+    """A row that makes no sense is an error, not a guess; the handle stays of use."""
     async with open_sqlite(path) as manifest:
         await sealed(manifest, 1)
     with meddled(path) as connection:
         connection.execute('UPDATE jobs SET tally = \'{"answered": "many"}\'')
-    with pytest.raises(ManifestDamaged, match="cannot be read"):
-        async with open_sqlite(path):
-            pass
+    async with open_sqlite(path) as manifest:
+        with pytest.raises(ManifestDamaged, match="cannot be read"):
+            await manifest.rows(RUN.id)
+        assert await manifest.find_run(RUN.id) == RUN
 
 
 async def test_newer_schema_is_refused(path: Path) -> None:
