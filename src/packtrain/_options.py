@@ -129,7 +129,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: Bytes a second. The slowest line on which a backfill makes sense; a peer that sends less is given up.
     least_rate: Positive = 5_000
     #: A call that has waited for its peer for this long is logged, so that no silence is longer.
-    notice_after: Duration = 20.0
+    notice_after: Duration = 15.0
     #: For the whole of a create. The service is asked to give up 5 s earlier, so that it accepts nothing later.
     create_timeout: Duration = CREATE_TIMEOUT
     #: Tries of one idempotent call, and the seconds after which none of them begins, before the driver waits and logs
@@ -162,7 +162,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: Until an input file that is no longer needed, and could not be deleted, is deleted; and for all that is left to
     #: be deleted at the service when the output stands. It removes input files itself when they expire.
     delete_again: Duration = 60.0
-    tidy: Duration = 20.0
+    tidy: Duration = 10.0
 
     # The paid decision. Fields in settling times are multiples of ``Service.settle``, by default 900 s.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from anyio.abc import SocketAttribute
 from packtrain._errors import InputError, ProtocolError, TransportError
 from packtrain._io.transport import FileRange, checked_url, open_transport
 from packtrain._model import Secret
-from packtrain._options import MAX_REPLY_BYTES, MIB
+from packtrain._options import MAX_REPLY_BYTES, MIB, Policy
 from packtrain._providers.service import Service
 from packtrain._wire.http import Call
 
@@ -39,9 +41,17 @@ class Echo:
         self.hang_up = False
         self.status = 200
         self.headers: dict[str, str] = {}
+        self.body = b"{}"
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request)
+        if request.path == "/drip":
+            response = web.StreamResponse()
+            await response.prepare(request)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await response.write(b" ")
+                    await anyio.sleep(0.01)
         if self.hang_up and request.transport is not None:
             request.transport.abort()
         if request.path == "/endless":
@@ -50,17 +60,18 @@ class Echo:
             for _ in range(MAX_REPLY_BYTES // MIB + 1):
                 await response.write(bytes(MIB))
             return response
-        return web.Response(status=self.status, headers=self.headers, body=b"{}")
+        return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
 @asynccontextmanager
-async def speaking() -> AsyncIterator[tuple[Transport, Echo, str]]:
+async def speaking(policy: Policy | None = None) -> AsyncIterator[tuple[Transport, Echo, str]]:
     echo = Echo()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", echo.handle)
     async with TestServer(app) as server:
         origin = str(server.make_url("")).rstrip("/")
-        async with open_transport(origin, credentials={"x-goog-api-key": Secret(KEY)}, connections=2) as transport:
+        keys = {"x-goog-api-key": Secret(KEY)}
+        async with open_transport(origin, credentials=keys, connections=2, policy=policy) as transport:
             yield transport, echo, origin
 
 
@@ -204,3 +215,36 @@ async def test_a_body_that_the_peer_does_not_read_ends_in_an_error() -> None:
         async with open_transport(origin, credentials={}, connections=1) as transport:
             with anyio.fail_after(100), pytest.raises(TransportError, match="broke before"):
                 await transport.send(Call(name="x", operation="x", method="POST", target="/x"), body)
+
+
+async def test_a10_an_answer_that_drips_is_given_up_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Each byte comes in time, and the answer never ends."""
+    async with speaking(Policy(read_timeout=0.3, notice_after=0.1)) as (transport, _, _):
+        with anyio.fail_after(30), pytest.raises(TransportError, match=r"list of jobs: .* answered 200, but the rest"):
+            await transport.send(Call(name="x", operation="list of jobs", method="GET", target="/drip"))
+    assert "waiting for up to" in caplog.text
+
+
+async def test_b10_an_answer_that_a_proxy_has_compressed_is_decoded() -> None:
+    """With the same bounds as any other; an encoding that is unknown is named."""
+    async with speaking() as (transport, echo, _):
+        call = Call(name="x", operation="x", method="GET", target="/")
+        echo.headers, echo.body = {"Content-Encoding": "gzip"}, gzip.compress(b"{}" * 10**6)
+        assert (await transport.send(call)).body == b"{}" * 10**6
+        echo.body = gzip.compress(bytes(MAX_REPLY_BYTES + 1))
+        with pytest.raises(ProtocolError, match="more than"):
+            await transport.send(call)
+        echo.headers = {"Content-Encoding": "br"}
+        with pytest.raises(TransportError, match="content encoding 'br'"):
+            await transport.send(call)
+
+
+async def test_b14_headers_of_64_kb_are_taken_and_longer_ones_named() -> None:
+    """Proxies add them."""
+    async with speaking() as (transport, echo, _):
+        call = Call(name="x", operation="x", method="GET", target="/")
+        echo.headers = {"X-Long": "y" * 65_000}
+        assert (await transport.send(call)).status == 200
+        echo.headers = {"X-Long": "y" * 66_000}
+        with pytest.raises(TransportError, match="longer than 65536 bytes"):
+            await transport.send(call)

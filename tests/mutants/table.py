@@ -486,6 +486,20 @@ MUTANTS = (
         ("tests/io/test_partial_download.py",),
     ),
     Mutant(
+        "a proxy's 404 says that a file is gone",
+        "_providers/gemini.py",
+        "            elif reply.status in allowed and read_status(reply):\n",
+        "            elif reply.status in allowed:\n",
+        ("tests/providers/test_gateway.py",),
+    ),
+    Mutant(
+        "a call that drips has no longest time",
+        "_io/transport.py",
+        "min(self._seconds, self.left() + count / self._rate)",
+        "self._seconds",
+        ("tests/io/test_transport.py",),
+    ),
+    Mutant(
         "the first copy of the results is believed",
         "_flow/collector.py",
         "        if digests == seen:\n",
