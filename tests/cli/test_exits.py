@@ -66,7 +66,8 @@ def test_every_error_has_its_exit_code(error: BaseException, exit: int) -> None:
 )
 def test_a_summary_has_its_exit_code(changes: dict[str, int], exit: Exit) -> None:
     """Not finished comes before everything else, a single lost line before success."""
-    figures = dict.fromkeys(Summary.__struct_fields__, 0) | {"run": "main", "complete": True} | changes
+    needed = [field.name for field in msgspec.structs.fields(Summary) if field.required]
+    figures = dict.fromkeys(needed, 0) | {"run": "main", "complete": True} | changes
     assert of_summary(msgspec.convert(figures, Summary)) is exit
 
 

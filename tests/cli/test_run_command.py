@@ -24,7 +24,7 @@ STREAM = ["run", "-", *CALL[2:]]
 KILLED = "create.post.after=kill@1"
 FIELDS = {
     *("run", "complete", "lines", "valid", "answered", "failed", "rejected", "shards", "jobs_created"),
-    *("duplicates_healed", "duplicates_live", "bytes_in", "bytes_uploaded", "seconds"),
+    *("skipped", "rows", "paid_twice", "duplicates_healed", "duplicates_live", "bytes_in", "bytes_uploaded", "seconds"),
 }
 
 

@@ -26,6 +26,7 @@ SESSION = "upload_id="
 PLAN = """
 rules = [
     {{ do = "header", route = "upload.start", times = 1, name = "X-Goog-Upload-URL", value = "{address}" }},
+    {{ do = "status", route = "upload.start", calls = [2], status = 403 }},
     {{ do = "status", route = "files.get", calls = [2], status = 307, headers = {{ Location = "{elsewhere}" }} }},
     {{ do = "status", route = "batches.create", calls = [1], status = 308, headers = {{ Location = "{elsewhere}" }} }},
     {{ do = "drop", route = "batches.create", calls = [2], acted = true }},
@@ -37,7 +38,7 @@ rules = [
 ]
 """
 RULES = PLAN.count(" do = ")
-#: Starts that a run may take: a redirect of a call that is no create ends one.
+#: Starts that a run may take: a refused upload ends one.
 STARTS = 6
 
 

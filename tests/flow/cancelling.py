@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,14 @@ def held() -> Held:
         tasks=len(asyncio.all_tasks()),
         children=len(children()),
     )
+
+
+def left_since(before: Held) -> list[str]:
+    """What is held now and was not before; descriptors of another test that are collected meanwhile do not count."""
+    now = held()
+    names = Counter(now.descriptors + now.threads) - Counter(before.descriptors + before.threads)
+    counts = {"tasks": now.tasks - before.tasks, "children": now.children - before.children}
+    return [*names.elements(), *(what for what, more in counts.items() if more > 0)]
 
 
 def _target(descriptor: Path) -> str:

@@ -295,7 +295,7 @@ class Block(Struct, frozen=True, kw_only=True):
     rejects: list[Reject]
     blank: int
     #: Numbers of lines that are not asked, because their keys have answers.
-    skipped: Sequence[int] = ()
+    skipped: tuple[int, ...] = ()
     #: Lines of any kind: accepted, rejected, skipped and blank.
     lines: int
     #: Offset of its end in the source.
@@ -359,7 +359,7 @@ def without(block: Block, positions: Collection[int], reason: Callable[[bytes], 
         raw_ends=[block.raw_ends[position] for position in kept],
         lines_no=[block.lines_no[position] for position in kept],
         keys=[block.keys[position] for position in kept],
-        skipped=[*block.skipped, *skipped],
+        skipped=(*block.skipped, *skipped),
         rejects=sorted([*block.rejects, *refused], key=lambda reject: reject.line),
     )
 
