@@ -9,6 +9,7 @@ from aiohttp import ClientSession
 
 from packtrain.server import serving
 from packtrain.server.limits import LIMITS, Limits
+from packtrain.testing import ManualClock
 
 from .raw_http import error_of, exchange, head, statuses
 from .service_calls import Calls, truth
@@ -29,8 +30,9 @@ GET = b"GET /v1beta/files HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture
 async def origin(directory: Path) -> AsyncIterator[str]:
-    """The origin of a service with short time limits."""
-    async with serving(directory, limits=Limits(header_time=0.3, idle_time=0.3, keep_alive=0.3)) as origin:
+    """The origin of a service that soon closes a spent connection, and never calls a client slow: its clock rests."""
+    limits = Limits(header_time=0.3, idle_time=0.3, keep_alive=0.3)
+    async with serving(directory, limits=limits, clock=ManualClock()) as origin:
         yield origin
 
 

@@ -77,7 +77,7 @@ async def test_connection_without_a_request_is_closed(directory: Path, clock: Ma
 
 async def test_idle_connection_is_closed(directory: Path) -> None:
     """After the keep-alive time."""
-    async with serving(directory, limits=FAST) as origin:
+    async with serving(directory, limits=Limits(keep_alive=0.05)) as origin:
         assert statuses(await exchange(origin, GET)) == [200]
 
 
