@@ -49,7 +49,8 @@ TIMES = {
 
 def options_of(arguments: tuple[str, ...]) -> Options:
     retries = int(arguments[arguments.index("--retries") + 1]) if "--retries" in arguments else 2
-    return Options(shard_requests=LINES_A_SHARD, retries=retries)
+    # One at a time, in the order of the shards: the faults count downloads.
+    return Options(shard_requests=LINES_A_SHARD, retries=retries, uploads=1, downloads=1)
 
 
 def unpack(state: str, root: Path) -> None:
