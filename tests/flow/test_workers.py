@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,16 @@ def nasty(lines: int) -> bytes:
 
 
 def children() -> list[int]:
-    """Of this process."""
-    return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    """Of this process, without those that other tests fork from."""
+    found = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    return [int(pid) for pid in found if b"multiprocessing" not in command_of(pid)]
+
+
+def command_of(pid: str) -> bytes:
+    """Empty for a process that has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def environment_of(pid: int) -> bytes:
