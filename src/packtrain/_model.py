@@ -158,7 +158,7 @@ class Cursor(Struct, frozen=True, kw_only=True):
     skipped: int = 0
     #: Bytes of all sources.
     bytes: int = 0
-    #: Length of the file of rejects that belongs to this position, and its SHA-256 in hex; empty where nobody took it.
+    #: Length of the file of rejects that belongs to this position, and its SHA-256 in hex; empty where none was taken.
     rejects_bytes: int = 0
     rejects_sha256: str = ""
     #: Length of the file of places that belongs to this position.
@@ -314,8 +314,8 @@ class State(enum.StrEnum):
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """What the answers of one shard come to, all generations so far taken together. ``answered + failed`` is the
-    number of its lines."""
+    """Counts of the answers of one shard, over all its generations so far. ``answered + failed`` is the number of its
+    lines."""
 
     answered: int = 0
     failed: int = 0

@@ -298,11 +298,11 @@ class _Sorter:
 
     def answer(self, before: Failed, now: Failed) -> bytes | None:
         """The earlier answer of a key that was asked again in vain; None when it has none, or is asked once more."""
-        stands = standing(before, now)
-        if not stands.verdict.is_answer or (self._path is not None and self._picks(stands)):
+        better = standing(before, now)
+        if not better.verdict.is_answer or (self._path is not None and self._picks(better)):
             return None
-        self.restored[stands.verdict] += 1
-        return stands.row + b"\n"
+        self.restored[better.verdict] += 1
+        return better.row + b"\n"
 
     def repeat(self, before: Failed) -> None:
         """The key was asked again."""

@@ -61,9 +61,12 @@ def find_traces(path: Path) -> Traces:
 
 
 def _spooled(place: Path) -> tuple[str, ...]:
-    """Tokens of the runs that have a file here; empty directories are left by the first moments of a start."""
-    found = {path.parent.name for kind in _SPOOLED for path in place.glob(f"{kind}/*/*")}
-    return tuple(sorted(filter(is_token, found)))
+    """Tokens of the runs that have a file here; empty directories are left by the first moments of a start.
+
+    One file of each run is enough to know: there may be a hundred thousand.
+    """
+    runs = [path for kind in _SPOOLED for path in place.glob(f"{kind}/*") if is_token(path.name) and path.is_dir()]
+    return tuple(sorted({path.name for path in runs if next(path.iterdir(), None) is not None}))
 
 
 def admit(path: Path, now: Identity, connection: Connection) -> None:

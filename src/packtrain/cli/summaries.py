@@ -42,8 +42,8 @@ def summary_text(summary: Summary, out: str, state: Path, *, already: bool = Fal
         bad = f"{out.rstrip('/')}.rejected.jsonl"
         files += [f"  rejected  {bad}", *(f"            {line.strip()}" for line in listed(bad, summary.rejected))]
     if summary.rows.unknown:
-        strange = f"{out.rstrip('/')}.unknown.jsonl"
-        files.append(f"  unknown   {strange}: {counted(summary.rows.unknown, 'row')} of no request")
+        unknown = f"{out.rstrip('/')}.unknown.jsonl"
+        files.append(f"  unknown   {unknown}: {counted(summary.rows.unknown, 'row')} of no request")
     if twice := paid_twice_text(summary.paid_twice):
         files.append(f"  twice     paid for more than once: {twice}")
     if summary.duplicates_healed:

@@ -124,7 +124,7 @@ class Exchange:
         return Answer(int(first.split()[1]), [header for header in headers if header[0] not in dropped], body)
 
     async def pass_through(self) -> None:
-        """As if nobody were here."""
+        """Send the call on unchanged, and its answer back."""
         async with await anyio.connect_tcp(*self.hostile.target) as upstream:
             await self._pass_on(upstream)
             async for piece in _received(upstream):
