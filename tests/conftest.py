@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 # Examples are the same in each run, unless TEST_SEED asks for others.
 settings.register_profile("packtrain", deadline=None, print_blob=True, derandomize=GIVEN is None)
 settings.load_profile("packtrain")
+
+# A shell ignores the interrupts of what it starts in the background, and nohup a hangup. Children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Loaded before a loop runs: modules read files when they are imported, which would count as blocking it.
 PRELOADED = [getattr(packtrain, name) for name in packtrain.__all__]
